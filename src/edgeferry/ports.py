@@ -1,0 +1,193 @@
+"""What workflows ask of the outside world. Adapters implement these; `wiring.py` joins them.
+
+Every method raises a child of `OutsideError` when the outside does not do its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeferry.domain.device_class import DeviceClass
+from edgeferry.domain.image import Image
+from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.pipeline import Pipeline, Run, StepResult
+from edgeferry.domain.release import Entry
+
+Json = dict[str, Any]
+
+
+class Project(Protocol):
+    """The folder with `edgeferry.toml` and one folder per model."""
+
+    def model_names(self) -> Sequence[str]: ...
+
+    def load_model(self, name: str) -> ModelDefinition:
+        """The model's definition; DefinitionError with file:line and fix when its files are wrong."""
+
+    def load_pipeline(self, model: ModelDefinition) -> Pipeline:
+        """The model's pipeline with its components resolved; DefinitionError likewise."""
+
+
+class Runner(Protocol):
+    """A place where a pipeline runs; here: this machine, step by step."""
+
+    def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, str], on_step: Callable[[StepResult], None]
+    ) -> Run:
+        """The finished run, each step ran, reused or failed; `inputs` override the pipeline's own."""
+
+    def python_of(self, pipeline: Pipeline) -> Path:
+        """The Python interpreter of the step environment that trained the model."""
+
+
+class Tracking(Protocol):
+    """The registry of models (MLflow)."""
+
+    def find_version(self, model: str, version: str | None = None) -> ModelVersion | None:
+        """That version, or the newest by number; None when there is none."""
+
+    def download(self, version: ModelVersion, artifact: str) -> Path:
+        """A local path of the file or folder `artifact` of the run that registered `version`."""
+
+
+class Converter(Protocol):
+    """Turns a trained model into the graph that devices run."""
+
+    def to_onnx(self, model_folder: Path, python: Path) -> bytes:
+        """The MLflow model in `model_folder` as an ONNX graph in doubles, made with the libraries of
+        the interpreter `python`; RefusedError, with the reason, when it does not convert."""
+
+
+class Images(Protocol):
+    """Assembles images without a build daemon; the same inputs give the same bytes."""
+
+    def assemble_model(
+        self, definition: ModelDefinition, version: ModelVersion, files: Mapping[str, bytes]
+    ) -> Image:
+        """The image of one model version; `files` is the model layer's content by file name."""
+
+    def assemble_companion(self) -> Image:
+        """The image of the companion module."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a running module answered, and how long it took."""
+
+    status: int
+    body: bytes
+    latency_ms: float
+
+
+class RunningModule(Protocol):
+    """A container started to look at, reachable on this machine."""
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
+        """Its answer over HTTP; OutsideError, retryable, while there is none."""
+
+    @property
+    def image_id(self) -> str:
+        """What the engine says ran: the image's config digest (or manifest digest on newer engines)."""
+
+    def logs(self) -> str: ...
+
+    def state(self) -> str:
+        """The container's own word: `running`, or `exited (1)` and the like."""
+
+
+class Stage(Protocol):
+    """Runs an image under a device's limits on this machine, before it may be pushed."""
+
+    def run(
+        self, image: Image, env: Mapping[str, str], limits: DeviceClass, port: int
+    ) -> AbstractContextManager[RunningModule]:
+        """The running module, asked on its `port`; it and all traces of it are gone when the context ends."""
+
+
+class Registry(Protocol):
+    """An OCI registry (distribution-spec 1.1)."""
+
+    @property
+    def host(self) -> str:
+        """`host:port`, as it stands in image references."""
+
+    def reference(self, name: str, digest: str) -> str:
+        """The image reference devices are told: `host:port/prefix/name@digest`."""
+
+    def has(self, name: str, digest: str) -> bool: ...
+
+    def push(self, image: Image) -> int:
+        """The bytes uploaded (0 when all was there); the manifest goes last."""
+
+    def attach(self, name: str, digest: str, artifact_type: str, body: bytes) -> str:
+        """The digest of `body`'s own manifest, attached to the image: by `subject`, and by the
+        referrers tag scheme where the registry has no referrers."""
+
+    def attached(self, name: str, digest: str, artifact_type: str) -> Sequence[bytes]:
+        """The bodies attached to the image under `artifact_type`, oldest first."""
+
+
+class Ledger(Protocol):
+    """The git repository of signed decisions; append only, in order."""
+
+    def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
+        """Entries of that kind (`release`, `approval`, `rollout`), oldest first."""
+
+    def append(self, kind: str, subject: str, body: Json, author: str) -> Entry:
+        """The signed entry, pushed; a refused push is re-read and tried again."""
+
+    def distrust(self, entry: Entry) -> str:
+        """Why the entry's signature does not count, or "" when it does."""
+
+
+class Hub(Protocol):
+    """IoT Hub's service API (2021-04-12): Azure's or ours."""
+
+    def devices(self, condition: str = "") -> Sequence[Json]:
+        """Device twins matching the target condition (all edge devices when empty)."""
+
+    def device_twin(self, device: str) -> Json: ...
+
+    def module_twin(self, device: str, module: str) -> Json | None: ...
+
+    def patch_tags(self, device: str, tags: Json) -> Json: ...
+
+    def create_device(self, device: str, tags: Json) -> Json:
+        """The device identity with its keys; an existing one is returned as it is."""
+
+    def configurations(self) -> Sequence[Json]: ...
+
+    def create_configuration(self, configuration: Json) -> Json: ...
+
+    def update_configuration(self, configuration: Json) -> Json:
+        """The configuration with its labels, priority and target condition changed; content is immutable."""
+
+    def delete_configuration(self, name: str) -> None: ...
+
+    def call_module(self, device: str, module: str, method: str, payload: Json, timeout_s: int = 30) -> Json:
+        """`{"status": int, "payload": …}`; HubError with status 404 when the module is not connected."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything workflows may touch."""
+
+    project: Project
+    runner: Runner
+    tracking: Tracking
+    converter: Converter
+    images: Images
+    stage: Stage
+    registry: Registry
+    ledger: Ledger
+    hub: Hub
+    now: Callable[[], float]
+    """Unix seconds."""
+    sleep: Callable[[float], None]
+    new_id: Callable[[], str]
+    say: Callable[[str], None]
+    """One line of progress for a person."""

@@ -1,0 +1,1 @@
+"""Exact bytes, in both directions. Pure: no I/O; each module names the document it follows."""
