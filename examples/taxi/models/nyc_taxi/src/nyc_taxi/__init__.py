@@ -1,0 +1,1 @@
+"""The nyc_taxi model: one module per pipeline step, files in, files out. Knows no cloud."""

@@ -1,0 +1,418 @@
+"""Runs a pipeline on this machine: each step a process, in its own libraries, on a copy of its code.
+
+What a step's result depends on is hashed: the command and its literals, the content of its input paths and
+of its code folder, the exact versions in its environment. A step with a known hash is not run again; its
+outputs are taken from `steps/<hash>/` of the state folder. The registering step is taken over only while
+the version it registered still exists.
+
+    environments/<hash>/   a virtual environment; edgeferry.lock, its exact versions, is written last
+    steps/<hash>/          outputs/, log.txt, result.json: a step that succeeded
+    steps/<hash>.failed/   log.txt of the last attempt
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeferry.adapters.lock import locked
+from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.domain.pipeline import (
+    FOLDERS,
+    PATHS,
+    REGISTERED,
+    Component,
+    ParentInput,
+    Pipeline,
+    Registration,
+    Run,
+    Step,
+    StepEnvironment,
+    StepOutput,
+    StepResult,
+    Value,
+    bind_inputs,
+    parse_registration,
+    render_command,
+)
+from edgeferry.errors import DefinitionError, OutsideError, UsageError
+from edgeferry.settings import child_environment
+
+_NOT_CODE = frozenset(
+    ("__pycache__", ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")
+)
+_NOT_FOR_STEPS = re.compile(
+    r"EDGEFERRY_|MLFLOW_|_MLFLOW_|VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
+)
+_GRACE_S = 5.0
+_TAIL = 15
+
+
+class LocalRunner:
+    """Implements the `Runner` port.
+
+    `state`: the state folder. `uv`: path of the uv program. `say`: a line for a person, before a long wait.
+    """
+
+    def __init__(self, state: Path, tracking: MlflowTracking, uv: str, say: Callable[[str], None]) -> None:
+        self._state = state.resolve()
+        self._tracking = tracking
+        self._uv = uv
+        self._say = say
+
+    def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, str], on_step: Callable[[StepResult], None]
+    ) -> Run:
+        """The run, ended by its first failed step; UsageError when an input is unknown or missing.
+
+        Whatever interrupts it ends the running step with all its processes.
+        """
+        values = _existing(pipeline, bind_inputs(pipeline, inputs))
+        results: dict[str, StepResult] = {}
+        for step in pipeline.steps:
+            result = self._step(pipeline, step, values, results)
+            results[step.name] = result
+            on_step(result)
+            if result.state == "failed":
+                break
+        last = pipeline.registering_step
+        done = last is not None and last.name in results and results[last.name].state != "failed"
+        return Run(
+            tuple(results.values()), _registration(last, results[last.name]) if last and done else None
+        )
+
+    def python_of(self, pipeline: Pipeline) -> Path:
+        """The interpreter of the registering step's environment (made when missing)."""
+        step = pipeline.registering_step or pipeline.steps[-1]
+        return self._environment(step.component.environment)[0]
+
+    def _step(
+        self,
+        pipeline: Pipeline,
+        step: Step,
+        values: Mapping[str, Value],
+        results: Mapping[str, StepResult],
+    ) -> StepResult:
+        started = time.monotonic()
+        python, lock = self._environment(step.component.environment)
+        arguments = _arguments(step, values, results)
+        key = _key(step, arguments, lock)
+        place = self._state / "steps" / key
+        with locked(place.with_suffix(".lock")):
+            if pipeline.reuse and step.component.deterministic:
+                kept = self._kept(step, place, registers=step is pipeline.registering_step)
+                if kept:
+                    return replace(kept, seconds=time.monotonic() - started)
+            self._tracking.prepare(pipeline.experiment)
+            environment = self._variables(python, pipeline.experiment, step)
+            result = _execute(step, place, arguments, environment, pipeline.registering_step is step)
+            return replace(result, seconds=time.monotonic() - started)
+
+    def _kept(self, step: Step, place: Path, *, registers: bool) -> StepResult | None:
+        """The result kept at `place`, if it is complete, unchanged, and its model version still exists."""
+        try:
+            recorded = json.loads((place / "result.json").read_text("utf-8"))["outputs"]
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+        outputs = {name: place / "outputs" / name for name in step.component.outputs}
+        if any(not path.exists() or _hash(path) != recorded.get(name) for name, path in outputs.items()):
+            return None
+        result = _result(step, "reused", place)
+        if registers:
+            mine = _registration(step, result)
+            version = self._tracking.find_version(mine.name, mine.version)
+            if version is None or version.run_id != mine.run_id:
+                return None
+        return result
+
+    def _variables(self, python: Path, experiment: str, step: Step) -> dict[str, str]:
+        inherited = {k: v for k, v in child_environment().items() if not _NOT_FOR_STEPS.match(k)}
+        return {
+            **inherited,
+            "PATH": f"{python.parent}:{inherited.get('PATH', os.defpath)}",
+            "VIRTUAL_ENV": str(python.parent.parent),
+            "PYTHONUNBUFFERED": "1",
+            **self._tracking.step_environment(experiment),
+            **step.component.variables,
+            **step.variables,
+        }
+
+    def _environment(self, wanted: StepEnvironment) -> tuple[Path, str]:
+        """The interpreter of the step environment, made when missing, and its exact versions as text."""
+        base, version = self._interpreter(wanted)
+        identity = json.dumps([version, sys.platform, wanted.requirements])
+        place = self._state / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        python, lock = place / "bin" / "python", place / "edgeferry.lock"
+        if not (lock.exists() and python.exists()):
+            with locked(place.with_suffix(".lock")):
+                if not (lock.exists() and python.exists()):
+                    self._say(f"making the step environment of {wanted.conda_file} (once; a few seconds)")
+                    self._make_environment(wanted, base, place)
+        return python, lock.read_text("utf-8")
+
+    def _make_environment(self, wanted: StepEnvironment, base: str, place: Path) -> None:
+        """A virtual environment at `place`; edgeferry.lock goes in last and makes it count.
+
+        Bytecode is not compiled here: steps write what they import, a third of the time of compiling all.
+        """
+        shutil.rmtree(place, ignore_errors=True)
+        python = str(place / "bin" / "python")
+        self._call_uv(wanted, "venv", "--quiet", "--python", base, str(place))
+        if wanted.requirements:
+            self._call_uv(wanted, "pip", "install", "--quiet", "--python", python, "--", *wanted.requirements)
+        versions = self._call_uv(wanted, "pip", "freeze", "--quiet", "--python", python)
+        interpreter = subprocess.run(
+            [python, "-VV"], check=True, capture_output=True, text=True, env=child_environment()
+        ).stdout.splitlines()[0]
+        written = place / "edgeferry.lock.new"
+        written.write_text(f"{interpreter}\n{versions}", "utf-8")
+        written.rename(place / "edgeferry.lock")
+
+    def _interpreter(self, wanted: StepEnvironment) -> tuple[str, str]:
+        """An interpreter of the wanted version, and that version; else our own, said aloud."""
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if wanted.python in ("", own):
+            return sys.executable, own
+        try:
+            return self._call_uv(
+                wanted, "python", "find", "--no-python-downloads", wanted.python
+            ).strip(), wanted.python
+        except OutsideError:
+            self._say(f"{wanted.conda_file} wants Python {wanted.python}, which is not here; using {own}")
+            return sys.executable, own
+
+    def _call_uv(self, wanted: StepEnvironment, *arguments: str) -> str:
+        """What uv prints; DefinitionError when the requirements cannot hold together, else OutsideError."""
+        done = subprocess.run(
+            [self._uv, "--no-progress", *arguments],
+            cwd=Path(wanted.conda_file).parent,
+            env={k: v for k, v in child_environment().items() if k != "VIRTUAL_ENV"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return done.stdout
+        reason = " ".join(done.stderr.split())
+        if "No solution found" in reason or "Failed to parse" in reason:
+            raise DefinitionError(
+                f"these packages cannot be installed: {reason}",
+                fix="correct the pip requirements",
+                file=wanted.conda_file,
+                line=1,
+            )
+        raise OutsideError(
+            f"the step environment of {wanted.conda_file} could not be made: {reason or done.returncode}",
+            fix="check that the package index (uv's configuration) can be reached",
+            retryable=True,
+        )
+
+
+def _existing(pipeline: Pipeline, values: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The values, their paths absolute; UsageError when a path is not here or of the wrong kind."""
+    placed = dict(values)
+    for name, spec in pipeline.inputs.items():
+        if spec.type not in PATHS:
+            continue
+        path = Path(str(values[name])).expanduser().resolve()
+        kind = "folder" if spec.type in FOLDERS else "file"
+        if not (path.is_dir() if kind == "folder" else path.is_file()):
+            raise UsageError(
+                f"the input `{name}` is no {kind} on this machine: {values[name]}",
+                fix=f"give a {kind}: {name}=PATH",
+            )
+        placed[name] = str(path)
+    return placed
+
+
+def _arguments(
+    step: Step, values: Mapping[str, Value], results: Mapping[str, StepResult]
+) -> Mapping[str, Value]:
+    """The value of each of the step's inputs; optional ones without value are absent."""
+    arguments: dict[str, Value] = {}
+    for name, declared in step.component.inputs.items():
+        match step.inputs.get(name, declared.default):
+            case None:
+                continue
+            case ParentInput(parent):
+                arguments[name] = values[parent]
+            case StepOutput(other, output):
+                arguments[name] = results[other].outputs[output]
+            case value:
+                arguments[name] = value
+    return arguments
+
+
+def _key(step: Step, arguments: Mapping[str, Value], lock: str) -> str:
+    """The hash of all that the step's outputs depend on."""
+    component = step.component
+    identity: dict[str, Any] = {
+        "command": component.command,
+        "inputs": {
+            name: _hash(Path(str(value))) if component.inputs[name].type in PATHS else value
+            for name, value in arguments.items()
+        },
+        "outputs": dict(component.outputs),
+        "variables": {**component.variables, **step.variables},
+        "code": _hash(Path(component.code)) if component.code else "",
+        "lock": lock,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _hash(path: Path) -> str:
+    """The sha256 over relative names, executable bits and contents of a file or of all files in a folder."""
+    total = hashlib.sha256()
+    for file in _files(path):
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        name = file.relative_to(path).as_posix() if file != path else ""
+        total.update(json.dumps([name, os.access(file, os.X_OK), digest]).encode())
+    return total.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for child in sorted(path.iterdir()):
+        if child.name not in _NOT_CODE and child.exists():
+            yield from _files(child)
+
+
+def _execute(
+    step: Step, place: Path, arguments: Mapping[str, Value], environment: Mapping[str, str], registers: bool
+) -> StepResult:
+    """The result of running the step; when it succeeds, it is kept at `place`."""
+    work = place.with_suffix(".running")
+    failed = place.with_suffix(".failed")
+    for old in (work, failed):
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        status, reason = _call(step, work, arguments, environment)
+        result = _result(step, "ran", work)
+        if not reason:
+            reason = _wrong_outputs(step, result, registers)
+        shutil.rmtree(work / "code", ignore_errors=True)
+        if reason:
+            shutil.rmtree(work / "outputs")
+            work.rename(failed)
+            log = failed / "log.txt"
+            last = log.read_text("utf-8", errors="replace").splitlines()[-_TAIL:]
+            return StepResult(step.name, "failed", 0, {}, str(log), status, reason, tuple(last))
+        recorded = {name: _hash(Path(path)) for name, path in result.outputs.items()}
+        for path in result.outputs.values():
+            for file in _files(Path(path)):
+                file.chmod(0o444)
+        (work / "result.json").write_text(json.dumps({"outputs": recorded}), "utf-8")
+        shutil.rmtree(place, ignore_errors=True)
+        work.rename(place)
+        return _result(step, "ran", place)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _call(
+    step: Step, work: Path, arguments: Mapping[str, Value], environment: Mapping[str, str]
+) -> tuple[int, str]:
+    """The exit status of the step's command, and why it failed ("" when it did not)."""
+    outputs = {name: work / "outputs" / name for name in step.component.outputs}
+    (work / "outputs").mkdir(parents=True)
+    for name, path in outputs.items():
+        if step.component.outputs[name] in FOLDERS:
+            path.mkdir()
+    _copy_code(step.component, work / "code")
+    command = render_command(
+        step.component,
+        {name: str(value) for name, value in arguments.items()},
+        {name: str(path) for name, path in outputs.items()},
+    )
+    with (work / "log.txt").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=work / "code",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return 127, f"could not start {command[0]}: {error.strerror}"
+        with process:
+            try:
+                status = process.wait()
+            finally:
+                _end(process)
+    if status < 0:
+        return status, f"was ended by {signal.Signals(-status).name}"
+    return status, f"ended with exit status {status}" if status else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """No process of the step's group left: asked to end, and killed after a grace."""
+    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 1.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and _group_lives(process):
+            time.sleep(0.02)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _copy_code(component: Component, target: Path) -> None:
+    if component.code:
+        shutil.copytree(component.code, target, ignore=lambda _, names: _NOT_CODE.intersection(names))
+    else:
+        target.mkdir()
+
+
+def _wrong_outputs(step: Step, result: StepResult, registers: bool) -> str:
+    for name, path in result.outputs.items():
+        if not Path(path).exists():
+            return f"ended well, but did not write its output `{name}`"
+    if registers:
+        try:
+            _registration(step, result)
+        except ValueError as error:
+            return f"recorded no model version: {error}"
+    return ""
+
+
+def _registration(step: Step, result: StepResult) -> Registration:
+    """What the registering step recorded; ValueError when it did not."""
+    output = next(own for own, parent in step.outputs.items() if parent == REGISTERED)
+    path = Path(result.outputs[output])
+    try:
+        return parse_registration(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ValueError(f"`{output}` cannot be read as a file") from error
+
+
+def _result(step: Step, state: Any, place: Path) -> StepResult:
+    outputs = {name: str(place / "outputs" / name) for name in step.component.outputs}
+    return StepResult(step.name, state, 0, outputs, str(place / "log.txt"))

@@ -1,0 +1,80 @@
+"""model.yaml: its defaults, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeferry.domain.model import Tolerance, parse_model
+from edgeferry.errors import DefinitionError
+
+LEAST = {"prediction_column": "fare"}
+
+
+def test_only_the_prediction_column_must_be_said() -> None:
+    model = parse_model(LEAST, "taxi", "/models/taxi")
+    assert model.pipeline == "/models/taxi/pipeline.yml"
+    assert model.registered_model == "taxi"
+    assert model.model_artifact == "model"
+    assert model.held_out == "predictions/predictions.csv"
+    assert model.tolerance == Tolerance(1e-9, 0.0)
+    assert model.latency_ms == 250
+    assert model.smoke_cases == 10
+    assert model.target_condition == "tags.models.taxi = true"
+
+
+def test_a_number_with_an_exponent_but_no_dot_is_read_though_yaml_calls_it_text() -> None:
+    model = parse_model({**LEAST, "tolerance": {"rtol": "1e-6", "atol": 2}}, "taxi", "/m")
+    assert model.tolerance == Tolerance(1e-6, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "key", "says"),
+    [
+        pytest.param("Taxi", LEAST, (), "no name for a model", id="capital letter in the name"),
+        pytest.param("_taxi", LEAST, (), "no name for a model", id="leading underscore"),
+        pytest.param("taxi", {}, ("prediction_column",), "missing", id="no prediction column"),
+        pytest.param("taxi", {**LEAST, "latency": 5}, ("latency",), "unknown key `latency`", id="near miss"),
+        pytest.param(
+            "taxi", {**LEAST, "latency_ms": "fast"}, ("latency_ms",), "not a number", id="no number"
+        ),
+        pytest.param("taxi", {**LEAST, "latency_ms": True}, ("latency_ms",), "not a number", id="a boolean"),
+        pytest.param(
+            "taxi", {**LEAST, "smoke_cases": 0}, ("smoke_cases",), "not a count", id="no smoke cases"
+        ),
+        pytest.param(
+            "taxi", {**LEAST, "smoke_cases": 1.5}, ("smoke_cases",), "not a count", id="half a case"
+        ),
+        pytest.param(
+            "taxi", {**LEAST, "held_out": "../x.csv"}, ("held_out",), "leads elsewhere", id="path upwards"
+        ),
+        pytest.param(
+            "taxi", {**LEAST, "pipeline": "/x.yml"}, ("pipeline",), "leads elsewhere", id="absolute path"
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "tolerance": {"rol": 1}},
+            ("tolerance", "rol"),
+            "unknown key `rol`",
+            id="inside tolerance",
+        ),
+        pytest.param(
+            "taxi", {**LEAST, "tolerance": 1}, ("tolerance",), "not a mapping", id="tolerance is a number"
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "target_condition": True},
+            ("target_condition",),
+            "not text",
+            id="condition is no text",
+        ),
+    ],
+)
+def test_a_wrong_definition_is_refused_at_its_key(
+    name: str, document: dict[str, Any], key: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(DefinitionError, match=says) as caught:
+        parse_model(document, name, "/m")
+    assert caught.value.key == key
+    assert caught.value.fix
