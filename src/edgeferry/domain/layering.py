@@ -1,0 +1,179 @@
+"""What one device should have: base and layered deployments merged, and who gave what. Pure.
+
+Follows Microsoft's "IoT Edge automatic deployments" where it speaks, and field reports where it does not:
+the targeted base with the highest priority wins (the newest among equals); layers above it apply in rising
+order, each key replacing whatever stood at its path; layers at or below the base stay `Targeted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeferry.domain.condition import Condition, matches
+from edgeferry.domain.twin import SECTION_BYTES, find_fault
+
+Json = dict[str, Any]
+
+AGENT = "$edgeAgent"
+HUB = "$edgeHub"
+MAX_MODULES = 50
+
+_DESIRED = ("properties", "desired")
+_LISTS = ("modules", "systemModules")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A base or layered deployment as the merge sees it."""
+
+    id: str
+    priority: int
+    created_at: str
+    """ISO 8601, UTC, of one form for all: among equal priorities the later one wins."""
+    condition: Condition
+    modules: Mapping[str, Mapping[str, Any]]
+    """`modulesContent`: per module, values by path below the twin, e.g. `properties.desired.routes.r1`."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What deployments make of one device."""
+
+    base: str | None
+    """The base deployment's id; None when no base targets the device: then its modules stay as they are."""
+    desired: Mapping[str, Json]
+    """Desired properties of each module that some deployment gives any."""
+    statuses: Mapping[str, Mapping[str, str]]
+    """Per module, by deployment id: `Applied` when something of it is live there, else `Targeted`."""
+
+    def module_names(self) -> frozenset[str]:
+        """Modules that the device is to run, without `$edgeAgent` and `$edgeHub`."""
+        modules = self.desired.get(AGENT, {}).get("modules")
+        return frozenset(modules) if isinstance(modules, Mapping) else frozenset()
+
+
+def is_base(deployment: Deployment) -> bool:
+    """Whether it brings a complete `$edgeAgent`, rather than paths below it."""
+    return "properties.desired" in deployment.modules.get(AGENT, {})
+
+
+def merge_layers(deployments: Iterable[Deployment], device: Mapping[str, Any]) -> Assignment:
+    """The assignment for the device whose twin document is `device`."""
+    targeted = sorted(
+        (deployment for deployment in deployments if matches(deployment.condition, device)),
+        key=lambda deployment: (deployment.priority, deployment.created_at, deployment.id),
+    )
+    last_base = max((index for index, one in enumerate(targeted) if is_base(one)), default=None)
+    if last_base is None:
+        return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
+    applied = [targeted[last_base], *targeted[last_base + 1 :]]
+    desired: dict[str, Json] = {}
+    for deployment in applied:
+        for module, path, value in _settings(deployment):
+            desired[module] = _set(desired.get(module, {}), path, value)
+    agent = desired[AGENT]
+    for kind, name, giver in _givers(applied):
+        entry = agent.get(kind, {}).get(name)
+        if isinstance(entry, Mapping):
+            agent = _set(agent, (kind, name), {**entry, "configuration": {"id": giver}})
+    desired[AGENT] = agent
+    listed = agent.get("modules")
+    present = {AGENT, HUB, *(listed if isinstance(listed, Mapping) else ())}
+    desired = {module: values for module, values in desired.items() if module in present}
+    return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
+
+
+def find_assignment_fault(assignment: Assignment) -> str | None:
+    """Why the hub cannot give the device this assignment; None when it can."""
+    count = len(assignment.module_names())
+    if count > MAX_MODULES - 2:
+        return f"the deployments together list {count} modules, at most {MAX_MODULES - 2} are allowed"
+    for module, values in sorted(assignment.desired.items()):
+        fault = find_fault(values, SECTION_BYTES)
+        if fault:
+            return f"desired properties of {module}: {fault}"
+    return None
+
+
+def find_content_fault(modules: Any) -> str | None:
+    """Why this `modulesContent` is not one, naming the place; None when it is."""
+    if not isinstance(modules, Mapping) or not modules:
+        return "modulesContent must be an object with at least one module"
+    for module, content in modules.items():
+        if not isinstance(content, Mapping):
+            return f"modulesContent.{module} must be an object"
+        for path, value in content.items():
+            segments = path.split(".")
+            if tuple(segments[:2]) != _DESIRED or not all(segments):
+                return f"modulesContent.{module}: key {path!r} must be properties.desired or a path below it"
+            if len(segments) == 2 and not isinstance(value, Mapping):
+                return f"modulesContent.{module}.{path} must be an object"
+            fault = find_fault(_set({}, tuple(segments[2:]), value), SECTION_BYTES)
+            if fault:
+                return f"modulesContent.{module}.{path}: {fault}"
+    return None
+
+
+def _settings(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
+    """(module, path below desired, value), shorter paths first."""
+    settings = [
+        (module, tuple(path.split("."))[2:], value)
+        for module, content in deployment.modules.items()
+        for path, value in content.items()
+    ]
+    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+
+
+def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
+    """`values` with `value` at `path`; null removes what is there."""
+    if not path:
+        return dict(value)
+    head, *rest = path
+    if not rest:
+        others = {name: member for name, member in values.items() if name != head}
+        return others if value is None else {**others, head: value}
+    inner = values.get(head)
+    if value is None and not isinstance(inner, Mapping):
+        return dict(values)
+    return {**values, head: _set(inner if isinstance(inner, Mapping) else {}, tuple(rest), value)}
+
+
+def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
+    """(`modules` or `systemModules`, name, id of the deployment that supplied the entry)."""
+    givers: dict[tuple[str, str], str] = {}
+    for deployment in applied:
+        for module, path, value in _settings(deployment):
+            if module != AGENT:
+                continue
+            for kind in _LISTS:
+                if not path or path == (kind,):
+                    entries = value.get(kind) if not path else value
+                    givers = {key: giver for key, giver in givers.items() if key[0] != kind}
+                    given = entries if isinstance(entries, Mapping) else {}
+                    givers.update({(kind, name): deployment.id for name in given})
+                elif path[0] == kind and (len(path) == 2 or (kind, path[1]) not in givers):
+                    givers[(kind, path[1])] = deployment.id
+    return [(kind, name, giver) for (kind, name), giver in givers.items()]
+
+
+def _statuses(
+    targeted: Sequence[Deployment], applied: Sequence[Deployment], present: set[str]
+) -> Mapping[str, Mapping[str, str]]:
+    live: dict[tuple[str, tuple[str, ...]], str] = {}
+    for deployment in applied:
+        for module, path, _ in _settings(deployment):
+            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
+            for key in covered:
+                del live[key]
+            if module in present:
+                live[(module, path)] = deployment.id
+    live_ids = set(live.values()) | {applied[0].id}
+    statuses = {AGENT: {one.id: "Applied" if one.id in live_ids else "Targeted" for one in targeted}}
+    for module in sorted(present - {AGENT}):
+        setters = [one.id for one in applied if module in one.modules]
+        here = {giver for (name, _), giver in live.items() if name == module}
+        if setters:
+            statuses[module] = {one: "Applied" if one in here else "Targeted" for one in setters}
+    return statuses

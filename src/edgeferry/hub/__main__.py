@@ -1,0 +1,44 @@
+"""`python -m edgeferry.hub`: one hub in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+
+from edgeferry.errors import EdgeferryError
+from edgeferry.hub.server import Options, run
+
+
+def main() -> int:
+    """The exit code: 0 after a stop that was asked for, 3 when it cannot serve."""
+    parser = argparse.ArgumentParser(prog="python -m edgeferry.hub", description="A local IoT Hub.")
+    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where it keeps everything")
+    parser.add_argument(
+        "--address",
+        action="append",
+        required=True,
+        type=_address,
+        help="IPv4 address to listen on; may be repeated, the first names the hub",
+    )
+    parser.add_argument("--https-port", type=int, default=8443, help="service REST (default %(default)s)")
+    parser.add_argument("--mqtt-port", type=int, default=8883, help="device MQTT (default %(default)s)")
+    given = parser.parse_args()
+    try:
+        run(Options(given.state, tuple(dict.fromkeys(given.address)), given.https_port, given.mqtt_port))
+    except EdgeferryError as error:
+        sys.stderr.write(f"edgeferry hub: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
