@@ -1,0 +1,47 @@
+"""`python -m edgeferry.device --state DIR`: one device's agent, until SIGTERM; containers are left running.
+
+With `--wipe` it removes this device's containers, network and volumes instead, and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from edgeferry.device.agent import Agent, wipe
+from edgeferry.device.state import Store, load_enrolment
+from edgeferry.errors import EdgeferryError
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, or that of the error told on stderr."""
+    parser = argparse.ArgumentParser(prog="edgeferry.device")
+    parser.add_argument("--state", type=Path, required=True, help="the folder with device.json")
+    parser.add_argument("--wipe", action="store_true", help="remove the device's containers and network")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    store = Store(chosen.state)
+    try:
+        enrolment = load_enrolment(chosen.state)
+        store.open()
+        if chosen.wipe:
+            wipe(enrolment)
+            return 0
+        agent = Agent(enrolment, store)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.run()
+    except EdgeferryError as error:
+        sys.stderr.write(f"{error.problem}\n{error.fix}\n")
+        return error.exit_code
+    finally:
+        store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

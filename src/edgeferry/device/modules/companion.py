@@ -1,0 +1,253 @@
+"""The companion, one module per device: it smoke-tests the models beside it and reports the verdicts.
+
+`python3 -m edgeferry.device.modules.companion`, with the environment that IoT Edge's simulator gives a
+module (EdgeHubConnectionString, EdgeModuleCACertificateFile). What to test stands in its desired properties;
+verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`.
+Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link
+from edgeferry.device.modules.asking import ask, now
+from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
+from edgeferry.domain.twin import merge
+from edgeferry.errors import EdgeferryError, UsageError
+from edgeferry.wire.connection import ConnectionString, parse_connection_string
+from edgeferry.wire.verdict import (
+    parse_smoke_request,
+    parse_verdict,
+    render_verdict,
+    render_verdicts,
+)
+
+PATIENCE_S = 60.0
+"""How long a model may take to answer before its verdict is Inconclusive."""
+AGAIN_S = 10.0
+"""A model without a conclusive verdict is asked again this often."""
+METHOD_PATIENCE_S = 10.0
+REPORT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Companion:
+    """What is asked for, and the verdicts so far. Each model is asked in a thread of its own, until its
+    verdict is conclusive or something else is asked for."""
+
+    def __init__(self, *, patience_s: float = PATIENCE_S, again_s: float = AGAIN_S) -> None:
+        self._patience_s = patience_s
+        self._again_s = again_s
+        self._lock = threading.Lock()
+        self._requests: dict[str, SmokeRequest] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._reported: dict[str, Any] = {}
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+
+    def take_desired(self, desired: Mapping[str, Any], version: int) -> None:
+        """New desired properties: asks what is new or changed, forgets what is gone."""
+        models = desired.get("models")
+        wanted = models if isinstance(models, Mapping) else {}
+        with self._lock:
+            for model in [model for model in self._requests | self._verdicts if model not in wanted]:
+                self._requests.pop(model, None)
+                self._verdicts.pop(model, None)
+            for model, said in wanted.items():
+                self._take_request(model, said)
+        self._changed.set()
+
+    def take_reported(self, reported: Mapping[str, Any]) -> None:
+        """What the hub holds as reported; conclusive verdicts in it need not be asked for again."""
+        verdicts = reported.get("verdicts")
+        with self._lock:
+            self._reported = dict(verdicts) if isinstance(verdicts, Mapping) else {}
+
+    def take_connected(self) -> None:
+        """Reports can be sent."""
+        self._changed.set()
+
+    def answer_method(self, name: str, payload: Any) -> tuple[int, Any]:
+        """(status, answer) of a direct method; only `smokeTest` is known."""
+        if name != "smokeTest":
+            return 404, {"message": f"there is no method {name!r}; there is smokeTest"}
+        said = payload if isinstance(payload, Mapping) else {}
+        nonce, model = said.get("nonce"), said.get("model")
+        if not isinstance(nonce, str) or not nonce:
+            return 400, {"message": 'give {"nonce": text, "model": name of one model (optional)}'}
+        with self._lock:
+            requests = [request for name, request in self._requests.items() if model in (None, name)]
+        if model is not None and not requests:
+            return 404, {"message": f"no model {model!r} is asked for on this device"}
+        fresh = [replace(request, nonce=nonce) for request in requests]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            asked = pool.map(partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self._stopping), fresh)
+            return 200, render_verdicts(list(asked))
+
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts so far, by model."""
+        with self._lock:
+            return [self._verdicts[model] for model in sorted(self._verdicts)]
+
+    def stop(self) -> None:
+        """Ends waiting and asking."""
+        self._stopping.set()
+        self._changed.set()
+
+    def report_until_stopped(self, link: Link) -> None:
+        """Sends verdicts to the hub whenever they differ from what it holds."""
+        while not self._stopping.is_set():
+            self._changed.wait(REPORT_S)
+            self._changed.clear()
+            if link.connected and not self._stopping.is_set():
+                try:
+                    self._report(link)
+                except EdgeferryError as error:
+                    _log.warning("verdicts not reported: %s", error)
+
+    def _report(self, link: Link) -> None:
+        with self._lock:
+            known = self._reported
+            current = {model: render_verdict(verdict) for model, verdict in self._verdicts.items()}
+            gone = [model for model in known if model not in current and model not in self._requests]
+        patch: dict[str, Any] = {model: said for model, said in current.items() if known.get(model) != said}
+        patch |= dict.fromkeys(gone)
+        if not patch:
+            return
+        link.report({"verdicts": patch})
+        with self._lock:
+            if self._reported is known:
+                self._reported = merge(known, patch)
+
+    def _take_request(self, model: str, said: object) -> None:
+        try:
+            request = parse_smoke_request(model, said)
+        except UsageError as error:
+            nothing = SmokeRequest(model, "", "", "", "", "")
+            self._requests.pop(model, None)
+            self._verdicts[model] = unjudged(nothing, "Inconclusive", error.problem, now())
+            return
+        if self._requests.get(model) == request:
+            return
+        self._requests[model] = request
+        self._verdicts.pop(model, None)
+        settled = _settled(request, self._reported.get(model))
+        if settled is not None:
+            self._verdicts[model] = settled
+            return
+        threading.Thread(target=self._ask_until_settled, args=(request,), daemon=True).start()
+
+    def _ask_until_settled(self, request: SmokeRequest) -> None:
+        patience_s = self._patience_s
+        while self._is_current(request):
+            verdict = ask(request, patience_s=patience_s, stopping=self._stopping)
+            with self._lock:
+                if self._requests.get(request.model) != request or self._stopping.is_set():
+                    return
+                before = self._verdicts.get(request.model)
+                if before is None or (before.state, before.reason) != (verdict.state, verdict.reason):
+                    self._verdicts[request.model] = verdict
+            self._changed.set()
+            _log.info("asked model=%s state=%s reason=%s", request.model, verdict.state, verdict.reason)
+            if verdict.state != "Inconclusive":
+                return
+            patience_s = 0.0
+            self._stopping.wait(self._again_s)
+
+    def _is_current(self, request: SmokeRequest) -> bool:
+        with self._lock:
+            return self._requests.get(request.model) == request and not self._stopping.is_set()
+
+
+def _settled(request: SmokeRequest, reported: object) -> Verdict | None:
+    """A conclusive verdict on this very request that was reported earlier, before a restart."""
+    try:
+        verdict = parse_verdict(request.model, reported)
+    except UsageError:
+        return None
+    same = (verdict.digest, verdict.version, verdict.cases_sha256, verdict.nonce) == (
+        request.digest,
+        request.version,
+        request.cases_sha256,
+        request.nonce,
+    )
+    return verdict if same and verdict.state != "Inconclusive" else None
+
+
+def _serve_verdicts(companion: Companion, host: str, port: int) -> ThreadingHTTPServer:
+    class Verdicts(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/verdict"
+            said = render_verdicts(companion.verdicts()) if found else {"error": {"message": "ask /verdict"}}
+            body = json.dumps(said).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            _log.debug(format, *args)
+
+    server = ThreadingHTTPServer((host, port), Verdicts)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="verdicts", daemon=True).start()
+    return server
+
+
+def _read_environment() -> tuple[ConnectionString, Path | None]:
+    text = os.environ.get(CONNECTION_VARIABLE, "")
+    if not text:
+        raise UsageError(
+            f"{CONNECTION_VARIABLE} is not set",
+            fix="let an edgeferry device or IoT Edge's simulator start this",
+        )
+    ca_file = os.environ.get(CA_VARIABLE, "")
+    return parse_connection_string(text), Path(ca_file) if ca_file else None
+
+
+def main(arguments: list[str]) -> int:
+    """Tests and reports until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="edgeferry.device.modules.companion")
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8081)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        connection, ca_file = _read_environment()
+    except UsageError as error:
+        sys.stderr.write(f"{error.problem}\n{error.fix}\n")
+        return error.exit_code
+    companion = Companion()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: companion.stop())
+    handlers = Handlers(
+        companion.take_desired, companion.take_reported, companion.take_connected, companion.answer_method
+    )
+    link = Link(lambda refused: connection, ca_file, handlers)
+    server = _serve_verdicts(companion, chosen.host, chosen.port)
+    link.start()
+    companion.report_until_stopped(link)
+    server.shutdown()
+    server.server_close()
+    link.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

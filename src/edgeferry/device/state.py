@@ -1,0 +1,151 @@
+"""What a device keeps on disk, in one folder with mode 0700: its enrolment, the last desired properties and
+its modules' keys, so that it starts and runs without its hub.
+
+`device.json` is written at enrolment; the rest is the agent's own. Files are replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeferry.domain.manifest import RegistryLogin
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.wire.connection import ConnectionString, parse_connection_string
+
+Json = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """Who this device is, and what it was told about its surroundings."""
+
+    connection: ConnectionString
+    device: str
+    hub_ca_file: Path | None
+    gateway_name: str
+    """The hub's name inside containers, present in its certificate."""
+    gateway_address: str
+    """Where containers reach it; empty when the name resolves by itself."""
+    registries: tuple[RegistryLogin, ...]
+    engine: str
+    sandbox: str
+
+
+def load_enrolment(folder: Path) -> Enrolment:
+    """What `device.json` in `folder` says; UsageError naming what is missing."""
+    path = folder / "device.json"
+    try:
+        said = json.loads(path.read_bytes())
+        connection = parse_connection_string(said["connection_string"])
+        ca_file = said.get("hub_ca_file")
+        gateway = said.get("container_gateway") or {}
+        if not connection.device_id:
+            raise ValueError("its connection string names no DeviceId")
+        return Enrolment(
+            connection=connection,
+            device=connection.device_id,
+            hub_ca_file=Path(ca_file) if ca_file else None,
+            gateway_name=gateway.get("name") or "edgeferry-hub",
+            gateway_address=gateway.get("address") or "",
+            registries=tuple(
+                RegistryLogin(login["address"], login["username"], login["password"])
+                for login in said.get("registries", [])
+            ),
+            engine=said["engine"],
+            sandbox=said["sandbox"],
+        )
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
+
+
+class Store:
+    """The agent's files in `folder`; only one agent may hold it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock_file = -1
+
+    def open(self) -> None:
+        """This process owns the folder; OutsideError when another agent does."""
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise OutsideError(
+                f"another agent already runs in {self.folder}", fix="stop it first, or choose another folder"
+            ) from error
+        self._lock_file = descriptor
+
+    def close(self) -> None:
+        """The folder is free again."""
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def load_desired(self) -> tuple[Json, int] | None:
+        """The last desired properties and their version, or None."""
+        said = self._load("desired.json")
+        desired, version = said.get("desired"), said.get("version")
+        return (desired, version) if isinstance(desired, dict) and isinstance(version, int) else None
+
+    def save_desired(self, desired: Mapping[str, Any], version: int) -> None:
+        """The desired properties survive a restart."""
+        self._save("desired.json", {"desired": desired, "version": version})
+
+    def load_keys(self) -> dict[str, str]:
+        """The modules' keys by module name."""
+        return {name: key for name, key in self._load("keys.json").items() if isinstance(key, str)}
+
+    def save_keys(self, keys: Mapping[str, str]) -> None:
+        """The modules' keys survive a restart."""
+        self._save("keys.json", dict(keys))
+
+    def copy_ca(self, ca_file: Path) -> Path:
+        """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
+        path = self.folder / "hub-ca.pem"
+        try:
+            _replace(path, ca_file.read_bytes(), 0o644)
+        except OSError as error:
+            raise UsageError(
+                f"the hub's CA certificate {ca_file} cannot be copied: {error.strerror}",
+                fix="correct hub_ca_file in device.json",
+            ) from error
+        return path.absolute()
+
+    def _load(self, name: str) -> Json:
+        path = self.folder / name
+        try:
+            said = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            _log.warning("state file ignored path=%s: %s", path, error)
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def _save(self, name: str, said: Json) -> None:
+        _replace(self.folder / name, json.dumps(said).encode(), 0o600)
+
+
+def _replace(path: Path, body: bytes, mode: int) -> None:
+    """The file holds `body`, or after a power cut what it held before."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

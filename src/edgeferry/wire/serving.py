@@ -1,0 +1,206 @@
+"""What a model server says and hears: `model.json`, `POST /score`, `GET /health`. Format: ours, and
+`/score` takes what Azure ML's inference server takes.
+
+    POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
+    GET /health   {"ready": true, "model", "version", "digest", "model_sha256"}
+    any refusal   {"error": {"message", "fix"}}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from edgeferry.domain.model import Column, Tolerance
+from edgeferry.errors import UsageError
+from edgeferry.wire.canonical import render_canonical
+
+FORMAT = "edgeferry.model/1"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """`model.json`: what the server must know of the model beside it."""
+
+    model: str
+    version: str
+    columns: tuple[Column, ...]
+    """The inputs, in the order of the graph's input."""
+    tolerance: Tolerance
+    output: str
+    """What an answer is, e.g. `fareAmount`."""
+    runtime: str = "onnx"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a model server says of itself."""
+
+    ready: bool
+    model: str
+    version: str
+    digest: str
+    """Of the image reference it was started from, as its environment says; "" when not told."""
+    model_sha256: str
+
+
+def render_model_card(card: ModelCard) -> bytes:
+    """The exact bytes of `model.json`."""
+    return render_canonical({"format": FORMAT, **asdict(card)})
+
+
+def parse_model_card(body: bytes) -> ModelCard:
+    """The card in the bytes of a `model.json`; UsageError when they are none."""
+    try:
+        said = json.loads(body)
+        if said["format"] != FORMAT:
+            raise ValueError(f"its format is {said['format']!r}")
+        return ModelCard(
+            model=str(said["model"]),
+            version=str(said["version"]),
+            columns=tuple(Column(str(column["name"]), str(column["type"])) for column in said["columns"]),
+            tolerance=Tolerance(float(said["tolerance"]["rtol"]), float(said["tolerance"]["atol"])),
+            output=str(said["output"]),
+            runtime=str(said["runtime"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"this is no model card of format {FORMAT}: {error}",
+            fix="package the model with this version of edgeferry",
+        ) from error
+
+
+def render_score_request(rows: Iterable[Sequence[float]]) -> bytes:
+    """The body of `POST /score` for these rows; ValueError when a number is not finite."""
+    return json.dumps({"data": [list(row) for row in rows]}, allow_nan=False).encode()
+
+
+def parse_score_request(body: bytes, columns: Sequence[str]) -> list[list[float]]:
+    """The rows asked about, each with one finite number a column, in the order of `columns`.
+
+    UsageError naming row and column (counted from 1) and the fix for everything else.
+    """
+    try:
+        said = json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise UsageError("the body is nested too deeply", fix='send {"data": [[…]]}') from error
+    except ValueError as error:
+        raise UsageError(
+            f"the body is not JSON: {error}", fix='send {"data": [[…]]} with numbers only'
+        ) from error
+    data = said.get("data") if isinstance(said, dict) else None
+    if not isinstance(data, list) or not data:
+        raise UsageError(
+            "the body has no rows", fix='send {"data": [[…]]}, one list or one object of columns a row'
+        )
+    return [_parse_row(number, row, columns) for number, row in enumerate(data, start=1)]
+
+
+def render_score_response(values: Iterable[float]) -> bytes:
+    """The answers as a JSON list; UsageError naming the row whose answer is not a finite number."""
+    answers = list(values)
+    for number, value in enumerate(answers, start=1):
+        if not math.isfinite(value):
+            raise UsageError(
+                f"row {number}: the model's answer is not a finite number",
+                fix="send values in the range the model was trained on",
+            )
+    return json.dumps(answers).encode()
+
+
+def parse_score_response(body: bytes) -> tuple[float, ...] | None:
+    """The answers, or None when the body is not a JSON list of finite numbers."""
+    try:
+        said = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, list) or not all(_is_number(value) for value in said):
+        return None
+    return tuple(float(value) for value in said)
+
+
+def render_health(health: Health) -> bytes:
+    """The body of `GET /health`."""
+    return json.dumps(asdict(health)).encode()
+
+
+def parse_health(body: bytes) -> Health:
+    """What the server says of itself; UsageError when the body does not say it."""
+    try:
+        said = json.loads(body)
+        return Health(
+            ready=said["ready"] is True,
+            model=str(said["model"]),
+            version=str(said["version"]),
+            digest=str(said["digest"]),
+            model_sha256=str(said["model_sha256"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"this is no health of a model server: {error!r}", fix="look at what answers at this address"
+        ) from error
+
+
+def render_refusal(problem: str, fix: str) -> bytes:
+    """The body that goes with a refusing status."""
+    return json.dumps({"error": {"message": problem, "fix": fix}}).encode()
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _is_number(value: Any) -> bool:
+    """A JSON number that fits a finite double."""
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < 10**308
+
+
+def _parse_row(number: int, row: Any, columns: Sequence[str]) -> list[float]:
+    if isinstance(row, Mapping):
+        row = _in_order(number, row, columns)
+    elif not isinstance(row, list):
+        raise UsageError(
+            f"row {number} is neither a list nor an object", fix=f"send a list of {len(columns)} numbers"
+        )
+    elif len(row) != len(columns):
+        raise UsageError(
+            f"row {number} has {len(row)} values, the model has {len(columns)} columns",
+            fix=f"send one number for each of: {', '.join(columns)}",
+        )
+    for place, value in enumerate(row):
+        if not _is_number(value):
+            raise UsageError(
+                f"row {number}, column {place + 1} ({columns[place]}): {_show(value)} is not a finite number",
+                fix="send a number such as 1.5",
+            )
+    return [float(value) for value in row]
+
+
+def _in_order(number: int, row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+    for place, column in enumerate(columns, start=1):
+        if column not in row:
+            raise UsageError(
+                f"row {number}, column {place} ({column}) is missing",
+                fix=f"send one number for each of: {', '.join(columns)}",
+            )
+    if len(row) != len(columns):
+        unknown = next(name for name in row if name not in columns)
+        raise UsageError(
+            f"row {number}: the model has no column {_show(unknown)}", fix=f"send only: {', '.join(columns)}"
+        )
+    return [row[column] for column in columns]
+
+
+def _show(value: Any) -> str:
+    """A short JSON text of the value, for a message."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**308:
+        return "a number of that size"
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:40] + "…"

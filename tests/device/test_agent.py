@@ -1,0 +1,392 @@
+import json
+import subprocess
+import sys
+import threading
+import uuid
+
+import pytest
+
+from edgeferry.device.agent import Agent
+from edgeferry.device.state import Store, load_enrolment
+from edgeferry.engine import Engine
+from edgeferry.wire.edge import render_module
+from tests.device.conftest import wait_until
+from tests.device.worlds import FOREVER, World, taxi
+from tests.engines import RunningRegistry, find_engine, make_image
+from tests.hubs import RunningHub, free_address
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = Engine(find_engine())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def registry(engine, tmp_path_factory):
+    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=("device", "right")).start()
+    yield registry
+    registry.stop()
+
+
+@pytest.fixture(scope="module")
+def images(engine, registry, pytestconfig):
+    """Two images, by reference, that only the registry has."""
+    cache = pytestconfig.cache.mkdir("busybox")
+    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
+    yield references
+    for reference in references:
+        engine.remove_image(reference)
+
+
+@pytest.fixture
+def world(hub, registry, engine, images, tmp_path):
+    """A device that is enrolled, with no agent yet."""
+    world = World(hub, registry, engine, tmp_path / "device", images)
+    world.enrol()
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.fixture
+def running(world):
+    """A device whose agent runs and has started module taxi."""
+    world.start()
+    world.settle(world.want(taxi(world.images[0])))
+    return world
+
+
+def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, engine, images, tmp_path):
+    labels = {"edgeferry.sandbox": f"t{uuid.uuid4().hex[:6]}"}
+    network = f"edgeferry.{labels['edgeferry.sandbox']}"
+    gateway = engine.ensure_network(network, labels)
+    (tmp_path / "hub").mkdir()
+    hub = RunningHub(tmp_path / "hub", free_address(), 8443, 8883, also=(gateway,))
+    world = World(
+        hub, registry, engine, tmp_path / "device", images, gateway, sandbox=labels["edgeferry.sandbox"]
+    )
+    try:
+        hub.start()
+        world.enrol()
+        world.start()
+        hub.ask("PUT", "/configurations/base", base(world.device))
+        assert world.settle(wait_until(lambda: desired_version(world)))["modules"] == {}
+        look = "echo hello, are you there | nc edgeferry-hub 8883 > /dev/null && echo reached"
+        look += "; head -1 $EdgeModuleCACertificateFile; echo $COLOUR"
+        first = taxi(
+            images[0],
+            f"{look}; {FOREVER}",
+            env={"COLOUR": "blue"},
+            create_options={"HostConfig": {"PortBindings": {"8080/tcp": [{"HostPort": "5001"}]}}},
+        )
+        hub.ask("PUT", "/configurations/taxi-1", layer(world.device, "taxi-1", first, 1000))
+        reported = world.settle(wait_until(lambda: (v := desired_version(world)) > 2 and v))
+        facts = world.container()
+        module = reported["modules"]["taxi"]
+        assert facts.running
+        assert module["runtimeStatus"] == "running"
+        assert module["settings"]["image"] == images[0]
+        assert module["settings"]["imageHash"] == facts.image_id == engine.image(images[0]).id
+        assert module["hostPorts"] == {"8080/tcp": facts.host_ports["8080/tcp"]}
+        assert reported["systemModules"]["edgeAgent"]["runtimeStatus"] == "running"
+        assert reported["systemModules"]["edgeHub"]["runtimeStatus"] == "stopped"
+        wait_until(lambda: "blue" in engine.logs(facts.id))
+        assert engine.logs(facts.id).split() == ["reached", "-----BEGIN", "CERTIFICATE-----", "blue"]
+
+        second = taxi(images[1])
+        hub.ask("PUT", "/configurations/taxi-2", layer(world.device, "taxi-2", second, 1001))
+        reported = world.settle(wait_until(lambda: (v := desired_version(world)) > 3 and v))
+        assert reported["modules"]["taxi"]["settings"]["imageHash"] == engine.image(images[1]).id
+        assert reported["modules"]["taxi"].get("hostPorts", {}) == {}
+        assert world.container().id != facts.id
+        assert engine.inspect(facts.id) is None
+
+        for name in ("taxi-2", "taxi-1"):
+            hub.ask("DELETE", f"/configurations/{name}")
+        reported = world.settle(wait_until(lambda: (v := desired_version(world)) > 4 and v))
+        wait_until(lambda: world.container() is None, what="the container is removed")
+        wait_until(lambda: world.reported().get("modules") == {})
+        world.stop()
+        assert "SharedAccessKey" not in world.log()
+    finally:
+        world.close()
+        hub.stop()
+
+
+def base(device):
+    system = {
+        "edgeAgent": {"type": "docker", "settings": {"image": "edge/agent:1.5"}},
+        "edgeHub": {
+            "type": "docker",
+            "status": "running",
+            "restartPolicy": "always",
+            "settings": {"image": "edge/hub:1.5"},
+        },
+    }
+    agent = {
+        "schemaVersion": "1.1",
+        "runtime": {"type": "docker", "settings": {}},
+        "systemModules": system,
+        "modules": {},
+    }
+    content = {
+        "$edgeAgent": {"properties.desired": agent},
+        "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": {}}},
+    }
+    return configuration("base", device, content, 0)
+
+
+def layer(device, name, spec, priority):
+    content = {"$edgeAgent": {f"properties.desired.modules.{spec.name}": render_module(spec)}}
+    return configuration(name, device, content, priority)
+
+
+def configuration(name, device, content, priority):
+    return {
+        "id": name,
+        "schemaVersion": "2.0",
+        "content": {"modulesContent": content},
+        "targetCondition": f"deviceId='{device}'",
+        "priority": priority,
+        "labels": {},
+        "metrics": {"queries": {}},
+    }
+
+
+def desired_version(world):
+    desired = world.hub.twin(world.device, "$edgeAgent")["properties"]["desired"]
+    return desired["$version"] if "schemaVersion" in desired else 0
+
+
+def test_applying_the_same_again_touches_no_container(running):
+    before = running.container()
+    spec = taxi(running.images[0], restart_policy="on-failure", startup_order=3)
+    reported = running.settle(running.want(spec))
+    assert running.container() == before
+    assert reported["modules"]["taxi"]["restartPolicy"] == "on-failure"
+    assert reported["modules"]["taxi"]["startupOrder"] == 3
+
+
+def test_an_image_that_does_not_come_is_reported_while_the_old_one_serves(running):
+    before = running.container()
+    missing = running.images[0].rpartition(":")[0] + ":" + "0" * 64
+    reported = running.settle(running.want(taxi(missing), taxi(running.images[0], name="other")), code=500)
+    assert "no such image" in reported["lastDesiredStatus"]["description"]
+    assert reported["modules"]["taxi"]["settings"]["image"] == running.images[0]
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "running"
+    assert running.container() == before
+    assert running.container("other").running
+    reported = running.settle(running.want(taxi(running.images[0])))
+    assert reported["lastDesiredStatus"] == {"code": 200, "description": ""}
+    assert running.container() == before
+
+
+@pytest.mark.parametrize(
+    ("desired", "code", "reason"),
+    [
+        pytest.param({"schemaVersion": "9.0"}, 412, "schemaVersion", id="unknown schema"),
+        pytest.param({"modules": {"taxi": {"status": "odd"}}}, 400, "modules.taxi.status", id="malformed"),
+        pytest.param({"schemaVersion": None, "modules": None}, 417, "no deployment", id="emptied"),
+    ],
+)
+def test_desired_properties_that_cannot_be_carried_out_change_nothing(running, desired, code, reason):
+    before = running.container()
+    reported = running.settle(running.want_raw(desired), code=code)
+    assert reason in reported["lastDesiredStatus"]["description"]
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "running"
+    assert running.container() == before
+
+
+def test_a_module_that_cannot_start_does_not_hold_up_another(running):
+    broken = taxi(
+        running.images[0], name="broken", startup_order=1, create_options={"Entrypoint": ["/nothing"]}
+    )
+    broken.create_options["HostConfig"] = {"Init": False}
+    reported = running.settle(
+        running.want(broken, taxi(running.images[0], name="fine", startup_order=99999)), code=500
+    )
+    assert "cannot start" in reported["lastDesiredStatus"]["description"]
+    assert reported["modules"]["fine"]["runtimeStatus"] == "running"
+    assert reported["modules"]["broken"]["runtimeStatus"] == "stopped"
+    running.settle(running.want(gone=("broken",)))
+    assert running.container("broken") is None
+
+
+def test_a_module_desired_stopped_is_there_but_does_not_run(running):
+    reported = running.settle(running.want(taxi(running.images[0], status="stopped")))
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "stopped"
+    assert not running.container().running
+    reported = running.settle(running.want(taxi(running.images[0])))
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "running"
+    assert running.container().running
+
+
+def test_the_agent_may_end_and_start_without_touching_containers(running):
+    before = running.container()
+    version = running.reported()["lastDesiredVersion"]
+    running.stop()
+    assert running.container() == before
+    reported = running.reported()
+    assert reported["lastDesiredStatus"]["code"] == 406
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "unknown"
+    running.start()
+    reported = running.settle(version)
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "running"
+    assert running.container() == before
+
+
+def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
+    other = World(running.hub, running.registry, running.engine, running.folder, running.images)
+    other.sandbox = running.sandbox
+    foreign = running.engine.create(
+        f"edgeferry.{running.sandbox}.{other.device}.taxi",
+        {"Image": running.images[0], "Labels": {**running.labels, "edgeferry.device": other.device}},
+    )
+    running.stop()
+    (running.folder / "hub-ca.pem").unlink()
+    running.wipe()
+    assert [facts.id for facts in running.engine.containers(running.labels)] == [foreign]
+    assert running.engine.networks(running.labels) == []
+    running.wipe()
+
+
+def test_a_second_agent_in_the_same_folder_is_refused(running):
+    program = [sys.executable, "-m", "edgeferry.device", "--state", str(running.folder)]
+    second = subprocess.run(program, capture_output=True, text=True, timeout=20)
+    assert second.returncode == 3
+    assert "another agent already runs" in second.stderr
+
+
+def test_a_device_starts_without_its_hub(own_hub, registry, engine, images, tmp_path):
+    world = World(own_hub, registry, engine, tmp_path / "device", images)
+    world.enrol()
+    try:
+        world.start()
+        world.settle(world.want(taxi(images[0])))
+        world.stop()
+        own_hub.stop()
+        engine.remove(world.container().id)
+        world.start()
+        wait_until(lambda: (facts := world.container()) and facts.running, what="the module runs offline")
+        own_hub.start()
+        wait_until(lambda: world.module().get("runtimeStatus") == "running", timeout_s=40)
+    finally:
+        world.close()
+
+
+def test_a_device_that_is_not_enrolled_says_so(tmp_path):
+    program = [sys.executable, "-m", "edgeferry.device", "--state", str(tmp_path)]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=20)
+    assert ran.returncode == 2
+    assert "enrol the device first" in ran.stderr
+
+
+def test_methods_of_the_agent(running):
+    call = lambda name, payload=None: running.hub.call(running.device, "$edgeAgent", name, payload)  # noqa: E731
+    assert call("ping") == {"status": 200, "payload": None}
+    unknown = call("Dance", {})
+    assert unknown["status"] == 400
+    assert "supported commands" in unknown["payload"]["message"]
+    before = running.container()
+    assert call("RestartModule", {"schemaVersion": "1.0", "id": "taxi"})["status"] == 200
+    after = running.container()
+    assert after.id == before.id
+    assert after.started_at > before.started_at
+    assert call("RestartModule", {"schemaVersion": "1.0", "id": "boat"})["status"] == 500
+    assert call("RestartModule", {"schemaVersion": "2.0", "id": "taxi"})["status"] == 400
+
+
+def test_logs_by_method(running):
+    running.settle(running.want(taxi(running.images[0], f"echo one; echo two; {FOREVER}")))
+
+    def logs(**filters):
+        items = {"id": "ta.*", "filter": {"tail": 5, **filters}}
+        payload = {"schemaVersion": "1.0", "items": items, "encoding": "none"}
+        return running.hub.call(running.device, "$edgeAgent", "GetModuleLogs", payload)
+
+    wait_until(lambda: logs()["payload"] == [{"id": "taxi", "payload": "one\ntwo\n", "payloadBytes": None}])
+    assert logs(regex="tw")["payload"][0]["payload"] == "two\n"
+    assert logs(since="1d")["status"] == 400
+
+
+@pytest.fixture
+def quick(world):
+    """A device whose agent looks and waits a hundred times quicker, in this process."""
+    store = Store(world.folder)
+    store.open()
+    agent = Agent(load_enrolment(world.folder), store, pass_s=0.1, wait_s=lambda failures: 0.2 * 2**failures)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        yield world
+    finally:
+        agent.stop()
+        thread.join(30)
+        store.close()
+    assert not thread.is_alive()
+
+
+def test_a_module_that_ends_is_restarted_with_growing_waits(quick):
+    version = quick.want(taxi(quick.images[0], "exit 3"))
+    module = wait_until(lambda: (said := quick.module()).get("restartCount", 0) >= 2 and said)
+    assert module["runtimeStatus"] in ("backoff", "running")
+    container = quick.container()
+    assert quick.reported()["lastDesiredVersion"] == version
+    wait_until(lambda: quick.module().get("exitCode") == 3)
+    wait_until(lambda: quick.module().get("statusDescription") == "exited (3)")
+    wait_until(lambda: quick.module().get("runtimeStatus") == "backoff")
+    assert quick.container().id == container.id
+
+
+def test_a_module_that_may_not_be_restarted_is_reported_failed(quick):
+    version = quick.want(taxi(quick.images[0], "exit 3", restart_policy="never"))
+    wait_until(lambda: quick.module().get("runtimeStatus") == "failed")
+    assert quick.reported()["lastDesiredVersion"] == version
+    assert quick.module()["restartCount"] == 0
+
+
+def test_a_registry_that_comes_back_is_tried_again(quick, tmp_path, pytestconfig):
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    late = RunningRegistry(folder).start()
+    image = late.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "late")
+    late.stop()
+    try:
+        version = quick.want(taxi(image))
+
+        def status():
+            said = quick.reported()
+            return said.get("lastDesiredVersion") == version and said["lastDesiredStatus"]
+
+        assert "does not answer" in wait_until(status)["description"]
+        late.start()
+        wait_until(lambda: quick.module().get("runtimeStatus") == "running")
+        wait_until(lambda: status()["code"] == 200)
+    finally:
+        quick.want(gone=("taxi",))
+        wait_until(lambda: quick.container() is None)
+        quick.engine.remove_image(image)
+        late.stop()
+
+
+def test_the_module_gets_its_own_key_and_no_other(running):
+    inspected = subprocess.run(
+        ["docker", "-H", running.engine.url, "inspect", running.container().id],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    own = running.hub.ask("GET", f"/devices/{running.device}/modules/taxi")
+    device = running.hub.ask("GET", f"/devices/{running.device}")
+    assert own["authentication"]["symmetricKey"]["primaryKey"] in inspected
+    assert device["authentication"]["symmetricKey"]["primaryKey"] not in inspected
+    env = json.loads(inspected)[0]["Config"]["Env"]
+    assert any(
+        line.startswith("EdgeHubConnectionString=") and line.endswith("GatewayHostName=edgeferry-hub")
+        for line in env
+    )

@@ -1,0 +1,178 @@
+import contextlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import httpx
+import pytest
+
+from edgeferry.device.modules.companion import Companion
+from edgeferry.domain.smoke import SmokeRequest
+from edgeferry.wire.connection import render_connection_string
+from edgeferry.wire.verdict import parse_verdict, parse_verdicts, render_smoke_request
+from tests.device.conftest import DIGEST, end, free_port, start_server, wait_until, write_model
+
+
+@dataclass
+class Running:
+    """A companion process and what the hub knows of it."""
+
+    hub: object
+    device: str
+    connection: object
+    process: subprocess.Popen | None = None
+    url: str = ""
+
+    def start(self):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        program = [sys.executable, "-m", "edgeferry.device.modules.companion"]
+        self.process = subprocess.Popen(
+            [*program, "--host", "127.0.0.1", "--port", str(port)],
+            env={
+                **os.environ,
+                "EdgeHubConnectionString": render_connection_string(self.connection),
+                "EdgeModuleCACertificateFile": str(self.hub.ca_file),
+            },
+            stderr=subprocess.PIPE,
+        )
+
+    def stop(self):
+        assert end(self.process) == 0
+        self.process = None
+
+    def want(self, request):
+        value = render_smoke_request(request) if isinstance(request, SmokeRequest) else request
+        self.hub.patch_desired(self.device, "companion", {"models": {"taxi": value}})
+
+    def verdict(self, nonce):
+        """The verdict at the hub, once it is about that nonce."""
+
+        def reported():
+            said = self.hub.reported(self.device, "companion").get("verdicts", {}).get("taxi")
+            return parse_verdict("taxi", said) if said and said["nonce"] == nonce else None
+
+        return wait_until(reported, what=f"a verdict on {nonce}")
+
+
+@pytest.fixture
+def companion(hub, device):
+    running = Running(hub, device, hub.create_module(device, "companion"))
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process:
+            running.stop()
+
+
+@pytest.fixture
+def request_(server):
+    return SmokeRequest("taxi", server.url, DIGEST, "3", server.cases_sha256, "n1")
+
+
+def test_a_request_in_the_twin_becomes_a_verdict_in_the_twin(companion, request_):
+    companion.want(request_)
+    verdict = companion.verdict("n1")
+    assert (verdict.state, verdict.asked, verdict.digest) == ("Passed", 3, DIGEST), verdict.reason
+    offline = httpx.get(companion.url + "/verdict", trust_env=False).json()
+    assert parse_verdicts(offline) == {"taxi": verdict}
+    companion.want(replace(request_, nonce="n2", cases_sha256="0" * 64))
+    assert companion.verdict("n2").state == "Failed"
+
+
+def test_a_model_that_is_no_longer_asked_for_has_no_verdict(companion, hub, request_):
+    companion.want(request_)
+    companion.verdict("n1")
+    companion.want(None)
+    wait_until(lambda: not hub.reported(companion.device, "companion").get("verdicts"))
+    assert httpx.get(companion.url + "/verdict", trust_env=False).json() == {"verdicts": {}}
+
+
+def test_a_request_that_cannot_be_read_is_inconclusive(companion, request_):
+    companion.want({"url": request_.url})
+    verdict = companion.verdict("")
+    assert verdict.state == "Inconclusive"
+    assert "digest is missing" in verdict.reason
+
+
+def test_the_method_asks_afresh_with_its_own_nonce_and_leaves_the_twin_alone(companion, hub, request_):
+    companion.want(request_)
+    companion.verdict("n1")
+    answer = hub.call(companion.device, "companion", "smokeTest", {"model": "taxi", "nonce": "fresh"})
+    assert answer["status"] == 200
+    fresh = parse_verdicts(answer["payload"])["taxi"]
+    assert (fresh.state, fresh.nonce, fresh.asked) == ("Passed", "fresh", 3)
+    assert companion.verdict("n1").nonce == "n1"
+
+
+@pytest.mark.parametrize(
+    ("method", "payload", "status"),
+    [
+        pytest.param("smokeTest", {"model": "taxi"}, 400, id="no nonce"),
+        pytest.param("smokeTest", None, 400, id="no payload"),
+        pytest.param("smokeTest", {"model": "boat", "nonce": "x"}, 404, id="unknown model"),
+        pytest.param("somethingElse", {}, 404, id="unknown method"),
+    ],
+)
+def test_a_method_call_that_cannot_be_answered_says_why(companion, hub, method, payload, status):
+    wait_until(lambda: verdicts_offline(companion.url) is not None)
+    answer = wait_until(lambda: call_when_connected(hub, companion.device, method, payload))
+    assert answer["status"] == status
+    assert answer["payload"]["message"]
+
+
+def call_when_connected(hub, device, method, payload):
+    with contextlib.suppress(AssertionError):
+        return hub.call(device, "companion", method, payload)
+
+
+def test_a_conclusive_verdict_stands_after_a_restart(companion, request_):
+    companion.want(request_)
+    before = companion.verdict("n1")
+    companion.stop()
+    companion.start()
+    offline = wait_until(lambda: verdicts_offline(companion.url))
+    assert offline == {"taxi": before}
+
+
+def verdicts_offline(url):
+    try:
+        return parse_verdicts(httpx.get(url + "/verdict", trust_env=False).json())
+    except httpx.TransportError:
+        return None
+
+
+def test_a_model_that_comes_late_is_inconclusive_first_and_gets_its_verdict_in_the_end(tmp_path):
+    port = free_port()
+    wanted = SmokeRequest("taxi", f"http://127.0.0.1:{port}", DIGEST, "3", write_model(tmp_path), "late")
+    companion = Companion(patience_s=0.1, again_s=0.1)
+    companion.take_desired({"models": {"taxi": render_smoke_request(wanted)}}, 2)
+    try:
+        states = lambda: [verdict.state for verdict in companion.verdicts()]  # noqa: E731
+        wait_until(lambda: states() == ["Inconclusive"])
+        server = start_server(tmp_path, port=port)
+        try:
+            wait_until(lambda: states() == ["Passed"])
+        finally:
+            end(server.process)
+    finally:
+        companion.stop()
+
+
+def test_other_paths_are_not_found(companion):
+    wait_until(lambda: verdicts_offline(companion.url) is not None)
+    assert httpx.get(companion.url + "/other", trust_env=False).status_code == 404
+
+
+def test_without_a_hub_to_connect_to_it_does_not_start():
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("Edge")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "edgeferry.device.modules.companion"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert "EdgeHubConnectionString is not set" in ran.stderr

@@ -1,0 +1,162 @@
+import json
+
+import pytest
+
+from edgeferry.device.containers import Place, made_from, render_container, spec_hash
+from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.errors import DesiredError
+
+PLACE = Place("ab12cd", "device-1", "edgeferry-hub", "10.213.4.1", "/state/hub-ca.pem", "c" * 64)
+TAXI = ModuleSpec(name="taxi", image="r/taxi@sha256:1", env={"A": "1"})
+CONNECTION = "HostName=h;DeviceId=device-1;ModuleId=taxi;SharedAccessKey=k;GatewayHostName=edgeferry-hub"
+
+
+def with_options(**options):
+    return ModuleSpec(name="taxi", image="r/taxi@sha256:1", create_options=options)
+
+
+def test_a_plain_module_becomes_this_create_body():
+    assert render_container(PLACE, TAXI, CONNECTION) == {
+        "Image": "r/taxi@sha256:1",
+        "Env": [
+            "A=1",
+            f"EdgeHubConnectionString={CONNECTION}",
+            "EdgeModuleCACertificateFile=/etc/edgeferry/hub-ca.pem",
+        ],
+        "Labels": {
+            "edgeferry.sandbox": "ab12cd",
+            "edgeferry.device": "device-1",
+            "edgeferry.module": "taxi",
+            "edgeferry.spec": spec_hash(PLACE, TAXI),
+            "edgeferry.desired": json.dumps(
+                {
+                    "type": "docker",
+                    "status": "running",
+                    "restartPolicy": "always",
+                    "imagePullPolicy": "on-create",
+                    "settings": {"image": "r/taxi@sha256:1", "createOptions": "{}"},
+                    "env": {"A": {"value": "1"}},
+                }
+            ),
+        },
+        "ExposedPorts": {},
+        "HostConfig": {
+            "RestartPolicy": {"Name": "no"},
+            "Init": True,
+            "ExtraHosts": ["edgeferry-hub:10.213.4.1"],
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": "/state/hub-ca.pem",
+                    "Target": "/etc/edgeferry/hub-ca.pem",
+                    "ReadOnly": True,
+                }
+            ],
+            "NetworkMode": "edgeferry.ab12cd.device-1",
+        },
+        "NetworkingConfig": {"EndpointsConfig": {"edgeferry.ab12cd.device-1": {"Aliases": ["taxi"]}}},
+    }
+
+
+def test_what_the_deployment_says_stays():
+    host = {
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "Memory": 5,
+        "Init": False,
+        "ExtraHosts": ["a:1.1"],
+    }
+    said = render_container(
+        PLACE, with_options(HostConfig=host, User="1:1", Env=["B=2"], Labels={"mine": "x"}), CONNECTION
+    )
+    assert said["User"] == "1:1"
+    assert said["Env"][0] == "B=2"
+    assert said["Labels"]["mine"] == "x"
+    kept = {key: said["HostConfig"][key] for key in ("ReadonlyRootfs", "CapDrop", "Memory", "Init")}
+    assert kept == {"ReadonlyRootfs": True, "CapDrop": ["ALL"], "Memory": 5, "Init": False}
+    assert said["HostConfig"]["ExtraHosts"] == ["a:1.1", "edgeferry-hub:10.213.4.1"]
+
+
+def test_a_deployment_cannot_take_the_agents_labels_environment_or_restart_policy():
+    options = {
+        "Labels": {"edgeferry.device": "other"},
+        "Env": ["EdgeHubConnectionString=mine"],
+        "HostConfig": {"RestartPolicy": {"Name": "always"}},
+    }
+    said = render_container(PLACE, with_options(**options), CONNECTION)
+    assert said["Labels"]["edgeferry.device"] == "device-1"
+    assert said["Env"][-2] == f"EdgeHubConnectionString={CONNECTION}"
+    assert said["HostConfig"]["RestartPolicy"] == {"Name": "no"}
+
+
+def test_host_ports_become_loopback_ports_of_the_engines_choice():
+    host = {"PortBindings": {"8080/tcp": [{"HostPort": "5001"}, {"HostIp": "0.0.0.0"}]}}
+    said = render_container(PLACE, with_options(HostConfig=host), CONNECTION)
+    assert said["HostConfig"]["PortBindings"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    assert said["ExposedPorts"] == {"8080/tcp": {}}
+
+
+def test_named_volumes_are_this_devices_own_and_host_paths_stay():
+    mounts = [
+        {"Type": "volume", "Source": "data", "Target": "/data"},
+        {"Type": "tmpfs", "Target": "/tmp"},
+    ]
+    host = {"Binds": ["models:/models:ro", "/etc/x:/x"], "Mounts": mounts}
+    said = render_container(PLACE, with_options(HostConfig=host), CONNECTION)["HostConfig"]
+    assert said["Binds"] == ["edgeferry.ab12cd.device-1.models:/models:ro", "/etc/x:/x"]
+    assert [mount.get("Source") for mount in said["Mounts"]] == [
+        "edgeferry.ab12cd.device-1.data",
+        None,
+        "/state/hub-ca.pem",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["host", "none"])
+def test_a_module_may_leave_the_devices_network(mode):
+    said = render_container(PLACE, with_options(HostConfig={"NetworkMode": mode}), CONNECTION)
+    assert said["HostConfig"]["NetworkMode"] == mode
+    assert "NetworkingConfig" not in said
+
+
+def test_without_gateway_and_ca_nothing_is_added_for_them():
+    place = Place("ab12cd", "device-1", "hub.example", "")
+    said = render_container(place, TAXI, CONNECTION)
+    assert "ExtraHosts" not in said["HostConfig"]
+    assert said["HostConfig"]["Mounts"] == []
+    assert said["Env"] == ["A=1", f"EdgeHubConnectionString={CONNECTION}"]
+
+
+@pytest.mark.parametrize("options", [{"HostConfig": [1]}, {"Labels": "x"}, {"ExposedPorts": 7}])
+def test_create_options_of_the_wrong_shape_are_refused(options):
+    with pytest.raises(DesiredError, match="taxi is not an object"):
+        render_container(PLACE, with_options(**options), CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        pytest.param({}, True, id="nothing"),
+        pytest.param({"restart_policy": "never"}, True, id="restart policy"),
+        pytest.param({"startup_order": 3}, True, id="startup order"),
+        pytest.param({"image": "r/taxi@sha256:2"}, False, id="image"),
+        pytest.param({"env": {"A": "2"}}, False, id="environment"),
+        pytest.param({"create_options": {"User": "1"}}, False, id="create options"),
+        pytest.param({"status": "stopped"}, False, id="the wish to run"),
+        pytest.param({"version": "2"}, False, id="version"),
+    ],
+)
+def test_what_makes_a_container_anew(change, same):
+    members = {**vars(TAXI), **change}
+    assert (spec_hash(PLACE, ModuleSpec(**members)) == spec_hash(PLACE, TAXI)) is same
+
+
+def test_another_way_to_the_hub_makes_a_container_anew():
+    moved = Place("ab12cd", "device-1", "edgeferry-hub", "10.213.5.1", "/state/hub-ca.pem", "c" * 64)
+    assert spec_hash(moved, TAXI) != spec_hash(PLACE, TAXI)
+
+
+def test_a_container_tells_what_it_was_made_from():
+    labels = render_container(PLACE, TAXI, CONNECTION)["Labels"]
+    assert made_from(labels) == TAXI
+    assert made_from({"edgeferry.module": "taxi"}) is None
+    assert made_from({**labels, "edgeferry.desired": "{"}) is None

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "libraries", "most"),
+    [
+        pytest.param(
+            "server",
+            {"anyio", "click", "numpy", "onnxruntime", "starlette", "typing_extensions", "uvicorn"},
+            12,
+            id="model server",
+        ),
+        pytest.param("companion", {"paho"}, 22, id="companion"),
+    ],
+)
+def test_what_an_image_must_hold_stays_small(module, libraries, most):
+    code = f"""
+import sys
+before = set(sys.modules)
+import edgeferry.device.modules.{module}
+roots = {{name.partition('.')[0] for name in set(sys.modules) - before}}
+print(*sorted(roots - set(sys.stdlib_module_names) - {{'edgeferry', '__mp_main__'}}))
+print(len([name for name in sys.modules if name.partition('.')[0] == 'edgeferry']))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found, count = ran.stdout.splitlines()
+    assert set(found.split()) <= libraries
+    assert int(count) <= most
