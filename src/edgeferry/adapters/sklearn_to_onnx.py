@@ -1,0 +1,203 @@
+"""Writes an MLflow scikit-learn model as an ONNX graph in doubles: python sklearn_to_onnx.py FOLDER GRAPH.
+
+A script of its own, run by the interpreter of the environment that trained the model. It knows linear
+models, pipelines that scale before them, and histogram gradient boosting. The graph computes in doubles
+throughout: rounded to floats, an input beside a split of a tree takes another branch, and the answer is off
+by a whole leaf. When the model is none of these it exits with 1 and {"reason", "fix"} on standard output.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSETS = (("", 21), ("ai.onnx.ml", 5))
+IR_VERSION = 10
+RUNS = "use a linear model or HistGradientBoostingRegressor, with StandardScaler before it or not"
+
+
+class ConversionError(Exception):
+    """Why the model cannot be written as a graph in doubles."""
+
+    def __init__(self, reason: str, fix: str = RUNS) -> None:
+        super().__init__(reason)
+        self.fix = fix
+
+
+class Graph:
+    """Nodes and constants that grow from the input `x` on."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, values: Any) -> str:
+        """The name of a constant tensor of doubles."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float64), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        """The name of the new node's output."""
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+
+def convert(model: Any) -> bytes:
+    """The graph of a fitted model: one row of doubles in, one double out; ConversionError with the reason."""
+    graph = Graph()
+    answer = write_model(graph, "x", model)
+    graph.nodes.append(helper.make_node("Identity", [answer], ["y"]))
+    made = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "edgeferry",
+            [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", int(model.n_features_in_)])],
+            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["rows", 1])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS],
+        ir_version=IR_VERSION,
+    )
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString(deterministic=True))
+
+
+def write_model(graph: Graph, x: str, model: Any) -> str:
+    """The output's name of any model this script knows, reading its input from `x`."""
+    kind = type(model).__name__
+    if kind == "Pipeline":
+        for _, step in model.steps[:-1]:
+            x = write_transformer(graph, x, step)
+        return write_model(graph, x, model.steps[-1][1])
+    if kind == "HistGradientBoostingRegressor":
+        return write_trees(graph, x, model)
+    if type(model).__module__.startswith("sklearn.linear_model.") and hasattr(model, "coef_"):
+        return write_linear(graph, x, model)
+    raise ConversionError(f"{kind} is not among the models that can be written in doubles")
+
+
+def write_transformer(graph: Graph, x: str, step: Any) -> str:
+    """The output's name of a step before the model."""
+    kind = type(step).__name__
+    if step in (None, "passthrough"):
+        return x
+    if kind != "StandardScaler":
+        raise ConversionError(f"the pipeline's step {kind} cannot be written in doubles")
+    if step.mean_ is not None and step.with_mean:
+        x = graph.node("Sub", [x, graph.constant(step.mean_)])
+    if step.scale_ is not None and step.with_std:
+        x = graph.node("Div", [x, graph.constant(step.scale_)])
+    return x
+
+
+def write_linear(graph: Graph, x: str, model: Any) -> str:
+    """x · coefficients + intercept."""
+    if getattr(model, "classes_", None) is not None:
+        raise ConversionError(f"{type(model).__name__} is a classifier")
+    if type(model).__name__ in ("PoissonRegressor", "GammaRegressor", "TweedieRegressor"):
+        raise ConversionError(f"{type(model).__name__} has a link function")
+    coefficients = np.asarray(model.coef_, dtype=np.float64)
+    if coefficients.ndim == 2 and coefficients.shape[0] != 1:
+        raise ConversionError(
+            f"the model has {coefficients.shape[0]} outputs", "train one model for each output"
+        )
+    product = graph.node("MatMul", [x, graph.constant(coefficients.reshape(-1, 1))])
+    intercept = np.asarray(model.intercept_, dtype=np.float64).reshape(-1)
+    return graph.node("Add", [product, graph.constant(intercept)])
+
+
+def write_trees(graph: Graph, x: str, model: Any) -> str:
+    """The baseline plus the sum of all trees; splits and leaves in doubles."""
+    if model.loss != "squared_error":
+        raise ConversionError(f"its loss is {model.loss!r}", "train with loss='squared_error'")
+    if getattr(model, "is_categorical_", None) is not None:
+        raise ConversionError("it has categorical features", "encode them as numbers before the model")
+    splits: dict[str, list[Any]] = {name: [] for name in ("feature", "value", "missing")}
+    for name in ("then", "then_leaf", "else", "else_leaf", "roots", "leaves"):
+        splits[name] = []
+    baseline = float(np.asarray(model._baseline_prediction).reshape(-1)[0])
+    for (predictor,) in model._predictors:
+        if len(predictor.nodes) == 1:  # a tree without a split: the same for every row
+            baseline += float(predictor.nodes[0]["value"])
+        else:
+            add_tree(splits, predictor.nodes)
+    if not splits["roots"]:
+        width = int(model.n_features_in_)
+        product = graph.node("MatMul", [x, graph.constant(np.zeros((width, 1)))])
+        return graph.node("Add", [product, graph.constant([baseline])])
+    total = graph.node(
+        "TreeEnsemble",
+        [x],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        aggregate_function=1,  # sum
+        post_transform=0,
+        tree_roots=splits["roots"],
+        nodes_featureids=splits["feature"],
+        nodes_splits=numpy_helper.from_array(np.array(splits["value"], np.float64), "splits"),
+        nodes_modes=numpy_helper.from_array(np.zeros(len(splits["feature"]), np.uint8), "modes"),  # all ≤
+        nodes_missing_value_tracks_true=splits["missing"],
+        nodes_truenodeids=splits["then"],
+        nodes_trueleafs=splits["then_leaf"],
+        nodes_falsenodeids=splits["else"],
+        nodes_falseleafs=splits["else_leaf"],
+        leaf_targetids=[0] * len(splits["leaves"]),
+        leaf_weights=numpy_helper.from_array(np.array(splits["leaves"], np.float64), "leaves"),
+    )
+    return graph.node("Add", [total, graph.constant([baseline])])
+
+
+def add_tree(splits: dict[str, list[Any]], nodes: Any) -> None:
+    """One fitted tree's splits and leaves, numbered on from those already there."""
+    place: dict[int, int] = {}
+    split_count, leaf_count = len(splits["feature"]), len(splits["leaves"])
+    for index, node in enumerate(nodes):
+        if node["is_leaf"]:
+            place[index] = leaf_count
+            leaf_count += 1
+            splits["leaves"].append(float(node["value"]))
+        else:
+            place[index] = split_count
+            split_count += 1
+    splits["roots"].append(place[0])
+    for node in nodes:
+        if node["is_leaf"]:
+            continue
+        left, right = int(node["left"]), int(node["right"])
+        splits["feature"].append(int(node["feature_idx"]))
+        splits["value"].append(float(node["num_threshold"]))
+        splits["missing"].append(int(node["missing_go_to_left"]))
+        splits["then"].append(place[left])
+        splits["then_leaf"].append(int(nodes[left]["is_leaf"]))
+        splits["else"].append(place[right])
+        splits["else_leaf"].append(int(nodes[right]["is_leaf"]))
+
+
+def main(folder: str, target: str) -> int:
+    """Writes the graph and returns 0, or says why not and returns 1."""
+    import mlflow.sklearn
+
+    try:
+        try:
+            model = mlflow.sklearn.load_model(folder)
+        except mlflow.exceptions.MlflowException as error:
+            raise ConversionError(
+                f"it is no model of MLflow's scikit-learn flavor: {error}",
+                "save it with mlflow.sklearn.save_model",
+            ) from error
+        graph = convert(model)
+    except ConversionError as error:
+        sys.stdout.write(json.dumps({"reason": str(error), "fix": error.fix}) + "\n")
+        return 1
+    Path(target).write_bytes(graph)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

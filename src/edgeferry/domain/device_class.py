@@ -1,0 +1,19 @@
+"""A device class: a named set of limits that images are verified under and run under. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeviceClass:
+    """Limits of one container on such a device."""
+
+    name: str
+    memory_bytes: int
+    cpus: float
+    pids: int
+
+
+SMALL = DeviceClass(name="small", memory_bytes=512 * 1024 * 1024, cpus=1.0, pids=128)
+"""The default: half a gigabyte and one core for a module."""

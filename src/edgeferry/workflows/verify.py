@@ -1,0 +1,186 @@
+"""Verify: run the image under a device's limits and compare every answer with the pipeline's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from edgeferry.domain.device_class import SMALL, DeviceClass
+from edgeferry.domain.heldout import HeldOut
+from edgeferry.domain.image import Image
+from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.verification import Verification, choose_rows, compare, shorten
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.ports import Reply, RunningModule, Services
+from edgeferry.wire.deployment import SCORE_PORT
+from edgeferry.wire.serving import parse_health, parse_score_response, render_score_request
+from edgeferry.workflows.package import load_held_out
+
+READY_S = 60.0
+POLL_S = 0.02
+BATCH_ROWS = 500
+SINGLE_ROWS = 100
+_LOG_LINES = 5
+
+
+def verify(
+    services: Services,
+    definition: ModelDefinition,
+    version: ModelVersion,
+    image: Image,
+    limits: DeviceClass = SMALL,
+) -> Verification:
+    """What the image showed: every held-out row asked, many of them singly as well, and a request that must
+    be refused. OutsideError when engine or tracking do not do their part; a bad image is a value."""
+    held_out = load_held_out(services, definition, version)
+    findings = _Findings(definition)
+    started_at = services.now()
+    with services.stage.run(image, {"EDGEFERRY_DIGEST": image.digest}, limits, SCORE_PORT) as module:
+        ready_s = 0.0
+        try:
+            _await_ready(services, module)
+            ready_s = services.now() - started_at
+            _check_identity(module, definition, version, image, findings)
+            _check_answers(module, held_out, findings)
+            _check_refusal(module, held_out, findings)
+        except _NoAnswer as silence:
+            findings.problems.append(_describe(module, str(silence)))
+        image_id = module.image_id
+    return Verification(
+        model=definition.name,
+        version=version.version,
+        digest=image.digest,
+        config_digest=image.config_digest,
+        image_id=image_id,
+        device_class=limits.name,
+        memory_bytes=limits.memory_bytes,
+        tolerance=definition.tolerance,
+        passed=not findings.problems and findings.rows == len(held_out.rows),
+        problems=shorten(findings.problems),
+        rows=findings.rows,
+        single_rows=len(findings.latencies_ms),
+        worst_relative=findings.worst_relative,
+        worst_absolute=findings.worst_absolute,
+        ready_s=round(ready_s, 3),
+        latency_ms=round(median(findings.latencies_ms), 3) if findings.latencies_ms else 0.0,
+    )
+
+
+class _NoAnswer(Exception):  # noqa: N818 - an event on the way, not an error of ours
+    """The module stopped answering, or never began to."""
+
+
+@dataclass
+class _Findings:
+    """What has been seen so far; the one mutable thing here, gone when `verify` returns."""
+
+    definition: ModelDefinition
+    problems: list[str] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+    rows: int = 0
+    worst_relative: float = 0.0
+    worst_absolute: float = 0.0
+
+    def take(self, numbers: Sequence[int], reply: Reply, expected: Sequence[float], how: str) -> None:
+        """One answer compared with what the pipeline predicted."""
+        answers = parse_score_response(reply.body) if reply.status == 200 else None
+        if answers is None:
+            said = reply.body[:200].decode("utf-8", "replace")
+            self.problems.append(
+                f"rows {numbers[0]} to {numbers[-1]}: answered {reply.status}: {said} ({how})"
+            )
+            return
+        found = compare(numbers, answers, expected, self.definition.tolerance, how)
+        self.problems.extend(found.problems)
+        self.worst_relative = max(self.worst_relative, found.worst_relative)
+        self.worst_absolute = max(self.worst_absolute, found.worst_absolute)
+
+
+def _await_ready(services: Services, module: RunningModule) -> None:
+    """Returns with the first good answer on /health; _NoAnswer when the container ends or time is up."""
+    deadline = services.now() + READY_S
+    while True:
+        try:
+            reply = module.ask("GET", "/health")
+        except OutsideError:
+            pass
+        else:
+            if reply.status == 200:
+                return
+        if module.state() != "running":
+            raise _NoAnswer("ended before it was ready")
+        if services.now() > deadline:
+            raise _NoAnswer(f"was not ready within {READY_S:g} s")
+        services.sleep(POLL_S)
+
+
+def _check_identity(
+    module: RunningModule,
+    definition: ModelDefinition,
+    version: ModelVersion,
+    image: Image,
+    findings: _Findings,
+) -> None:
+    """The server is this image's: model, version, digest, graph and smoke cases."""
+    try:
+        health = parse_health(_ask(module, "GET", "/health").body)
+    except UsageError as error:
+        findings.problems.append(f"/health: {error.problem}")
+        return
+    cases = hashlib.sha256(_ask(module, "GET", "/cases").body).hexdigest()
+    for what, said, wanted in (
+        ("ready", health.ready, True),
+        ("model", health.model, definition.name),
+        ("version", health.version, version.version),
+        ("digest", health.digest, image.digest),
+        ("graph's sha256", health.model_sha256, image.labels["io.edgeferry.model-sha256"]),
+        ("cases' sha256", cases, image.labels["io.edgeferry.cases-sha256"]),
+    ):
+        if said != wanted:
+            findings.problems.append(f"the server's {what} is {said}, expected {wanted}")
+
+
+def _check_answers(module: RunningModule, held_out: HeldOut, findings: _Findings) -> None:
+    """Every row in batches, then some one by one: a batch may hide what a single row shows."""
+    for numbers in _batches(len(held_out.rows)):
+        rows = [held_out.rows[number - 1] for number in numbers]
+        expected = [held_out.predictions[number - 1] for number in numbers]
+        findings.take(
+            numbers, _ask(module, "POST", "/score", render_score_request(rows)), expected, "in a batch"
+        )
+        findings.rows += len(numbers)
+    for index in choose_rows(len(held_out.rows), SINGLE_ROWS):
+        reply = _ask(module, "POST", "/score", render_score_request([held_out.rows[index]]))
+        findings.take([index + 1], reply, [held_out.predictions[index]], "asked singly")
+        findings.latencies_ms.append(reply.latency_ms)
+
+
+def _check_refusal(module: RunningModule, held_out: HeldOut, findings: _Findings) -> None:
+    """A row of the wrong width must be refused, not answered."""
+    wide = json.dumps({"data": [[*held_out.rows[0], 1.0]]}).encode()
+    reply = _ask(module, "POST", "/score", wide)
+    if not 400 <= reply.status < 500:
+        findings.problems.append(
+            f"a row with one value too many was answered with {reply.status}, not refused"
+        )
+
+
+def _batches(count: int) -> Iterator[range]:
+    for first in range(1, count + 1, BATCH_ROWS):
+        yield range(first, min(first + BATCH_ROWS, count + 1))
+
+
+def _ask(module: RunningModule, method: str, path: str, body: bytes = b"") -> Reply:
+    try:
+        return module.ask(method, path, body)
+    except OutsideError as error:
+        raise _NoAnswer(f"stopped answering at {path}: {error.problem}") from error
+
+
+def _describe(module: RunningModule, what: str) -> str:
+    """What happened, the container's state and its last words, in one line."""
+    last = " | ".join(line.strip() for line in module.logs().splitlines()[-_LOG_LINES:] if line.strip())
+    return f"the container {what}; it is {module.state()}; its last lines: {last or 'none'}"

@@ -1,0 +1,161 @@
+"""Images assembled for real: base, dependencies, server, model."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import uv
+
+from edgeferry.adapters.base import DebianBase
+from edgeferry.adapters.images import LayeredImages
+from edgeferry.adapters.layers import LayerStore
+from edgeferry.domain.image import Image, Layer
+from edgeferry.domain.model import ModelDefinition, ModelVersion, Tolerance
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.wire.oci import digest_of, parse_manifest
+
+DEFINITION = ModelDefinition(
+    name="nyc_taxi",
+    description="",
+    folder="/nowhere",
+    pipeline="/nowhere/pipeline.yml",
+    registered_model="nyc_taxi",
+    model_artifact="model",
+    held_out="predictions.csv",
+    prediction_column="predicted",
+    tolerance=Tolerance(1e-9, 0.0),
+    latency_ms=250,
+    smoke_cases=10,
+    target_condition="",
+)
+VERSION = ModelVersion("nyc_taxi", "3", "run-1", {}, ())
+FILES = {"model.onnx": b"graph", "model.json": b"{}", "cases.json": b"[]"}
+
+
+class KeptBase(DebianBase):
+    """The base of another store, so that a test about the other layers need not make it again."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+
+    def layer(self, architecture: str) -> Layer:
+        return self._layer
+
+
+def names(layer: Layer) -> list[str]:
+    with tarfile.open(layer.path) as tar:
+        return [member.name for member in tar if member.isfile()]
+
+
+@pytest.fixture(scope="module")
+def image(images: LayeredImages) -> Image:
+    return images.assemble_model(DEFINITION, VERSION, FILES)
+
+
+def test_a_model_image_has_four_layers_each_with_its_own_content(image: Image) -> None:
+    assert [layer.title for layer in image.layers] == ["base", "dependencies", "server", "model"]
+    _, dependencies, server, model = image.layers
+    assert "opt/edgeferry/lib/onnxruntime/__init__.py" in names(dependencies)
+    assert "opt/edgeferry/server/edgeferry/device/modules/server.py" in names(server)
+    assert names(model) == [f"opt/edgeferry/model/{name}" for name in sorted(FILES)]
+    assert model.digest == model.diff_id
+
+
+def test_dependencies_come_without_tests_bytecode_and_programs(image: Image) -> None:
+    parts = [name.split("/") for name in names(image.layers[1])]
+    assert not [part for part in parts if {"tests", "__pycache__", "bin", ".lock"} & set(part)]
+    assert not [part for part in parts if part[-1].endswith(".pyc")]
+
+
+def test_config_says_how_it_starts_and_who_it_is(image: Image) -> None:
+    config = json.loads(image.config)
+    assert config["config"]["User"] == "65532:65532"
+    assert config["config"]["Entrypoint"] == ["/usr/bin/python3", "-m", "edgeferry.device.modules.server"]
+    assert "PYTHONPATH=/opt/edgeferry/server:/opt/edgeferry/lib" in config["config"]["Env"]
+    assert "PYTHONDONTWRITEBYTECODE=1" in config["config"]["Env"]
+    assert config["config"]["ExposedPorts"] == {"8080/tcp": {}}
+    assert config["config"]["Labels"] == image.labels
+    assert image.labels == {
+        "org.opencontainers.image.title": "nyc_taxi",
+        "org.opencontainers.image.version": "3",
+        "io.edgeferry.kind": "model",
+        "io.edgeferry.model": "nyc_taxi",
+        "io.edgeferry.version": "3",
+        "io.edgeferry.run-id": "run-1",
+        "io.edgeferry.model-sha256": digest_of(b"graph").removeprefix("sha256:"),
+        "io.edgeferry.cases-sha256": digest_of(b"[]").removeprefix("sha256:"),
+    }
+
+
+def test_digests_join_manifest_config_and_layers(image: Image) -> None:
+    assert image.digest == digest_of(image.manifest)
+    manifest = parse_manifest(image.manifest)
+    assert manifest.config.digest == image.config_digest == digest_of(image.config)
+    assert [layer.digest for layer in manifest.layers] == [layer.digest for layer in image.layers]
+    diff_ids = json.loads(image.config)["rootfs"]["diff_ids"]
+    assert diff_ids == [layer.diff_id for layer in image.layers]
+    assert image.tag == f"v3-{image.digest[7:15]}"
+
+
+def test_the_same_inputs_give_the_same_digest_in_another_folder(image: Image, tmp_path: Path) -> None:
+    fresh = LayeredImages(LayerStore(tmp_path), KeptBase(image.layers[0]), uv.find_uv_bin())
+    again = fresh.assemble_model(DEFINITION, VERSION, dict(reversed(FILES.items())))
+    assert (again.digest, again.config_digest) == (image.digest, image.config_digest)
+    assert again.layers[1].path != image.layers[1].path
+
+
+@pytest.mark.parametrize(
+    ("version", "files"),
+    [
+        pytest.param(VERSION, {**FILES, "model.onnx": b"another"}, id="another graph"),
+        pytest.param(ModelVersion("nyc_taxi", "4", "run-1", {}, ()), FILES, id="another version"),
+    ],
+)
+def test_a_new_version_changes_the_model_layer_or_config_only(
+    images: LayeredImages, image: Image, version: ModelVersion, files: Mapping[str, bytes]
+) -> None:
+    other = images.assemble_model(DEFINITION, version, files)
+    assert other.digest != image.digest
+    assert other.layers[:3] == image.layers[:3]
+
+
+def test_a_first_pull_is_below_seventy_megabytes(image: Image) -> None:
+    assert image.size_bytes < 70_000_000
+
+
+def test_the_companion_is_an_image_of_its_own_on_the_same_base(images: LayeredImages, image: Image) -> None:
+    companion = images.assemble_companion()
+    assert companion.name == "companion"
+    assert companion.layers[0] == image.layers[0]
+    assert any("paho" in name for name in names(companion.layers[1]))
+    assert not any("onnxruntime" in name for name in names(companion.layers[1]))
+    assert "opt/edgeferry/server/edgeferry/device/modules/companion.py" in names(companion.layers[2])
+    assert json.loads(companion.config)["config"]["Entrypoint"][-1] == "edgeferry.device.modules.companion"
+    assert companion.size_bytes < 20_000_000
+
+
+def test_dependencies_for_arm64_are_fetched_on_any_machine(image: Image, tmp_path: Path) -> None:
+    arm = LayeredImages(LayerStore(tmp_path), KeptBase(image.layers[0]), uv.find_uv_bin(), "arm64")
+    companion = arm.assemble_companion()
+    assert json.loads(companion.config)["architecture"] == "arm64"
+
+
+def test_an_architecture_without_wheels_is_a_usage_error(store: LayerStore) -> None:
+    with pytest.raises(UsageError, match="no images for armv7"):
+        LayeredImages(store, DebianBase(store, "", print), uv.find_uv_bin(), "armv7")
+
+
+def test_an_index_that_does_not_answer_is_said_so(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    fresh = LayeredImages(LayerStore(tmp_path), KeptBase(image.layers[0]), uv.find_uv_bin())
+    with pytest.raises(OutsideError, match="dependencies could not be fetched") as caught:
+        fresh.assemble_companion()
+    assert caught.value.retryable

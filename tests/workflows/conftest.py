@@ -1,0 +1,103 @@
+"""The taxi model, trained for real once a session, and the services that package, verify and push it."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uv
+
+from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.images import LayeredImages
+from edgeferry.adapters.project import ProjectFolder
+from edgeferry.adapters.registry import RegistryClient
+from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.domain.image import Image
+from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.engine import Engine
+from edgeferry.ports import Services
+from edgeferry.workflows.package import package
+from edgeferry.workflows.train import train
+from tests.engines import find_engine
+from tests.registries import RegistryServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A trained model version as an image, and the services it was made with."""
+
+    services: Services
+    definition: ModelDefinition
+    version: ModelVersion
+    image: Image
+
+    def with_files(self, **changes: bytes) -> Image:
+        """The image with files of its model layer replaced: `model_onnx`, `model_json`, `cases_json`."""
+        files = model_files(self.image) | {name.replace("_", "."): body for name, body in changes.items()}
+        return self.services.images.assemble_model(self.definition, self.version, files)
+
+
+def model_files(image: Image) -> dict[str, bytes]:
+    """What is in an image's model layer, by file name."""
+    with tarfile.open(image.layers[-1].path) as tar:
+        members = [member for member in tar if member.isfile()]
+        return {
+            member.name.rpartition("/")[2]: cast(Any, tar.extractfile(member)).read() for member in members
+        }
+
+
+@pytest.fixture(scope="session")
+def packaged(
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    images: LayeredImages,
+    registry_server: RegistryServer,
+) -> Iterator[Packaged]:
+    """nyc_taxi, trained and packaged."""
+    assert pytestconfig.cache is not None
+    folder = tmp_path_factory.mktemp("packaged")
+    shutil.copytree(ROOT / "examples" / "taxi", folder / "taxi")
+    state = folder / "state"
+    state.mkdir()
+    (state / "environments").symlink_to(pytestconfig.cache.mkdir("step-environments"))
+    tracking = MlflowTracking(f"sqlite:///{state}/mlflow.db", state / "artifacts", state / "downloads")
+    registry = RegistryClient(
+        registry_server.host, "workflows", "pusher", registry_server.password, registry_server.ca_file
+    )
+    nothing = cast(Any, None)
+    services = Services(
+        project=ProjectFolder(folder / "taxi"),
+        runner=LocalRunner(state, tracking, uv.find_uv_bin(), print),
+        tracking=tracking,
+        converter=SklearnConverter(),
+        images=images,
+        stage=EngineStage(lambda: Engine(find_engine()), state / "scratch"),
+        registry=registry,
+        ledger=nothing,
+        hub=nothing,
+        now=time.time,
+        sleep=time.sleep,
+        new_id=nothing,
+        say=print,
+    )
+    definition = services.project.load_model("nyc_taxi")
+    version = train(services, definition, {}).version
+    yield Packaged(services, definition, version, package(services, definition, version))
+    registry.close()
+
+
+@pytest.fixture
+def hasty(packaged: Packaged) -> Services:
+    """The services with a clock that jumps half a minute at every look."""
+    clock = iter(range(0, 10**9, 30))
+    return replace(packaged.services, now=lambda: float(next(clock)))
