@@ -1,0 +1,151 @@
+"""What a rollout's facts mean: the state of each device, and of the whole. Pure.
+
+Green means measured on the device: a device counts only when it *reports* a version at or past the one
+that brought this release, this release's image, running, and a passed verdict of its own companion for
+this digest, these cases and this rollout's nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgeferry.domain.smoke import Verdict
+
+
+class State(StrEnum):
+    """The words for how a rollout stands or ended."""
+
+    PENDING = "Pending"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    TIMED_OUT = "TimedOut"
+    UNREACHABLE = "Unreachable"
+    INCONCLUSIVE = "Inconclusive"
+    SKIPPED = "Skipped"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a device must prove."""
+
+    module: str
+    digest: str
+    image_hashes: frozenset[str]
+    """Digests an engine may report for this image: index, manifest or config."""
+    cases_sha256: str
+    nonce: str
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What one targeted device's twins say about one module."""
+
+    device: str
+    connected: bool
+    """Whether the agent is connected to the hub now."""
+    has_base: bool
+    desired_image: str
+    """The module's image in the agent's desired properties; "" when the layer is not applied."""
+    brought_by: int
+    """The desired version that brought the module as it is."""
+    reported_version: int
+    """`lastDesiredVersion` as the agent reports it; 0 before the first."""
+    status_code: int
+    status_reason: str
+    image: str
+    image_hash: str
+    runtime_status: str
+    runtime_reason: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One device's state, and why."""
+
+    device: str
+    state: State
+    reason: str
+    digest: str = ""
+    verdict: Verdict | None = None
+
+
+_Say = Callable[[State, str], Outcome]
+
+
+def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
+    """The device's state as of these facts; `Pending` while it may still get there."""
+
+    def say(state: State, reason: str) -> Outcome:
+        digest = facts.image.partition("@")[2]
+        return Outcome(facts.device, state, reason, digest, facts.verdict)
+
+    if not facts.desired_image:
+        missing = "the layer is not applied yet" if facts.has_base else "it has no base deployment"
+        return say(State.PENDING, missing)
+    if not facts.desired_image.endswith("@" + wanted.digest):
+        return say(State.PENDING, f"another deployment decides this module: {facts.desired_image}")
+    if facts.reported_version < facts.brought_by:
+        return say(
+            State.PENDING,
+            f"it reports version {facts.reported_version}, the release came with {facts.brought_by}",
+        )
+    if facts.status_code != 200:
+        return say(State.PENDING, f"its agent reports {facts.status_code}: {facts.status_reason}")
+    if not facts.image.endswith("@" + wanted.digest):
+        return say(State.PENDING, f"it runs {facts.image or 'nothing'}")
+    if facts.image_hash not in wanted.image_hashes:
+        return say(State.FAILED, f"it runs an image of another content: {facts.image_hash or 'unknown'}")
+    if facts.runtime_status != "running":
+        return say(State.PENDING, f"the module is {facts.runtime_status}: {facts.runtime_reason}")
+    return _judge_verdict(wanted, facts, say)
+
+
+def _judge_verdict(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
+    verdict = facts.verdict
+    if verdict is None:
+        return say(State.PENDING, "its companion has not reported a verdict")
+    fresh = (verdict.digest, verdict.cases_sha256, verdict.nonce)
+    if fresh != (wanted.digest, wanted.cases_sha256, wanted.nonce):
+        return say(State.PENDING, "its companion's verdict is about another release or rollout")
+    if verdict.state == "Passed":
+        return say(State.SUCCEEDED, f"{verdict.asked} smoke cases passed")
+    if verdict.state == "Failed":
+        return say(State.FAILED, f"smoke test failed: {verdict.reason}")
+    return say(State.PENDING, f"smoke test inconclusive: {verdict.reason}")
+
+
+def judge_at_deadline(wanted: Wanted, facts: DeviceFacts) -> Outcome:
+    """The device's final state: `Pending` becomes the word for what kept it from success."""
+    outcome = judge_device(wanted, facts)
+    if outcome.state is not State.PENDING:
+        return outcome
+    verdict = facts.verdict
+    if not facts.connected:
+        state = State.UNREACHABLE
+    elif facts.status_code not in (0, 200) or facts.runtime_status in (
+        "failed",
+        "backoff",
+        "dead",
+        "unhealthy",
+    ):
+        state = State.FAILED
+    elif verdict is not None and verdict.nonce == wanted.nonce and verdict.state == "Inconclusive":
+        state = State.INCONCLUSIVE
+    else:
+        state = State.TIMED_OUT
+    return Outcome(outcome.device, state, outcome.reason, outcome.digest, outcome.verdict)
+
+
+def judge_rollout(outcomes: Sequence[Outcome]) -> tuple[State, str]:
+    """The rollout's state and why: the worst of its devices; nobody targeted is `Inconclusive`."""
+    if not outcomes:
+        return State.INCONCLUSIVE, "nobody targeted"
+    order = (State.PENDING, State.FAILED, State.UNREACHABLE, State.TIMED_OUT, State.INCONCLUSIVE)
+    for state in order:
+        hit = [outcome for outcome in outcomes if outcome.state is state]
+        if hit:
+            return state, "; ".join(f"{outcome.device}: {outcome.reason}" for outcome in hit)
+    return State.SUCCEEDED, f"measured on {len(outcomes)} device{'s' if len(outcomes) != 1 else ''}"

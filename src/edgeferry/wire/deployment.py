@@ -1,0 +1,189 @@
+"""Deployments as the hub takes them: base, companion layer, one layer per model; and reading them back.
+
+Format: IoT Hub service REST 2021-04-12 `Configuration`, IoT Edge deployment content schema 1.1; layered
+keys are full paths, `properties.desired.modules.<name>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeferry.domain.device_class import DeviceClass
+from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.domain.smoke import SmokeRequest
+from edgeferry.wire.edge import render_module
+from edgeferry.wire.verdict import render_smoke_request
+
+Json = dict[str, Any]
+
+BASE_NAME = "edgeferry-base"
+BASE_PRIORITY = 0
+COMPANION = "companion"
+COMPANION_PRIORITY = 1
+FIRST_MODEL_PRIORITY = 1000
+"""Model layers rise from here with each release."""
+SCORE_PORT = 8080
+COMPANION_PORT = 8081
+_UPSTREAM = "mcr.microsoft.com/azureiotedge-{}:1.5"
+
+
+@dataclass(frozen=True)
+class ModelLayer:
+    """What a model's layer on the hub says about itself (its labels)."""
+
+    name: str
+    model: str
+    release: str
+    digest: str
+    cases_sha256: str
+    nonce: str
+    target_condition: str
+    priority: int
+
+
+def render_base(condition: str) -> Json:
+    """A base deployment: IoT Edge's two system modules and nothing else. Our agent recognises and
+    reports them; IoT Edge's runtime runs them."""
+    system = {
+        "edgeAgent": {
+            "type": "docker",
+            "settings": {"image": _UPSTREAM.format("agent"), "createOptions": "{}"},
+        },
+        "edgeHub": {
+            "type": "docker",
+            "status": "running",
+            "restartPolicy": "always",
+            "startupOrder": 0,
+            "settings": {"image": _UPSTREAM.format("hub"), "createOptions": "{}"},
+        },
+    }
+    agent = {
+        "schemaVersion": "1.1",
+        "runtime": {"type": "docker", "settings": {"minDockerVersion": "v1.25"}},
+        "systemModules": system,
+        "modules": {},
+    }
+    hub = {
+        "schemaVersion": "1.1",
+        "routes": {},
+        "storeAndForwardConfiguration": {"timeToLiveSecs": 7200},
+    }
+    content = {
+        "$edgeAgent": {"properties.desired": agent},
+        "$edgeHub": {"properties.desired": hub},
+    }
+    return _configuration(BASE_NAME, content, condition, BASE_PRIORITY, {"edgeferry": "base"})
+
+
+def render_companion_layer(image: str, digest: str, condition: str, device_class: DeviceClass) -> Json:
+    """The layer that brings the companion; its name carries the digest, so a new one is a new layer."""
+    spec = ModuleSpec(
+        name=COMPANION,
+        image=image,
+        create_options=render_limits(device_class, port=COMPANION_PORT),
+        env={},
+        startup_order=1,
+    )
+    content = {"$edgeAgent": {f"properties.desired.modules.{COMPANION}": render_module(spec)}}
+    labels = {"edgeferry": "companion", "digest": digest}
+    return _configuration(companion_layer_name(digest), content, condition, COMPANION_PRIORITY, labels)
+
+
+def companion_layer_name(digest: str) -> str:
+    """The name of the layer that brings this companion."""
+    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}"
+
+
+def render_model_layer(layer: ModelLayer, image: str, version: str, device_class: DeviceClass) -> Json:
+    """The layer of one release: the module, and on the companion's twin the order to smoke-test it."""
+    spec = ModuleSpec(
+        name=layer.model,
+        image=image,
+        create_options=render_limits(device_class, port=SCORE_PORT, publish=True),
+        env={"EDGEFERRY_DIGEST": layer.digest},
+        startup_order=10,
+    )
+    smoke = SmokeRequest(
+        model=layer.model,
+        url=f"http://{layer.model}:{SCORE_PORT}",
+        digest=layer.digest,
+        version=version,
+        cases_sha256=layer.cases_sha256,
+        nonce=layer.nonce,
+    )
+    content = {
+        "$edgeAgent": {f"properties.desired.modules.{layer.model}": render_module(spec)},
+        COMPANION: {f"properties.desired.models.{layer.model}": render_smoke_request(smoke)},
+    }
+    labels = {
+        "edgeferry": "model",
+        "model": layer.model,
+        "release": layer.release,
+        "digest": layer.digest,
+        "cases_sha256": layer.cases_sha256,
+        "nonce": layer.nonce,
+    }
+    return _configuration(layer.name, content, layer.target_condition, layer.priority, labels)
+
+
+def model_layer_name(release: str) -> str:
+    """The name of a release's layer."""
+    return f"edgeferry-{release}".lower()
+
+
+def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
+    """What a deployment says about itself, when it is one of our model layers."""
+    labels = configuration.get("labels") or {}
+    if labels.get("edgeferry") != "model":
+        return None
+    return ModelLayer(
+        name=configuration["id"],
+        model=labels.get("model", ""),
+        release=labels.get("release", ""),
+        digest=labels.get("digest", ""),
+        cases_sha256=labels.get("cases_sha256", ""),
+        nonce=labels.get("nonce", ""),
+        target_condition=configuration.get("targetCondition") or "",
+        priority=int(configuration.get("priority") or 0),
+    )
+
+
+def is_base(configuration: Mapping[str, Any]) -> bool:
+    """Whether the deployment is a base: its `$edgeAgent` is set whole, not by paths."""
+    content = (configuration.get("content") or {}).get("modulesContent") or {}
+    return "properties.desired" in (content.get("$edgeAgent") or {})
+
+
+def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False) -> Json:
+    """The Docker create body (API 1.41) that holds a container to the device class: read-only root, no
+    capabilities, bounded memory and CPU; `publish` asks for a host port of the engine's choice."""
+    host: Json = {
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Memory": device_class.memory_bytes,
+        "NanoCpus": int(device_class.cpus * 1_000_000_000),
+        "PidsLimit": device_class.pids,
+        "Tmpfs": {"/tmp": "size=16m"},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}},
+    }
+    if publish:
+        host["PortBindings"] = {f"{port}/tcp": [{"HostPort": ""}]}
+    return {"ExposedPorts": {f"{port}/tcp": {}}, "HostConfig": host}
+
+
+def _configuration(
+    name: str, content: Json, condition: str, priority: int, labels: Mapping[str, str]
+) -> Json:
+    return {
+        "id": name,
+        "schemaVersion": "2.0",
+        "labels": dict(labels),
+        "content": {"modulesContent": content},
+        "targetCondition": condition,
+        "priority": priority,
+        "metrics": {"results": {}, "queries": {}},
+        "etag": "*",
+    }

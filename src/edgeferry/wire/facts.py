@@ -1,0 +1,62 @@
+"""Twins of `$edgeAgent` and of the companion, read as the facts that judge a rollout.
+
+Formats: IoT Hub module twin (2021-04-12), `$edgeAgent` reported properties schema 1.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeferry.domain.rollout import DeviceFacts
+from edgeferry.domain.smoke import Verdict
+from edgeferry.errors import UsageError
+from edgeferry.wire.verdict import parse_verdict
+
+
+def parse_facts(
+    device: str, module: str, agent: Mapping[str, Any] | None, companion: Mapping[str, Any] | None
+) -> DeviceFacts:
+    """What the two twins say about one module; a missing or odd part reads as "nothing reported"."""
+    properties = _mapping(_mapping(agent).get("properties"))
+    desired = _mapping(properties.get("desired"))
+    reported = _mapping(properties.get("reported"))
+    status = _mapping(reported.get("lastDesiredStatus"))
+    running = _mapping(_mapping(reported.get("modules")).get(module))
+    settings = _mapping(running.get("settings"))
+    wanted = _mapping(_mapping(_mapping(desired.get("modules")).get(module)).get("settings"))
+    metadata = _mapping(_mapping(_mapping(desired.get("$metadata")).get("modules")).get(module))
+    return DeviceFacts(
+        device=device,
+        connected=_mapping(agent).get("connectionState") == "Connected",
+        has_base="systemModules" in desired,
+        desired_image=str(wanted.get("image", "")),
+        brought_by=_number(metadata.get("$lastUpdatedVersion"), _number(desired.get("$version"), 0)),
+        reported_version=_number(reported.get("lastDesiredVersion"), 0),
+        status_code=_number(status.get("code"), 0),
+        status_reason=str(status.get("description", "")),
+        image=str(settings.get("image", "")),
+        image_hash=str(settings.get("imageHash", "")),
+        runtime_status=str(running.get("runtimeStatus", "unknown")),
+        runtime_reason=str(running.get("statusDescription", "")),
+        verdict=parse_reported_verdict(companion, module),
+    )
+
+
+def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> Verdict | None:
+    """The companion's verdict on one model as its twin reports it; None when absent or malformed."""
+    properties = _mapping(_mapping(companion).get("properties"))
+    verdicts = _mapping(_mapping(properties.get("reported")).get("verdicts"))
+    document = verdicts.get(model)
+    try:
+        return parse_verdict(model, document)
+    except UsageError:
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise

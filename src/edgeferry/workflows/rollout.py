@@ -1,0 +1,218 @@
+"""Rollout: one layered deployment, then wait until every targeted device has proven it or time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import (
+    DeviceFacts,
+    Outcome,
+    State,
+    Wanted,
+    judge_at_deadline,
+    judge_device,
+    judge_rollout,
+)
+from edgeferry.errors import HubError
+from edgeferry.ports import Json, Services
+from edgeferry.wire.deployment import (
+    BASE_NAME,
+    COMPANION,
+    COMPANION_PRIORITY,
+    FIRST_MODEL_PRIORITY,
+    ModelLayer,
+    companion_layer_name,
+    model_layer_name,
+    parse_model_layer,
+    render_base,
+    render_companion_layer,
+    render_model_layer,
+)
+from edgeferry.wire.facts import parse_facts
+from edgeferry.workflows.approve import ask_gate
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """How a rollout ended."""
+
+    release: str
+    layer: str
+    state: State
+    reason: str
+    outcomes: tuple[Outcome, ...]
+    changed: bool
+    """Whether this rollout put a new layer on the hub."""
+    fix: str = ""
+
+
+def rollout(
+    services: Services,
+    release: Entry,
+    condition: str,
+    *,
+    fleet_condition: str,
+    timeout_s: float,
+    user: str,
+    on_change: Callable[[Outcome], None],
+) -> RolloutResult:
+    """The rollout's end: `Succeeded` only when measured on every targeted device.
+
+    Without an approval, or with nobody targeted, nothing is touched.
+    """
+    gate = ask_gate(services, release, condition)
+    if not gate.open:
+        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
+    targeted = [twin["deviceId"] for twin in services.hub.devices(condition)]
+    if not targeted:
+        state, reason = judge_rollout(())
+        fix = "tag a device, e.g. edgeferry devices tag device-1 KEY=VALUE, or correct the target condition"
+        return RolloutResult(
+            release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
+        )
+    layer, changed = apply_layers(services, release, condition, fleet_condition, targeted)
+    outcomes = watch(services, release, layer, lambda: targeted, timeout_s, on_change)
+    state, reason = judge_rollout(outcomes)
+    if state is State.FAILED and changed:
+        services.hub.delete_configuration(layer.name)
+        reason += f"; the layer {layer.name} was removed again"
+    if state is State.SUCCEEDED:
+        _collect_older(services, layer, release)
+    result = RolloutResult(release.subject, layer.name, state, reason, tuple(outcomes), changed)
+    if changed or state is not State.SUCCEEDED:
+        approval = gate.approval.id if gate.approval else ""
+        services.ledger.append("rollout", release.subject, _record(result, layer, approval), user)
+    return result
+
+
+def apply_layers(
+    services: Services, release: Entry, condition: str, fleet_condition: str, targeted: Sequence[str]
+) -> tuple[ModelLayer, bool]:
+    """The model's layer on the hub, and whether it is new; the base and the companion's layer beneath it
+    are made when they are missing. A base that is not ours is never covered."""
+    existing = services.hub.configurations()
+    names = {configuration["id"] for configuration in existing}
+    if BASE_NAME not in names and _some_lack_a_base(services, targeted):
+        services.hub.create_configuration(render_base(fleet_condition))
+    companion = release.body["companion"]["digest"]
+    if companion_layer_name(companion) not in names:
+        above = [c["priority"] for c in existing if (c.get("labels") or {}).get("edgeferry") == "companion"]
+        layer_document = render_companion_layer(
+            services.registry.reference(COMPANION, companion), companion, fleet_condition, SMALL
+        )
+        layer_document["priority"] = max([COMPANION_PRIORITY - 1, *above]) + 1
+        services.hub.create_configuration(layer_document)
+    ours = [layer for layer in map(parse_model_layer, existing) if layer]
+    found = next((layer for layer in ours if layer.name == model_layer_name(release.subject)), None)
+    if found and found.target_condition == condition:
+        return found, False
+    body = release.body
+    layer = ModelLayer(
+        name=model_layer_name(release.subject),
+        model=body["model"],
+        release=release.subject,
+        digest=body["digest"],
+        cases_sha256=body["cases_sha256"],
+        nonce=found.nonce if found else services.new_id(),
+        target_condition=condition,
+        priority=max([FIRST_MODEL_PRIORITY - 1, *(other.priority for other in ours)]) + 1,
+    )
+    image = services.registry.reference(layer.model, layer.digest)
+    document = render_model_layer(layer, image, body["version"], SMALL)
+    if found:
+        services.hub.update_configuration(document)
+    else:
+        services.hub.create_configuration(document)
+    return layer, True
+
+
+def watch(
+    services: Services,
+    release: Entry,
+    layer: ModelLayer,
+    targeted: Callable[[], Sequence[str]],
+    timeout_s: float,
+    on_change: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """The outcome of each device that `targeted` names, when all have ended or time is up.
+
+    A hub that does not answer is waited for; the last facts known are judged at the deadline.
+    """
+    body = release.body
+    wanted = Wanted(
+        module=layer.model,
+        digest=layer.digest,
+        image_hashes=frozenset({layer.digest, body["config_digest"]}),
+        cases_sha256=layer.cases_sha256,
+        nonce=layer.nonce,
+    )
+    deadline = services.now() + timeout_s
+    told: dict[str, Outcome] = {}
+    facts: dict[str, DeviceFacts] = {}
+    while True:
+        for device in targeted():
+            before = told.get(device)
+            if before and before.state is not State.PENDING:
+                continue
+            try:
+                facts[device] = fetch_facts(services, device, layer.model)
+            except HubError as error:
+                if not error.retryable or services.now() >= deadline:
+                    raise
+                continue
+            outcome = judge_device(wanted, facts[device])
+            if before is None or replace(outcome, verdict=None) != replace(before, verdict=None):
+                on_change(outcome)
+            told[device] = outcome
+        if told and all(outcome.state is not State.PENDING for outcome in told.values()):
+            return list(told.values())
+        if services.now() >= deadline:
+            return [
+                judge_at_deadline(wanted, facts[device]) if outcome.state is State.PENDING else outcome
+                for device, outcome in told.items()
+            ]
+        services.sleep(POLL_S)
+
+
+def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
+    """What the hub knows now of one module on one device."""
+    agent = services.hub.module_twin(device, "$edgeAgent")
+    companion = services.hub.module_twin(device, COMPANION)
+    return parse_facts(device, module, agent, companion)
+
+
+def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
+    return any(not fetch_facts(services, device, "").has_base for device in targeted)
+
+
+def _collect_older(services: Services, layer: ModelLayer, release: Entry) -> None:
+    """Remove the layers that this one replaced: older ones of the same model, and older companions."""
+    companion = companion_layer_name(release.body["companion"]["digest"])
+    for configuration in services.hub.configurations():
+        labels = configuration.get("labels") or {}
+        older = parse_model_layer(configuration)
+        if older and older.model == layer.model and older.name != layer.name:
+            services.hub.delete_configuration(older.name)
+        if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
+            services.hub.delete_configuration(configuration["id"])
+
+
+def _record(result: RolloutResult, layer: ModelLayer, approval: str) -> Json:
+    return {
+        "release": result.release,
+        "layer": layer.name,
+        "target_condition": layer.target_condition,
+        "nonce": layer.nonce,
+        "approval": approval,
+        "state": str(result.state),
+        "reason": result.reason,
+        "devices": {
+            outcome.device: {"state": str(outcome.state), "reason": outcome.reason, "digest": outcome.digest}
+            for outcome in result.outcomes
+        },
+    }

@@ -1,0 +1,187 @@
+"""Ship: train, package, verify, push, release, approve, rollout, smoke: each stage only if the last held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from edgeferry.domain.image import Image
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import Outcome, State
+from edgeferry.domain.verification import Verification
+from edgeferry.ports import Services
+from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.workflows.approve import approve, ask_gate
+from edgeferry.workflows.companion import carry_companion
+from edgeferry.workflows.package import package
+from edgeferry.workflows.push import find_verification, push
+from edgeferry.workflows.release import release
+from edgeferry.workflows.rollout import RolloutResult, rollout
+from edgeferry.workflows.smoke import SmokeResult, smoke
+from edgeferry.workflows.train import train
+from edgeferry.workflows.verify import verify
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a shipment: `done`, `unchanged` or `refused`, how long it took, what came of it."""
+
+    name: str
+    state: str
+    seconds: float
+    detail: str
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What became of one model on its way to the devices; `ok` only when it is proven on each of them."""
+
+    model: str
+    ok: bool
+    stages: tuple[Stage, ...]
+    problem: str = ""
+    fix: str = ""
+    release: Entry | None = None
+    image: Image | None = None
+    rollout: RolloutResult | None = None
+    smokes: tuple[SmokeResult, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `ship` was asked for."""
+
+    model: str
+    inputs: Mapping[str, str]
+    user: str
+    fleet_condition: str
+    timeout_s: float
+    approve_as: str = ""
+    """Approve in this person's name, by a flag; "" when a person must have approved before."""
+    target_condition: str = ""
+    """Instead of the model's own."""
+
+
+def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) -> Shipment:
+    """The whole way of one model; it ends at the first stage that does not hold."""
+    stages: list[Stage] = []
+
+    def close(name: str, since: float, detail: str, *, state: str) -> None:
+        stage = Stage(name, state, services.now() - since, detail)
+        stages.append(stage)
+        on_stage(stage)
+
+    def done(changed: bool) -> str:
+        return "done" if changed else "unchanged"
+
+    definition = services.project.load_model(order.model)
+    condition = order.target_condition or definition.target_condition
+
+    since = services.now()
+    trained = train(services, definition, order.inputs)
+    version = trained.version
+    metrics = ", ".join(f"{name} {value:.6g}" for name, value in sorted(version.metrics.items()))
+    close("train", since, f"version {version.version}: {metrics}", state=done(trained.created))
+
+    since = services.now()
+    image = package(services, definition, version)
+    verification = find_verification(services, image)
+    detail = f"{image.digest[:19]}, {image.size_bytes / 1e6:.1f} MB"
+    close("package", since, detail, state=done(verification is None))
+
+    since = services.now()
+    known = verification is not None
+    if verification is None:
+        verification = verify(services, definition, version, image)
+    if not verification.passed:
+        close("verify", since, _first_problem(verification), state="refused")
+        return Shipment(
+            order.model,
+            False,
+            tuple(stages),
+            problem=f"the image was not pushed: {_first_problem(verification)}",
+            fix="mend the model or its serving, then ship again; edgeferry verify shows every difference",
+            image=image,
+        )
+    close("verify", since, _render_verified(verification), state=done(not known))
+
+    since = services.now()
+    companion, companion_bytes = carry_companion(services)
+    uploaded = push(services, image, verification) + companion_bytes
+    close("push", since, f"{uploaded / 1e6:.1f} MB uploaded", state=done(uploaded > 0))
+
+    since = services.now()
+    entry, created = release(services, version, image, verification, companion, order.user)
+    close("release", since, entry.subject, state=done(created))
+
+    since = services.now()
+    gate = ask_gate(services, entry, condition)
+    approved = not gate.open and bool(order.approve_as)
+    if approved:
+        services.say(f"approving {entry.subject} as {order.approve_as}: a flag says so, no person looked")
+        approve(services, entry, condition, order.approve_as, yes=True)
+        gate = ask_gate(services, entry, condition)
+    if not gate.open:
+        close("approve", since, gate.reason, state="refused")
+        return Shipment(order.model, False, tuple(stages), gate.reason, gate.fix, entry, image)
+    close("approve", since, gate.reason, state=done(approved))
+
+    since = services.now()
+    result = rollout(
+        services,
+        entry,
+        condition,
+        fleet_condition=order.fleet_condition,
+        timeout_s=order.timeout_s,
+        user=order.user,
+        on_change=lambda outcome: services.say(render_outcome(outcome)),
+    )
+    held = result.state is State.SUCCEEDED
+    close(
+        "rollout",
+        since,
+        f"{result.state}: {result.reason}",
+        state=done(result.changed) if held else "refused",
+    )
+    if not held:
+        fix = result.fix or f"edgeferry status, edgeferry logs {order.model} --device DEVICE"
+        problem = f"{result.state}: {result.reason}"
+        return Shipment(order.model, False, tuple(stages), problem, fix, entry, image, result)
+
+    since = services.now()
+    smokes = smoke_all(services, result)
+    passed = all(each.passed for each in smokes)
+    close("smoke", since, _render_smokes(smokes), state="done" if passed else "refused")
+    problem = (
+        "" if passed else "; ".join(f"{s.device}: {s.state}: {s.reason}" for s in smokes if not s.passed)
+    )
+    fix = "" if passed else f"edgeferry logs {order.model} --device DEVICE"
+    return Shipment(order.model, passed, tuple(stages), problem, fix, entry, image, result, smokes)
+
+
+def smoke_all(services: Services, result: RolloutResult) -> tuple[SmokeResult, ...]:
+    """A fresh answer from every device of a rollout."""
+    layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
+    layer = next(found for found in layers if found and found.name == result.layer)
+    return tuple(smoke(services, outcome.device, layer) for outcome in result.outcomes)
+
+
+def render_outcome(outcome: Outcome) -> str:
+    """One line about one device."""
+    return f"{outcome.device}: {outcome.state}: {outcome.reason}"
+
+
+def _first_problem(verification: Verification) -> str:
+    more = len(verification.problems) - 1
+    return verification.problems[0] + (f" (and {more} more)" if more > 0 else "")
+
+
+def _render_verified(verification: Verification) -> str:
+    return f"{verification.rows} rows equal, worst relative difference {verification.worst_relative:.1e}"
+
+
+def _render_smokes(smokes: tuple[SmokeResult, ...]) -> str:
+    return ", ".join(
+        f"{each.device} {each.state}" + (f" ({each.verdict.asked} cases)" if each.verdict else "")
+        for each in smokes
+    )

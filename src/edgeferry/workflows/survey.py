@@ -1,0 +1,59 @@
+"""Survey: what each device runs now, and what its companion says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeferry.domain.smoke import Verdict
+from edgeferry.errors import RefusedError
+from edgeferry.ports import Json, Services
+from edgeferry.wire.deployment import COMPANION
+from edgeferry.wire.facts import parse_facts
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One module on one device, as the device reports it."""
+
+    device: str
+    connected: bool
+    module: str
+    runtime_status: str
+    digest: str
+    verdict: Verdict | None
+    status: str
+    """What the agent says of its last desired version."""
+
+
+def survey(services: Services) -> list[Sighting]:
+    """Every module of every edge device, by device and module; a device that runs nothing has one row."""
+    seen: list[Sighting] = []
+    for twin in sorted(services.hub.devices(), key=lambda twin: str(twin["deviceId"])):
+        device = twin["deviceId"]
+        agent = services.hub.module_twin(device, "$edgeAgent")
+        companion = services.hub.module_twin(device, COMPANION)
+        modules = sorted(_reported_modules(agent)) or [""]
+        for module in modules:
+            facts = parse_facts(device, module, agent, companion)
+            said = "" if facts.status_code in (0, 200) else f"{facts.status_code} {facts.status_reason}"
+            digest = facts.image.partition("@")[2]
+            state = facts.runtime_status if module else ""
+            seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said))
+    return seen
+
+
+def await_gone(services: Services, device: str, module: str, timeout_s: float) -> None:
+    """The device no longer reports the module; RefusedError when it still does after `timeout_s`."""
+    deadline = services.now() + timeout_s
+    while module in _reported_modules(services.hub.module_twin(device, "$edgeAgent")):
+        if services.now() > deadline:
+            raise RefusedError(
+                f"{device} still runs {module} after {timeout_s:.0f} s",
+                fix="edgeferry status; edgeferry logs",
+            )
+        services.sleep(0.1)
+
+
+def _reported_modules(agent: Json | None) -> set[str]:
+    properties = (agent or {}).get("properties") or {}
+    return set((properties.get("reported") or {}).get("modules") or {})

@@ -1,0 +1,77 @@
+"""Deployments as the hub takes them, and read back."""
+
+from __future__ import annotations
+
+import json
+
+from edgeferry.domain.device_class import SMALL
+from edgeferry.wire.deployment import (
+    ModelLayer,
+    companion_layer_name,
+    is_base,
+    model_layer_name,
+    parse_model_layer,
+    render_base,
+    render_companion_layer,
+    render_model_layer,
+)
+
+DIGEST = "sha256:" + "ab" * 32
+LAYER = ModelLayer(
+    name=model_layer_name("nyc_taxi-v1-abababab"),
+    model="nyc_taxi",
+    release="nyc_taxi-v1-abababab",
+    digest=DIGEST,
+    cases_sha256="cd" * 32,
+    nonce="n1",
+    target_condition="tags.models.nyc_taxi = true",
+    priority=1000,
+)
+
+
+def test_a_model_layer_adds_one_module_and_orders_its_smoke_test() -> None:
+    content = render_model_layer(LAYER, f"r:5443/taxi/nyc_taxi@{DIGEST}", "1", SMALL)["content"][
+        "modulesContent"
+    ]
+    assert set(content) == {"$edgeAgent", "companion"}
+    module = content["$edgeAgent"]["properties.desired.modules.nyc_taxi"]
+    assert module["settings"]["image"].endswith("@" + DIGEST)
+    assert module["env"]["EDGEFERRY_DIGEST"] == {"value": DIGEST}
+    assert content["companion"]["properties.desired.models.nyc_taxi"] == {
+        "url": "http://nyc_taxi:8080",
+        "digest": DIGEST,
+        "version": "1",
+        "cases_sha256": "cd" * 32,
+        "nonce": "n1",
+    }
+
+
+def test_a_module_is_held_to_its_device_class() -> None:
+    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)["content"]["modulesContent"]
+    settings = content["$edgeAgent"]["properties.desired.modules.nyc_taxi"]["settings"]
+    chunks = [text for key, text in sorted(settings.items()) if key.startswith("createOptions")]
+    assert all(len(chunk) <= 512 for chunk in chunks)
+    host = json.loads("".join(chunks))["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["Memory"] == SMALL.memory_bytes
+
+
+def test_a_layer_is_read_back_from_its_labels() -> None:
+    assert parse_model_layer(render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)) == LAYER
+
+
+def test_other_peoples_deployments_are_not_ours() -> None:
+    assert parse_model_layer({"id": "x", "labels": None}) is None
+    assert parse_model_layer(render_companion_layer(f"r/c@{DIGEST}", DIGEST, "*", SMALL)) is None
+
+
+def test_only_the_base_is_a_base() -> None:
+    assert is_base(render_base("*"))
+    assert not is_base(render_companion_layer(f"r/c@{DIGEST}", DIGEST, "*", SMALL))
+    assert not is_base({"content": {"deviceContent": {}}})
+
+
+def test_names_are_what_the_hub_allows() -> None:
+    assert companion_layer_name(DIGEST) == "edgeferry-companion-abababababab"
+    assert model_layer_name("nyc_taxi-v1-abababab") == "edgeferry-nyc_taxi-v1-abababab"

@@ -1,0 +1,69 @@
+"""Twins read as facts: what is missing or odd reads as nothing reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeferry.wire.facts import parse_facts
+
+IMAGE = "r:5443/taxi/nyc_taxi@sha256:aa"
+
+
+def agent_twin() -> dict[str, Any]:
+    return {
+        "connectionState": "Connected",
+        "properties": {
+            "desired": {
+                "$version": 7,
+                "$metadata": {"modules": {"nyc_taxi": {"$lastUpdatedVersion": 5}}},
+                "systemModules": {},
+                "modules": {"nyc_taxi": {"settings": {"image": IMAGE}}},
+            },
+            "reported": {
+                "lastDesiredVersion": 6,
+                "lastDesiredStatus": {"code": 200, "description": ""},
+                "modules": {
+                    "nyc_taxi": {
+                        "settings": {"image": IMAGE, "imageHash": "sha256:cc"},
+                        "runtimeStatus": "running",
+                        "statusDescription": "running",
+                    }
+                },
+            },
+        },
+    }
+
+
+def test_the_version_that_brought_the_module_comes_from_its_own_metadata() -> None:
+    facts = parse_facts("d", "nyc_taxi", agent_twin(), None)
+    assert (facts.brought_by, facts.reported_version, facts.has_base) == (5, 6, True)
+    assert (facts.image, facts.image_hash, facts.runtime_status) == (IMAGE, "sha256:cc", "running")
+    assert facts.connected
+
+
+def test_without_metadata_the_whole_desired_version_counts() -> None:
+    twin = agent_twin()
+    del twin["properties"]["desired"]["$metadata"]
+    assert parse_facts("d", "nyc_taxi", twin, None).brought_by == 7
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        pytest.param(None, id="no agent"),
+        pytest.param({}, id="empty twin"),
+        pytest.param(
+            {"properties": {"reported": {"modules": "x", "lastDesiredVersion": "6"}}}, id="odd types"
+        ),
+    ],
+)
+def test_a_missing_or_odd_twin_reads_as_nothing(agent: dict[str, Any] | None) -> None:
+    facts = parse_facts("d", "nyc_taxi", agent, {"properties": {"reported": {"verdicts": {"nyc_taxi": 5}}}})
+    assert (facts.connected, facts.desired_image, facts.reported_version, facts.verdict) == (
+        False,
+        "",
+        0,
+        None,
+    )
