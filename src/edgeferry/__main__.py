@@ -1,0 +1,6 @@
+"""`python -m edgeferry`."""
+
+from edgeferry.cli.main import main
+
+if __name__ == "__main__":
+    main()

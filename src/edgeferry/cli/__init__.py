@@ -1,0 +1,1 @@
+"""Every command, and the only place that prints. Decides nothing."""

@@ -1,0 +1,194 @@
+"""Commands that look at devices and touch their tags: status, smoke, logs, devices."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from edgeferry.cli.console import Output, render_table, short
+from edgeferry.cli.models import finish
+from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.errors import UsageError
+from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.workflows.smoke import smoke as smoke_device
+from edgeferry.workflows.survey import Sighting
+from edgeferry.workflows.survey import survey as survey_devices
+
+devices = typer.Typer(no_args_is_help=True, help="The fleet's devices and their tags.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    for command in (status, smoke, logs):
+        app.command(rich_help_panel="The fleet")(command)
+    app.add_typer(devices, name="devices", rich_help_panel="The fleet")
+
+
+def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """What every device runs now, as the device itself reports it."""
+    with opened(context, output) as (_, services, terminal):
+        sightings = survey_devices(services)
+        columns = ("device", "module", "state", "digest", "verdict", "answer ms", "agent says")
+        rows = [_sighting_row(each) for each in sightings]
+        terminal.answer(
+            [_sighting_facts(each) for each in sightings], [render_table("Devices", columns, rows)]
+        )
+
+
+def smoke(
+    context: typer.Context,
+    model: ModelArgument,
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="One device; default: all that the layer targets.")
+    ] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes."""
+    with opened(context, output) as (_, services, terminal):
+        layers = [found for found in map(parse_model_layer, services.hub.configurations()) if found]
+        ours = [layer for layer in layers if layer.model == model]
+        if not ours:
+            raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")
+        layer = max(ours, key=lambda found: found.priority)
+        names = (
+            [device]
+            if device
+            else [twin["deviceId"] for twin in services.hub.devices(layer.target_condition)]
+        )
+        results = [smoke_device(services, name, layer) for name in names]
+        rows, facts = [], []
+        for each in results:
+            verdict = each.verdict
+            latency = f"{verdict.latency_ms:.1f}" if verdict else ""
+            rows.append(
+                [each.device, each.state, str(verdict.asked) if verdict else "0", latency, each.reason]
+            )
+            facts.append(
+                {
+                    "device": each.device,
+                    "model": model,
+                    "passed": each.passed,
+                    "state": each.state,
+                    "reason": each.reason,
+                    "asked": verdict.asked if verdict else 0,
+                    "latency_ms": verdict.latency_ms if verdict else None,
+                    "digest": verdict.digest if verdict else None,
+                }
+            )
+        columns = ("device", "verdict", "cases", "answer ms", "reason")
+        terminal.answer(facts, [render_table(f"Smoke test of {layer.release}", columns, rows)])
+        passed = bool(results) and all(each.passed for each in results)
+        problem = "a smoke test did not pass" if results else "Inconclusive: nobody targeted"
+        finish(terminal, passed, problem, f"edgeferry logs {model} --device DEVICE")
+
+
+def logs(
+    context: typer.Context,
+    module: Annotated[str, typer.Argument(help="A module: a model's name, or companion.")],
+    device: Annotated[str, typer.Option("--device", "-d", help="The device.")],
+    tail: Annotated[int, typer.Option(help="How many of the last lines.")] = 100,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What a module wrote, fetched from the device through the hub."""
+    with opened(context, output) as (_, services, terminal):
+        request = {
+            "schemaVersion": "1.0",
+            "items": [{"id": f"^{module}$", "filter": {"tail": tail}}],
+            "encoding": "none",
+            "contentType": "text",
+        }
+        answer = services.hub.call_module(device, "$edgeAgent", "GetModuleLogs", request)
+        items = answer.get("payload")
+        if answer.get("status") != 200 or not isinstance(items, list) or not items:
+            said = items.get("message") if isinstance(items, dict) else items
+            raise UsageError(
+                f"{device} has no logs of {module}: {said or 'no such module'}",
+                fix="edgeferry status shows what runs there",
+            )
+        text = "".join(str(item.get("payload") or "") for item in items)
+        terminal.answer({"device": device, "module": module, "text": text}, [text.rstrip("\n")])
+
+
+@devices.command("list")
+def list_devices(
+    context: typer.Context,
+    condition: Annotated[
+        str, typer.Option("--where", help="A target condition, e.g. tags.edgeferry = true.")
+    ] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The edge devices the hub knows, with their tags."""
+    with opened(context, output) as (_, services, terminal):
+        twins = sorted(services.hub.devices(condition), key=lambda twin: str(twin["deviceId"]))
+        facts = []
+        for twin in twins:
+            agent = services.hub.module_twin(twin["deviceId"], "$edgeAgent") or {}
+            connected = agent.get("connectionState") == "Connected"
+            facts.append({"device": twin["deviceId"], "connected": connected, "tags": twin.get("tags") or {}})
+        rows = [
+            [each["device"], "yes" if each["connected"] else "no", json.dumps(each["tags"])] for each in facts
+        ]
+        terminal.answer(facts, [render_table("Devices", ("device", "connected", "tags"), rows)])
+
+
+@devices.command("tag")
+def tag_device(
+    context: typer.Context,
+    device: Annotated[str, typer.Argument(help="The device.")],
+    tags: Annotated[list[str], typer.Argument(help="KEY=VALUE; dots nest, an empty VALUE removes.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Set or remove tags: what target conditions look at. E.g. edgeferry devices tag device-1
+    models.nyc_taxi=true; with models.nyc_taxi= the tag goes."""
+    with opened(context, output) as (_, services, terminal):
+        twin = services.hub.patch_tags(device, parse_tags(tags))
+        terminal.answer(
+            {"device": device, "tags": twin.get("tags") or {}},
+            [f"{device}: {json.dumps(twin.get('tags') or {})}"],
+        )
+
+
+def parse_tags(pairs: list[str]) -> dict[str, Any]:
+    """`a.b=true` texts as a nested patch: JSON values where they read as JSON, None for an empty one."""
+    patch: dict[str, Any] = {}
+    for name, text in parse_pairs(pairs, "the tag").items():
+        try:
+            value = json.loads(text) if text else None
+        except ValueError:
+            value = text
+        *parents, leaf = name.split(".")
+        place = patch
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"the tag {name} lies below one that has a value", fix="give only one of them")
+        place[leaf] = value
+    return patch
+
+
+def _sighting_row(each: Sighting) -> list[str]:
+    verdict = each.verdict
+    return [
+        each.device,
+        each.module,
+        each.runtime_status if each.connected else f"unreachable, was {each.runtime_status or 'empty'}",
+        short(each.digest),
+        verdict.state if verdict else "",
+        f"{verdict.latency_ms:.1f}" if verdict else "",
+        each.status,
+    ]
+
+
+def _sighting_facts(each: Sighting) -> dict[str, Any]:
+    return {
+        "device": each.device,
+        "connected": each.connected,
+        "module": each.module,
+        "state": each.runtime_status,
+        "digest": each.digest,
+        "verdict": each.verdict.state if each.verdict else None,
+        "latency_ms": each.verdict.latency_ms if each.verdict else None,
+        "agent_says": each.status,
+    }

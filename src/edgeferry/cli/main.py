@@ -1,0 +1,65 @@
+"""`edgeferry`: the command line's root, and what happens to errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeferry import __version__
+from edgeferry.cli import fleet, local, models
+from edgeferry.cli.console import Output, Terminal
+from edgeferry.errors import EdgeferryError
+
+app = typer.Typer(
+    name="edgeferry",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Carry machine-learning models from training to a fleet of edge devices, and bring back proof.\n\n"
+    "Start here: [bold]edgeferry up --devices 2[/bold], then [bold]edgeferry devices tag device-1 "
+    "models.nyc_taxi=true[/bold], then [bold]edgeferry ship nyc_taxi[/bold].\n\n"
+    "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
+)
+models.register(app)
+fleet.register(app)
+local.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgeferry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    project: Annotated[
+        Path | None,
+        typer.Option("--project", "-p", help="The project's folder (default: here or above).", exists=True),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Every command works on the project whose edgeferry.toml is here, above, or named by --project."""
+    context.obj = {"project": project}
+
+
+def main() -> None:
+    """Runs the command line; exits with the code that the error tree gives."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
+    try:
+        app()
+    except EdgeferryError as error:
+        wants_json = any(word in ("--output=json", "-ojson") for word in sys.argv) or any(
+            pair == (flag, "json")
+            for flag in ("--output", "-o")
+            for pair in zip(sys.argv, sys.argv[1:], strict=False)
+        )
+        Terminal(Output.JSON if wants_json else Output.TABLE).failure(error)
+        sys.exit(error.exit_code)

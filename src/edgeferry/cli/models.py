@@ -1,0 +1,367 @@
+"""Commands of one model's road: train, package, verify, push, release, approve, rollout, ship."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from edgeferry.cli.console import Output, Terminal, render_table, short
+from edgeferry.cli.project import InputOption, ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.domain.image import Image
+from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.rollout import State
+from edgeferry.domain.verification import Verification
+from edgeferry.errors import RefusedError, UsageError
+from edgeferry.ports import Services
+from edgeferry.workflows.approve import approve as approve_release
+from edgeferry.workflows.companion import carry_companion
+from edgeferry.workflows.package import package as package_model
+from edgeferry.workflows.push import find_verification
+from edgeferry.workflows.push import push as push_image
+from edgeferry.workflows.release import find_release
+from edgeferry.workflows.release import release as release_image
+from edgeferry.workflows.rollout import RolloutResult
+from edgeferry.workflows.rollout import rollout as roll_out
+from edgeferry.workflows.ship import Order, Shipment, render_outcome
+from edgeferry.workflows.ship import ship as ship_model
+from edgeferry.workflows.train import train as train_model
+from edgeferry.workflows.verify import verify as verify_image
+
+ConditionOption = Annotated[
+    str,
+    typer.Option(
+        "--target-condition", "-t", help="Which devices; default: the model's own, from model.yaml."
+    ),
+]
+ReleaseArgument = Annotated[str, typer.Argument(help="A release, or a model for its newest one.")]
+TimeoutOption = Annotated[
+    int, typer.Option(help="Seconds until it is judged; 0: the setting rollout.timeout_s.")
+]
+VersionOption = Annotated[
+    str, typer.Option("--model-version", help="A registered version; default: the newest.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    for command in (ship, train, package, verify, push, release, approve, rollout):
+        app.command(rich_help_panel="A model's road")(command)
+
+
+def ship(
+    context: typer.Context,
+    model: ModelArgument,
+    inputs: InputOption = None,
+    target_condition: ConditionOption = "",
+    approve_as: Annotated[
+        str, typer.Option(help="Approve in this person's name, by this flag, said aloud and signed.")
+    ] = "",
+    timeout: TimeoutOption = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The whole road of one model, each stage only if the last held: train, package, verify, push, release,
+    approve, rollout, smoke. Stages whose work is already done are 'unchanged'; the smoke test asks afresh."""
+    with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
+        order = Order(
+            model=model,
+            inputs=parse_pairs(inputs, "the input"),
+            user=settings["user"],
+            fleet_condition=settings["rollout.fleet_condition"],
+            timeout_s=float(settings["rollout.timeout_s"]),
+            approve_as=approve_as,
+            target_condition=target_condition,
+        )
+        shipment = ship_model(services, order, lambda s: terminal.stage(s.name, s.state, s.seconds, s.detail))
+        terminal.answer(shipment_facts(shipment), shipment_tables(shipment))
+        finish(terminal, shipment.ok, shipment.problem, shipment.fix)
+
+
+def train(
+    context: typer.Context,
+    model: ModelArgument,
+    inputs: InputOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run the model's pipeline on this machine and register a version; unchanged steps are reused."""
+    with opened(context, output) as (_, services, terminal):
+        trained = train_model(services, services.project.load_model(model), parse_pairs(inputs, "the input"))
+        version = trained.version
+        steps = trained.run.steps
+        facts = {
+            "model": model,
+            "version": version.version,
+            "run_id": version.run_id,
+            "created": trained.created,
+            "metrics": dict(version.metrics),
+            "steps": [{"step": s.name, "state": s.state, "seconds": round(s.seconds, 2)} for s in steps],
+        }
+        rows = [[s.name, s.state, f"{s.seconds:.1f}"] for s in steps]
+        metrics = ", ".join(f"{name} {value:.6g}" for name, value in sorted(version.metrics.items()))
+        state = "registered" if trained.created else "unchanged"
+        line = f"{model} version {version.version} ({state}): {metrics}"
+        terminal.answer(facts, [render_table("Steps", ("step", "state", "seconds"), rows), line])
+
+
+def package(
+    context: typer.Context,
+    model: ModelArgument,
+    model_version: VersionOption = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon."""
+    with opened(context, output) as (_, services, terminal):
+        _, _, image = _packaged(services, model, model_version)
+        rows = [[layer.title, short(layer.digest), f"{layer.size_bytes / 1e6:.2f}"] for layer in image.layers]
+        terminal.answer(
+            image_facts(image),
+            [
+                render_table("Layers", ("layer", "digest", "MB"), rows),
+                f"{image.name}@{image.digest}, {image.size_bytes / 1e6:.1f} MB to pull",
+            ],
+        )
+
+
+def verify(
+    context: typer.Context,
+    model: ModelArgument,
+    model_version: VersionOption = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
+    with opened(context, output) as (_, services, terminal):
+        definition, version, image = _packaged(services, model, model_version)
+        verification = verify_image(services, definition, version, image)
+        terminal.answer(verification_facts(verification), _verification_lines(verification))
+        finish(
+            terminal,
+            verification.passed,
+            f"{model} version {version.version} does not answer as its pipeline predicted",
+            "mend the model or its serving; nothing was pushed",
+        )
+
+
+def push(
+    context: typer.Context,
+    model: ModelArgument,
+    model_version: VersionOption = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
+    with opened(context, output) as (_, services, terminal):
+        definition, version, image = _packaged(services, model, model_version)
+        verification = find_verification(services, image)
+        if verification is None:
+            terminal.say("verifying before the push")
+            verification = verify_image(services, definition, version, image)
+        _, companion_bytes = carry_companion(services)
+        uploaded = push_image(services, image, verification) + companion_bytes
+        reference = services.registry.reference(image.name, image.digest)
+        terminal.answer(
+            {"reference": reference, "uploaded_bytes": uploaded},
+            [
+                reference,
+                f"{uploaded / 1e6:.2f} MB uploaded" if uploaded else "unchanged: all of it was there",
+            ],
+        )
+
+
+def release(
+    context: typer.Context,
+    model: ModelArgument,
+    model_version: VersionOption = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Sign that this version, this image and this evidence belong together, in the ledger."""
+    with opened(context, output) as (settings, services, terminal):
+        _, version, image = _packaged(services, model, model_version)
+        verification = find_verification(services, image)
+        if verification is None:
+            raise UsageError(
+                f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
+            )
+        companion, _ = carry_companion(services)
+        entry, created = release_image(services, version, image, verification, companion, settings["user"])
+        state = "released" if created else "unchanged"
+        terminal.answer(
+            {
+                "release": entry.subject,
+                "entry": entry.id,
+                "author": entry.author,
+                "key": entry.key,
+                "state": state,
+            },
+            [f"{entry.subject} ({state}), signed by {entry.author} with {entry.key}"],
+        )
+
+
+def approve(
+    context: typer.Context,
+    release: ReleaseArgument,
+    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")],
+    target_condition: ConditionOption = "",
+    no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """One person's signed yes (or no), bound to a release and to a target condition."""
+    with opened(context, output) as (_, services, terminal):
+        entry = find_release(services, release)
+        condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
+        signed = approve_release(services, entry, condition, by, yes=not no)
+        facts = {"entry": signed.id, "release": entry.subject, "decision": signed.body["decision"], "by": by}
+        facts |= {"target_condition": condition, "key": signed.key}
+        word = "approved" if not no else "refused"
+        terminal.answer(facts, [f"{entry.subject} {word} by {by} for devices where {condition}"])
+
+
+def rollout(
+    context: typer.Context,
+    release: ReleaseArgument,
+    target_condition: ConditionOption = "",
+    timeout: TimeoutOption = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put an approved release on the devices its condition picks, and wait until each has proven it."""
+    with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
+        entry = find_release(services, release)
+        condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
+        result = roll_out(
+            services,
+            entry,
+            condition,
+            fleet_condition=settings["rollout.fleet_condition"],
+            timeout_s=float(settings["rollout.timeout_s"]),
+            user=settings["user"],
+            on_change=lambda outcome: terminal.say(render_outcome(outcome)),
+        )
+        terminal.answer(rollout_facts(result), [_rollout_table(result)] if result.outcomes else [])
+        fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
+        finish(terminal, result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
+
+
+def finish(terminal: Terminal, ok: bool, problem: str, fix: str) -> None:
+    """Exit code 1, with the problem and the fix, unless `ok`."""
+    if ok:
+        return
+    if terminal.output is not Output.JSON:
+        terminal.failure(RefusedError(problem, fix=fix))
+    raise typer.Exit(1)
+
+
+def image_facts(image: Image) -> dict[str, Any]:
+    """An image as JSON."""
+    return {
+        "name": image.name,
+        "digest": image.digest,
+        "config_digest": image.config_digest,
+        "size_bytes": image.size_bytes,
+        "labels": dict(image.labels),
+        "layers": [
+            {
+                "title": layer.title,
+                "digest": layer.digest,
+                "diff_id": layer.diff_id,
+                "size_bytes": layer.size_bytes,
+            }
+            for layer in image.layers
+        ],
+    }
+
+
+def shipment_facts(shipment: Shipment) -> dict[str, Any]:
+    """A shipment as JSON."""
+    return {
+        "ok": shipment.ok,
+        "model": shipment.model,
+        "problem": shipment.problem,
+        "fix": shipment.fix,
+        "release": shipment.release.subject if shipment.release else None,
+        "digest": shipment.image.digest if shipment.image else None,
+        "stages": [
+            {"stage": s.name, "state": s.state, "seconds": round(s.seconds, 2), "detail": s.detail}
+            for s in shipment.stages
+        ],
+        "rollout": rollout_facts(shipment.rollout) if shipment.rollout else None,
+        "smoke": [
+            {
+                "device": each.device,
+                "passed": each.passed,
+                "state": each.state,
+                "reason": each.reason,
+                "latency_ms": each.verdict.latency_ms if each.verdict else None,
+                "asked": each.verdict.asked if each.verdict else 0,
+            }
+            for each in shipment.smokes
+        ],
+    }
+
+
+def shipment_tables(shipment: Shipment) -> list[Table | str]:
+    """A shipment as a table: device, state, digest, verdict, latency."""
+    if not shipment.rollout or not shipment.rollout.outcomes:
+        return []
+    fresh = {each.device: each for each in shipment.smokes}
+    rows = []
+    for outcome in shipment.rollout.outcomes:
+        asked = fresh.get(outcome.device)
+        verdict = asked.verdict if asked else outcome.verdict
+        rows.append(
+            [
+                outcome.device,
+                shipment.model,
+                str(outcome.state),
+                short(outcome.digest),
+                verdict.state if verdict else "none",
+                f"{verdict.latency_ms:.1f}" if verdict else "",
+            ]
+        )
+    columns = ("device", "model", "state", "digest", "verdict", "answer ms")
+    return [render_table("Devices", columns, rows)]
+
+
+def rollout_facts(result: RolloutResult) -> dict[str, Any]:
+    """A rollout as JSON."""
+    return {
+        "ok": result.state is State.SUCCEEDED,
+        "release": result.release,
+        "layer": result.layer,
+        "state": str(result.state),
+        "reason": result.reason,
+        "fix": result.fix,
+        "changed": result.changed,
+        "devices": [
+            {"device": o.device, "state": str(o.state), "reason": o.reason, "digest": o.digest}
+            for o in result.outcomes
+        ],
+    }
+
+
+def _rollout_table(result: RolloutResult) -> Table:
+    rows = [[o.device, str(o.state), short(o.digest), o.reason] for o in result.outcomes]
+    return render_table(result.release, ("device", "state", "digest", "reason"), rows)
+
+
+def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefinition, ModelVersion, Image]:
+    definition = services.project.load_model(model)
+    found = services.tracking.find_version(definition.registered_model, version or None)
+    if found is None:
+        wanted = f"version {version} of {model}" if version else f"any version of {model}"
+        raise UsageError(f"MLflow does not know {wanted}", fix=f"edgeferry train {model}")
+    return definition, found, package_model(services, definition, found)
+
+
+def verification_facts(verification: Verification) -> dict[str, Any]:
+    """A verification as JSON."""
+    return asdict(verification)
+
+
+def _verification_lines(verification: Verification) -> list[Table | str]:
+    if not verification.passed:
+        return list(verification.problems[:20])
+    return [
+        f"{verification.rows} held-out rows asked, all equal within tolerance; "
+        f"worst relative difference {verification.worst_relative:.1e}",
+        f"ready in {verification.ready_s:.2f} s, median answer {verification.latency_ms:.2f} ms",
+    ]

@@ -1,0 +1,53 @@
+"""What each command starts from: the project's settings, the services, the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeferry.cli.console import Output, Terminal
+from edgeferry.errors import UsageError
+from edgeferry.ports import Services
+from edgeferry.settings import Settings, load_settings
+from edgeferry.wiring import open_services
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
+]
+ModelArgument = Annotated[str, typer.Argument(help="A model: the name of its folder below models/.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=VALUE", help="A pipeline input, e.g. raw_data=DIR."),
+]
+
+
+def load(context: typer.Context, **flags: str) -> Settings:
+    """The settings of the project that the command line names (--project, default: here or above)."""
+    start: Path | None = (context.obj or {}).get("project")
+    return load_settings(start, {name.replace("__", "."): text for name, text in flags.items() if text})
+
+
+@contextmanager
+def opened(
+    context: typer.Context, output: Output, **flags: str
+) -> Iterator[tuple[Settings, Services, Terminal]]:
+    """Settings, services and terminal for one command; connections are closed after it."""
+    terminal = Terminal(output)
+    settings = load(context, **flags)
+    with open_services(settings, terminal.say) as services:
+        yield settings, services, terminal
+
+
+def parse_pairs(pairs: list[str] | None, what: str) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping; UsageError naming one that is not."""
+    parsed = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{what} {pair!r} is not NAME=VALUE", fix=f"write it as {pair or 'name'}=value")
+        parsed[name] = value
+    return parsed

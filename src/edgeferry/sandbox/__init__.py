@@ -1,0 +1,1 @@
+"""A hub, a registry and devices on this machine, as processes. Talks to them by address only."""

@@ -1,0 +1,298 @@
+"""`up` and `down`: a hub, a registry, a ledger and devices on this machine, each a process of its own.
+
+Each sandbox has a number N: its servers listen on 127.31.N.1 and on the gateway of a small container
+network, 10.213.N.0/28, by which containers reach the hub. So several live side by side, although the
+ports of Microsoft's SDKs are fixed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from filelock import FileLock, Timeout
+
+from edgeferry.authority import open_authority
+from edgeferry.engine import Engine
+from edgeferry.errors import EngineError, OutsideError
+from edgeferry.ports import Hub
+from edgeferry.sandbox.engine import close_engine, open_engine
+from edgeferry.sandbox.process import Process
+from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
+from edgeferry.sandbox.registry import PULLER, PUSHER, Logins, start_registry
+from edgeferry.settings import SANDBOX_FILE, child_environment
+
+HUB_PORT = 8443
+GATEWAY_NAME = "edgeferry-hub"
+_LAST_NUMBER = 250
+_READY_S = 30
+_LABEL = "edgeferry.sandbox"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What `up` knows of itself."""
+
+    state: Path
+    id: str
+    number: int
+    engine: str
+    gateway: str
+
+    @property
+    def address(self) -> str:
+        """The loopback address of the hub and the registry."""
+        return f"127.31.{self.number}.1"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every container and network of this sandbox wears."""
+        return {_LABEL: self.id}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the sandbox, for `status`."""
+
+    name: str
+    running: bool
+    log: str
+
+
+@contextlib.contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Nobody else ups or downs this state folder meanwhile; OutsideError when somebody does."""
+    state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(state / "up.lock")
+    try:
+        lock.acquire(timeout=300)
+    except Timeout as error:
+        raise OutsideError(
+            f"another edgeferry holds {state / 'up.lock'}", fix="wait for it, or end it", retryable=True
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> Sandbox:
+    """Hub, registry and ledger run and answer; their addresses are the project's settings from now on."""
+    engine_url = open_engine(engine_url, say)
+    sandbox = _open_sandbox(state, engine_url)
+    authority = open_authority(state / "hub")
+    logins = start_registry(state, sandbox.address, authority)
+    hub = Process(state, "hub")
+    if not hub.is_running():
+        say(f"starting the hub and the registry on {sandbox.address}")
+        command = [sys.executable, "-m", "edgeferry.hub", "--state", str(state / "hub")]
+        command += ["--address", sandbox.address, "--address", sandbox.gateway]
+        hub.start(command, child_environment())
+    _init_ledger(state / "ledger.git")
+    _await_answer(hub, f"https://{sandbox.address}:{HUB_PORT}/health", state, "the hub")
+    _await_answer(
+        Process(state, "registry"), f"https://{sandbox.address}:{REGISTRY_PORT}/v2/", state, "the registry"
+    )
+    _write_sandbox(sandbox, logins)
+    return sandbox
+
+
+def start_devices(sandbox: Sandbox, hub: Hub, count: int, say: Callable[[str], None]) -> list[str]:
+    """The names of `count` devices whose agents run; identities are made where they are missing."""
+    known = json.loads((sandbox.state / SANDBOX_FILE).read_text())
+    names = [f"device-{number}" for number in range(1, count + 1)]
+    for name in names:
+        folder = sandbox.state / "devices" / name
+        agent = Process(sandbox.state, name)
+        if agent.is_running():
+            continue
+        identity = hub.create_device(name, {"edgeferry": True})
+        key = identity["authentication"]["symmetricKey"]["primaryKey"]
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_private(folder / "device.json", _render_device(sandbox, name, key, known["puller_password"]))
+        say(f"starting the agent of {name}")
+        agent.start([sys.executable, "-m", "edgeferry.device", "--state", str(folder)], child_environment())
+    for name in names:
+        _await_connected(hub, Process(sandbox.state, name), name)
+    return names
+
+
+def load_sandbox(state: Path) -> Sandbox | None:
+    """The sandbox of this state folder; None where there was no `up`."""
+    try:
+        known = json.loads((state / SANDBOX_FILE).read_text())
+    except FileNotFoundError:
+        return None
+    return Sandbox(state, known["id"], known["number"], known["engine"], known["gateway"])
+
+
+def status(state: Path) -> list[Part]:
+    """Each process that `up` has started, and whether it runs."""
+    names = sorted(path.stem for path in (state / "run").glob("*.json"))
+    return [Part(name, Process(state, name).is_running(), str(Process(state, name).log)) for name in names]
+
+
+def down(state: Path, *, wipe: bool, say: Callable[[str], None]) -> None:
+    """Nothing of this sandbox runs any more: agents, modules, networks, servers, and the engine if it is
+    ours and idle. With `wipe` the state folder's records, keys and caches of the sandbox go too."""
+    sandbox = load_sandbox(state)
+    for part in sorted(status(state), key=lambda part: part.name in ("hub", "registry")):
+        if Process(state, part.name).stop():
+            say(f"stopped {part.name}")
+    if sandbox:
+        _clear_engine(sandbox, say)
+    if wipe:
+        for name in ("hub", "registry", "devices", "ledger.git", "ledger", "run", "keys", "trust"):
+            shutil.rmtree(state / name, ignore_errors=True)
+        (state / SANDBOX_FILE).unlink(missing_ok=True)
+
+
+def _clear_engine(sandbox: Sandbox, say: Callable[[str], None]) -> None:
+    engine = Engine(sandbox.engine)
+    try:
+        engine.ping()
+    except EngineError:
+        return
+    try:
+        removed = [container.name for container in engine.containers(sandbox.labels)]
+        for name in removed:
+            engine.remove(name)
+        for network in engine.networks(sandbox.labels):
+            engine.remove_network(network)
+        if removed:
+            say(f"removed {len(removed)} containers")
+        idle = not engine.containers({})
+    finally:
+        engine.close()
+    if idle and sandbox.engine.endswith("/run/edgeferry/docker.sock") and close_engine():
+        say("stopped the container engine that edgeferry had started")
+
+
+def _open_sandbox(state: Path, engine_url: str) -> Sandbox:
+    engine = Engine(engine_url)
+    try:
+        known = load_sandbox(state)
+        if known:
+            gateway = engine.ensure_network(_network(known.id), known.labels, _subnet(known.number))
+            return Sandbox(state, known.id, known.number, engine_url, gateway)
+        identifier = secrets.token_hex(3)
+        problem = ""
+        for number in range(1, _LAST_NUMBER):
+            try:
+                gateway = engine.ensure_network(_network(identifier), {_LABEL: identifier}, _subnet(number))
+            except EngineError as error:
+                problem = error.problem
+                if "overlap" not in problem.lower():
+                    raise
+                continue
+            return Sandbox(state, identifier, number, engine_url, gateway)
+        raise EngineError(f"no free network for a sandbox: {problem}", fix="remove unused networks")
+    finally:
+        engine.close()
+
+
+def _network(identifier: str) -> str:
+    return f"edgeferry.{identifier}.hub"
+
+
+def _subnet(number: int) -> str:
+    return f"10.213.{number}.0/28"
+
+
+def _write_sandbox(sandbox: Sandbox, logins: Logins) -> None:
+    connection = json.loads((sandbox.state / "hub" / "connection.json").read_text())
+    ca_file = str(sandbox.state / "hub" / "ca.pem")
+    document = {
+        "id": sandbox.id,
+        "number": sandbox.number,
+        "engine": sandbox.engine,
+        "gateway": sandbox.gateway,
+        "puller_password": logins.puller_password,
+        "settings": {
+            "hub.connection_string": connection["connection_string"],
+            "hub.ca_file": ca_file,
+            "registry.host": f"{sandbox.address}:{REGISTRY_PORT}",
+            "registry.username": PUSHER,
+            "registry.password": logins.pusher_password,
+            "registry.ca_file": ca_file,
+            "ledger.url": str(sandbox.state / "ledger.git"),
+            "engine.url": sandbox.engine,
+        },
+    }
+    _write_private(sandbox.state / SANDBOX_FILE, document)
+
+
+def _render_device(sandbox: Sandbox, name: str, key: str, password: str) -> dict[str, Any]:
+    connection = (
+        f"HostName={sandbox.address}:{HUB_PORT};DeviceId={name};SharedAccessKey={key};"
+        f"GatewayHostName={sandbox.address}"
+    )
+    registry = {"address": f"{sandbox.address}:{REGISTRY_PORT}", "username": PULLER, "password": password}
+    return {
+        "connection_string": connection,
+        "hub_ca_file": str(sandbox.state / "hub" / "ca.pem"),
+        "container_gateway": {"name": GATEWAY_NAME, "address": sandbox.gateway},
+        "registries": [registry],
+        "engine": sandbox.engine,
+        "sandbox": sandbox.id,
+    }
+
+
+def _write_private(path: Path, document: dict[str, Any]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(document, file, indent=2)
+    fresh.replace(path)
+
+
+def _init_ledger(path: Path) -> None:
+    if (path / "HEAD").is_file():
+        return
+    made = subprocess.run(
+        ["git", "init", "--quiet", "--bare", str(path)], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        raise OutsideError(
+            f"git cannot make a ledger at {path}: {made.stderr.strip()}", fix="check the folder"
+        )
+
+
+def _await_answer(process: Process, url: str, state: Path, what: str) -> None:
+    context = ssl.create_default_context(cafile=state / "hub" / "ca.pem")
+    deadline = time.monotonic() + _READY_S
+    with httpx.Client(verify=context, trust_env=False, timeout=2) as client:
+        while True:
+            process.must_run(what, fix=f"read {process.log}; is its address taken by another program?")
+            with contextlib.suppress(httpx.HTTPError):
+                if client.get(url).status_code in (200, 401):
+                    return
+            if time.monotonic() > deadline:
+                raise OutsideError(
+                    f"{what} did not answer at {url} in {_READY_S} s", fix=f"read {process.log}"
+                )
+            time.sleep(0.05)
+
+
+def _await_connected(hub: Hub, agent: Process, name: str) -> None:
+    deadline = time.monotonic() + _READY_S
+    while (hub.module_twin(name, "$edgeAgent") or {}).get("connectionState") != "Connected":
+        agent.must_run(f"the agent of {name}", fix=f"read {agent.log}")
+        if time.monotonic() > deadline:
+            raise OutsideError(
+                f"the agent of {name} did not connect in {_READY_S} s", fix=f"read {agent.log}"
+            )
+        time.sleep(0.05)

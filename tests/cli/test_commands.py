@@ -1,0 +1,114 @@
+"""The command line where nothing runs: what is refused, how, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeferry.cli.fleet import parse_tags
+from edgeferry.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "patch"),
+    [
+        pytest.param(["models.nyc_taxi=true"], {"models": {"nyc_taxi": True}}, id="dots nest, JSON values"),
+        pytest.param(["models.nyc_taxi="], {"models": {"nyc_taxi": None}}, id="an empty value removes"),
+        pytest.param(["site=berlin", "floor=3"], {"site": "berlin", "floor": 3}, id="text and number"),
+        pytest.param(["a.b=1", "a.c=2"], {"a": {"b": 1, "c": 2}}, id="two below one"),
+        pytest.param(["note=a=b"], {"note": "a=b"}, id="an equals sign in the value"),
+    ],
+)
+def test_tags_are_read(pairs: list[str], patch: dict[str, Any]) -> None:
+    assert parse_tags(pairs) == patch
+
+
+@pytest.mark.parametrize("pairs", [["models.nyc_taxi"], ["=true"], ["a=1", "a.b=2"]])
+def test_a_tag_that_cannot_be_read_is_refused(pairs: list[str]) -> None:
+    with pytest.raises(UsageError):
+        parse_tags(pairs)
+
+
+def run(state: Path, *arguments: str, where: Path = ROOT / "examples" / "taxi") -> tuple[int, str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
+    environment |= {"EDGEFERRY_STATE": str(state), "NO_COLOR": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeferry", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=where,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "fix"),
+    [
+        pytest.param(["ship", "nyc_tax"], "no model `nyc_tax`", "nyc_taxi", id="misspelt model"),
+        pytest.param(
+            ["ship", "nyc_taxi", "-i", "raw_data"], "NAME=VALUE", "raw_data=value", id="input without value"
+        ),
+        pytest.param(
+            ["train", "nyc_taxi", "-i", "rawdata=x"], "no input `rawdata`", "raw_data", id="misspelt input"
+        ),
+        pytest.param(["status"], "hub.connection_string is not set", "edgeferry up", id="nothing started"),
+        pytest.param(["verify", "nyc_taxi"], "MLflow does not know", "edgeferry train", id="not trained"),
+        pytest.param(["shp"], "No such command", "ship", id="misspelt command"),
+    ],
+)
+def test_a_newcomers_mistake_gets_exit_code_2_and_a_way_out(
+    tmp_path: Path, arguments: list[str], problem: str, fix: str
+) -> None:
+    code, out, err = run(tmp_path, *arguments)
+    assert code == 2
+    assert problem in err
+    assert fix in err
+    assert out == ""
+
+
+def test_outside_a_project_the_error_says_where_to_go(tmp_path: Path) -> None:
+    code, _, err = run(tmp_path, "status", where=tmp_path)
+    assert code == 2
+    assert "--project" in err
+
+
+@pytest.mark.parametrize("form", [["--output", "json"], ["--output=json"], ["-o", "json"]])
+def test_an_error_is_json_where_json_was_asked_for(tmp_path: Path, form: list[str]) -> None:
+    code, out, _ = run(tmp_path, "status", *form)
+    assert code == 2
+    facts = json.loads(out)
+    assert facts["ok"] is False
+    assert "edgeferry up" in facts["fix"]
+
+
+def test_a_hub_that_is_down_is_the_outside_world(tmp_path: Path) -> None:
+    started = {
+        "hub.connection_string": "HostName=127.0.0.1:1;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA"
+    }
+    (tmp_path / "sandbox.json").write_text(json.dumps({"settings": started}))
+    code, _, err = run(tmp_path, "status")
+    assert code == 3
+    assert "did not answer" in err
+    assert "edgeferry up" in err
+
+
+def test_settings_are_shown_with_their_source_and_secrets_masked(tmp_path: Path) -> None:
+    started = {"registry.password": "hunter2"}
+    (tmp_path / "sandbox.json").write_text(json.dumps({"settings": started}))
+    code, out, err = run(tmp_path, "config", "show", "--output", "json")
+    assert code == 0
+    assert "hunter2" not in out + err
+    facts = json.loads(out)
+    assert facts["registry.password"] == {"value": "********", "source": "this machine (edgeferry up)"}
+    assert facts["registry.prefix"] == {"value": "taxi", "source": "edgeferry.toml"}

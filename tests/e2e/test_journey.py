@@ -1,0 +1,237 @@
+"""The whole journey as a user types it: real hub, registry, ledger, devices, containers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeferry.engine import Engine
+from edgeferry.errors import EngineError
+from edgeferry.settings import load_settings
+from edgeferry.wiring import open_hub
+from tests.e2e.conftest import REAL_TRIPS, CommandLine, Ran
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine]
+
+STAGES = ["train", "package", "verify", "push", "release", "approve", "rollout", "smoke"]
+
+
+def stages_of(shipment: dict[str, Any]) -> dict[str, str]:
+    return {stage["stage"]: stage["state"] for stage in shipment["stages"]}
+
+
+def twin_of(
+    edgeferry: CommandLine, device: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    monkeypatch.setenv("EDGEFERRY_STATE", str(edgeferry.state))
+    with open_hub(load_settings(edgeferry.project)) as hub:
+        return hub.module_twin(device, module) or {}
+
+
+def score(port: int, rows: list[list[float]]) -> list[float]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/score",
+        json.dumps({"data": rows}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=10) as answer:
+        values: list[float] = json.load(answer)
+        return values
+
+
+def test_the_demo_is_true_in_all_its_parts(demo: Ran) -> None:
+    assert demo.code == 0, demo.err
+    facts = demo.facts
+    assert facts["ok"] is True
+    assert list(stages_of(facts["shipment"])) == STAGES
+    assert set(stages_of(facts["shipment"]).values()) == {"done"}
+    assert [arrival["device"] for arrival in facts["arrivals"]] == ["device-1", "device-2"]
+    for arrival in facts["arrivals"]:
+        assert (arrival["state"], arrival["verdict"]) == ("Succeeded", "Passed")
+        assert arrival["digest"] == facts["shipment"]["digest"]
+        assert arrival["latency_ms"] > 0
+
+
+def test_after_the_demo_only_the_tagged_device_runs_the_model(edgeferry: CommandLine, demo: Ran) -> None:
+    sightings = edgeferry("status", "--output", "json").facts
+    assert [(s["device"], s["module"], s["state"]) for s in sightings] == [
+        ("device-1", "companion", "running"),
+        ("device-1", "nyc_taxi", "running"),
+        ("device-2", "companion", "running"),
+    ]
+
+
+def test_a_second_demo_finds_its_work_done_and_asks_afresh(edgeferry: CommandLine, demo: Ran) -> None:
+    again = edgeferry("demo", "--output", "json")
+    assert again.code == 0, again.err
+    states = stages_of(again.facts["shipment"])
+    assert states.pop("smoke") == "done"
+    assert set(states.values()) == {"unchanged"}
+    assert again.facts["shipment"]["digest"] == demo.facts["shipment"]["digest"]
+
+
+def test_the_logs_of_a_module_come_through_the_hub(edgeferry: CommandLine, demo: Ran) -> None:
+    ran = edgeferry("logs", "nyc_taxi", "--device", "device-1")
+    assert ran.code == 0, ran.err
+    assert "8080" in ran.out
+    missing = edgeferry("logs", "nyc_taxi", "--device", "device-2")
+    assert missing.code == 2
+    assert "edgeferry status" in missing.err
+
+
+def test_a_smoke_test_on_a_device_without_the_model_is_no_success(edgeferry: CommandLine, demo: Ran) -> None:
+    ran = edgeferry("smoke", "nyc_taxi", "--device", "device-2", "--output", "json")
+    assert ran.code == 1
+    assert ran.facts[0]["state"] == "Inconclusive"
+
+
+def test_without_an_approval_nothing_is_rolled_out(edgeferry: CommandLine, demo: Ran) -> None:
+    ran = edgeferry("rollout", "nyc_taxi", "-t", "tags.edgeferry = true", "--output", "json")
+    assert ran.code == 1
+    assert ran.facts["state"] == "Skipped"
+    assert "not approved" in ran.facts["reason"]
+    assert "edgeferry approve" in ran.facts["fix"]
+
+
+def test_a_condition_that_matches_nobody_is_inconclusive(edgeferry: CommandLine, demo: Ran) -> None:
+    condition = "tags.models.nothing = true"
+    assert edgeferry("approve", "nyc_taxi", "--by", "ann", "-t", condition).code == 0
+    ran = edgeferry("rollout", "nyc_taxi", "-t", condition, "--output", "json")
+    assert ran.code == 1
+    assert ran.facts["state"] == "Inconclusive"
+    assert "nobody targeted" in ran.facts["reason"]
+    human = edgeferry("rollout", "nyc_taxi", "-t", condition)
+    assert "Inconclusive: nobody targeted" in human.err
+    assert "devices tag" in human.err
+
+
+def test_a_no_shuts_the_gate(edgeferry: CommandLine, demo: Ran) -> None:
+    condition = "tags.site = 'lab'"
+    assert edgeferry("approve", "nyc_taxi", "--by", "ann", "-t", condition, "--no").code == 0
+    ran = edgeferry("rollout", "nyc_taxi", "-t", condition)
+    assert ran.code == 1
+    assert "ann said no" in ran.err
+
+
+def test_a_wrong_registry_password_is_the_outside_world_and_says_what_to_do(
+    edgeferry: CommandLine, demo: Ran
+) -> None:
+    ran = edgeferry("push", "nyc_taxi", EDGEFERRY_REGISTRY__PASSWORD="wrong")
+    assert ran.code == 3
+    assert "EDGEFERRY_REGISTRY__PASSWORD" in ran.err
+
+
+@pytest.fixture
+def wrong_predictions(edgeferry: CommandLine) -> Iterator[None]:
+    """The pipeline's own prediction of one held-out row is changed behind its back."""
+    source = edgeferry.project / "models" / "nyc_taxi" / "src" / "nyc_taxi" / "predict.py"
+    kept = source.read_text()
+    broken = kept.replace(".predict(", ".predict_shifted(")
+    assert broken != kept
+    shim = (
+        "\n\nfrom sklearn.linear_model import LinearRegression as _L\n\n\n"
+        "def _shifted(self, rows):\n    answers = self.predict(rows)\n    answers[6] += 0.5\n"
+        "    return answers\n\n\n"
+        "_L.predict_shifted = _shifted\n"
+    )
+    head, imports_end, rest = broken.partition("\n\n\ndef ")
+    source.write_text(head + shim + imports_end + rest)
+    yield
+    source.write_text(kept)
+
+
+def test_an_image_that_answers_wrongly_is_not_pushed(
+    edgeferry: CommandLine, demo: Ran, wrong_predictions: None
+) -> None:
+    before = repository_files(edgeferry)
+    ran = edgeferry("ship", "nyc_taxi", "--approve-as", "ann", "--output", "json")
+    assert ran.code == 1, ran.err
+    assert list(stages_of(ran.facts)) == ["train", "package", "verify"]
+    assert stages_of(ran.facts)["verify"] == "refused"
+    assert "row 7: expected" in ran.facts["problem"]
+    assert "0.5" in ran.facts["problem"]
+    assert repository_files(edgeferry) == before
+    assert edgeferry("push", "nyc_taxi").code == 1
+    assert repository_files(edgeferry) == before
+
+
+def repository_files(edgeferry: CommandLine) -> set[Path]:
+    return {path for path in (edgeferry.state / "registry" / "data").rglob("*") if path.is_file()}
+
+
+def test_the_device_answers_real_trips_as_the_pipeline_predicted(
+    edgeferry: CommandLine, demo: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not REAL_TRIPS.is_dir():
+        pytest.skip("the real trips are not here: ../shared/data/tlc")
+    ran = edgeferry(
+        "ship", "nyc_taxi", "--input", f"raw_data={REAL_TRIPS}", "--approve-as", "ann", "--output", "json"
+    )
+    assert ran.code == 0, ran.err
+    version = edgeferry("train", "nyc_taxi", "--input", f"raw_data={REAL_TRIPS}", "--output", "json").facts
+    assert version["created"] is False
+    assert version["metrics"]["r2"] == pytest.approx(0.888671258751, abs=1e-6)
+    predictions = held_out(edgeferry, version["run_id"])[::292][:10]
+    assert len(predictions) == 10
+    reported = twin_of(edgeferry, "device-1", "$edgeAgent", monkeypatch)["properties"]["reported"]
+    module = reported["modules"]["nyc_taxi"]
+    assert module["settings"]["image"].endswith(ran.facts["digest"])
+    answers = score(module["hostPorts"]["8080/tcp"], [row for row, _ in predictions])
+    for answer, (_, expected) in zip(answers, predictions, strict=True):
+        assert answer == pytest.approx(expected, rel=1e-9)
+
+
+def held_out(edgeferry: CommandLine, run_id: str) -> list[tuple[list[float], float]]:
+    (path,) = edgeferry.state.rglob(f"{run_id}/artifacts/predictions/predictions.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    outputs = ("fareAmount", "predicted_fareAmount")
+    return [
+        ([float(v) for name, v in row.items() if name not in outputs], float(row["predicted_fareAmount"]))
+        for row in rows
+    ]
+
+
+def test_a_device_that_is_switched_off_is_unreachable(edgeferry: CommandLine, demo: Ran) -> None:
+    """Last: it ends the agent of device-2 and starts it again."""
+    agent = edgeferry.state / "run" / "device-2.json"
+    pid = json.loads(agent.read_text())["pid"]
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    condition = "deviceId = 'device-2'"
+    assert edgeferry("approve", "nyc_taxi", "--by", "ann", "-t", condition).code == 0
+    while time.monotonic() < deadline:
+        listed = edgeferry("devices", "list", "--output", "json").facts
+        if not next(each for each in listed if each["device"] == "device-2")["connected"]:
+            break
+    ran = edgeferry("rollout", "nyc_taxi", "-t", condition, "--timeout", "3", "--output", "json")
+    assert ran.code == 1
+    assert ran.facts["state"] == "Unreachable"
+    assert edgeferry("up", "--devices", "2").code == 0
+    again = edgeferry("rollout", "nyc_taxi", "-t", condition, "--output", "json")
+    assert (again.code, again.facts["state"]) == (0, "Succeeded"), again.err
+
+
+def test_down_leaves_nothing_running(edgeferry: CommandLine, demo: Ran) -> None:
+    """Last of all."""
+    assert edgeferry("down").code == 0
+    known = json.loads((edgeferry.state / "sandbox.json").read_text())
+    engine = Engine(known["engine"])
+    try:
+        engine.ping()
+    except EngineError:
+        return  # the engine was ours and idle: it is gone as well
+    assert engine.containers({"edgeferry.sandbox": known["id"]}) == []
+    assert engine.networks({"edgeferry.sandbox": known["id"]}) == []
+    engine.close()
+    assert list((edgeferry.state / "run").glob("*.json")) == []

@@ -1,0 +1,67 @@
+"""The docs stay true: every command, setting and hub route that exists is written down."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from edgeferry.cli.main import app
+from edgeferry.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+PROSE = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def commands() -> list[str]:
+    root = typer.main.get_command(app)
+    found = []
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        below = getattr(command, "commands", None)
+        found += [f"{name} {inner}" for inner in below] if below else [name]
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_in_the_docs(command: str) -> None:
+    assert f"edgeferry {command}" in PROSE
+
+
+@pytest.mark.parametrize("setting", [setting.name for setting in SETTINGS])
+def test_every_setting_is_in_the_docs(setting: str) -> None:
+    assert f"`{setting}`" in (ROOT / "docs" / "settings.md").read_text("utf-8")
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    dead = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            if not (page.parent / target).exists():
+                dead.append(f"{page.name}: {target}")
+    assert dead == []
+
+
+def pure_modules() -> list[Path]:
+    source = ROOT / "src" / "edgeferry"
+    return sorted([*(source / "domain").glob("*.py"), *(source / "wire").glob("*.py")])
+
+
+@pytest.mark.parametrize("path", pure_modules(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_pure_rooms_read_no_clock(path: Path) -> None:
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today", "uuid4", "urandom")
+    ]
+    assert calls == []
+
+
+def test_nothing_in_the_examples_imports_edgeferry() -> None:
+    texts = {path: path.read_text("utf-8") for path in (ROOT / "examples").rglob("*.py")}
+    assert texts
+    assert [
+        str(path) for path, text in texts.items() if re.search(r"^\s*(from|import) edgeferry", text, re.M)
+    ] == []
