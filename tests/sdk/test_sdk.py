@@ -16,6 +16,7 @@ import pytest
 from edgeferry.wire.connection import render_connection_string
 from tests.hub.clients import Service, key_of
 from tests.hubs import RunningHub, free_address
+from tests.needs import lack
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.sdk
@@ -25,12 +26,12 @@ pytestmark = pytest.mark.sdk
 def python() -> str:
     """An interpreter that has `requirements.txt`."""
     default = HERE.parents[1] / ".venv-azure" / "bin" / "python"
-    found = Path(os.environ.get("EDGEFERRY_SDK_PYTHON", default))
+    found = Path(os.environ.get("EDGEFERRY_TEST_SDK_PYTHON", default))
     if not found.exists():
-        pytest.skip(
+        lack(
             f"no {found}: make it with `uv venv .venv-azure` and "
             "`uv pip install --python .venv-azure/bin/python -r tests/sdk/requirements.txt`, "
-            "or name one in EDGEFERRY_SDK_PYTHON"
+            "or name one in EDGEFERRY_TEST_SDK_PYTHON"
         )
     return str(found)
 
