@@ -1,1 +1,1 @@
-"""The nyc_taxi model: one module per pipeline step, files in, files out. Knows no cloud."""
+"""The nyc_taxi model: the steps that are its own, files in, files out. Knows no cloud."""

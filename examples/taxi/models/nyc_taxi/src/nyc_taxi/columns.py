@@ -1,7 +1,6 @@
 """The names of things: columns of the two raw files, of trips, and of the model."""
 
 TARGET = "fareAmount"
-PREDICTION = f"predicted_{TARGET}"
 
 GREEN = {
     "vendorID": "vendor",

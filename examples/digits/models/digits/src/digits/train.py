@@ -1,4 +1,4 @@
-"""Fit the linear regression; keep the held-out rows and the model, as MLflow saves it."""
+"""Fit the logistic regression; keep the held-out rows and the model, as MLflow saves it."""
 
 import argparse
 from importlib.metadata import version
@@ -7,23 +7,28 @@ from pathlib import Path
 import mlflow.sklearn
 import pandas as pd
 from mlflow.models import infer_signature
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from nyc_taxi.columns import FEATURES, PREDICTION, TARGET
+from digits.columns import FEATURES, PREDICTION, TARGET
 
 LIBRARIES = ("scikit-learn", "numpy", "pandas", "skops")
 
 
 def split(features: pd.DataFrame, test_share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows to learn from and the rows held out."""
-    learn, held_out = train_test_split(features, test_size=test_share, random_state=seed)
+    """The rows to learn from and the rows held out, every digit in its share in both."""
+    learn, held_out = train_test_split(
+        features, test_size=test_share, random_state=seed, stratify=features[TARGET]
+    )
     return learn, held_out
 
 
-def fit(learn: pd.DataFrame) -> LinearRegression:
-    """The model, fitted on the twenty columns."""
-    return LinearRegression().fit(learn[FEATURES], learn[TARGET])
+def fit(learn: pd.DataFrame) -> Pipeline:
+    """The model, fitted on the sixty-four pixels."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    return model.fit(learn[FEATURES], learn[TARGET])
 
 
 def main() -> None:
@@ -34,18 +39,18 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     arguments = parser.parse_args()
-    features = pd.read_csv(arguments.features / "features.csv")
+    features = pd.read_csv(arguments.features / "features.csv").astype(dict.fromkeys(FEATURES, "float64"))
     learn, held_out = split(features, arguments.test_share, arguments.seed)
     model = fit(learn)
     held_out.to_csv(arguments.held_out / "held_out.csv", index=False)
-    fares = pd.DataFrame({PREDICTION: model.predict(learn[FEATURES])})
+    answers = pd.DataFrame({PREDICTION: model.predict(learn[FEATURES])})
     mlflow.sklearn.save_model(
         model,
         arguments.model,
-        signature=infer_signature(learn[FEATURES], fares),
+        signature=infer_signature(learn[FEATURES], answers),
         pip_requirements=[f"{name}=={version(name)}" for name in LIBRARIES],
     )
-    print(f"fitted on {len(learn)} trips, {len(held_out)} held out")
+    print(f"fitted on {len(learn)} digits, {len(held_out)} held out")
 
 
 if __name__ == "__main__":

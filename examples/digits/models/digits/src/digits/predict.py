@@ -1,4 +1,4 @@
-"""Predict the fares of the held-out trips."""
+"""Predict the held-out digits."""
 
 import argparse
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import mlflow.sklearn
 import pandas as pd
 
-from nyc_taxi.columns import FEATURES, PREDICTION, TARGET
+from digits.columns import FEATURES, PREDICTION, TARGET
 
 
 def predict(model, held_out: pd.DataFrame) -> pd.DataFrame:
-    """The model's columns, its prediction and the true fare, row by row."""
+    """The model's columns, its prediction and the true digit, row by row."""
     return held_out[FEATURES].assign(
         **{PREDICTION: model.predict(held_out[FEATURES]), TARGET: held_out[TARGET]}
     )
@@ -25,7 +25,7 @@ def main() -> None:
     model = mlflow.sklearn.load_model(str(arguments.model))
     predictions = predict(model, pd.read_csv(arguments.held_out / "held_out.csv"))
     predictions.to_csv(arguments.predictions / "predictions.csv", index=False)
-    print(f"{len(predictions)} fares predicted")
+    print(f"{len(predictions)} digits predicted")
 
 
 if __name__ == "__main__":

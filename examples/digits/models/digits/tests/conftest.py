@@ -1,0 +1,6 @@
+"""Lets the tests import the steps as the pipeline does: from src/."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))

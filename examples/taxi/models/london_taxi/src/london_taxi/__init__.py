@@ -1,0 +1,1 @@
+"""The london_taxi model: the steps that are its own, files in, files out. Knows no cloud."""
