@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -151,6 +152,24 @@ def test_attaching_the_same_again_changes_nothing(registry: RegistryClient, tmp_
         "taxi", image.digest, TYPE, b"x"
     )
     assert registry.attached("taxi", image.digest, TYPE) == [b"x"]
+
+
+def test_a_removed_image_takes_its_tag_and_attachments_along_and_leaves_others(
+    registry: RegistryClient, tmp_path: Path
+) -> None:
+    image = make_image(tmp_path)
+    other = replace(make_image(tmp_path, contents=(b"base" * 999, b"another model")), tag="v2")
+    for each in (image, other):
+        registry.push(each)
+        registry.attach("taxi", each.digest, TYPE, b"evidence of " + each.digest.encode())
+    registry.remove("taxi", image.digest)
+    assert not registry.has("taxi", image.digest)
+    assert not registry.has("taxi", image.tag)
+    assert registry.attached("taxi", image.digest, TYPE) == []
+    assert registry.has("taxi", other.digest)
+    assert registry.has("taxi", other.tag)
+    assert len(registry.attached("taxi", other.digest, TYPE)) == 1
+    registry.remove("taxi", image.digest)
 
 
 def test_nothing_can_be_attached_to_an_image_that_is_not_there(registry: RegistryClient) -> None:

@@ -88,6 +88,15 @@ class RegistryClient:
             uploaded += len(image.manifest)
         return uploaded
 
+    def remove(self, name: str, digest: str) -> None:
+        """The image, its tags and what is attached to it are gone, unless the registry forbids deletion."""
+        listing = self._head(name, f"manifests/{referrers_tag(digest)}")
+        gone = [each.digest for each in self._referrers(name, digest)]
+        if listing is not None and "docker-content-digest" in listing.headers:
+            gone.append(listing.headers["docker-content-digest"])
+        for each in (*gone, digest):
+            self._call("DELETE", name, f"manifests/{each}", accepted=(202, 404, 405))
+
     def attach(self, name: str, digest: str, artifact_type: str, body: bytes) -> str:
         """The digest of `body`'s own manifest, attached to the image; attaching it again changes nothing."""
         subject = self._get_manifest(name, digest)

@@ -25,6 +25,7 @@ from edgeferry.device.containers import (
     spec_hash,
 )
 from edgeferry.device.identities import Identities
+from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
 from edgeferry.device.methods import Methods
 from edgeferry.device.pulls import Pulls
@@ -105,6 +106,7 @@ class Agent:
         self._info: EngineInfo | None = None
         self._identities = Identities(enrolment, store)
         self._pulls = Pulls(enrolment.engine, self._wake)
+        self._images = Images(self._engine, store)
         self._methods = Methods(enrolment.engine, self._place, self._wake.set)
         self._failures = Failures(wait_s)
         self._restarts = Restarts(wait_s)
@@ -210,6 +212,7 @@ class Agent:
                 self._failures.note(f"pull {image}", problem, time.monotonic())
             else:
                 self._failures.clear(f"pull {image}")
+                self._images.note_pulled(image)
         present = [
             Present(module, facts.labels.get(SPEC_LABEL, ""), facts.status) for module, facts in found.items()
         ]
@@ -228,6 +231,8 @@ class Agent:
         reasons = self._failures.reasons()
         self._done_version = self._tried_version
         self._status = (500, "; ".join(reasons)) if reasons else (200, "")
+        if not reasons:
+            self._images.settle({name: spec.image for name, spec in manifest.modules.items()})
         return tried
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:

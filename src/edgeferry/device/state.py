@@ -10,7 +10,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,22 @@ class Store:
     def save_keys(self, keys: Mapping[str, str]) -> None:
         """The modules' keys survive a restart."""
         self._save("keys.json", dict(keys))
+
+    def load_images(self) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+        """The images this device pulled, and each module's images, the latest first."""
+        said = self._load("images.json")
+        pulled, history = said.get("pulled"), said.get("history")
+        return (
+            set(pulled) if isinstance(pulled, list) else set(),
+            {module: tuple(images) for module, images in history.items()}
+            if isinstance(history, dict)
+            else {},
+        )
+
+    def save_images(self, pulled: Set[str], history: Mapping[str, Sequence[str]]) -> None:
+        """What was pulled and what ran survive a restart."""
+        kept = {module: list(images) for module, images in history.items()}
+        self._save("images.json", {"pulled": sorted(pulled), "history": kept})
 
     def copy_ca(self, ca_file: Path) -> Path:
         """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""

@@ -35,7 +35,7 @@ def release(
                 f"{services.registry.reference(each.name, each.digest)} is not in the registry",
                 fix=f"edgeferry push {image.name}",
             )
-    subject = release_name(version.model, version.version, image.digest)
+    subject = release_name(image.name, version.version, image.digest)
     body = _body(version, image, verification, companion)
     for entry in reversed(services.ledger.entries("release", subject)):
         if entry.body == body and not services.ledger.distrust(entry):
@@ -60,7 +60,8 @@ def _body(
     version: ModelVersion, image: Image, verification: Verification, companion: Image
 ) -> dict[str, Any]:
     return {
-        "model": version.model,
+        "model": image.name,
+        "registered_model": version.model,
         "version": version.version,
         "run_id": version.run_id,
         "metrics": dict(version.metrics),

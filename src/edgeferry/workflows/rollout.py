@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgeferry.domain.device_class import SMALL
 from edgeferry.domain.release import Entry
@@ -33,8 +34,11 @@ from edgeferry.wire.deployment import (
 )
 from edgeferry.wire.facts import parse_facts
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.release import find_release
+from edgeferry.workflows.survey import await_gone
 
 POLL_S = 0.25
+Change = Literal["created", "updated", "unchanged"]
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,12 @@ def rollout(
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
-    layer, changed = apply_layers(services, release, condition, fleet_condition, targeted)
-    outcomes = watch(services, release, layer, lambda: targeted, timeout_s, on_change)
+    layer, change = apply_layers(services, release, condition, fleet_condition, targeted)
+    changed = change != "unchanged"
+    outcomes = watch(services, release, layer, targeted, timeout_s, on_change)
     state, reason = judge_rollout(outcomes)
-    if state is State.FAILED and changed:
-        services.hub.delete_configuration(layer.name)
-        reason += f"; the layer {layer.name} was removed again"
+    if state is State.FAILED and change == "created":
+        reason += f"; {_withdraw(services, layer, targeted, timeout_s, on_change)}"
     if state is State.SUCCEEDED:
         _collect_older(services, layer, release)
     result = RolloutResult(release.subject, layer.name, state, reason, tuple(outcomes), changed)
@@ -92,8 +96,8 @@ def rollout(
 
 def apply_layers(
     services: Services, release: Entry, condition: str, fleet_condition: str, targeted: Sequence[str]
-) -> tuple[ModelLayer, bool]:
-    """The model's layer on the hub, and whether it is new; the base and the companion's layer beneath it
+) -> tuple[ModelLayer, Change]:
+    """The model's layer on the hub, and what became of it; the base and the companion's layer beneath it
     are made when they are missing. A base that is not ours is never covered."""
     existing = services.hub.configurations()
     names = {configuration["id"] for configuration in existing}
@@ -109,9 +113,10 @@ def apply_layers(
         services.hub.create_configuration(layer_document)
     ours = [layer for layer in map(parse_model_layer, existing) if layer]
     found = next((layer for layer in ours if layer.name == model_layer_name(release.subject)), None)
-    if found and found.target_condition == condition:
-        return found, False
     body = release.body
+    highest = max((layer.priority for layer in ours if layer.model == body["model"]), default=0)
+    if found and found.target_condition == condition and found.priority == highest:
+        return found, "unchanged"
     layer = ModelLayer(
         name=model_layer_name(release.subject),
         model=body["model"],
@@ -126,20 +131,20 @@ def apply_layers(
     document = render_model_layer(layer, image, body["version"], SMALL)
     if found:
         services.hub.update_configuration(document)
-    else:
-        services.hub.create_configuration(document)
-    return layer, True
+        return layer, "updated"
+    services.hub.create_configuration(document)
+    return layer, "created"
 
 
 def watch(
     services: Services,
     release: Entry,
     layer: ModelLayer,
-    targeted: Callable[[], Sequence[str]],
+    targeted: Sequence[str],
     timeout_s: float,
     on_change: Callable[[Outcome], None],
 ) -> list[Outcome]:
-    """The outcome of each device that `targeted` names, when all have ended or time is up.
+    """The outcome of each targeted device, when all have ended or time is up.
 
     A hub that does not answer is waited for; the last facts known are judged at the deadline.
     """
@@ -155,7 +160,7 @@ def watch(
     told: dict[str, Outcome] = {}
     facts: dict[str, DeviceFacts] = {}
     while True:
-        for device in targeted():
+        for device in targeted:
             before = told.get(device)
             if before and before.state is not State.PENDING:
                 continue
@@ -190,16 +195,47 @@ def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
     return any(not fetch_facts(services, device, "").has_base for device in targeted)
 
 
+def _withdraw(
+    services: Services,
+    layer: ModelLayer,
+    targeted: Sequence[str],
+    timeout_s: float,
+    on_change: Callable[[Outcome], None],
+) -> str:
+    """What became of the devices after the failed layer was removed: the previous release serves again, as
+    measured on them, or the model is gone."""
+    services.hub.delete_configuration(layer.name)
+    removed = f"the layer {layer.name} was removed"
+    services.say(removed)
+    previous = max(_others(services, layer), key=lambda other: other.priority, default=None)
+    if previous is None:
+        for device in targeted:
+            await_gone(services, device, layer.model, timeout_s)
+        return f"{removed}, {layer.model} with it: there is no earlier release"
+    entry = find_release(services, previous.release)
+    state, reason = judge_rollout(watch(services, entry, previous, targeted, timeout_s, on_change))
+    return f"{removed}, {previous.release} serves again: {state}: {reason}"
+
+
 def _collect_older(services: Services, layer: ModelLayer, release: Entry) -> None:
-    """Remove the layers that this one replaced: older ones of the same model, and older companions."""
+    """Remove what is older than the previous release: its layer, its image and tag in the registry; and
+    older companions. The previous release stays, beneath this one."""
+    *old, previous = sorted(_others(services, layer), key=lambda other: other.priority) or [layer]
+    for other in old:
+        services.hub.delete_configuration(other.name)
+        if other.digest not in (layer.digest, previous.digest):
+            services.registry.remove(other.model, other.digest)
     companion = companion_layer_name(release.body["companion"]["digest"])
     for configuration in services.hub.configurations():
         labels = configuration.get("labels") or {}
-        older = parse_model_layer(configuration)
-        if older and older.model == layer.model and older.name != layer.name:
-            services.hub.delete_configuration(older.name)
         if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
             services.hub.delete_configuration(configuration["id"])
+
+
+def _others(services: Services, layer: ModelLayer) -> list[ModelLayer]:
+    """The model's other layers on the hub."""
+    layers = map(parse_model_layer, services.hub.configurations())
+    return [other for other in layers if other and other.model == layer.model and other.name != layer.name]
 
 
 def _record(result: RolloutResult, layer: ModelLayer, approval: str) -> Json:

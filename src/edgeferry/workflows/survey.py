@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeferry.domain.smoke import Verdict
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION
+from edgeferry.wire.deployment import COMPANION, SCORE_PORT
 from edgeferry.wire.facts import parse_facts
 
 
@@ -23,6 +23,8 @@ class Sighting:
     verdict: Verdict | None
     status: str
     """What the agent says of its last desired version."""
+    scores_at: str = ""
+    """Where on the device's own machine a model answers, `127.0.0.1:PORT`; "" when the agent does not say."""
 
 
 def survey(services: Services) -> list[Sighting]:
@@ -32,14 +34,26 @@ def survey(services: Services) -> list[Sighting]:
         device = twin["deviceId"]
         agent = services.hub.module_twin(device, "$edgeAgent")
         companion = services.hub.module_twin(device, COMPANION)
-        modules = sorted(_reported_modules(agent)) or [""]
+        reported = _reported_modules(agent)
+        modules = sorted(reported) or [""]
         for module in modules:
             facts = parse_facts(device, module, agent, companion)
             said = "" if facts.status_code in (0, 200) else f"{facts.status_code} {facts.status_reason}"
             digest = facts.image.partition("@")[2]
             state = facts.runtime_status if module else ""
-            seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said))
+            port = (reported.get(module, {}).get("hostPorts") or {}).get(f"{SCORE_PORT}/tcp")
+            place = f"127.0.0.1:{port}" if port else ""
+            seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said, place))
     return seen
+
+
+def fetch_host_ports(services: Services, device: str, module: str) -> dict[str, int]:
+    """The module's ports on its device's own machine, as the agent reports them, e.g. {"8080/tcp": 32768};
+    none where the agent is not ours."""
+    return dict(
+        _reported_modules(services.hub.module_twin(device, "$edgeAgent")).get(module, {}).get("hostPorts")
+        or {}
+    )
 
 
 def await_gone(services: Services, device: str, module: str, timeout_s: float) -> None:
@@ -54,6 +68,6 @@ def await_gone(services: Services, device: str, module: str, timeout_s: float) -
         services.sleep(0.1)
 
 
-def _reported_modules(agent: Json | None) -> set[str]:
+def _reported_modules(agent: Json | None) -> Json:
     properties = (agent or {}).get("properties") or {}
-    return set((properties.get("reported") or {}).get("modules") or {})
+    return dict((properties.get("reported") or {}).get("modules") or {})
