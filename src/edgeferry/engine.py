@@ -20,6 +20,11 @@ from docker import errors as docker_errors
 from edgeferry.errors import EngineError
 
 T = TypeVar("T")
+_BUILD_LINES = 10
+_BUILD_S = 600
+_NO_SHELL = (
+    'that base has no shell: write RUN ["/usr/bin/python3", "-c", "…"], or name a base with one in FROM'
+)
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,48 @@ class Engine:
             self._read_progress(f"pulling {reference}", progress)
 
         self._do(f"pulling {reference}", pull)
+
+    def build(self, context: Path, tag: str, args: Mapping[str, str]) -> None:
+        """The image that the Dockerfile at the top of the tar `context` makes is on the engine as `tag`.
+
+        EngineError with the last lines of the build when it fails.
+        """
+        doing = f"building {tag}"
+
+        def build(client: Any) -> None:
+            said: list[str] = []
+            with context.open("rb") as body:
+                progress = client.build(
+                    fileobj=body,
+                    custom_context=True,
+                    tag=tag,
+                    buildargs=dict(args),
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                    timeout=_BUILD_S,
+                )
+                for line in progress:
+                    said += str(line.get("stream") or "").splitlines()
+                    if "error" in line:
+                        said = [each for each in said if each.strip()][-_BUILD_LINES:]
+                        shell = "/bin/sh" in line["error"]
+                        raise EngineError(
+                            f"{doing}: {line['error']}; its last lines: {' | '.join(said)}",
+                            fix=_NO_SHELL if shell else "correct the Dockerfile, or what it fetches",
+                        )
+
+        self._do(doing, build)
+
+    def save(self, reference: str, path: Path) -> None:
+        """The image is in the archive at `path`, as `docker save` writes it."""
+
+        def save(client: Any) -> None:
+            with path.open("wb") as archive:
+                for chunk in client.get_image(reference):
+                    archive.write(chunk)
+
+        self._do(f"saving {reference}", save)
 
     def image(self, reference: str) -> ImageFacts | None:
         """The image under that reference, digest or id, or None."""

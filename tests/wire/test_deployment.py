@@ -15,6 +15,7 @@ from edgeferry.wire.deployment import (
     render_companion_layer,
     render_model_layer,
 )
+from edgeferry.wire.edge import parse_module
 
 DIGEST = "sha256:" + "ab" * 32
 LAYER = ModelLayer(
@@ -44,6 +45,17 @@ def test_a_model_layer_adds_one_module_and_orders_its_smoke_test() -> None:
         "cases_sha256": "cd" * 32,
         "nonce": "n1",
     }
+    assert content["companion"]["properties.desired.captures.nyc_taxi"] == {"url": "http://nyc_taxi:8082"}
+
+
+def test_a_models_captures_have_a_volume_and_a_port_that_is_not_published() -> None:
+    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)["content"]["modulesContent"]
+    spec = parse_module("nyc_taxi", content["$edgeAgent"]["properties.desired.modules.nyc_taxi"])
+    host = spec.create_options["HostConfig"]
+    assert host["Mounts"] == [
+        {"Type": "volume", "Source": "nyc_taxi-captures", "Target": "/var/lib/edgeferry/captures"}
+    ]
+    assert list(host["PortBindings"]) == ["8080/tcp"]
 
 
 def test_a_module_is_held_to_its_device_class() -> None:

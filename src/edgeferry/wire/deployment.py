@@ -13,6 +13,7 @@ from typing import Any
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.smoke import SmokeRequest
+from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module
 from edgeferry.wire.verdict import render_smoke_request
 
@@ -97,11 +98,16 @@ def companion_layer_name(digest: str) -> str:
 
 
 def render_model_layer(layer: ModelLayer, image: str, version: str, device_class: DeviceClass) -> Json:
-    """The layer of one release: the module, and on the companion's twin the order to smoke-test it."""
+    """The layer of one release: the module with a volume for its captures, and on the companion's twin the
+    order to smoke-test it and where its captures are."""
+    options = render_limits(device_class, port=SCORE_PORT, publish=True)
+    options["HostConfig"]["Mounts"] = [
+        {"Type": "volume", "Source": f"{layer.model}-captures", "Target": CAPTURES_FOLDER}
+    ]
     spec = ModuleSpec(
         name=layer.model,
         image=image,
-        create_options=render_limits(device_class, port=SCORE_PORT, publish=True),
+        create_options=options,
         env={"EDGEFERRY_DIGEST": layer.digest},
         startup_order=10,
     )
@@ -115,7 +121,12 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, device_class
     )
     content = {
         "$edgeAgent": {f"properties.desired.modules.{layer.model}": render_module(spec)},
-        COMPANION: {f"properties.desired.models.{layer.model}": render_smoke_request(smoke)},
+        COMPANION: {
+            f"properties.desired.models.{layer.model}": render_smoke_request(smoke),
+            f"properties.desired.captures.{layer.model}": render_source(
+                f"http://{layer.model}:{CAPTURES_PORT}"
+            ),
+        },
     }
     labels = {
         "edgeferry": "model",

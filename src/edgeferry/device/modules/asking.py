@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from edgeferry.domain.capture import SMOKE
 from edgeferry.domain.smoke import (
     Answer,
     Case,
@@ -24,6 +25,7 @@ from edgeferry.domain.smoke import (
     unjudged,
 )
 from edgeferry.errors import OutsideError, UsageError
+from edgeferry.wire.capture import PURPOSE_HEADER
 from edgeferry.wire.cases import parse_cases
 from edgeferry.wire.serving import Health, parse_health, parse_score_response, render_score_request
 
@@ -59,7 +61,9 @@ class Caller:
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """The answer; OutsideError (retryable) when none comes."""
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {PURPOSE_HEADER: SMOKE}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         began = time.perf_counter()
         try:
             self._connection.request(method, self._prefix + path, body, headers)

@@ -1,8 +1,9 @@
-"""The companion, one module per device: it smoke-tests the models beside it and reports the verdicts.
+"""The companion, one module per device: it smoke-tests the models beside it, and is their captures' way home.
 
 `python3 -m edgeferry.device.modules.companion`, with the environment that IoT Edge's simulator gives a
 module (EdgeHubConnectionString, EdgeModuleCACertificateFile). What to test stands in its desired properties;
-verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`.
+verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. Methods
+`captures` and `countCaptures` pass on what model servers answer (`wire.capture`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 
 from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link
 from edgeferry.device.modules.asking import ask, now
+from edgeferry.device.modules.captured import METHODS, answer_captures
 from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
 from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
@@ -55,6 +57,7 @@ class Companion:
         self._again_s = again_s
         self._lock = threading.Lock()
         self._requests: dict[str, SmokeRequest] = {}
+        self._sources: Mapping[str, Any] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._reported: dict[str, Any] = {}
         self._changed = threading.Event()
@@ -64,7 +67,9 @@ class Companion:
         """New desired properties: asks what is new or changed, forgets what is gone."""
         models = desired.get("models")
         wanted = models if isinstance(models, Mapping) else {}
+        sources = desired.get("captures")
         with self._lock:
+            self._sources = sources if isinstance(sources, Mapping) else {}
             for model in [model for model in self._requests | self._verdicts if model not in wanted]:
                 self._requests.pop(model, None)
                 self._verdicts.pop(model, None)
@@ -83,10 +88,13 @@ class Companion:
         self._changed.set()
 
     def answer_method(self, name: str, payload: Any) -> tuple[int, Any]:
-        """(status, answer) of a direct method; only `smokeTest` is known."""
-        if name != "smokeTest":
-            return 404, {"message": f"there is no method {name!r}; there is smokeTest"}
+        """(status, answer) of a direct method."""
         said = payload if isinstance(payload, Mapping) else {}
+        if name in METHODS:
+            return answer_captures(name, said, self._sources)
+        if name != "smokeTest":
+            known = ", ".join(("smokeTest", *METHODS))
+            return 404, {"message": f"there is no method {name!r}; there are {known}"}
         nonce, model = said.get("nonce"), said.get("model")
         if not isinstance(nonce, str) or not nonce:
             return 400, {"message": 'give {"nonce": text, "model": name of one model (optional)}'}

@@ -1,0 +1,90 @@
+"""Captures fetched as commands do: a real hub, a companion and a model server as processes."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from edgeferry.adapters.hub import HubClient
+from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
+from edgeferry.wire.capture import render_source
+from edgeferry.wire.connection import parse_connection_string
+from edgeferry.workflows.captures import count_captures, fetch_captures, fetch_counts, find_devices
+from tests.device.conftest import device, hub, wait_until  # noqa: F401
+from tests.device.test_captures import send, send_many, server  # noqa: F401
+from tests.device.test_companion import companion  # noqa: F401
+
+
+@pytest.fixture
+def services(hub):  # noqa: F811
+    """What the workflow touches: the hub."""
+    said = json.loads((hub.state / "connection.json").read_text())["connection_string"]
+    client = HubClient(parse_connection_string(said), str(hub.ca_file))
+    yield SimpleNamespace(hub=client)
+    client.close()
+
+
+@pytest.fixture
+def capturing(companion, hub, server, services):  # noqa: F811
+    """The name of a device whose companion knows where its model's captures are."""
+    sources = {
+        "captures": {"taxi": render_source(server.captures_url), "gone": render_source("http://127.0.0.1:1")}
+    }
+    hub.patch_desired(companion.device, "companion", sources)
+
+    def ready():
+        try:
+            return fetch_counts(services, companion.device, "taxi")
+        except (HubError, RefusedError):
+            return None
+
+    wait_until(ready)
+    return companion.device
+
+
+def test_all_pages_come_home_with_the_clients_answers(services, capturing, server):  # noqa: F811
+    got = send_many(server, clients=4, count=1500)
+    captured = fetch_captures(services, capturing, "taxi")
+    assert {(record.id, record.output) for record in captured.records} == {
+        (name, out) for name, _, out in got
+    }
+    assert [record.sequence for record in captured.records] == list(range(1, 1501))
+    assert (captured.device, captured.damaged, captured.next) == (capturing, 0, "1500")
+    assert count_captures(services, capturing, "taxi") == 1500
+    assert count_captures(services, capturing, "taxi", "smoke") == 0
+    newest = fetch_captures(services, capturing, "taxi", newest=3).records
+    assert newest == captured.records[-3:]
+    assert fetch_captures(services, capturing, "taxi", newest=3, purpose="user").records == newest
+    assert fetch_captures(services, capturing, "taxi", after="1490").records == captured.records[1490:]
+    assert fetch_captures(services, capturing, "taxi", after="1500").records == ()
+    assert fetch_captures(services, capturing, "taxi", purpose="smoke").records == ()
+
+
+def test_a_record_longer_than_a_page_comes_home_whole(services, capturing, server):  # noqa: F811
+    body = json.dumps({"data": [[number / 7, 1] for number in range(9000)]})
+    (got,) = send(server, [("long", body)])
+    (record,) = fetch_captures(services, capturing, "taxi").records
+    assert (record.id, record.inputs, record.output) == ("long", json.dumps(json.loads(body)["data"]), got[2])
+    assert len(record.inputs) > 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "problem"),
+    [
+        pytest.param("boat", RefusedError, "no captures of 'boat' are asked for", id="another model"),
+        pytest.param("gone", OutsideError, "no answer", id="a model that does not answer"),
+    ],
+)
+def test_captures_that_cannot_be_had_are_told_apart(services, capturing, name, error, problem):
+    with pytest.raises(error, match=problem):
+        fetch_captures(services, capturing, name)
+
+
+def test_a_device_that_is_not_connected_is_the_outside_world(services, device):  # noqa: F811
+    with pytest.raises(HubError):
+        fetch_captures(services, device, "taxi")
+
+
+def test_a_model_that_no_device_reports_is_a_usage_error(services):
+    with pytest.raises(UsageError, match="no device reports"):
+        find_devices(services, "boat")
