@@ -12,12 +12,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeferry.domain.device_class import DeviceClass
-from edgeferry.domain.image import Image
+from edgeferry.domain.heldout import HeldOut, Row
+from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline, Run, StepResult
 from edgeferry.domain.release import Entry
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A model's own `score.py` with the files that go with it, by relative path."""
+
+    entry: str
+    files: Mapping[str, bytes]
+    requirements: str | None
+    """Lines of its requirements file; None when it has none."""
 
 
 class Project(Protocol):
@@ -31,6 +42,9 @@ class Project(Protocol):
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline with its components resolved; DefinitionError likewise."""
 
+    def load_script(self, model: ModelDefinition) -> Script:
+        """The model's own `score.py`, alone or with its folder, and its requirements."""
+
 
 class Runner(Protocol):
     """A place where a pipeline runs; here: this machine, step by step."""
@@ -43,6 +57,9 @@ class Runner(Protocol):
     def python_of(self, pipeline: Pipeline) -> Path:
         """The Python interpreter of the step environment that trained the model."""
 
+    def versions_of(self, pipeline: Pipeline) -> Sequence[str]:
+        """What that step environment holds, as `name==version`."""
+
 
 class Tracking(Protocol):
     """The registry of models (MLflow)."""
@@ -54,24 +71,62 @@ class Tracking(Protocol):
         """A local path of the file or folder `artifact` of the run that registered `version`."""
 
 
+@dataclass(frozen=True)
+class Converted:
+    """A trained model as a graph, and the hardest questions to ask of it."""
+
+    graph: bytes
+    edges: HeldOut
+    """Rows at, just above and just below splits of its trees, with the answers of the library that trained
+    it; no rows when it has no trees."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The library that trained a model, and the file in which the model was saved for it."""
+
+    name: str
+    """E.g. `scikit-learn 1.9.1`."""
+    file: str
+    """Below the MLflow model's folder."""
+    trusted_types: tuple[str, ...]
+    """What the pipeline said may be loaded from that file."""
+
+
 class Converter(Protocol):
     """Turns a trained model into the graph that devices run."""
 
-    def to_onnx(self, model_folder: Path, python: Path) -> bytes:
-        """The MLflow model in `model_folder` as an ONNX graph in doubles, made with the libraries of
-        the interpreter `python`; RefusedError, with the reason, when it does not convert."""
+    def to_onnx(self, model_folder: Path, python: Path, rows: Sequence[Row]) -> Converted:
+        """The MLflow model in `model_folder` as an ONNX graph in doubles, made with the libraries of the
+        interpreter `python`, and edge rows made from `rows`; RefusedError, with the reason, when it does
+        not convert."""
+
+    def find_library(self, model_folder: Path) -> Library:
+        """What runs the MLflow model in `model_folder` as it is; RefusedError when none of ours does."""
 
 
 class Images(Protocol):
     """Assembles images without a build daemon; the same inputs give the same bytes."""
 
     def assemble_model(
-        self, definition: ModelDefinition, version: ModelVersion, files: Mapping[str, bytes]
+        self,
+        definition: ModelDefinition,
+        version: ModelVersion,
+        files: Mapping[str, bytes],
+        serving: Serving = ONNX,
     ) -> Image:
-        """The image of one model version; `files` is the model layer's content by file name."""
+        """The image of one model version; `files` is the model layer's content by relative path."""
 
     def assemble_companion(self) -> Image:
         """The image of the companion module."""
+
+
+class Builder(Protocol):
+    """Runs a model folder's own Dockerfile."""
+
+    def build(self, definition: ModelDefinition, image: Image) -> Image:
+        """What the Dockerfile makes, as `BASE` of everything in `image` but its model layer, which goes on
+        top again with our labels. The same folder and base give the same bytes on this machine."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +141,7 @@ class Reply:
 class RunningModule(Protocol):
     """A container started to look at, reachable on this machine."""
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
+    def ask(self, method: str, path: str, body: bytes = b"", media_type: str = "application/json") -> Reply:
         """Its answer over HTTP; OutsideError, retryable, while there is none."""
 
     @property
@@ -122,6 +177,9 @@ class Registry(Protocol):
 
     def push(self, image: Image) -> int:
         """The bytes uploaded (0 when all was there); the manifest goes last."""
+
+    def remove(self, name: str, digest: str) -> None:
+        """The image, its tags and what is attached to it are gone, unless the registry forbids deletion."""
 
     def attach(self, name: str, digest: str, artifact_type: str, body: bytes) -> str:
         """The digest of `body`'s own manifest, attached to the image: by `subject`, and by the
@@ -181,6 +239,7 @@ class Services:
     tracking: Tracking
     converter: Converter
     images: Images
+    builder: Builder
     stage: Stage
     registry: Registry
     ledger: Ledger

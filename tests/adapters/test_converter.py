@@ -18,8 +18,10 @@ import uv
 
 from edgeferry.adapters import converter
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.domain.heldout import HeldOut
 from edgeferry.errors import RefusedError
 from edgeferry.settings import child_environment
+from tests.graphs import rounded_graph
 
 PACKAGES = ("scikit-learn==1.9.1", "numpy==2.4.6", "pandas==3.1.1", "mlflow-skinny==3.17.2", "onnx==1.23.2")
 
@@ -46,12 +48,17 @@ for name, expression in expressions.items():
     folder = root / name
     folder.mkdir()
     y = np.abs(fares)
-    if "Logistic" in expression:
+    if "classes" in name:
+        y = np.digitize(y, np.quantile(y, [0.3, 0.6])) * 2 + 3
+    elif "yes or no" in name:
         y = (y > y.mean()).astype(int)
+    elif "named" in name:
+        y = np.where(y > y.mean(), "dear", "cheap")
     model = eval(expression).fit(x[:700], y[:700])
-    if name in ("linear", "unknown model"):
+    if name in ("linear", "unknown model", "boosted trees", "scaled trees"):
         mlflow.sklearn.save_model(model, folder / "model", serialization_format="cloudpickle")
     rows = x[700:]
+    (folder / "rows.json").write_text(json.dumps(rows.tolist()))
     for trees in getattr(model, "_predictors", []):  # and rows at, just above and just below each split
         for node in trees[0].nodes:
             if not node["is_leaf"] and len(rows) < 5000:
@@ -75,12 +82,15 @@ CONVERTED = {
     "boosted trees": "HistGradientBoostingRegressor(max_iter=40)",
     "scaled trees": "make_pipeline(StandardScaler(), HistGradientBoostingRegressor(max_iter=5))",
     "trees of one leaf": "HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=700)",
+    "three classes": "LogisticRegression(max_iter=500)",
+    "scaled classes": "make_pipeline(StandardScaler(), LogisticRegression())",
+    "yes or no": "LogisticRegression(max_iter=500)",
     "one tree of two leaves": "HistGradientBoostingRegressor(max_iter=1, max_leaf_nodes=2)",
 }
 REFUSED = {
     "unknown model": ("RandomForestRegressor(3)", "RandomForestRegressor is not among"),
     "unknown step": ("make_pipeline(MinMaxScaler(), Ridge())", "step MinMaxScaler cannot"),
-    "classifier": ("LogisticRegression()", "LogisticRegression is a classifier"),
+    "named labels": ("LogisticRegression()", "its classes are not numbers"),
     "link function": ("PoissonRegressor()", "has a link function"),
     "wrapped": ("TransformedTargetRegressor(Ridge())", "TransformedTargetRegressor is not"),
     "another loss": ("HistGradientBoostingRegressor(loss='poisson')", "loss is 'poisson'"),
@@ -147,29 +157,65 @@ def test_a_model_that_cannot_be_written_in_doubles_has_a_reason(name: str, train
 
 
 def test_a_saved_model_is_converted_to_the_same_bytes_each_time(trained: Path, python: Path) -> None:
-    graph = SklearnConverter().to_onnx(trained / "linear" / "model", python)
-    assert graph == (trained / "linear" / "model.onnx").read_bytes()
+    converted = SklearnConverter().to_onnx(trained / "linear" / "model", python, [(1.0, 2.0, 3.0)])
+    assert converted.graph == (trained / "linear" / "model.onnx").read_bytes()
+    assert converted.edges == HeldOut((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "least_crossings"),
+    [
+        pytest.param("boosted trees", 1e-11, 100, id="trees on raw columns"),
+        # scaled back and forth, a value may come to lie beside its split by more than one double
+        pytest.param("scaled trees", 1e-11, 20, id="trees on scaled columns"),
+    ],
+)
+def test_edge_rows_lie_on_both_sides_of_splits_with_the_librarys_answers(
+    name: str, most: float, least_crossings: int, trained: Path, python: Path
+) -> None:
+    rows = [tuple(row) for row in json.loads((trained / name / "rows.json").read_text())]
+    converted = SklearnConverter().to_onnx(trained / name / "model", python, rows)
+    edges = converted.edges
+    assert len(edges.rows) == len(edges.predictions)
+    assert 300 <= len(edges.rows) <= 500
+    found = answers(converted.graph, np.array(edges.rows))[:, 0]
+    assert np.max(np.abs(found - edges.predictions)) < most
+    steps = np.abs(np.diff(np.reshape(edges.predictions, (-1, 3)))).max(axis=1)
+    assert np.count_nonzero(steps > 1e-6) >= least_crossings
+    assert converted == SklearnConverter().to_onnx(trained / name / "model", python, rows)
+
+
+def test_a_graph_in_floats_is_right_on_ordinary_rows_and_caught_by_edge_rows(
+    trained: Path, python: Path
+) -> None:
+    rows = [tuple(row) for row in json.loads((trained / "boosted trees" / "rows.json").read_text())]
+    converted = SklearnConverter().to_onnx(trained / "boosted trees" / "model", python, rows)
+    graph = rounded_graph(converted.graph)
+    ordinary = answers(graph, np.array(rows)) - answers(converted.graph, np.array(rows))
+    assert np.max(np.abs(ordinary)) == 0
+    off = np.abs(answers(graph, np.array(converted.edges.rows))[:, 0] - converted.edges.predictions)
+    assert np.count_nonzero(off > 1e-3) > 20
 
 
 def test_a_saved_model_that_does_not_convert_is_refused_with_the_reason(trained: Path, python: Path) -> None:
     with pytest.raises(RefusedError, match="RandomForestRegressor is not among") as caught:
-        SklearnConverter().to_onnx(trained / "unknown model" / "model", python)
+        SklearnConverter().to_onnx(trained / "unknown model" / "model", python, [])
     assert "HistGradientBoostingRegressor" in caught.value.fix
 
 
 def test_a_folder_that_is_no_model_is_refused(python: Path, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(json.dumps({"flavors": {"pytorch": {}}}))
     with pytest.raises(RefusedError, match="no model of MLflow's scikit-learn flavor"):
-        SklearnConverter().to_onnx(tmp_path, python)
+        SklearnConverter().to_onnx(tmp_path, python, [])
 
 
 def test_an_environment_without_the_libraries_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
     subprocess.run([uv.find_uv_bin(), "--quiet", "venv", str(tmp_path / "bare")], check=True)
     with pytest.raises(RefusedError, match="No module named") as caught:
-        SklearnConverter().to_onnx(tmp_path, tmp_path / "bare" / "bin" / "python")
+        SklearnConverter().to_onnx(tmp_path, tmp_path / "bare" / "bin" / "python", [])
     assert "onnx" in caught.value.fix
 
 
 def test_an_interpreter_that_is_gone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="could not be converted"):
-        SklearnConverter().to_onnx(tmp_path, tmp_path / "python")
+        SklearnConverter().to_onnx(tmp_path, tmp_path / "python", [])

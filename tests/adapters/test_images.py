@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uv
 
-from edgeferry.adapters.base import DebianBase
+from edgeferry.adapters.base import USER, DebianBase
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.domain.image import Image, Layer
-from edgeferry.domain.model import ModelDefinition, ModelVersion, Tolerance
+from edgeferry.domain.model import ImageInput, ModelDefinition, ModelVersion, Tolerance
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.oci import digest_of, parse_manifest
 
@@ -65,6 +66,13 @@ def test_a_model_image_has_four_layers_each_with_its_own_content(image: Image) -
     assert model.digest == model.diff_id
 
 
+def test_a_model_image_has_a_folder_for_captures_that_its_user_may_write_to(image: Image) -> None:
+    with tarfile.open(image.layers[2].path) as tar:
+        folder = tar.getmember("var/lib/edgeferry/captures")
+    assert folder.isdir()
+    assert (f"{folder.uid}:{folder.gid}", folder.mode) == (USER, 0o755)
+
+
 def test_dependencies_come_without_tests_bytecode_and_programs(image: Image) -> None:
     parts = [name.split("/") for name in names(image.layers[1])]
     assert not [part for part in parts if {"tests", "__pycache__", "bin", ".lock"} & set(part)]
@@ -86,6 +94,8 @@ def test_config_says_how_it_starts_and_who_it_is(image: Image) -> None:
         "io.edgeferry.model": "nyc_taxi",
         "io.edgeferry.version": "3",
         "io.edgeferry.run-id": "run-1",
+        "io.edgeferry.runtime": "onnx",
+        "io.edgeferry.runtime-reason": "converted to ONNX in doubles",
         "io.edgeferry.model-sha256": digest_of(b"graph").removeprefix("sha256:"),
         "io.edgeferry.cases-sha256": digest_of(b"[]").removeprefix("sha256:"),
     }
@@ -159,3 +169,13 @@ def test_an_index_that_does_not_answer_is_said_so(
     with pytest.raises(OutsideError, match="dependencies could not be fetched") as caught:
         fresh.assemble_companion()
     assert caught.value.retryable
+
+
+def test_a_model_that_takes_pictures_has_one_more_layer_and_shares_the_others(
+    images: LayeredImages, image: Image
+) -> None:
+    pictures = images.assemble_model(replace(DEFINITION, image=ImageInput(8, 8, 16)), VERSION, FILES)
+    assert len(pictures.layers) == len(image.layers) + 1
+    assert [layer for layer in pictures.layers if layer in image.layers] == list(image.layers)
+    assert "opt/edgeferry/lib/PIL/PngImagePlugin.py" in names(pictures.layers[2])
+    assert not any("/PIL/" in name for layer in image.layers for name in names(layer))

@@ -59,6 +59,14 @@ def test_entries_belong_to_root_have_one_time_and_all_their_folders(tmp_path: Pa
     assert entries["usr/bin/python3"].linkname == "python3.11"
 
 
+def test_a_folder_may_belong_to_the_one_who_writes_there(tmp_path: Path) -> None:
+    entries = read(
+        LayerStore(tmp_path).layer("x", {}, lambda tar: tar.folder("var/x", 65532), compressed=False)
+    )
+    assert (entries["var"].uid, entries["var"].mode) == (0, 0o755)
+    assert (entries["var/x"].uid, entries["var/x"].gid, entries["var/x"].mode) == (65532, 65532, 0o755)
+
+
 def test_members_of_another_tar_lose_their_owner_and_keep_their_mode(tmp_path: Path) -> None:
     def copy(tar: LayerTar) -> None:
         member = tarfile.TarInfo("./tmp/")
@@ -131,3 +139,18 @@ def test_builders_at_the_same_time_do_the_work_once(tmp_path: Path) -> None:
         thread.join()
     assert len(made) == 1
     assert layers == [layers[0]] * 4
+
+
+def test_a_tar_made_elsewhere_is_kept_compressed_under_the_hash_of_its_bytes(tmp_path: Path) -> None:
+    store = LayerStore(tmp_path)
+    diff_id = f"sha256:{hashlib.sha256(b'a tar').hexdigest()}"
+    layer = store.keep("dockerfile", diff_id, io.BytesIO(b"a tar"))
+    assert gzip.decompress(Path(layer.path).read_bytes()) == b"a tar"
+    assert (layer.diff_id, layer.title) == (diff_id, "dockerfile")
+    assert store.keep("dockerfile", diff_id, io.BytesIO(b"not read")) == layer
+
+
+def test_a_tar_that_is_not_what_it_should_be_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="should be sha256:00"):
+        LayerStore(tmp_path).keep("dockerfile", "sha256:" + "0" * 64, io.BytesIO(b"a tar"))
+    assert list((tmp_path / "blobs").iterdir()) == []

@@ -17,7 +17,7 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.domain.smoke import CaseSet
 from edgeferry.engine import Engine
-from edgeferry.errors import EngineError
+from edgeferry.errors import EngineError, OutsideError
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.serving import (
@@ -113,7 +113,7 @@ def test_a_module_that_ends_says_how_and_why(stage: EngineStage, image: Image) -
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert module.state() == "exited (2)"
-        assert "/nowhere/model.onnx cannot be read" in module.logs()
+        assert "/nowhere/model.json cannot be read" in module.logs()
         with pytest.raises(EngineError) as caught:
             module.ask("GET", "/health")
         assert caught.value.retryable
@@ -143,18 +143,20 @@ def test_an_image_that_the_engine_had_before_stays(stage: EngineStage, image: Im
     assert left_on(engine_url, image) == []
 
 
-def test_a_layer_whose_bytes_are_others_is_not_run(
-    stage: EngineStage, image: Image, engine_url: str, tmp_path: Path
+def test_a_layer_that_changed_on_disk_is_not_run_though_the_engine_holds_the_true_one(
+    stage: EngineStage, image: Image, tmp_path: Path
 ) -> None:
     model = image.layers[-1]
     body = bytearray(Path(model.path).read_bytes())
     body[600] ^= 1  # inside the first file
-    tampered = tmp_path / "tampered"
-    tampered.write_bytes(bytes(body))
-    other = replace(image, layers=(*image.layers[:-1], replace(model, path=str(tampered))))
-    with pytest.raises(EngineError), stage.run(other, {}, SMALL, SCORE_PORT):
-        pytest.fail("it ran")
-    assert left_on(engine_url, image) == []
+    changed = tmp_path / "changed"
+    changed.write_bytes(body)
+    other = replace(image, layers=(*image.layers[:-1], replace(model, path=str(changed))))
+    with stage.run(image, {}, SMALL, SCORE_PORT):
+        refused = pytest.raises(OutsideError, match=r"the model layer in .*/changed has changed on disk")
+        with refused as caught, stage.run(other, {}, SMALL, SCORE_PORT):
+            pytest.fail("it ran")
+    assert "package again" in caught.value.fix
 
 
 def test_an_image_that_is_not_what_its_digest_says_is_not_run(

@@ -97,17 +97,33 @@ class Server:
     url: str
     process: subprocess.Popen
     cases_sha256: str
+    captures_url: str = ""
 
 
-def start_server(folder: Path, *, port: int = 0, digest: str = DIGEST, cases_sha256: str = "") -> Server:
-    """The server of the model in `folder`, started; it may not answer yet."""
-    port = port or free_port()
+def start_server(
+    folder: Path,
+    *,
+    port: int = 0,
+    digest: str = DIGEST,
+    cases_sha256: str = "",
+    captures: Path | None = None,
+    **env: str,
+) -> Server:
+    """The server of the model in `folder`, started; it may not answer yet. It captures if told where."""
+    port, pages = port or free_port(), free_port()
+    program = [sys.executable, "-m", "edgeferry.device.modules.server", "--host", "127.0.0.1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeferry.device.modules.server", "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "EDGEFERRY_MODEL_DIR": str(folder), "EDGEFERRY_DIGEST": digest},
+        [*program, "--port", str(port), "--captures-port", str(pages)],
+        env={
+            **os.environ,
+            "EDGEFERRY_MODEL_DIR": str(folder),
+            "EDGEFERRY_DIGEST": digest,
+            "EDGEFERRY_CAPTURES": str(captures or "off"),
+            **env,
+        },
         stderr=subprocess.PIPE,
     )
-    return Server(f"http://127.0.0.1:{port}", process, cases_sha256)
+    return Server(f"http://127.0.0.1:{port}", process, cases_sha256, f"http://127.0.0.1:{pages}")
 
 
 def end(process: subprocess.Popen) -> int:

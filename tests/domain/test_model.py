@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.domain.model import Tolerance, parse_model
+from edgeferry.domain.model import ImageInput, Tolerance, parse_model
 from edgeferry.errors import DefinitionError
 
 LEAST = {"prediction_column": "fare"}
@@ -29,11 +29,62 @@ def test_a_number_with_an_exponent_but_no_dot_is_read_though_yaml_calls_it_text(
     assert model.tolerance == Tolerance(1e-6, 2.0)
 
 
+def test_a_model_may_take_images_whose_white_stands_for_a_number() -> None:
+    assert parse_model(LEAST, "taxi", "/m").image is None
+    image = parse_model({**LEAST, "image": {"width": 8, "height": 4, "scale": 16}}, "taxi", "/m").image
+    assert image == ImageInput(8, 4, 16.0)
+    assert [image.value(gray) for gray in (0, 51, 255)] == [0.0, 3.2, 16.0]
+    assert [image.gray(value) for value in (-1.0, 0.0, 3.2, 16.0, 99.0)] == [0, 0, 51, 255, 255]
+    assert all(image.gray(image.value(gray)) == gray for gray in range(256))
+
+
 @pytest.mark.parametrize(
     ("name", "document", "key", "says"),
     [
+        pytest.param(
+            "taxi",
+            {**LEAST, "image": {"width": 8}},
+            ("image", "height"),
+            "no number of pixels",
+            id="image without height",
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "image": {"width": 8.5, "height": 8}},
+            ("image", "width"),
+            "no number of pixels",
+            id="half a pixel",
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "image": {"width": 8, "height": 99999}},
+            ("image", "height"),
+            "no number of pixels",
+            id="enormous image",
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "image": {"width": 8, "height": 8, "scale": 0}},
+            ("image", "scale"),
+            "`scale` is 0",
+            id="white is nothing",
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "image": {"widht": 8, "height": 8}},
+            ("image", "widht"),
+            "unknown key `widht`",
+            id="near miss in an image",
+        ),
+        pytest.param(
+            "taxi", {**LEAST, "image": "8x8"}, ("image",), "not a mapping", id="image is no mapping"
+        ),
         pytest.param("Taxi", LEAST, (), "no name for a model", id="capital letter in the name"),
         pytest.param("_taxi", LEAST, (), "no name for a model", id="leading underscore"),
+        pytest.param(
+            "taxi", {**LEAST, "runtime": "onx"}, ("runtime",), "`onx` is no runtime", id="unknown runtime"
+        ),
+        pytest.param("taxi", {**LEAST, "score": "/s.py"}, ("score",), "leads elsewhere", id="absolute score"),
         pytest.param("taxi", {}, ("prediction_column",), "missing", id="no prediction column"),
         pytest.param("taxi", {**LEAST, "latency": 5}, ("latency",), "unknown key `latency`", id="near miss"),
         pytest.param(

@@ -25,6 +25,7 @@ from edgeferry.wire.oci import (
     referrers_tag,
     render_archive,
     render_artifact,
+    render_built_config,
     render_config,
     render_index,
     render_manifest,
@@ -42,6 +43,30 @@ def test_a_config_has_one_byte_form() -> None:
         b'{"architecture":"amd64","config":{"Entrypoint":["/usr/bin/python3","-m","server"],"Env":["A=1"],'
         b'"ExposedPorts":{"8080/tcp":{}},"Labels":{"title":"taxi"},"User":"65532:65532","WorkingDir":"/"},'
         b'"created":"2025-01-01T00:00:00Z",'
+        b'"history":[{"created":"2025-01-01T00:00:00Z","created_by":"edgeferry: model"}],"os":"linux",'
+        b'"rootfs":{"diff_ids":["' + B.encode() + b'"],"type":"layers"}}'
+    )
+
+
+def test_the_config_of_a_built_image_keeps_how_it_starts_and_nothing_of_the_hour() -> None:
+    built = {
+        "architecture": "arm64",
+        "os": "linux",
+        "created": "2026-03-01T10:00:00.123Z",
+        "container": "4f1c",
+        "config": {
+            "Hostname": "4f1c",
+            "Image": A,
+            "User": "65532",
+            "Entrypoint": ["/run"],
+            "Cmd": None,
+            "Labels": {"team": "fares", "title": "mine"},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [A, A]},
+    }
+    assert render_built_config(built, [LAYER], {"title": "taxi"}) == (
+        b'{"architecture":"arm64","config":{"Entrypoint":["/run"],"Labels":{"team":"fares","title":"taxi"},'
+        b'"User":"65532"},"created":"2025-01-01T00:00:00Z",'
         b'"history":[{"created":"2025-01-01T00:00:00Z","created_by":"edgeferry: model"}],"os":"linux",'
         b'"rootfs":{"diff_ids":["' + B.encode() + b'"],"type":"layers"}}'
     )

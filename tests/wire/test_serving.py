@@ -1,11 +1,12 @@
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.domain.model import Column, Tolerance
+from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import UsageError
 from edgeferry.wire.serving import (
     Health,
@@ -30,15 +31,23 @@ CARD = ModelCard(
     output="fareAmount",
 )
 CARD_BYTES = (
-    b'{"columns":[{"name":"distance","type":"double"},{"name":"hour","type":"long"}],'
+    b'{"artifact":"model.onnx","columns":[{"name":"distance","type":"double"},{"name":"hour","type":"long"}],'
     b'"format":"edgeferry.model/1","model":"taxi","output":"fareAmount","runtime":"onnx",'
-    b'"tolerance":{"atol":0.0,"rtol":1e-09},"version":"3"}'
+    b'"tolerance":{"atol":0.0,"rtol":1e-09},"trusted_types":[],"version":"3"}'
 )
 
 
 def test_model_card_has_one_byte_form_and_comes_back_from_it():
     assert render_model_card(CARD) == CARD_BYTES
     assert parse_model_card(CARD_BYTES) == CARD
+
+
+def test_a_card_names_images_only_when_the_model_takes_them():
+    card = replace(CARD, image=ImageInput(8, 4, 16.0))
+    body = render_model_card(card)
+    assert b'"image":{"height":4,"scale":16.0,"width":8}' in body
+    assert parse_model_card(body) == card
+    assert b"image" not in CARD_BYTES
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", CARD_BYTES.replace(b"model/1", b"model/2")])

@@ -13,8 +13,10 @@ from typing import Any, cast
 import pytest
 import uv
 
+from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.images import LayeredImages
+from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
@@ -24,7 +26,7 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.engine import Engine
 from edgeferry.ports import Services
-from edgeferry.workflows.package import package
+from edgeferry.workflows.package import Packed, package
 from edgeferry.workflows.train import train
 from tests.engines import find_engine
 from tests.registries import RegistryServer
@@ -39,7 +41,22 @@ class Packaged:
     services: Services
     definition: ModelDefinition
     version: ModelVersion
-    image: Image
+    packed: Packed
+
+    def define(self, name: str, **files: str) -> ModelDefinition:
+        """Another model folder, a copy of this one with `files` added or replaced by relative path; it
+        stands for the same registered model unless its model.yaml says otherwise."""
+        folder = Path(self.definition.folder).parent / name
+        if not folder.exists():
+            shutil.copytree(self.definition.folder, folder)
+        for path, body in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(body, "utf-8")
+        return self.services.project.load_model(name)
+
+    @property
+    def image(self) -> Image:
+        return self.packed.image
 
     def with_files(self, **changes: bytes) -> Image:
         """The image with files of its model layer replaced: `model_onnx`, `model_json`, `cases_json`."""
@@ -61,6 +78,7 @@ def packaged(
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
     images: LayeredImages,
+    store: LayerStore,
     registry_server: RegistryServer,
 ) -> Iterator[Packaged]:
     """nyc_taxi, trained and packaged."""
@@ -81,6 +99,7 @@ def packaged(
         tracking=tracking,
         converter=SklearnConverter(),
         images=images,
+        builder=EngineBuilder(lambda: Engine(find_engine()), store, state / "builds", state / "scratch"),
         stage=EngineStage(lambda: Engine(find_engine()), state / "scratch"),
         registry=registry,
         ledger=nothing,

@@ -49,7 +49,7 @@ def test_smoke_cases_come_from_held_out_rows_and_from_the_models_own_checks(pack
 
 def test_packaging_again_gives_the_same_digest(packaged: Packaged) -> None:
     again = package(packaged.services, packaged.definition, packaged.version)
-    assert again == packaged.image
+    assert again == packaged.packed
 
 
 def test_a_first_pull_of_the_example_is_below_seventy_megabytes(packaged: Packaged) -> None:

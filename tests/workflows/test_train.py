@@ -45,6 +45,7 @@ class Workshop:
             tracking=self.tracking,
             converter=nothing,
             images=nothing,
+            builder=nothing,
             stage=nothing,
             registry=nothing,
             ledger=nothing,

@@ -58,7 +58,8 @@ def started_by(image: Image, command: list[str]) -> Image:
 
 
 def check(packaged: Packaged, image: Image, services: Services | None = None) -> Verification:
-    return verify(services or packaged.services, packaged.definition, packaged.version, image)
+    packed = replace(packaged.packed, image=image)
+    return verify(services or packaged.services, packaged.definition, packaged.version, packed)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ The same inputs give the same bytes. A new model version changes the last layer 
 registry receives and a device pulls.
 
     /opt/edgeferry/lib      dependencies, exactly those of `requirements/*.txt`, by hash
+    /opt/edgeferry/library  what the model itself needs, when it is not served as a graph
     /opt/edgeferry/server   the modules of edgeferry that the program imports, and no others
-    /opt/edgeferry/model    model.onnx, model.json, cases.json
+    /opt/edgeferry/model    the model, model.json, cases.json
+    /var/lib/edgeferry/captures   a folder for the volume that a model's layer mounts there
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,14 +26,16 @@ from edgeferry import __version__
 from edgeferry.adapters.base import PYTHON, USER, DebianBase
 from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
-from edgeferry.domain.image import Image, Layer
+from edgeferry.domain.image import ONNX, Image, Layer, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.errors import OutsideError, UsageError
+from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.settings import child_environment
+from edgeferry.wire.capture import CAPTURES_FOLDER
 from edgeferry.wire.deployment import COMPANION
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest
 
 LIB = "opt/edgeferry/lib"
+LIBRARY = "opt/edgeferry/library"
 SERVER = "opt/edgeferry/server"
 MODEL = "opt/edgeferry/model"
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
@@ -56,18 +61,30 @@ class LayeredImages:
             )
 
     def assemble_model(
-        self, definition: ModelDefinition, version: ModelVersion, files: Mapping[str, bytes]
+        self,
+        definition: ModelDefinition,
+        version: ModelVersion,
+        files: Mapping[str, bytes],
+        serving: Serving = ONNX,
     ) -> Image:
-        """The image of one model version; `files` is the model layer's content by file name."""
+        """The image of one model version; `files` is the model layer's content by relative path.
+
+        RefusedError when what `serving` requires cannot be had in the versions that trained the model.
+        """
         labels = {
             "io.edgeferry.kind": "model",
             "io.edgeferry.model": definition.name,
             "io.edgeferry.run-id": version.run_id,
-            "io.edgeferry.model-sha256": hashlib.sha256(files["model.onnx"]).hexdigest(),
+            "io.edgeferry.model-sha256": hashlib.sha256(files[serving.artifact]).hexdigest(),
             "io.edgeferry.cases-sha256": hashlib.sha256(files["cases.json"]).hexdigest(),
+            "io.edgeferry.runtime": serving.runtime,
+            "io.edgeferry.runtime-reason": serving.reason,
         }
-        layers = [*self._program("server"), self._files("model", MODEL, files)]
-        run = _run("edgeferry.device.modules.server", "8080/tcp")
+        base, dependencies, server = self._program("server")
+        pictures = [self._dependencies("images")] if definition.image else []
+        needed = [self._library(serving)] if serving.requirements.strip() else []
+        layers = [base, dependencies, *pictures, *needed, server, self._files("model", MODEL, files)]
+        run = _run("edgeferry.device.modules.server", "8080/tcp", (LIBRARY,) if needed else ())
         return self._join(definition.name, version.version, layers, run, labels)
 
     def assemble_companion(self) -> Image:
@@ -81,12 +98,17 @@ class LayeredImages:
         return [
             self._base.layer(self._architecture),
             self._dependencies(module),
-            self._files("server", SERVER, load_closure(f"edgeferry.device.modules.{module}")),
+            self._code(module),
         ]
 
-    def _dependencies(self, module: str) -> Layer:
-        requirements = importlib.resources.files("edgeferry.adapters") / "requirements" / f"{module}.txt"
-        text = requirements.read_text("utf-8")
+    def _code(self, module: str) -> Layer:
+        """The program's modules, and the folder it may write to: a fresh volume there gets its owner."""
+        code = load_closure(f"edgeferry.device.modules.{module}")
+        writable = CAPTURES_FOLDER.strip("/") if module == "server" else ""
+        return self._files("server", SERVER, code, writable)
+
+    def _dependencies(self, name: str) -> Layer:
+        text = _requirements(name)
         inputs = {
             "requirements": text,
             "platform": _PLATFORMS[self._architecture],
@@ -94,48 +116,92 @@ class LayeredImages:
             "left_out": _LEFT_OUT,
         }
         return self._store.layer(
-            "dependencies", inputs, lambda layer: self._install(text, layer), compressed=True
+            "dependencies",
+            inputs,
+            lambda layer: self._install(text, LIB, layer, hashes=True),
+            compressed=True,
         )
 
-    def _install(self, requirements: str, layer: LayerTar) -> None:
+    def _library(self, serving: Serving) -> Layer:
+        """What `serving` requires, without what the server's own dependencies hold in that very version."""
+        inputs = {
+            "requirements": serving.requirements,
+            "versions": serving.versions,
+            "exact": serving.exact,
+            "present": sorted(_pins(_requirements("server"))),
+            "platform": _PLATFORMS[self._architecture],
+            "python": "3.11",
+            "left_out": _LEFT_OUT,
+        }
+
+        def fill(layer: LayerTar) -> None:
+            needed = sorted(self._resolve(serving) - _pins(_requirements("server")))
+            self._install("\n".join(needed), LIBRARY, layer, hashes=False)
+
+        return self._store.layer("library", inputs, fill, compressed=True)
+
+    def _resolve(self, serving: Serving) -> set[str]:
+        """All that the requirements lead to, as `name==version`, in the versions that trained the model."""
+        with tempfile.TemporaryDirectory(prefix="edgeferry-") as scratch:
+            asked, found = Path(scratch, "requirements.txt"), Path(scratch, "versions.txt")
+            asked.write_text(serving.requirements, "utf-8")
+            # uv prefers what the output file holds already
+            found.write_text("\n".join(serving.versions) + "\n", "utf-8")
+            command = ["compile", "--no-header", "--no-annotate", "--output-file", str(found), str(asked)]
+            if serving.exact:
+                constraints = Path(scratch, "constraints.txt")
+                constraints.write_text(found.read_text("utf-8"), "utf-8")
+                command += ["--constraint", str(constraints)]
+            self._call_uv(*command)
+            return _pins(found.read_text("utf-8"))
+
+    def _install(self, requirements: str, folder: str, layer: LayerTar, *, hashes: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="edgeferry-") as scratch:
             listed, lib = Path(scratch, "requirements.txt"), Path(scratch, "lib")
             listed.write_text(requirements, "utf-8")
-            command = [
-                self._uv,
-                "pip",
-                "install",
-                "--quiet",
-                "--no-progress",
-                "--no-deps",
-                "--require-hashes",
-            ]
-            command += ["--only-binary", ":all:", "--python", sys.executable, "--python-version", "3.11"]
-            command += ["--python-platform", _PLATFORMS[self._architecture]]
-            command += ["--target", str(lib), "-r", str(listed)]
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                env=child_environment(),
-                check=False,
-            )
-            if done.returncode != 0:
-                raise OutsideError(
-                    f"the image's dependencies could not be fetched: {' '.join(done.stderr.split())}",
-                    fix="check that the package index (uv's configuration) can be reached, and try again",
-                    retryable=True,
-                )
+            lib.mkdir()
+            checks = ["--require-hashes"] if hashes else []
+            self._call_uv("install", "--no-deps", *checks, "--target", str(lib), "-r", str(listed))
             for path in _walk(lib):
-                layer.file(f"{LIB}/{path.relative_to(lib).as_posix()}", path.read_bytes())
+                layer.file(f"{folder}/{path.relative_to(lib).as_posix()}", path.read_bytes())
 
-    def _files(self, title: str, folder: str, files: Mapping[str, bytes]) -> Layer:
+    def _call_uv(self, *arguments: str) -> None:
+        """uv's pip did this for the image's platform; RefusedError when the packages exclude each other."""
+        command, *rest = arguments
+        place = ["--python", sys.executable, "--python-version", "3.11"]
+        place += ["--python-platform", _PLATFORMS[self._architecture], "--only-binary", ":all:"]
+        done = subprocess.run(
+            [self._uv, "pip", command, "--quiet", "--no-progress", *place, *rest],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=child_environment(),
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        reason = " ".join(done.stderr.split())
+        if "No solution found" in reason:
+            raise RefusedError(
+                f"what the model needs cannot be put into an image: {reason}",
+                fix="let the model's requirements and its step environment name the same versions",
+            )
+        raise OutsideError(
+            f"the image's dependencies could not be fetched: {reason}",
+            fix="check that the package index (uv's configuration) can be reached, and try again",
+            retryable=True,
+        )
+
+    def _files(self, title: str, folder: str, files: Mapping[str, bytes], writable: str = "") -> Layer:
         def fill(layer: LayerTar) -> None:
+            if writable:
+                layer.folder(writable, int(USER.partition(":")[0]))
             for name in sorted(files):
                 layer.file(f"{folder}/{name}", files[name])
 
         inputs = {f"{folder}/{name}": digest_of(body) for name, body in files.items()}
+        if writable:
+            inputs[writable] = f"writable by {USER}"
         return self._store.layer(title, inputs, fill, compressed=False)
 
     def _join(
@@ -162,10 +228,21 @@ class LayeredImages:
         )
 
 
-def _run(module: str, port: str) -> Run:
+def _requirements(module: str) -> str:
+    file = importlib.resources.files("edgeferry.adapters") / "requirements" / f"{module}.txt"
+    return file.read_text("utf-8")
+
+
+def _pins(requirements: str) -> set[str]:
+    """The `name==version` that lines begin with."""
+    return set(re.findall(r"^[\w.-]+==[^\s;]+", requirements, re.MULTILINE))
+
+
+def _run(module: str, port: str, libraries: tuple[str, ...] = ()) -> Run:
+    path = ":".join(f"/{folder}" for folder in (SERVER, *libraries, LIB))
     env = (
         "PATH=/usr/local/bin:/usr/bin",
-        f"PYTHONPATH=/{SERVER}:/{LIB}",
+        f"PYTHONPATH={path}",
         "PYTHONDONTWRITEBYTECODE=1",
         "PYTHONUNBUFFERED=1",
         "ORT_DISABLE_TELEMETRY=1",  # a device talks to its hub and to nobody else

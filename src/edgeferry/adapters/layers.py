@@ -3,8 +3,8 @@
     blobs/<sha256>          the bytes of a layer
     layers/<input hash>.json  which layer those inputs gave
 
-Entries belong to root and carry one fixed time. Blobs are written beside their place and renamed into it;
-a lock for each input hash keeps two builders from doing the same work.
+Entries belong to root, unless said otherwise, and carry one fixed time. Blobs are written beside their place
+and renamed into it; a lock for each input hash keeps two builders from doing the same work.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -49,7 +50,13 @@ class LayerTar:
         member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
         self.member(member)
 
-    def member(self, member: tarfile.TarInfo, body: IO[bytes] | None = None) -> None:
+    def folder(self, path: str, owner: int) -> None:
+        """A folder at `path` that belongs to the user and the group `owner`."""
+        member = tarfile.TarInfo(path)
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+        self.member(member, owner=owner)
+
+    def member(self, member: tarfile.TarInfo, body: IO[bytes] | None = None, owner: int = 0) -> None:
         """A member of another tar, its owner, time and extras made uniform."""
         name = member.name.strip("/")
         parent = name.rpartition("/")[0]
@@ -63,7 +70,7 @@ class LayerTar:
             self._folders.add(name)
         clean = tarfile.TarInfo(name)
         clean.type, clean.linkname, clean.size = member.type, member.linkname, member.size
-        clean.mode, clean.mtime = member.mode, EPOCH
+        clean.mode, clean.mtime, clean.uid, clean.gid = member.mode, EPOCH, owner, owner
         self._tar.addfile(clean, body)
 
 
@@ -81,6 +88,14 @@ class LayerStore:
         An uncompressed layer's digest cannot depend on a zlib: right for small ones.
         """
         identity = render_canonical({"format": _FORMAT, "title": title, "inputs": inputs, "gzip": compressed})
+        return self._kept(identity, lambda: self._pack(title, fill, compressed))
+
+    def keep(self, title: str, diff_id: str, tar: IO[bytes]) -> Layer:
+        """The layer of a tar made elsewhere, compressed; ValueError when its bytes are not `diff_id`."""
+        identity = render_canonical({"format": _FORMAT, "title": title, "diff_id": diff_id})
+        return self._kept(identity, lambda: self._squeeze(title, diff_id, tar))
+
+    def _kept(self, identity: bytes, make: Callable[[], Layer]) -> Layer:
         record = self._folder / "layers" / f"{hashlib.sha256(identity).hexdigest()}.json"
         kept = self._load(record)
         if kept:
@@ -89,7 +104,7 @@ class LayerStore:
             kept = self._load(record)
             if kept:
                 return kept
-            layer = self._write(title, fill, compressed)
+            layer = make()
             said = asdict(replace(layer, path=""))
             _write_whole(record, json.dumps(said).encode())
             return layer
@@ -105,15 +120,29 @@ class LayerStore:
             return None
         return Layer(**{**said, "path": str(path)})
 
-    def _write(self, title: str, fill: Callable[[LayerTar], None], compressed: bool) -> Layer:
+    def _pack(self, title: str, fill: Callable[[LayerTar], None], compressed: bool) -> Layer:
+        def write(sink: _Sink) -> None:
+            # mypy: tarfile wants more of a file than a stream needs
+            with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+                fill(LayerTar(tar))
+
+        return self._write(title, write, compressed)
+
+    def _squeeze(self, title: str, diff_id: str, tar: IO[bytes]) -> Layer:
+        def write(sink: _Sink) -> None:
+            shutil.copyfileobj(tar, sink)
+            if sink.diff_id != diff_id:
+                raise ValueError(f"a layer should be {diff_id}, and is {sink.diff_id}")
+
+        return self._write(title, write, compressed=True)
+
+    def _write(self, title: str, write: Callable[[_Sink], None], compressed: bool) -> Layer:
         blobs = self._folder / "blobs"
         blobs.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=blobs, prefix=".new-", delete=False) as file:
             try:
                 sink = _Sink(file, compressed)
-                # mypy: tarfile wants more of a file than a stream needs
-                with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-                    fill(LayerTar(tar))
+                write(sink)
                 sink.end()
                 file.flush()
                 os.fsync(file.fileno())

@@ -27,6 +27,7 @@ from edgeferry.domain.pipeline import (
     parse_pipeline,
 )
 from edgeferry.errors import DefinitionError, UsageError
+from edgeferry.ports import Script
 
 MODEL_FILE = "model.yaml"
 
@@ -60,7 +61,19 @@ class ProjectFolder:
                     fix="add the file, or set `pipeline:`",
                     key=("pipeline",),
                 )
-        return definition
+            return _find_serving(definition, document.mapping())
+
+    def load_script(self, model: ModelDefinition) -> Script:
+        """The model's own `score.py`, alone or with its folder, and its requirements."""
+        script = Path(model.score)
+        with_it = [script] if script.parent == Path(model.folder) else sorted(script.parent.rglob("*"))
+        files = {
+            path.relative_to(script.parent).as_posix(): path.read_bytes()
+            for path in with_it
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        wanted = Path(model.score_requirements).read_text("utf-8") if model.score_requirements else None
+        return Script(script.name, files, wanted)
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""
@@ -75,6 +88,40 @@ class ProjectFolder:
             return replace(
                 pipeline, inputs={name: _place(spec, file.parent) for name, spec in pipeline.inputs.items()}
             )
+
+
+def _find_serving(definition: ModelDefinition, document: Mapping[str, Any]) -> ModelDefinition:
+    """The definition with the paths of what serves it as they are here: "" for those that are not.
+
+    DefinitionError when a named one is missing, or what is here and `runtime` exclude each other.
+    """
+    found: dict[str, str] = {}
+    for field in ("score", "score_requirements", "dockerfile"):
+        path = Path(getattr(definition, field))
+        if field in document and not path.is_file():
+            raise DefinitionError(
+                f"{path} does not exist", fix="add the file, or leave the line out", key=(field,)
+            )
+        found[field] = str(path) if path.is_file() else ""
+    runtime = definition.runtime
+    if runtime == "auto" and found["score"]:
+        runtime = "score"
+    if runtime in ("onnx", "library") and found["score"]:
+        raise DefinitionError(
+            f"`runtime: {runtime}` and {found['score']} exclude each other", fix="keep one", key=("runtime",)
+        )
+    needed = {"score": ("score", "score.py"), "own": ("dockerfile", "Dockerfile")}.get(runtime)
+    if needed and not found[needed[0]]:
+        raise DefinitionError(
+            f"`runtime: {runtime}` needs a {needed[1]} in the model's folder", fix="add it", key=("runtime",)
+        )
+    return replace(
+        definition,
+        runtime=runtime,
+        score=found["score"],
+        score_requirements=found["score_requirements"],
+        dockerfile=found["dockerfile"],
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,12 @@ class LocalRunner:
         """The interpreter of the registering step's environment (made when missing)."""
         step = pipeline.registering_step or pipeline.steps[-1]
         return self._environment(step.component.environment)[0]
+
+    def versions_of(self, pipeline: Pipeline) -> Sequence[str]:
+        """What that environment holds, as `name==version`."""
+        step = pipeline.registering_step or pipeline.steps[-1]
+        lines = self._environment(step.component.environment)[1].splitlines()
+        return tuple(line for line in lines if re.fullmatch(r"[\w.-]+==\S+", line))
 
     def _step(
         self,

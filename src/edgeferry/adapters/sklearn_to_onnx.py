@@ -1,13 +1,19 @@
-"""Writes an MLflow scikit-learn model as an ONNX graph in doubles: python sklearn_to_onnx.py FOLDER GRAPH.
+"""Writes an MLflow scikit-learn model as an ONNX graph in doubles: python sklearn_to_onnx.py FOLDER SCRATCH.
 
 A script of its own, run by the interpreter of the environment that trained the model. It knows linear
-models, pipelines that scale before them, and histogram gradient boosting. The graph computes in doubles
-throughout: rounded to floats, an input beside a split of a tree takes another branch, and the answer is off
-by a whole leaf. When the model is none of these it exits with 1 and {"reason", "fix"} on standard output.
+models and classifiers, pipelines that scale before them, and histogram gradient boosting. The graph computes
+in doubles throughout: rounded to floats, an input beside a split of a tree takes another branch, and the
+answer is off by a whole leaf. When the model is none of these it exits with 1 and {"reason", "fix"} on
+standard output.
+
+It reads SCRATCH/rows.json, rows the model was not trained on, and writes SCRATCH/model.onnx and
+SCRATCH/edges.json: {"rows", "answers"}, rows made from those at, just above and just below splits of the
+trees, with the library's own answers.
 """
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 OPSETS = (("", 21), ("ai.onnx.ml", 5))
 IR_VERSION = 10
 RUNS = "use a linear model or HistGradientBoostingRegressor, with StandardScaler before it or not"
+MOST_EDGES = 160
+"""How many splits get rows beside them, three each."""
 
 
 class ConversionError(Exception):
@@ -97,9 +105,9 @@ def write_transformer(graph: Graph, x: str, step: Any) -> str:
 
 
 def write_linear(graph: Graph, x: str, model: Any) -> str:
-    """x · coefficients + intercept."""
+    """x · coefficients + intercept; of a classifier, the class whose score is highest."""
     if getattr(model, "classes_", None) is not None:
-        raise ConversionError(f"{type(model).__name__} is a classifier")
+        return write_linear_classes(graph, x, model)
     if type(model).__name__ in ("PoissonRegressor", "GammaRegressor", "TweedieRegressor"):
         raise ConversionError(f"{type(model).__name__} has a link function")
     coefficients = np.asarray(model.coef_, dtype=np.float64)
@@ -110,6 +118,20 @@ def write_linear(graph: Graph, x: str, model: Any) -> str:
     product = graph.node("MatMul", [x, graph.constant(coefficients.reshape(-1, 1))])
     intercept = np.asarray(model.intercept_, dtype=np.float64).reshape(-1)
     return graph.node("Add", [product, graph.constant(intercept)])
+
+
+def write_linear_classes(graph: Graph, x: str, model: Any) -> str:
+    """The label, a number, of the class with the highest score; the first of equals, as in numpy."""
+    labels = np.asarray(model.classes_)
+    if labels.dtype.kind not in "biuf":
+        raise ConversionError("its classes are not numbers", "number them: an answer of a model is a number")
+    coefficients = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    product = graph.node("MatMul", [x, graph.constant(coefficients.T)])
+    scores = graph.node("Add", [product, graph.constant(np.reshape(model.intercept_, -1))])
+    if len(labels) == 2:  # one score: the second class from above zero
+        scores = graph.node("Concat", [graph.node("Sub", [scores, scores]), scores], axis=1)
+    best = graph.node("ArgMax", [scores], axis=1, keepdims=1)
+    return graph.node("Gather", [graph.constant(labels), best])
 
 
 def write_trees(graph: Graph, x: str, model: Any) -> str:
@@ -179,8 +201,69 @@ def add_tree(splits: dict[str, list[Any]], nodes: Any) -> None:
         splits["else_leaf"].append(int(nodes[right]["is_leaf"]))
 
 
-def main(folder: str, target: str) -> int:
-    """Writes the graph and returns 0, or says why not and returns 1."""
+def make_edges(model: Any, rows: Any) -> Any:
+    """Up to three times MOST_EDGES rows beside splits, spread over all trees; none without trees.
+
+    Each is a row of `rows` that reaches the split, with the split's feature set to the threshold, to the next
+    double above or to the next below: had it lost its last bits, it would take the other branch.
+    """
+    trees, scales = model, []
+    while type(trees).__name__ == "Pipeline":
+        scales += [read_scale(step, rows.shape[1]) for _, step in trees.steps[:-1]]
+        trees = trees.steps[-1][1]
+    scaled = rows
+    for mean, scale in scales:
+        scaled = (scaled - mean) / scale
+    splits = [
+        (int(node["feature_idx"]), float(node["num_threshold"]), here)
+        for (predictor,) in getattr(trees, "_predictors", ())
+        for node, here in reach(predictor.nodes, scaled)
+    ]
+    chosen = np.linspace(0, len(splits) - 1, min(MOST_EDGES, len(splits))).round().astype(int)
+    edges = []
+    for count, (feature, value, here) in enumerate(splits[index] for index in chosen):
+        for mean, scale in reversed(scales):
+            value = value * scale[feature] + mean[feature]
+        for beside in (value, np.nextafter(value, np.inf), np.nextafter(value, -np.inf)):
+            edge = rows[here[count % len(here)]].copy()
+            edge[feature] = beside
+            edges.append(edge)
+    return np.array(edges).reshape(-1, rows.shape[1])
+
+
+def read_scale(step: Any, width: int) -> tuple[Any, Any]:
+    """Mean and scale of each column that a step before the model takes away; 0 and 1 where it does not."""
+    mean = step.mean_ if getattr(step, "with_mean", False) else None
+    scale = getattr(step, "scale_", None)
+    return np.zeros(width) if mean is None else mean, np.ones(width) if scale is None else scale
+
+
+def reach(nodes: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
+    """Each split of one tree that any of `rows` comes to, and the numbers of those that do."""
+    waiting = [(0, np.arange(len(rows)))]
+    while waiting:
+        index, here = waiting.pop()
+        node = nodes[index]
+        if node["is_leaf"] or not len(here):
+            continue
+        if np.isfinite(node["num_threshold"]):  # infinite where only missing values go the other way
+            yield node, here
+        left = rows[here, node["feature_idx"]] <= node["num_threshold"]
+        waiting += [(int(node["right"]), here[~left]), (int(node["left"]), here[left])]
+
+
+def ask(model: Any, rows: Any) -> Any:
+    """The library's own answers, under the column names it was trained with."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None:
+        import pandas
+
+        rows = pandas.DataFrame(rows, columns=names)
+    return np.asarray(model.predict(rows), dtype=np.float64)
+
+
+def main(folder: str, scratch: str) -> int:
+    """Writes graph and edge rows and returns 0, or says why not and returns 1."""
     import mlflow.sklearn
 
     try:
@@ -191,11 +274,15 @@ def main(folder: str, target: str) -> int:
                 f"it is no model of MLflow's scikit-learn flavor: {error}",
                 "save it with mlflow.sklearn.save_model",
             ) from error
-        graph = convert(model)
+        Path(scratch, "model.onnx").write_bytes(convert(model))
     except ConversionError as error:
         sys.stdout.write(json.dumps({"reason": str(error), "fix": error.fix}) + "\n")
         return 1
-    Path(target).write_bytes(graph)
+    rows = np.array(json.loads(Path(scratch, "rows.json").read_bytes()), dtype=np.float64)
+    edges = make_edges(model, rows)
+    answers = ask(model, edges).tolist() if len(edges) else []
+    said = {"rows": edges.tolist(), "answers": answers}
+    Path(scratch, "edges.json").write_text(json.dumps(said), "utf-8")
     return 0
 
 

@@ -6,10 +6,7 @@ runs: what was verified is what is pushed.
 
 from __future__ import annotations
 
-import io
 import secrets
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,13 +16,13 @@ from typing import Any
 
 import httpx
 
+from edgeferry.adapters.archive import load_image
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
 from edgeferry.ports import Reply
 from edgeferry.wire.deployment import render_limits
-from edgeferry.wire.oci import EPOCH, blob_path, render_archive
 
 LABEL = "edgeferry.sandbox"
 _REPLY_S = 30
@@ -40,9 +37,9 @@ class RunningContainer:
     image_id: str
     client: httpx.Client
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
+    def ask(self, method: str, path: str, body: bytes = b"", media_type: str = "application/json") -> Reply:
         """Its answer over HTTP; EngineError, retryable, while there is none."""
-        headers = {"content-type": "application/json"} if body else {}
+        headers = {"content-type": media_type} if body else {}
         since = time.perf_counter()
         try:
             answer = self.client.request(method, path, content=body or None, headers=headers)
@@ -98,7 +95,7 @@ class EngineStage:
         name = f"edgeferry.invalid/{image.name}:{mark}"
         container = f"edgeferry.{mark}.{image.name}"
         try:
-            self._load(engine, image, name)
+            load_image(engine, image, name, self._scratch)
             engine.create(container, _render_body(name, mark, env, limits, port))
             image_id = self._check(engine, image, container)
             engine.start(container)
@@ -111,18 +108,6 @@ class EngineStage:
         finally:
             engine.remove(container)
             engine.remove_image(name)
-
-    def _load(self, engine: Engine, image: Image, name: str) -> None:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".tar") as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                for path, body in render_archive(image, name).items():
-                    tar.addfile(_entry(path, len(body)), io.BytesIO(body))
-                for layer in {layer.digest: layer for layer in image.layers}.values():
-                    with Path(layer.path).open("rb") as blob:
-                        tar.addfile(_entry(blob_path(layer.digest), layer.size_bytes), blob)
-            file.flush()
-            engine.load(Path(file.name))
 
     @staticmethod
     def _check(engine: Engine, image: Image, container: str) -> str:
@@ -153,9 +138,3 @@ def _render_body(
         "Labels": {LABEL: mark},
         "HostConfig": host,
     }
-
-
-def _entry(path: str, size_bytes: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(path)
-    entry.size, entry.mtime = size_bytes, EPOCH
-    return entry

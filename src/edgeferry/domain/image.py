@@ -19,6 +19,27 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How a model image answers, and why so."""
+
+    runtime: str
+    """`onnx`, `library`, `score` or `own`."""
+    reason: str
+    """Why this runtime, for the verification's report; the same words for the same model everywhere."""
+    artifact: str = "model.onnx"
+    """The file of the model layer that the runtime loads."""
+    requirements: str = ""
+    """What it needs beside the server's own, as lines of a requirements file."""
+    versions: tuple[str, ...] = ()
+    """What the step environment that trained the model holds, as `name==version`."""
+    exact: bool = True
+    """Whether these versions must be kept to, rather than preferred."""
+
+
+ONNX = Serving("onnx", "converted to ONNX in doubles")
+
+
+@dataclass(frozen=True)
 class Image:
     """An assembled image: the exact bytes of its config and manifest, its layers as files.
 

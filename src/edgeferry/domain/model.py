@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeferry.domain.fields import check_keys, mapping, number, text
+from edgeferry.domain.fields import check_keys, mapping, nearest, number, text
 from edgeferry.errors import DefinitionError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+MOST_PIXELS = 4096
+"""The widest and highest image a model may take."""
+RUNTIMES = ("auto", "onnx", "library", "score", "own")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,24 @@ class Tolerance:
     def allows(self, answer: float, expected: float) -> bool:
         """Whether `answer` counts as `expected`; a NaN on either side never does."""
         return abs(answer - expected) <= self.atol + self.rtol * abs(expected)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """A model that also takes posted images, 8-bit grayscale, `width` × `height`: each is one row, its pixels
+    in row-major order, as numbers from 0 (black) to `scale` (white)."""
+
+    width: int
+    height: int
+    scale: float
+
+    def value(self, gray: int) -> float:
+        """What the model is given for a pixel of 0 … 255."""
+        return gray * self.scale / 255
+
+    def gray(self, value: float) -> int:
+        """The pixel nearest to a number that the model is given."""
+        return max(0, min(255, round(value * 255 / self.scale)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,17 @@ class ModelDefinition:
     """Which devices get this model, as the hub's expression."""
     checks: tuple[Mapping[str, object], ...] = ()
     """Hand-written smoke checks (`smoke/checks.yml`), as parsed YAML."""
+    runtime: str = "auto"
+    """One of RUNTIMES; `auto`: the graph if the model converts and the graph answers right, else the
+    library that trained it."""
+    score: str = ""
+    """Absolute path of the model's own `score.py`; "" when it has none."""
+    score_requirements: str = ""
+    """Absolute path of the requirements of `score.py`; "": those the model was saved with."""
+    dockerfile: str = ""
+    """Absolute path of the model's own `Dockerfile`; "" when it has none."""
+    image: ImageInput | None = None
+    """The images it takes besides rows; None when it takes none."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +131,15 @@ def parse_model(
             "latency_ms",
             "smoke_cases",
             "target_condition",
+            "runtime",
+            "score",
+            "score_requirements",
+            "image",
         ),
     )
+    runtime = text(document, "runtime", "auto")
+    if runtime not in RUNTIMES:
+        raise DefinitionError(f"`{runtime}` is no runtime", fix=nearest(runtime, RUNTIMES), key=("runtime",))
     tolerance = mapping(document, "tolerance")
     check_keys(tolerance, ("rtol", "atol"), ("tolerance",))
     smoke_cases = number(document, "smoke_cases", 10)
@@ -124,7 +163,35 @@ def parse_model(
         smoke_cases=int(smoke_cases),
         target_condition=text(document, "target_condition", f"tags.models.{name} = true"),
         checks=checks,
+        runtime=runtime,
+        score=f"{folder}/{_inside(document, 'score', 'score.py')}",
+        score_requirements=f"{folder}/{_inside(document, 'score_requirements', 'serve/requirements.txt')}",
+        dockerfile=f"{folder}/Dockerfile",
+        image=_parse_image(document),
     )
+
+
+def _parse_image(document: Mapping[str, Any]) -> ImageInput | None:
+    if document.get("image") is None:
+        return None
+    image = mapping(document, "image")
+    check_keys(image, ("width", "height", "scale"), ("image",))
+    sizes = {}
+    for field in ("width", "height"):
+        size = number(image, field, 0, ("image",))
+        if size != int(size) or not 1 <= size <= MOST_PIXELS:
+            raise DefinitionError(
+                f"`{field}` is no number of pixels",
+                fix=f"write a whole number from 1 to {MOST_PIXELS}",
+                key=("image", field),
+            )
+        sizes[field] = int(size)
+    scale = number(image, "scale", 255, ("image",))
+    if not scale:
+        raise DefinitionError(
+            "`scale` is 0", fix="write the number that stands for white", key=("image", "scale")
+        )
+    return ImageInput(sizes["width"], sizes["height"], scale)
 
 
 def _inside(document: Mapping[str, Any], field: str, default: str) -> str:

@@ -37,6 +37,26 @@ class Verification:
     """From the start of the container to its first good answer on `/health`."""
     latency_ms: float
     """Median answer to one row."""
+    edge_rows: int = 0
+    """Rows beside splits of the model's trees whose answer was compared as well."""
+    images: int = 0
+    """Posted images whose answer was compared with the answer to the same pixels as numbers."""
+    differing: int = 0
+    """Answers that were outside the tolerance."""
+    runtime: str = "onnx"
+    """What answered: `onnx`, `library`, `score` or `own`."""
+    runtime_reason: str = ""
+    """Why this runtime, e.g. which part of the model does not convert."""
+
+    @property
+    def asked(self) -> str:
+        """What was asked, in words: `436 rows, 480 beside splits`."""
+        parts = [f"{self.rows} rows"]
+        if self.edge_rows:
+            parts.append(f"{self.edge_rows} beside splits")
+        if self.images:
+            parts.append(f"{self.images} images")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -55,8 +75,8 @@ def compare(
     tolerance: Tolerance,
     how: str,
 ) -> Comparison:
-    """The differences between answers and expectations; `numbers` are the rows' numbers in the held-out
-    file (from 1), `how` says how they were asked. As many answers as rows are demanded."""
+    """The differences between answers and expectations; `numbers` are the rows' numbers in their file
+    (from 1), `how` says how they were asked. As many answers as rows are demanded."""
     if len(answers) != len(expected):
         problem = (
             f"rows {numbers[0]} to {numbers[-1]}: {len(answers)} answers to {len(expected)} rows ({how})"

@@ -29,6 +29,17 @@ EPOCH = 1735689600
 """SOURCE_DATE_EPOCH of all we make: 2025-01-01T00:00:00Z, since content decides, not the hour."""
 CREATED = "2025-01-01T00:00:00Z"
 
+_RUN_KEYS = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "StopSignal",
+    "Healthcheck",
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCE = re.compile(
     r"(?:(?P<host>[a-zA-Z0-9.-]+(?::[0-9]+)?)/)?"
@@ -103,8 +114,25 @@ def render_config(architecture: str, layers: Sequence[Layer], run: Run, labels: 
                 "Labels": dict(labels),
                 "WorkingDir": "/",
             },
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-            "history": [{"created": CREATED, "created_by": f"edgeferry: {layer.title}"} for layer in layers],
+            **_render_history(layers),
+        }
+    )
+
+
+def render_built_config(
+    built: Mapping[str, Any], layers: Sequence[Layer], labels: Mapping[str, str]
+) -> bytes:
+    """The exact bytes of the config of an image that an engine built: how its program starts is kept, with
+    `labels` over its own and these `layers`; what tells of the hour and the machine is left out."""
+    said = built.get("config") or {}
+    run = {key: said[key] for key in _RUN_KEYS if said.get(key)}
+    return render_canonical(
+        {
+            "architecture": built["architecture"],
+            "os": built["os"],
+            "created": CREATED,
+            "config": {**run, "Labels": {**(said.get("Labels") or {}), **labels}},
+            **_render_history(layers),
         }
     )
 
@@ -225,6 +253,13 @@ def render_archive(image: Image, name: str) -> dict[str, bytes]:
         "manifest.json": render_canonical([saved]),
         blob_path(image.digest): image.manifest,
         blob_path(image.config_digest): image.config,
+    }
+
+
+def _render_history(layers: Sequence[Layer]) -> dict[str, Any]:
+    return {
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": CREATED, "created_by": f"edgeferry: {layer.title}"} for layer in layers],
     }
 
 

@@ -2,7 +2,8 @@
 `/score` takes what Azure ML's inference server takes.
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
-    GET /health   {"ready": true, "model", "version", "digest", "model_sha256"}
+                 an image of the card's size, Content-Type image/png           ->  [12.5]
+    GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
     any refusal   {"error": {"message", "fix"}}
 """
 
@@ -11,14 +12,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
-from edgeferry.domain.model import Column, Tolerance
+from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import UsageError
 from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
+PNG = "image/png"
+"""Content type of a posted image; any other body is JSON."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class ModelCard:
     output: str
     """What an answer is, e.g. `fareAmount`."""
     runtime: str = "onnx"
+    """`onnx`, `library`, `score`, or `own`: what answers, see docs/serving.md."""
+    artifact: str = "model.onnx"
+    """The file beside the card that the runtime loads; `model_sha256` is its hash."""
+    trusted_types: tuple[str, ...] = ()
+    """Runtime `library`: types that the pipeline said may be loaded from a skops file."""
+    image: ImageInput | None = None
+    """The images the model takes besides rows; a card of a model that takes none does not mention them."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +55,16 @@ class Health:
     digest: str
     """Of the image reference it was started from, as its environment says; "" when not told."""
     model_sha256: str
+    captures: Mapping[str, int] = field(default_factory=dict)
+    """How many requests were `written`, `dropped` and `refused` since it started."""
 
 
 def render_model_card(card: ModelCard) -> bytes:
     """The exact bytes of `model.json`."""
-    return render_canonical({"format": FORMAT, **asdict(card)})
+    said = {"format": FORMAT, **asdict(card)}
+    if card.image is None:
+        del said["image"]
+    return render_canonical(said)
 
 
 def parse_model_card(body: bytes) -> ModelCard:
@@ -65,12 +80,21 @@ def parse_model_card(body: bytes) -> ModelCard:
             tolerance=Tolerance(float(said["tolerance"]["rtol"]), float(said["tolerance"]["atol"])),
             output=str(said["output"]),
             runtime=str(said["runtime"]),
+            artifact=str(said["artifact"]),
+            trusted_types=tuple(str(name) for name in said["trusted_types"]),
+            image=_parse_image(said.get("image")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"this is no model card of format {FORMAT}: {error}",
             fix="package the model with this version of edgeferry",
         ) from error
+
+
+def _parse_image(said: Any) -> ImageInput | None:
+    if said is None:
+        return None
+    return ImageInput(int(said["width"]), int(said["height"]), float(said["scale"]))
 
 
 def render_score_request(rows: Iterable[Sequence[float]]) -> bytes:
@@ -112,11 +136,17 @@ def render_score_response(values: Iterable[float]) -> bytes:
 
 
 def parse_score_response(body: bytes) -> tuple[float, ...] | None:
-    """The answers, or None when the body is not a JSON list of finite numbers."""
+    """The answers, or None when the body holds none.
+
+    A list of finite numbers, or an object whose `result` or `predictions` is such a list: what scripts
+    written for Azure ML return.
+    """
     try:
         said = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
+    if isinstance(said, dict):
+        said = said.get("result", said.get("predictions"))
     if not isinstance(said, list) or not all(_is_number(value) for value in said):
         return None
     return tuple(float(value) for value in said)
@@ -137,8 +167,9 @@ def parse_health(body: bytes) -> Health:
             version=str(said["version"]),
             digest=str(said["digest"]),
             model_sha256=str(said["model_sha256"]),
+            captures={str(name): int(count) for name, count in said.get("captures", {}).items()},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"this is no health of a model server: {error!r}", fix="look at what answers at this address"
         ) from error

@@ -1,31 +1,72 @@
-"""Package: a registered model version as an image: the graph, its card, its smoke cases, the server."""
+"""Package: a registered model version as an image: the model, its card, its smoke cases, the server.
+
+What answers in the image is the model's runtime (docs/serving.md): its graph if it converts, else the library
+that trained it, or what the model's folder brings: a `score.py`, a `Dockerfile`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 from edgeferry.domain.heldout import HeldOut, parse_held_out
-from edgeferry.domain.image import Image
+from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.smoke import CaseSet, choose_cases, parse_checks
-from edgeferry.errors import DefinitionError
+from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
 
+_NO_EDGES = HeldOut((), ())
+_FOLDER = "model"
+"""Below the model layer's folder: what the pipeline registered, for runtimes other than `onnx`."""
 
-def package(services: Services, definition: ModelDefinition, version: ModelVersion) -> Image:
-    """The image of `version`; the same version gives the same bytes.
 
-    RefusedError when the model does not convert; DefinitionError when held-out file or checks are wrong.
+@dataclass(frozen=True)
+class Packed:
+    """An image, and the rows beside its model's splits that verification asks besides the held-out ones."""
+
+    image: Image
+    edges: HeldOut
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A runtime, and the files of the model layer that are its own."""
+
+    serving: Serving
+    files: Mapping[str, bytes]
+    edges: HeldOut = _NO_EDGES
+    trusted_types: tuple[str, ...] = ()
+
+
+def package(
+    services: Services, definition: ModelDefinition, version: ModelVersion, no_graph: str = ""
+) -> Packed:
+    """The image of `version`; the same version gives the same bytes. With `no_graph`, the reason for it, the
+    library that trained the model answers even if the model converts.
+
+    RefusedError when no runtime can serve the model; DefinitionError when held-out file or checks are wrong.
     """
     held_out = load_held_out(services, definition, version)
-    folder = services.tracking.download(version, definition.model_artifact)
-    python = services.runner.python_of(services.project.load_pipeline(definition))
+    _check_image(definition, version)
+    served = _choose_runtime(services, definition, version, held_out, no_graph)
+    serving = served.serving
+    if definition.dockerfile:
+        serving = replace(serving, reason=f"{serving.reason}; image by the model's own Dockerfile")
     card = ModelCard(
         model=definition.name,
         version=version.version,
         columns=version.columns,
         tolerance=definition.tolerance,
         output=definition.prediction_column,
+        runtime=serving.runtime,
+        artifact=serving.artifact,
+        trusted_types=served.trusted_types,
+        image=definition.image,
     )
     cases = CaseSet(
         model=definition.name,
@@ -37,12 +78,11 @@ def package(services: Services, definition: ModelDefinition, version: ModelVersi
             *parse_checks(definition.checks, _names(version), held_out.rows[0]),
         ),
     )
-    files = {
-        "model.onnx": services.converter.to_onnx(folder, python),
-        "model.json": render_model_card(card),
-        "cases.json": render_cases(cases),
-    }
-    return services.images.assemble_model(definition, version, files)
+    files = {**served.files, "model.json": render_model_card(card), "cases.json": render_cases(cases)}
+    image = services.images.assemble_model(definition, version, files, serving)
+    if definition.dockerfile:
+        image = services.builder.build(definition, image)
+    return Packed(image, served.edges)
 
 
 def load_held_out(services: Services, definition: ModelDefinition, version: ModelVersion) -> HeldOut:
@@ -57,6 +97,83 @@ def load_held_out(services: Services, definition: ModelDefinition, version: Mode
             fix="let held_out in model.yaml name the CSV file",
         ) from error
     return parse_held_out(text, _names(version), definition.prediction_column, definition.held_out)
+
+
+def _check_image(definition: ModelDefinition, version: ModelVersion) -> None:
+    """Nothing when images and columns fit; DefinitionError otherwise."""
+    image = definition.image
+    if image is None:
+        return
+    if definition.runtime in ("score", "own"):
+        raise DefinitionError(
+            "model.yaml: `image` is not for a model that reads request bodies itself",
+            fix="take `image` away, and let the model's own code decode images",
+        )
+    if image.width * image.height != len(version.columns):
+        raise DefinitionError(
+            f"model.yaml: an image of {image.width}×{image.height} pixels is no row of "
+            f"{len(version.columns)} columns",
+            fix="let each pixel be one column, in row-major order",
+        )
+
+
+def _choose_runtime(
+    services: Services, definition: ModelDefinition, version: ModelVersion, held_out: HeldOut, no_graph: str
+) -> _Served:
+    folder = services.tracking.download(version, definition.model_artifact)
+    if definition.runtime == "own":
+        files = _read_folder(folder)
+        artifact = f"{_FOLDER}/MLmodel"
+        return _Served(Serving("own", "model.yaml says so", artifact), files)
+    pipeline = services.project.load_pipeline(definition)
+    if definition.runtime not in ("library", "score") and not no_graph:
+        try:
+            converted = services.converter.to_onnx(folder, services.runner.python_of(pipeline), held_out.rows)
+        except RefusedError as refused:
+            if definition.runtime == "onnx":
+                raise
+            no_graph = refused.problem
+        else:
+            return _Served(ONNX, {"model.onnx": converted.graph}, converted.edges)
+    versions = tuple(services.runner.versions_of(pipeline))
+    files = _read_folder(folder)
+    if definition.runtime == "score":
+        return _serve_script(services, definition, files, versions)
+    library = services.converter.find_library(folder)
+    reason = f"{library.name}: {no_graph or 'model.yaml says so'}"
+    serving = Serving("library", reason, f"{_FOLDER}/{library.file}", _requirements(files), versions)
+    return _Served(serving, files, trusted_types=library.trusted_types)
+
+
+def _serve_script(
+    services: Services,
+    definition: ModelDefinition,
+    files: Mapping[str, bytes],
+    versions: tuple[str, ...],
+) -> _Served:
+    script = services.project.load_script(definition)
+    own = script.requirements
+    serving = Serving(
+        "score",
+        "the model's folder brings its own score.py",
+        f"score/{script.entry}",
+        _requirements(files) if own is None else own,
+        versions,
+        exact=own is None,
+    )
+    return _Served(serving, {**files, **{f"score/{name}": body for name, body in script.files.items()}})
+
+
+def _requirements(files: Mapping[str, bytes]) -> str:
+    """What the model was saved with, but for MLflow: loading the model takes the library alone."""
+    lines = files.get(f"{_FOLDER}/requirements.txt", b"").decode("utf-8", "replace").splitlines()
+    return "".join(f"{line}\n" for line in lines if not re.match(r"mlflow\b", line))
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    """The MLflow model's folder, as it stands in the model layer."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {f"{_FOLDER}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
 
 
 def _names(version: ModelVersion) -> list[str]:

@@ -14,12 +14,12 @@ from edgeferry.wire.deployment import parse_model_layer
 from edgeferry.workflows.approve import approve, ask_gate
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import package
+from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
 from edgeferry.workflows.release import release
 from edgeferry.workflows.rollout import RolloutResult, rollout
 from edgeferry.workflows.smoke import SmokeResult, smoke
 from edgeferry.workflows.train import train
-from edgeferry.workflows.verify import verify
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,14 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("train", since, f"version {version.version}: {metrics}", state=done(trained.created))
 
     since = services.now()
-    image = package(services, definition, version)
-    verification = find_verification(services, image)
+    packed = package(services, definition, version)
+    image = packed.image
     detail = f"{image.digest[:19]}, {image.size_bytes / 1e6:.1f} MB"
-    close("package", since, detail, state=done(verification is None))
+    close("package", since, detail, state=done(find_verification(services, image) is None))
 
     since = services.now()
-    known = verification is not None
-    if verification is None:
-        verification = verify(services, definition, version, image)
+    proof = prove(services, definition, version, packed)
+    image, verification = proof.image, proof.verification
     if not verification.passed:
         close("verify", since, _first_problem(verification), state="refused")
         return Shipment(
@@ -103,7 +102,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
             fix="mend the model or its serving, then ship again; edgeferry verify shows every difference",
             image=image,
         )
-    close("verify", since, _render_verified(verification), state=done(not known))
+    close("verify", since, _render_verified(verification), state=done(proof.fresh))
 
     since = services.now()
     companion, companion_bytes = carry_companion(services)
@@ -177,7 +176,13 @@ def _first_problem(verification: Verification) -> str:
 
 
 def _render_verified(verification: Verification) -> str:
-    return f"{verification.rows} rows equal, worst relative difference {verification.worst_relative:.1e}"
+    worst = f"worst relative difference {verification.worst_relative:.1e}"
+    return f"{verification.asked} equal, {worst}; {render_runtime(verification)}"
+
+
+def render_runtime(verification: Verification) -> str:
+    """What answered, and why that."""
+    return f"runtime {verification.runtime}: {verification.runtime_reason}"
 
 
 def _render_smokes(smokes: tuple[SmokeResult, ...]) -> str:

@@ -11,18 +11,20 @@ from statistics import median
 from edgeferry.domain.device_class import SMALL, DeviceClass
 from edgeferry.domain.heldout import HeldOut
 from edgeferry.domain.image import Image
-from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.model import ImageInput, ModelDefinition, ModelVersion
 from edgeferry.domain.verification import Verification, choose_rows, compare, shorten
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Reply, RunningModule, Services
 from edgeferry.wire.deployment import SCORE_PORT
-from edgeferry.wire.serving import parse_health, parse_score_response, render_score_request
-from edgeferry.workflows.package import load_held_out
+from edgeferry.wire.png import render_png
+from edgeferry.wire.serving import PNG, parse_health, parse_score_response, render_score_request
+from edgeferry.workflows.package import Packed, load_held_out
 
 READY_S = 60.0
 POLL_S = 0.02
 BATCH_ROWS = 500
 SINGLE_ROWS = 100
+POSTED_IMAGES = 10
 _LOG_LINES = 5
 
 
@@ -30,11 +32,13 @@ def verify(
     services: Services,
     definition: ModelDefinition,
     version: ModelVersion,
-    image: Image,
+    packed: Packed,
     limits: DeviceClass = SMALL,
 ) -> Verification:
-    """What the image showed: every held-out row asked, many of them singly as well, and a request that must
-    be refused. OutsideError when engine or tracking do not do their part; a bad image is a value."""
+    """What the image showed: every held-out row asked, many of them singly as well, every row beside a split
+    of its trees, and a request that must be refused. OutsideError when engine or tracking do not do their
+    part; a bad image is a value."""
+    image, edges = packed.image, packed.edges
     held_out = load_held_out(services, definition, version)
     findings = _Findings(definition)
     started_at = services.now()
@@ -45,7 +49,10 @@ def verify(
             ready_s = services.now() - started_at
             _check_identity(module, definition, version, image, findings)
             _check_answers(module, held_out, findings)
-            _check_refusal(module, held_out, findings)
+            _check_edges(module, edges, findings)
+            if definition.image:
+                _check_images(module, definition.image, held_out, findings)
+            _check_refusal(module, image, held_out, findings)
         except _NoAnswer as silence:
             findings.problems.append(_describe(module, str(silence)))
         image_id = module.image_id
@@ -58,7 +65,10 @@ def verify(
         device_class=limits.name,
         memory_bytes=limits.memory_bytes,
         tolerance=definition.tolerance,
-        passed=not findings.problems and findings.rows == len(held_out.rows),
+        passed=not findings.problems
+        and findings.rows == len(held_out.rows)
+        and findings.edge_rows == len(edges.rows)
+        and bool(findings.images) == bool(definition.image),
         problems=shorten(findings.problems),
         rows=findings.rows,
         single_rows=len(findings.latencies_ms),
@@ -66,6 +76,11 @@ def verify(
         worst_absolute=findings.worst_absolute,
         ready_s=round(ready_s, 3),
         latency_ms=round(median(findings.latencies_ms), 3) if findings.latencies_ms else 0.0,
+        edge_rows=findings.edge_rows,
+        images=findings.images,
+        differing=findings.differing,
+        runtime=image.labels["io.edgeferry.runtime"],
+        runtime_reason=image.labels["io.edgeferry.runtime-reason"],
     )
 
 
@@ -81,6 +96,9 @@ class _Findings:
     problems: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     rows: int = 0
+    edge_rows: int = 0
+    images: int = 0
+    differing: int = 0
     worst_relative: float = 0.0
     worst_absolute: float = 0.0
 
@@ -95,6 +113,7 @@ class _Findings:
             return
         found = compare(numbers, answers, expected, self.definition.tolerance, how)
         self.problems.extend(found.problems)
+        self.differing += len(found.problems)
         self.worst_relative = max(self.worst_relative, found.worst_relative)
         self.worst_absolute = max(self.worst_absolute, found.worst_absolute)
 
@@ -158,11 +177,40 @@ def _check_answers(module: RunningModule, held_out: HeldOut, findings: _Findings
         findings.latencies_ms.append(reply.latency_ms)
 
 
-def _check_refusal(module: RunningModule, held_out: HeldOut, findings: _Findings) -> None:
-    """A row of the wrong width must be refused, not answered."""
+def _check_edges(module: RunningModule, edges: HeldOut, findings: _Findings) -> None:
+    """Every row beside a split: a value that lost its last bits takes another branch there."""
+    for numbers in _batches(len(edges.rows)):
+        rows = [edges.rows[number - 1] for number in numbers]
+        expected = [edges.predictions[number - 1] for number in numbers]
+        reply = _ask(module, "POST", "/score", render_score_request(rows))
+        findings.take(numbers, reply, expected, "beside a split")
+        findings.edge_rows += len(numbers)
+
+
+def _check_images(module: RunningModule, wanted: ImageInput, held_out: HeldOut, findings: _Findings) -> None:
+    """Some held-out rows as posted images: the answers are those to the same pixels as numbers, and an image
+    of another size is refused."""
+    for index in choose_rows(len(held_out.rows), POSTED_IMAGES):
+        pixels = [wanted.gray(value) for value in held_out.rows[index]]
+        rows = [[wanted.value(gray) for gray in pixels]]
+        told = parse_score_response(_ask(module, "POST", "/score", render_score_request(rows)).body)
+        shown = _ask(module, "POST", "/score", render_png(pixels, wanted.width), PNG)
+        findings.take([index + 1], shown, told or (), "as an image")
+        findings.images += 1
+    wide = _ask(module, "POST", "/score", render_png([0] * (wanted.width + 1), wanted.width + 1), PNG)
+    if not 400 <= wide.status < 500:
+        findings.problems.append(f"an image of another size was answered with {wide.status}, not refused")
+
+
+def _check_refusal(module: RunningModule, image: Image, held_out: HeldOut, findings: _Findings) -> None:
+    """A row of the wrong width must be refused; a `score.py`, which has no 4xx, must not answer it."""
     wide = json.dumps({"data": [[*held_out.rows[0], 1.0]]}).encode()
     reply = _ask(module, "POST", "/score", wide)
-    if not 400 <= reply.status < 500:
+    if image.labels["io.edgeferry.runtime"] == "score":
+        refused = reply.status != 200 or parse_score_response(reply.body) is None
+    else:
+        refused = 400 <= reply.status < 500
+    if not refused:
         findings.problems.append(
             f"a row with one value too many was answered with {reply.status}, not refused"
         )
@@ -173,9 +221,11 @@ def _batches(count: int) -> Iterator[range]:
         yield range(first, min(first + BATCH_ROWS, count + 1))
 
 
-def _ask(module: RunningModule, method: str, path: str, body: bytes = b"") -> Reply:
+def _ask(
+    module: RunningModule, method: str, path: str, body: bytes = b"", media_type: str = "application/json"
+) -> Reply:
     try:
-        return module.ask(method, path, body)
+        return module.ask(method, path, body, media_type)
     except OutsideError as error:
         raise _NoAnswer(f"stopped answering at {path}: {error.problem}") from error
 

@@ -1,8 +1,11 @@
 """The model server, the program inside every model image: `python3 -m edgeferry.device.modules.server`.
 
-It serves one ONNX graph in doubles, beside its card and its smoke cases, on port 8080. It listens only once
-the graph is loaded and has answered a first row. Bad input is always a 4xx that names row, column and fix.
-Needs onnxruntime, numpy, starlette, uvicorn, httptools and no more of edgeferry than `wire.serving` does.
+It serves one model, beside its card and its smoke cases, on port 8080. The card names the runtime that
+answers: each is a module of its own, imported only when it is wanted, with what it needs. The server listens
+only once the model is loaded. Bad input is always a 4xx that names row, column and fix; a model that fails
+at it is a 500. Each scored request is captured before it is answered (`capture`), and what was captured is
+handed out on a port of its own (`capture_pages`). Needs starlette, uvicorn, httptools and no more of
+edgeferry than `wire.serving` and `wire.capture` do.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ import asyncio
 import hashlib
 import os
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy
-import onnxruntime
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,8 +32,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edgeferry.errors import UsageError
+from edgeferry.device.modules.capture import Asked, Captures
+from edgeferry.device.modules.capture_pages import serve_pages
+from edgeferry.domain.capture import USER, Bounds
+from edgeferry.errors import RefusedError, UsageError
+from edgeferry.wire.capture import (
+    CAPTURES_FOLDER,
+    CAPTURES_PORT,
+    ID_HEADER,
+    PURPOSE_HEADER,
+    parse_purpose,
+    parse_request_id,
+)
 from edgeferry.wire.serving import (
+    PNG,
     Health,
     ModelCard,
     parse_model_card,
@@ -40,13 +57,21 @@ from edgeferry.wire.serving import (
 
 MOST_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODY_BYTES = 256 * 1024
-"""Larger bodies are scored one at a time and off the event loop, so that small ones are not kept waiting
-and memory stays bounded."""
+"""Larger bodies, and all bodies of a model that is not quick, are scored one at a time and off the event
+loop, so that others are not kept waiting and memory stays bounded."""
 
 BODY_S = 30
 """How long a body may take to arrive."""
 
-Score = Callable[[bytes], bytes]
+_ASKED = (ID_HEADER.lower().encode(), PURPOSE_HEADER.lower().encode())
+_ANYBODY = Asked("", USER)
+
+MODEL_FOLDER = "model"
+"""Beside the card: the folder that the pipeline registered, for runtimes other than `onnx`."""
+
+Read = Callable[[bytes], Any]
+"""What the model is asked, from a request's body; UsageError for bad input."""
+Score = Callable[[Any], bytes]
 
 
 @dataclass(frozen=True)
@@ -56,62 +81,83 @@ class Served:
     card: ModelCard
     health: Health
     cases: bytes
+    read: Read
     score: Score
+    read_image: Read | None
+    """For bodies that are images; None when the model takes none."""
+    quick: bool
+    """Whether answers take less than handing the work to a thread; others are made one at a time."""
 
 
 def load_model(folder: Path, digest: str) -> Served:
-    """The model in `folder`, warmed up; UsageError when files and graph do not belong together."""
-    graph = _read(folder / "model.onnx")
+    """The model in `folder`, warmed up; UsageError when it does not load or files do not belong together."""
     card = parse_model_card(_read(folder / "model.json"))
-    if card.runtime != "onnx":
-        raise UsageError(
-            f"the model's runtime is {card.runtime!r}", fix="package it as ONNX, or with a newer edgeferry"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    graph_input = session.get_inputs()[0]
-    width = graph_input.shape[-1]
-    if graph_input.type != "tensor(double)" or (isinstance(width, int) and width != len(card.columns)):
-        raise UsageError(
-            f"the graph takes {graph_input.type} {graph_input.shape}, "
-            f"the card has {len(card.columns)} columns",
-            fix="package the model again",
-        )
-    columns = tuple(column.name for column in card.columns)
-    outputs = [session.get_outputs()[0].name]
-
-    def score(body: bytes) -> bytes:
-        rows = parse_score_request(body, columns)
-        table = numpy.array(rows, dtype=numpy.float64)
-        answers = session.run(outputs, {graph_input.name: table})[0]
-        return render_score_response(answers.reshape(len(rows)).tolist())
-
-    session.run(outputs, {graph_input.name: numpy.zeros((1, len(columns)), dtype=numpy.float64)})
-    sha256 = hashlib.sha256(graph).hexdigest()
+    cases = _read(folder / "cases.json")
+    sha256 = hashlib.sha256(_read(folder / card.artifact)).hexdigest()
     health = Health(ready=True, model=card.model, version=card.version, digest=digest, model_sha256=sha256)
-    return Served(card, health, _read(folder / "cases.json"), score)
+    read, score = _load_runtime(card, folder)
+    return Served(card, health, cases, read, score, _load_image_reader(card), quick=card.runtime == "onnx")
 
 
-def create_app(served: Served) -> Starlette:
+def _load_image_reader(card: ModelCard) -> Read | None:
+    if card.image is None:
+        return None
+    from edgeferry.device.modules.images import decode
+
+    return partial(decode, wanted=card.image)
+
+
+def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
+    columns = tuple(column.name for column in card.columns)
+    artifact = folder / card.artifact
+    match card.runtime:
+        case "onnx":
+            from edgeferry.device.modules.runtime_onnx import load_graph
+
+            predict = load_graph(artifact, len(columns))
+        case "library":
+            from edgeferry.device.modules.runtime_library import load_library
+
+            predict = load_library(artifact, columns, card.trusted_types)
+        case "score":
+            from edgeferry.device.modules.runtime_score import load_script
+
+            return bytes, load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
+        case _:
+            raise UsageError(
+                f"this server has no runtime {card.runtime!r}",
+                fix="start the image's own program, or package the model with this version of edgeferry",
+            )
+    read = partial(parse_score_request, columns=columns)
+    return read, lambda rows: render_score_response(predict(rows))
+
+
+def create_app(served: Served, captures: Captures) -> Starlette:
     """The routes `POST /score`, `GET /health`, `GET /cases`."""
-    one_large_body = asyncio.Semaphore(1)
+    one_aside = asyncio.Semaphore(1)
 
     async def score(request: Request) -> Response:
+        read = _choose_reader(served, request)
+        if read is None:
+            captures.refuse()
+            return _refuse_image(served)
         stated = _stated_length(request)
         if stated is not None and stated > MOST_BODY_BYTES:
             return _too_large()
-        large = stated is None or stated > LARGE_BODY_BYTES
-        async with one_large_body if large else nullcontext():
+        aside = not served.quick or stated is None or stated > LARGE_BODY_BYTES
+        async with one_aside if aside else nullcontext():
             try:
                 async with asyncio.timeout(BODY_S):
                     body = await _read_body(request)
                 if body is None:
                     return _too_large()
-                answer = await run_in_threadpool(served.score, body) if large else served.score(body)
+                answering = partial(_answer, served, captures, read, body, _read_asked(request))
+                answer = await run_in_threadpool(answering) if aside else answering()
             except UsageError as error:
+                captures.refuse()
                 return _json(render_refusal(error.problem, error.fix), 400)
+            except RefusedError as error:
+                return _json(render_refusal(error.problem, error.fix), 500)
             except (TimeoutError, ClientDisconnect):
                 return _json(
                     render_refusal(f"the body did not arrive within {BODY_S} s", "send it faster"), 408
@@ -119,7 +165,7 @@ def create_app(served: Served) -> Starlette:
         return _json(answer)
 
     async def health(request: Request) -> Response:
-        return _json(render_health(served.health))
+        return _json(render_health(replace(served.health, captures=captures.said())))
 
     async def cases(request: Request) -> Response:
         return _json(served.cases)
@@ -150,6 +196,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="edgeferry.device.modules.server")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--captures-port", type=int, default=CAPTURES_PORT)
     chosen = parser.parse_args(arguments)
     folder = Path(os.environ.get("EDGEFERRY_MODEL_DIR", "/opt/edgeferry/model"))
     try:
@@ -157,8 +204,13 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
+    captures = _open_captures(served.health)
+    try:
+        serve_pages(captures, chosen.host, chosen.captures_port)
+    except OSError as error:
+        sys.stderr.write(f"captures cannot be read on port {chosen.captures_port}: {error}\n")
     uvicorn.run(
-        create_app(served),
+        create_app(served, captures),
         host=chosen.host,
         port=chosen.port,
         loop="asyncio",
@@ -170,7 +222,17 @@ def main(arguments: list[str]) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=8,
     )
+    captures.close()
     return 0
+
+
+def _open_captures(health: Health) -> Captures:
+    """The store in EDGEFERRY_CAPTURES (a folder, or `off`), of at most EDGEFERRY_CAPTURES_BYTES."""
+    folder = os.environ.get("EDGEFERRY_CAPTURES", CAPTURES_FOLDER)
+    most = os.environ.get("EDGEFERRY_CAPTURES_BYTES", "")
+    bounds = Bounds(int(most), int(most) // 8) if most.isdecimal() and int(most) else Bounds()
+    place = Path(folder) if folder not in ("", "off") else None
+    return Captures(place, health.model, health.version, health.digest, bounds)
 
 
 def _read(path: Path) -> bytes:
@@ -179,8 +241,53 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}",
-            fix="set EDGEFERRY_MODEL_DIR to the folder with model.onnx, model.json and cases.json",
+            fix="set EDGEFERRY_MODEL_DIR to the folder with the model, model.json and cases.json",
         ) from error
+
+
+def _read_asked(request: Request) -> Asked:
+    said = {name: value for name, value in request.scope["headers"] if name in _ASKED}
+    if not said:
+        return _ANYBODY
+    own, purpose = (said.get(name, b"").decode("latin-1") for name in _ASKED)
+    return Asked(parse_request_id(own), parse_purpose(purpose))
+
+
+def _choose_reader(served: Served, request: Request) -> Read | None:
+    """What reads a body of the request's content type; None for an image that the model does not take."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type.startswith("image/"):
+        return served.read_image if media_type == PNG else None
+    return served.read
+
+
+def _refuse_image(served: Served) -> Response:
+    takes = served.card.image
+    problem = "the model takes no images" if takes is None else f"images must be {PNG}"
+    fix = 'send {"data": [[…]]} as application/json'
+    if takes:
+        fix = f"send an 8-bit grayscale PNG of {takes.width}×{takes.height} pixels as {PNG}"
+    return _json(render_refusal(problem, fix), 415)
+
+
+def _answer(served: Served, captures: Captures, read: Read, body: bytes, asked: Asked) -> bytes:
+    """The model's answer, captured; UsageError for bad input, RefusedError when the model failed at it."""
+    began = time.perf_counter()
+    question = read(body)
+    try:
+        answer = served.score(question)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        refusal = RefusedError(
+            f"the model failed: {type(error).__name__}: {error}", fix="read the module's log"
+        )
+        said = render_refusal(refusal.problem, refusal.fix)
+        captures.keep(asked, body, question, said, 500, (time.perf_counter() - began) * 1000)
+        raise refusal from error
+    captures.keep(asked, body, question, answer, 200, (time.perf_counter() - began) * 1000)
+    return answer
 
 
 def _stated_length(request: Request) -> int | None:
