@@ -61,9 +61,6 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("tracking.uri", "", "MLflow tracking address (default: SQLite in the state folder)"),
     Setting("engine.url", "", "container engine (default: DOCKER_HOST, else the engine that answers)"),
-    Setting(
-        "images.base", "debian", "base layer: debian (made here from Debian packages) or an image reference"
-    ),
     Setting("images.mirror", "http://deb.debian.org", "where Debian packages come from"),
     Setting("images.architecture", "", "amd64 or arm64 (default: this machine's)"),
     Setting(

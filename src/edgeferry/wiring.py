@@ -12,6 +12,7 @@ from typing import Any, cast
 from uv import find_uv_bin
 
 from edgeferry.adapters.base import DebianBase
+from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.images import LayeredImages
@@ -45,6 +46,12 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             tracking=tracking,
             converter=SklearnConverter(),
             images=cast(Images, _Later(lambda: _images(settings, say))),
+            builder=EngineBuilder(
+                lambda: _connect_engine(settings),
+                LayerStore(settings.state / "images"),
+                settings.state / "images" / "builds",
+                settings.state / "scratch",
+            ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(settings, stack))),
             ledger=cast(Ledger, _Later(lambda: _ledger(settings))),

@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from edgeferry.engine import ContainerFacts, Engine
+from edgeferry.settings import load_settings
+from edgeferry.wiring import open_hub
+
 ROOT = Path(__file__).parents[2]
 REAL_TRIPS = ROOT.parent / "shared" / "data" / "tlc"
 
@@ -68,4 +72,53 @@ def edgeferry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]
 @pytest.fixture(scope="session")
 def demo(edgeferry: CommandLine) -> Ran:
     """The demo, run once from empty state."""
-    return edgeferry("demo", "--devices", "2", "--output", "json")
+    return edgeferry("demo", "--devices", "3", "--output", "json")
+
+
+class Devices:
+    """What the hub says of devices, and what the engine runs for them."""
+
+    def __init__(self, edgeferry: CommandLine) -> None:
+        known = json.loads((edgeferry.state / "sandbox.json").read_text())
+        self.engine = Engine(known["engine"])
+        self.sandbox = known["id"]
+        self._project = edgeferry.project
+        self._state = edgeferry.state
+
+    def container(self, device: str, module: str) -> ContainerFacts:
+        found = self.engine.inspect(f"edgeferry.{self.sandbox}.{device}.{module}")
+        assert found is not None
+        return found
+
+    def twin(self, device: str, module: str) -> dict[str, Any]:
+        with open_hub(load_settings(self._project, {"state": str(self._state)})) as hub:
+            return hub.module_twin(device, module) or {}
+
+    def verdict(self, device: str, model: str) -> dict[str, Any]:
+        verdict: dict[str, Any] = self.twin(device, "companion")["properties"]["reported"]["verdicts"][model]
+        return verdict
+
+    def url(self, device: str, model: str) -> str:
+        modules = self.twin(device, "$edgeAgent")["properties"]["reported"]["modules"]
+        return f"http://127.0.0.1:{modules[model]['hostPorts']['8080/tcp']}"
+
+    def layers(self, model: str) -> list[str]:
+        with open_hub(load_settings(self._project, {"state": str(self._state)})) as hub:
+            found = [c for c in hub.configurations() if (c["labels"] or {}).get("model") == model]
+        return [str(c["labels"]["release"]) for c in sorted(found, key=lambda c: c["priority"])]
+
+
+@pytest.fixture
+def devices(edgeferry: CommandLine, demo: Ran) -> Any:
+    found = Devices(edgeferry)
+    yield found
+    found.engine.close()
+
+
+def other_trips(edgeferry: CommandLine, folder: Path, left_out: int) -> str:
+    """The sample without its last rows: another version of the model."""
+    folder.mkdir()
+    for file in (edgeferry.project / "models" / "nyc_taxi" / "data").glob("*.csv"):
+        lines = file.read_text().splitlines(keepends=True)
+        (folder / file.name).write_text("".join(lines[: len(lines) - left_out]))
+    return f"raw_data={folder}"

@@ -69,9 +69,7 @@ def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
     return table
 
 
-_WHOLE = frozenset(
-    {"device", "model", "module", "state", "digest", "verdict", "answer ms", "stage", "seconds"}
-)
+_WHOLE = frozenset({"device", "model", "module", "state", "digest", "verdict", "ms", "stage", "seconds"})
 """Columns whose cells must stay on one line, however narrow the terminal."""
 
 

@@ -30,7 +30,7 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """What every device runs now, as the device itself reports it."""
     with opened(context, output) as (_, services, terminal):
         sightings = survey_devices(services)
-        columns = ("device", "module", "state", "digest", "verdict", "answer ms", "agent says")
+        columns = ("device", "module", "state", "digest", "verdict", "ms", "port", "agent says")
         rows = [_sighting_row(each) for each in sightings]
         terminal.answer(
             [_sighting_facts(each) for each in sightings], [render_table("Devices", columns, rows)]
@@ -77,7 +77,7 @@ def smoke(
                     "digest": verdict.digest if verdict else None,
                 }
             )
-        columns = ("device", "verdict", "cases", "answer ms", "reason")
+        columns = ("device", "verdict", "cases", "ms", "reason")
         terminal.answer(facts, [render_table(f"Smoke test of {layer.release}", columns, rows)])
         passed = bool(results) and all(each.passed for each in results)
         problem = "a smoke test did not pass" if results else "Inconclusive: nobody targeted"
@@ -163,7 +163,9 @@ def parse_tags(pairs: list[str]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise UsageError(f"the tag {name} lies below one that has a value", fix="give only one of them")
+                raise UsageError(
+                    f"the tag {name} lies below one that has a value", fix="give only one of them"
+                )
         place[leaf] = value
     return patch
 
@@ -177,6 +179,7 @@ def _sighting_row(each: Sighting) -> list[str]:
         short(each.digest),
         verdict.state if verdict else "",
         f"{verdict.latency_ms:.1f}" if verdict else "",
+        each.scores_at.rpartition(":")[2],
         each.status,
     ]
 
@@ -190,5 +193,6 @@ def _sighting_facts(each: Sighting) -> dict[str, Any]:
         "digest": each.digest,
         "verdict": each.verdict.state if each.verdict else None,
         "latency_ms": each.verdict.latency_ms if each.verdict else None,
+        "scores_at": each.scores_at,
         "agent_says": each.status,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,13 +12,21 @@ import typer
 from edgeferry.cli.console import Output, Terminal, render_table, short
 from edgeferry.cli.models import finish, shipment_facts
 from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs
+from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
+from edgeferry.sandbox.traffic import send_rows
 from edgeferry.settings import KNOWN, Settings
 from edgeferry.wiring import open_hub
+from edgeferry.workflows.captures import count_captures
 from edgeferry.workflows.journey import Journey, show_journey
-from edgeferry.workflows.ship import Order
+from edgeferry.workflows.package import load_held_out
+from edgeferry.workflows.ship import Order, Stage
+from edgeferry.workflows.survey import fetch_host_ports
 
 DevicesOption = Annotated[int, typer.Option("--devices", min=1, max=20, help="How many devices.")]
+
+_REQUESTS = 50
+"""How many requests the demo sends to each model on each device."""
 
 config = typer.Typer(no_args_is_help=True, help="The project's settings.")
 
@@ -59,44 +68,49 @@ def down(
 
 def demo(
     context: typer.Context,
-    devices: Annotated[int, typer.Option("--devices", min=2, max=20, help="How many devices.")] = 2,
+    devices: Annotated[int, typer.Option("--devices", min=2, max=20, help="How many devices.")] = 3,
     inputs: InputOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """The whole journey on this machine: start hub, registry and devices, ship nyc_taxi to device-1, tag
-    device-2 and see it receive the model by itself, untag it and see it go. Exit 0 only if all is true."""
+    """The whole journey on this machine: start hub, registry and devices, ship every model of the project
+    to its devices, move one by tags and back, send requests and count what the devices captured. Exit 0
+    only if all of it is true."""
     terminal = Terminal(output)
     since = time.monotonic()
     names = _start(context, devices, terminal)
-    up_s = time.monotonic() - since
-    terminal.stage("up", "done", up_s, f"{len(names)} devices, a hub, a registry, a ledger")
+    up = Stage("up", "done", time.monotonic() - since, f"{len(names)} devices, a hub, a registry, a ledger")
+    terminal.stage(up.name, up.state, up.seconds, up.detail)
     with opened(context, output) as (settings, services, _):
-        order = Order(
-            model="nyc_taxi",
-            inputs=parse_pairs(inputs, "the input"),
-            user=settings["user"],
-            fleet_condition=settings["rollout.fleet_condition"],
-            timeout_s=float(settings["rollout.timeout_s"]),
-            approve_as="demo",
-        )
+        orders = [
+            Order(
+                model=model,
+                inputs=parse_pairs(inputs, "the input"),
+                user=settings["user"],
+                fleet_condition=settings["rollout.fleet_condition"],
+                timeout_s=float(settings["rollout.timeout_s"]),
+                approve_as="demo",
+            )
+            for model in reversed(services.project.model_names())
+        ]
         journey = show_journey(
             services,
-            order,
-            names[0],
-            names[1],
+            orders,
+            names,
+            lambda device, model: _use(services, device, model),
             lambda stage: terminal.stage(stage.name, stage.state, stage.seconds, stage.detail),
         )
-    total = time.monotonic() - since
+    total_s = time.monotonic() - since
+    stages = [up, *journey.stages]
     facts = {
         "ok": journey.ok,
         "problem": journey.problem,
         "fix": journey.fix,
-        "seconds": round(total, 1),
-        "up_seconds": round(up_s, 1),
-        "shipment": shipment_facts(journey.shipment),
-        "arrivals": [asdict(arrival) for arrival in journey.arrivals],
+        "seconds": round(total_s, 1),
+        "stages": [asdict(stage) for stage in stages],
+        "shipments": [shipment_facts(shipment) for shipment in journey.shipments],
+        "devices": [asdict(arrival) for arrival in journey.arrivals],
     }
-    terminal.answer(facts, _journey_tables(journey, up_s, total))
+    terminal.answer(facts, _journey_tables(journey, stages, total_s))
     finish(terminal, journey.ok, journey.problem, journey.fix)
 
 
@@ -125,22 +139,47 @@ def _engine_wish(settings: Settings) -> str:
     return "" if chosen.source.startswith("this machine") else chosen.text
 
 
-def _journey_tables(journey: Journey, up_s: float, total_s: float) -> list[Any]:
+def _use(services: Services, device: str, model: str) -> tuple[int, int]:
+    """(requests sent to the model on that device, how many more records the device then has)."""
+    definition = services.project.load_model(model)
+    version = services.tracking.find_version(definition.registered_model)
+    ports = fetch_host_ports(services, device, model)
+    if version is None or not ports:
+        return 0, 0
+    rows = load_held_out(services, definition, version).rows[:_REQUESTS]
+    before = count_captures(services, device, model)
+    answers = send_rows(f"http://127.0.0.1:{next(iter(ports.values()))}", rows, clients=4)
+    return len(answers), count_captures(services, device, model) - before
+
+
+def _journey_tables(journey: Journey, stages: Sequence[Stage], total_s: float) -> list[Any]:
     rows = [
-        [a.device, journey.shipment.model, a.state, short(a.digest), a.verdict, f"{a.latency_ms:.1f}", a.how]
-        for a in journey.arrivals
+        [
+            arrival.device,
+            arrival.model,
+            arrival.state,
+            short(arrival.digest),
+            arrival.verdict,
+            f"{arrival.latency_ms:.1f}",
+            f"{arrival.captured}/{arrival.sent}",
+        ]
+        for arrival in journey.arrivals
     ]
-    columns = ("device", "model", "state", "digest", "verdict", "answer ms", "how")
-    stages = [["up", "done", f"{up_s:.1f}"]]
-    stages += [[s.name, s.state, f"{s.seconds:.1f}"] for s in journey.stages]
-    stages += [["total", "", f"{total_s:.1f}"]]
+    columns = ("device", "model", "state", "digest", "verdict", "ms", "captured")
+    seconds: dict[tuple[str, str], tuple[str, float]] = {}
+    for stage in stages:
+        model = stage.detail.partition(":")[0] if stage.name not in ("up", "move") else ""
+        before = seconds.get((stage.name, model), ("", 0.0))[1]
+        seconds[stage.name, model] = (stage.state, before + stage.seconds)
+    times = [[name, model, state, f"{s:.1f}"] for (name, model), (state, s) in seconds.items()]
+    times.append(["total", "", "", f"{total_s:.1f}"])
     further = (
         "Look further (. .venv/bin/activate; cd examples/taxi):\n"
-        "  edgeferry status\n  edgeferry smoke nyc_taxi\n  edgeferry logs nyc_taxi --device device-1\n"
-        "  edgeferry devices tag device-2 models.nyc_taxi=true"
+        "  edgeferry status\n  edgeferry smoke nyc_taxi\n  edgeferry captures nyc_taxi --device device-1\n"
+        "  edgeferry logs nyc_taxi --device device-1\n  edgeferry devices tag device-1 models.nyc_taxi="
     )
     return [
+        render_table("Stages", ("stage", "model", "state", "seconds"), times),
         render_table("Devices", columns, rows),
-        render_table("Stages", ("stage", "state", "seconds"), stages),
         *([further] if journey.ok else []),
     ]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import fleet, local, models
+from edgeferry.cli import captures, fleet, local, models
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 models.register(app)
 fleet.register(app)
+captures.register(app)
 local.register(app)
 
 

@@ -18,17 +18,17 @@ from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.workflows.approve import approve as approve_release
 from edgeferry.workflows.companion import carry_companion
+from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
-from edgeferry.workflows.push import find_verification
+from edgeferry.workflows.prove import find_proof, prove
 from edgeferry.workflows.push import push as push_image
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.release import release as release_image
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollout import rollout as roll_out
-from edgeferry.workflows.ship import Order, Shipment, render_outcome
+from edgeferry.workflows.ship import Order, Shipment, render_outcome, render_runtime
 from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import train as train_model
-from edgeferry.workflows.verify import verify as verify_image
 
 ConditionOption = Annotated[
     str,
@@ -113,7 +113,7 @@ def package(
 ) -> None:
     """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon."""
     with opened(context, output) as (_, services, terminal):
-        _, _, image = _packaged(services, model, model_version)
+        image = _packaged(services, model, model_version)[2].image
         rows = [[layer.title, short(layer.digest), f"{layer.size_bytes / 1e6:.2f}"] for layer in image.layers]
         terminal.answer(
             image_facts(image),
@@ -132,8 +132,8 @@ def verify(
 ) -> None:
     """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
     with opened(context, output) as (_, services, terminal):
-        definition, version, image = _packaged(services, model, model_version)
-        verification = verify_image(services, definition, version, image)
+        definition, version, packed = _packaged(services, model, model_version)
+        verification = prove(services, definition, version, packed, afresh=True).verification
         terminal.answer(verification_facts(verification), _verification_lines(verification))
         finish(
             terminal,
@@ -151,11 +151,9 @@ def push(
 ) -> None:
     """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
     with opened(context, output) as (_, services, terminal):
-        definition, version, image = _packaged(services, model, model_version)
-        verification = find_verification(services, image)
-        if verification is None:
-            terminal.say("verifying before the push")
-            verification = verify_image(services, definition, version, image)
+        definition, version, packed = _packaged(services, model, model_version)
+        proof = prove(services, definition, version, packed)
+        image, verification = proof.image, proof.verification
         _, companion_bytes = carry_companion(services)
         uploaded = push_image(services, image, verification) + companion_bytes
         reference = services.registry.reference(image.name, image.digest)
@@ -176,14 +174,16 @@ def release(
 ) -> None:
     """Sign that this version, this image and this evidence belong together, in the ledger."""
     with opened(context, output) as (settings, services, terminal):
-        _, version, image = _packaged(services, model, model_version)
-        verification = find_verification(services, image)
-        if verification is None:
+        definition, version, packed = _packaged(services, model, model_version)
+        proof = find_proof(services, definition, version, packed)
+        if proof is None:
             raise UsageError(
                 f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
             )
         companion, _ = carry_companion(services)
-        entry, created = release_image(services, version, image, verification, companion, settings["user"])
+        entry, created = release_image(
+            services, version, proof.image, proof.verification, companion, settings["user"]
+        )
         state = "released" if created else "unchanged"
         terminal.answer(
             {
@@ -317,7 +317,7 @@ def shipment_tables(shipment: Shipment) -> list[Table | str]:
                 f"{verdict.latency_ms:.1f}" if verdict else "",
             ]
         )
-    columns = ("device", "model", "state", "digest", "verdict", "answer ms")
+    columns = ("device", "model", "state", "digest", "verdict", "ms")
     return [render_table("Devices", columns, rows)]
 
 
@@ -343,7 +343,7 @@ def _rollout_table(result: RolloutResult) -> Table:
     return render_table(result.release, ("device", "state", "digest", "reason"), rows)
 
 
-def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefinition, ModelVersion, Image]:
+def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefinition, ModelVersion, Packed]:
     definition = services.project.load_model(model)
     found = services.tracking.find_version(definition.registered_model, version or None)
     if found is None:
@@ -359,9 +359,10 @@ def verification_facts(verification: Verification) -> dict[str, Any]:
 
 def _verification_lines(verification: Verification) -> list[Table | str]:
     if not verification.passed:
-        return list(verification.problems[:20])
+        return [*verification.problems, render_runtime(verification)]
     return [
-        f"{verification.rows} held-out rows asked, all equal within tolerance; "
+        render_runtime(verification),
+        f"asked: {verification.asked}; all equal within tolerance, "
         f"worst relative difference {verification.worst_relative:.1e}",
         f"ready in {verification.ready_s:.2f} s, median answer {verification.latency_ms:.2f} ms",
     ]

@@ -24,6 +24,6 @@ def open_tls(folder: Path, addresses: Sequence[str]) -> ssl.SSLContext:
     except (ValueError, TypeError, OSError) as error:
         raise HubError(
             f"the certificates in {folder} cannot be used: {error}",
-            fix="remove server.pem and server.key; if that is not enough ca.pem and ca.key too, and enrol anew",
+            fix="remove server.pem and server.key; if that is not enough, also ca.pem and ca.key, then enrol",
         ) from error
     return context

@@ -39,6 +39,7 @@ GATEWAY_NAME = "edgeferry-hub"
 _LAST_NUMBER = 250
 _READY_S = 30
 _LABEL = "edgeferry.sandbox"
+_ENGINES_OWN_NETWORKS = {"bridge", "host", "none"}
 
 
 @dataclass(frozen=True)
@@ -146,20 +147,21 @@ def status(state: Path) -> list[Part]:
 
 def down(state: Path, *, wipe: bool, say: Callable[[str], None]) -> None:
     """Nothing of this sandbox runs any more: agents, modules, networks, servers, and the engine if it is
-    ours and idle. With `wipe` the state folder's records, keys and caches of the sandbox go too."""
+    ours and idle. With `wipe` the devices' volumes and the state folder's records, keys and caches of the
+    sandbox go too."""
     sandbox = load_sandbox(state)
     for part in sorted(status(state), key=lambda part: part.name in ("hub", "registry")):
         if Process(state, part.name).stop():
             say(f"stopped {part.name}")
     if sandbox:
-        _clear_engine(sandbox, say)
+        _clear_engine(sandbox, say, wipe=wipe)
     if wipe:
         for name in ("hub", "registry", "devices", "ledger.git", "ledger", "run", "keys", "trust"):
             shutil.rmtree(state / name, ignore_errors=True)
         (state / SANDBOX_FILE).unlink(missing_ok=True)
 
 
-def _clear_engine(sandbox: Sandbox, say: Callable[[str], None]) -> None:
+def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -> None:
     engine = Engine(sandbox.engine)
     try:
         engine.ping()
@@ -171,9 +173,11 @@ def _clear_engine(sandbox: Sandbox, say: Callable[[str], None]) -> None:
             engine.remove(name)
         for network in engine.networks(sandbox.labels):
             engine.remove_network(network)
+        for volume in engine.volumes(f"edgeferry.{sandbox.id}.") if wipe else ():
+            engine.remove_volume(volume)
         if removed:
             say(f"removed {len(removed)} containers")
-        idle = not engine.containers({})
+        idle = not engine.containers({}) and set(engine.networks({})) <= _ENGINES_OWN_NETWORKS
     finally:
         engine.close()
     if idle and sandbox.engine.endswith("/run/edgeferry/docker.sock") and close_engine():

@@ -1,29 +1,40 @@
-"""The journey that the demo shows: ship to one device, then let a tag bring the model to another, and go."""
+"""The journey that the demo shows: every model of the project shipped, then moved by tags, then used.
+
+Devices take the models in turn, and the last device takes all of them. Then one tag is moved: a device loses
+one model and receives another by itself, and back again. At the end every model on every device gets real
+requests, and the device must have captured each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from edgeferry.domain.rollout import State
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import parse_model_layer
-from edgeferry.workflows.rollout import watch
+from edgeferry.wire.deployment import ModelLayer, parse_model_layer
+from edgeferry.workflows.rollout import fetch_facts, watch
 from edgeferry.workflows.ship import Order, Shipment, Stage, render_outcome, ship
 from edgeferry.workflows.smoke import smoke
 from edgeferry.workflows.survey import await_gone
 
+Use = Callable[[str, str], tuple[int, int]]
+"""Sends requests to a model on a device: (how many were sent, how many of them the device captured)."""
+
 
 @dataclass(frozen=True)
 class Arrival:
-    """One device that got the model, and how."""
+    """One model on one device, as proven at the end."""
 
     device: str
+    model: str
     state: str
     digest: str
     verdict: str
     latency_ms: float
-    how: str
+    sent: int = 0
+    captured: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,74 +42,152 @@ class Journey:
     """What the demo saw; `ok` only when every part of it held."""
 
     ok: bool
-    shipment: Shipment
+    shipments: tuple[Shipment, ...]
     stages: tuple[Stage, ...]
     arrivals: tuple[Arrival, ...] = ()
     problem: str = ""
     fix: str = ""
 
 
+def spread(models: Sequence[str], devices: Sequence[str]) -> dict[str, set[str]]:
+    """Which device takes which models: one each in turn, and the last device all of them.
+
+    With one model and two devices the last device stays empty, for the tag to show.
+    """
+    if len(models) == 1:
+        return {device: {models[0]} if number == 0 else set() for number, device in enumerate(devices)}
+    alone = devices[:-1]
+    taken = {device: {models[number % len(models)]} for number, device in enumerate(alone)}
+    return {**taken, devices[-1]: set(models)}
+
+
 def show_journey(
-    services: Services, order: Order, first: str, second: str, on_stage: Callable[[Stage], None]
+    services: Services,
+    orders: Sequence[Order],
+    devices: Sequence[str],
+    use: Use,
+    on_stage: Callable[[Stage], None],
 ) -> Journey:
-    """The journey of `order.model`: shipped to `first`; `second` receives it when tagged, loses it after."""
-    tag = {"models": {order.model: True}}
-    untag = {"models": {order.model: None}}
-    services.hub.patch_tags(second, untag)
-    services.hub.patch_tags(first, tag)
-    shipment = ship(services, order, on_stage)
-    if not shipment.ok or shipment.release is None or shipment.rollout is None:
-        return Journey(False, shipment, shipment.stages, (), shipment.problem, shipment.fix)
+    """The journey of all models; it ends at the first part that does not hold."""
+    models = [order.model for order in orders]
+    taken = spread(models, devices)
+    for device, its in taken.items():
+        services.hub.patch_tags(
+            device, {"models": {model: True if model in its else None for model in models}}
+        )
+    shipments: list[Shipment] = []
+    stages: list[Stage] = []
+
+    def note(stage: Stage) -> None:
+        stages.append(stage)
+        on_stage(stage)
+
+    for order in orders:
+        shipment = ship(services, order, partial(_note_for, order.model, note))
+        shipments.append(shipment)
+        if not shipment.ok:
+            return Journey(False, tuple(shipments), tuple(stages), (), shipment.problem, shipment.fix)
+    by_model = dict(zip(models, shipments, strict=True))
+    mover, lost, gained = _choose_move(taken, models, devices)
+    move = _Move(services, by_model, orders[0].timeout_s, note)
+    problem = move.swap(mover, lost, gained) or move.swap(mover, gained, lost)
+    if problem:
+        fix = f"edgeferry status; edgeferry logs MODEL --device {mover}"
+        return Journey(False, tuple(shipments), tuple(stages), (), problem, fix)
     arrivals = [
-        Arrival(
-            each.device,
-            str(State.SUCCEEDED),
-            each.verdict.digest,
-            each.verdict.state,
-            each.verdict.latency_ms,
-            "shipped",
-        )
-        for each in shipment.smokes
-        if each.verdict
+        _look(services, by_model[model], device, model, use)
+        for device in devices
+        for model in sorted(taken[device])
     ]
-    since = services.now()
-    services.say(f"tagging {second}: models.{order.model}=true")
-    services.hub.patch_tags(second, tag)
-    layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
-    layer = next(found for found in layers if found and found.name == shipment.rollout.layer)
-    outcome = watch(
-        services,
-        shipment.release,
-        layer,
-        lambda: [second],
-        order.timeout_s,
-        lambda seen: services.say(render_outcome(seen)),
-    )[0]
-    fresh = smoke(services, second, layer)
-    arrived = outcome.state is State.SUCCEEDED and fresh.passed
-    stages = [*shipment.stages]
-    stages.append(
-        _stage("tag", services.now() - since, f"{second} received it by itself: {outcome.reason}", arrived)
-    )
-    on_stage(stages[-1])
-    if not arrived:
-        problem = f"{second}: {outcome.state}: {outcome.reason}; smoke {fresh.state}: {fresh.reason}"
-        fix = f"edgeferry status; edgeferry logs {order.model} --device {second}"
-        return Journey(False, shipment, tuple(stages), tuple(arrivals), problem, fix)
-    since = services.now()
-    services.say(f"untagging {second}")
-    services.hub.patch_tags(second, untag)
-    await_gone(services, second, order.model, order.timeout_s)
-    stages.append(_stage("untag", services.now() - since, f"{second} no longer runs it", True))
-    on_stage(stages[-1])
+    problem = next((_judge(arrival) for arrival in arrivals if _judge(arrival)), "")
+    fix = "edgeferry captures MODEL --device DEVICE; edgeferry status" if problem else ""
+    return Journey(not problem, tuple(shipments), tuple(stages), tuple(arrivals), problem, fix)
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Moves a model between devices by tags, and waits for the proof."""
+
+    services: Services
+    shipments: Mapping[str, Shipment]
+    timeout_s: float
+    note: Callable[[Stage], None]
+
+    def swap(self, device: str, lost: str, gained: str) -> str:
+        """The problem, or "": `device` no longer runs `lost`, and has proven `gained`; either may be ""."""
+        services = self.services
+        since = services.now()
+        wanted = {name: value for name, value in ((lost, None), (gained, True)) if name}
+        services.say(f"tagging {device}: " + ", ".join(_render_tag(name, v) for name, v in wanted.items()))
+        services.hub.patch_tags(device, {"models": wanted})
+        told = []
+        if gained:
+            shipment = self.shipments[gained]
+            assert shipment.release is not None
+            layer = _layer(services, shipment)
+            say = services.say
+            (outcome,) = watch(
+                services, shipment.release, layer, [device], self.timeout_s, lambda o: say(render_outcome(o))
+            )
+            if outcome.state is not State.SUCCEEDED:
+                return f"{device}: {gained}: {outcome.state}: {outcome.reason}"
+            told.append(f"{device} received {gained} by itself: {outcome.reason}")
+        if lost:
+            await_gone(services, device, lost, self.timeout_s)
+            told.append(f"{device} no longer runs {lost}")
+        self.note(Stage("move", "done", services.now() - since, "; ".join(told)))
+        return ""
+
+
+def _choose_move(
+    taken: Mapping[str, set[str]], models: Sequence[str], devices: Sequence[str]
+) -> tuple[str, str, str]:
+    """(device, what it loses, what it gains): with one model the empty device gains it, else the first
+    device exchanges its model for the next one."""
+    if len(models) == 1:
+        return devices[-1], "", models[0]
+    first = devices[0]
+    (own,) = taken[first]
+    return first, own, next(model for model in models if model != own)
+
+
+def _look(services: Services, shipment: Shipment, device: str, model: str, use: Use) -> Arrival:
+    layer = _layer(services, shipment)
+    facts = fetch_facts(services, device, model)
+    fresh = smoke(services, device, layer)
+    sent, captured = use(device, model)
     verdict = fresh.verdict
-    if verdict is not None:
-        how = "by its tag, and gone with it"
-        arrivals.append(
-            Arrival(second, str(outcome.state), outcome.digest, verdict.state, verdict.latency_ms, how)
+    return Arrival(
+        device=device,
+        model=model,
+        state=str(State.SUCCEEDED) if fresh.passed and facts.runtime_status == "running" else fresh.state,
+        digest=facts.image.partition("@")[2],
+        verdict=fresh.state,
+        latency_ms=verdict.latency_ms if verdict else 0.0,
+        sent=sent,
+        captured=captured,
+    )
+
+
+def _judge(arrival: Arrival) -> str:
+    if arrival.state != State.SUCCEEDED:
+        return f"{arrival.model} on {arrival.device}: smoke test {arrival.verdict}"
+    if arrival.captured != arrival.sent:
+        return (
+            f"{arrival.model} on {arrival.device}: {arrival.sent} requests sent, {arrival.captured} captured"
         )
-    return Journey(True, shipment, tuple(stages), tuple(arrivals))
+    return ""
 
 
-def _stage(name: str, seconds: float, detail: str, held: bool) -> Stage:
-    return Stage(name, "done" if held else "refused", seconds, detail)
+def _layer(services: Services, shipment: Shipment) -> ModelLayer:
+    layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
+    name = shipment.rollout.layer if shipment.rollout else ""
+    return next(found for found in layers if found and found.name == name)
+
+
+def _note_for(model: str, note: Callable[[Stage], None], stage: Stage) -> None:
+    note(replace(stage, detail=f"{model}: {stage.detail}"))
+
+
+def _render_tag(model: str, value: bool | None) -> str:
+    return f"models.{model}={'true' if value else ''}"

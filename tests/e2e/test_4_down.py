@@ -1,0 +1,28 @@
+"""The last of the end-to-end tests: nothing is left running."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgeferry.engine import Engine
+from edgeferry.errors import EngineError
+from tests.e2e.conftest import CommandLine, Ran
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine]
+
+
+def test_down_leaves_nothing_running(edgeferry: CommandLine, demo: Ran) -> None:
+    """Last of all."""
+    assert edgeferry("down").code == 0
+    known = json.loads((edgeferry.state / "sandbox.json").read_text())
+    engine = Engine(known["engine"])
+    try:
+        engine.ping()
+    except EngineError:
+        return  # the engine was ours and idle: it is gone as well
+    assert engine.containers({"edgeferry.sandbox": known["id"]}) == []
+    assert engine.networks({"edgeferry.sandbox": known["id"]}) == []
+    engine.close()
+    assert list((edgeferry.state / "run").glob("*.json")) == []
