@@ -9,8 +9,11 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.cases import render_cases
@@ -74,19 +77,26 @@ def last_words(started):
 
 
 @pytest.mark.parametrize(
-    "table",
+    ("model", "table"),
     [
-        pytest.param(ROWS, id="fitted on an array"),
-        pytest.param(pd.DataFrame(ROWS, columns=list(COLUMNS)), id="fitted on named columns"),
+        pytest.param(RandomForestRegressor(5, random_state=1), ROWS, id="fitted on an array"),
+        pytest.param(
+            make_pipeline(
+                make_column_transformer((StandardScaler(), ["hour"]), remainder="passthrough"),
+                LinearRegression(),
+            ),
+            pd.DataFrame(ROWS, columns=list(COLUMNS)),
+            id="needs the columns' names",
+        ),
     ],
 )
-def test_a_model_that_is_no_graph_answers_by_its_own_library(tmp_path, serving, table):
-    model = RandomForestRegressor(5, random_state=1).fit(table, FARES)
+def test_a_model_that_is_no_graph_answers_by_its_own_library(tmp_path, serving, model, table):
+    model.fit(table, FARES)
     client = serving(serve_library(tmp_path, model))
     found = client.post("/score", json={"data": ROWS.tolist()}).json()
     assert found == model.predict(table).tolist()
     health = client.get("/health").json()
-    assert health["model_sha256"] == hashlib.sha256(pickle.dumps(model)).hexdigest()
+    assert health["model_sha256"] == hashlib.sha256((tmp_path / "model/model.pkl").read_bytes()).hexdigest()
 
 
 def test_the_librarys_server_refuses_what_the_graphs_refuses(tmp_path, serving):
@@ -197,19 +207,29 @@ def test_a_script_that_fails_is_an_answer_and_not_an_end(tmp_path, serving, line
 
 
 def test_a_slow_script_does_not_keep_health_waiting_and_is_asked_one_at_a_time(tmp_path, serving):
-    script = (
-        "import threading, time\nbusy = threading.Lock()\ndef init(): pass\n"
-        "def run(raw_data):\n    assert busy.acquire(blocking=False)\n    time.sleep(0.2)\n"
-        "    busy.release()\n"
-        "    return [1]"
-    )
+    script = f"""
+import threading, time
+from pathlib import Path
+busy = threading.Lock()
+def init(): pass
+def run(raw_data):
+    assert busy.acquire(blocking=False)
+    Path("{tmp_path}/begun").touch()
+    while not Path("{tmp_path}/go").exists(): time.sleep(0.01)
+    busy.release()
+    return [1]
+"""
     started = serve_script(tmp_path, script)
     client = serving(started)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [
             pool.submit(httpx.post, started.url + "/score", content=b"x", trust_env=False) for _ in range(4)
         ]
-        assert client.get("/health").elapsed.total_seconds() < 0.15
+        wait_until((tmp_path / "begun").exists)
+        try:
+            assert client.get("/health", timeout=2).status_code == 200
+        finally:
+            (tmp_path / "go").touch()
         assert [each.result().status_code for each in asked] == [200] * 4
 
 
