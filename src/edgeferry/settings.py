@@ -106,6 +106,19 @@ class Settings:
             )
         return text
 
+    def seconds(self, name: str) -> float:
+        """The value as a positive number of seconds; UsageError when it is none."""
+        try:
+            value = float(self[name])
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise UsageError(
+                f"{name} is {self[name]!r}, set by the {self.values[name].source}: not a number of seconds",
+                fix="give seconds, e.g. 180",
+            )
+        return value
+
     def masked(self) -> dict[str, Value]:
         """All values with secrets masked, for showing."""
         return {

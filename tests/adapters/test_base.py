@@ -13,10 +13,15 @@ from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.domain.image import Layer
 from edgeferry.errors import OutsideError
+from tests.needs import lack
 
 MIRROR = "http://deb.debian.org"
 
-pytestmark = pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="no mmdebstrap is installed")
+
+@pytest.fixture(scope="module", autouse=True)
+def mmdebstrap() -> None:
+    if not shutil.which("mmdebstrap"):
+        lack("no mmdebstrap is installed")
 
 
 @pytest.fixture(scope="module")

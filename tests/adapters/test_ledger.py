@@ -88,6 +88,34 @@ def test_an_edited_entry_is_not_trusted(
     assert why in ledger.distrust(entry)
 
 
+def copy_entry(remote: Path, name: str) -> None:
+    """Somebody with write access puts a copy of the first entry under another name."""
+    work = remote.parent / "work"
+    subprocess.run(["git", "clone", "--quiet", "-b", "ledger", str(remote), str(work)], check=True)
+    (work / name).write_bytes(min(work.glob("*.json")).read_bytes())
+    identity = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run(["git", "-C", str(work), "add", name], check=True)
+    subprocess.run(["git", "-C", str(work), *identity, "commit", "--quiet", "-m", "copy"], check=True)
+    subprocess.run(["git", "-C", str(work), "push", "--quiet"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("000003-approval-nyc_taxi-v1-aa.json", "does not follow", id="an old yes after a no"),
+        pytest.param("000003-approval-nyc_taxi-v2-bb.json", "name of another", id="for another release"),
+    ],
+)
+def test_an_entry_cannot_be_replayed(tmp_path: Path, remote: Path, name: str, why: str) -> None:
+    ledger = open_ledger(tmp_path, remote)
+    ledger.append("approval", "nyc_taxi-v1-aa", {"decision": "yes"}, "ann")
+    ledger.append("approval", "nyc_taxi-v1-aa", {"decision": "no"}, "ann")
+    copy_entry(remote, name)
+    *earlier, replayed = ledger.entries("approval")
+    assert [ledger.distrust(entry) for entry in earlier] == ["", ""]
+    assert why in ledger.distrust(replayed)
+
+
 def test_a_key_counts_only_where_its_owner_is_trusted(tmp_path: Path, remote: Path) -> None:
     ledger = open_ledger(tmp_path, remote, may_trust=False)
     entry = ledger.append("approval", "nyc_taxi-v1-aa", {}, "mallory")

@@ -228,9 +228,9 @@ def test_a_module_desired_stopped_is_there_but_does_not_run(running):
 
 def test_images_beyond_the_current_and_the_previous_are_removed(running, registry, engine, pytestconfig):
     cache = pytestconfig.cache.mkdir("busybox")
-    third = registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny")
-    first, second = running.images
+    first, second, third = (registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(3))
     try:
+        running.settle(running.want(taxi(first)))
         running.settle(running.want(taxi(second)))
         assert engine.image(first) is not None, "the previous one stays"
         running.settle(running.want(taxi(third)))
@@ -238,8 +238,9 @@ def test_images_beyond_the_current_and_the_previous_are_removed(running, registr
         assert engine.image(second) is not None
         assert running.container().image == third
     finally:
-        running.settle(running.want(taxi(second)))
-        engine.remove_image(third)
+        running.settle(running.want(taxi(running.images[0])))
+        for reference in (first, second, third):
+            engine.remove_image(reference)
 
 
 def test_the_agent_may_end_and_start_without_touching_containers(running):

@@ -71,10 +71,19 @@ PROVEN = DeviceFacts(
             replace(PROVEN, reported_version=3, connected=False), "Pending", "Unreachable", id="switched off"
         ),
         pytest.param(
-            replace(PROVEN, status_code=500, status_reason="manifest unknown"),
+            replace(PROVEN, status_code=500, status_reason="manifest unknown", image=""),
             "Pending",
             "Failed",
             id="pull fails",
+        ),
+        pytest.param(
+            replace(PROVEN, status_code=500, status_reason="manifest unknown"),
+            "Succeeded",
+            "Succeeded",
+            id="another module's pull fails",
+        ),
+        pytest.param(
+            replace(PROVEN, connected=False), "Pending", "Unreachable", id="power cut after it was proven"
         ),
         pytest.param(replace(PROVEN, image=""), "Pending", "TimedOut", id="module missing on the device"),
         pytest.param(replace(PROVEN, image_hash=OTHER), "Failed", "Failed", id="image of another content"),

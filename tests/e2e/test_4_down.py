@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 def test_down_leaves_nothing_running(edgeferry: CommandLine, demo: Ran) -> None:
     """Last of all."""
     assert edgeferry("down").code == 0
+    assert list((edgeferry.state / "run").glob("*.json")) == []
     known = json.loads((edgeferry.state / "sandbox.json").read_text())
     engine = Engine(known["engine"])
     try:
@@ -25,4 +26,3 @@ def test_down_leaves_nothing_running(edgeferry: CommandLine, demo: Ran) -> None:
     assert engine.containers({"edgeferry.sandbox": known["id"]}) == []
     assert engine.networks({"edgeferry.sandbox": known["id"]}) == []
     engine.close()
-    assert list((edgeferry.state / "run").glob("*.json")) == []

@@ -1,4 +1,4 @@
-"""The docs stay true: every command, setting and hub route that exists is written down."""
+"""The docs stay true: every command and setting that exists is written down."""
 
 from __future__ import annotations
 

@@ -32,7 +32,12 @@ class HubClient:
         self._now = now
         self._token = ""
         self._token_expires = 0.0
-        context = ssl.create_default_context(cafile=ca_file or None)
+        try:
+            context = ssl.create_default_context(cafile=ca_file or None)
+        except OSError as error:
+            raise UsageError(
+                f"hub.ca_file {ca_file} cannot be used: {error}", fix="name the authority's PEM file"
+            ) from error
         self._http = httpx.Client(
             base_url=f"https://{connection.host_name}",
             verify=context,

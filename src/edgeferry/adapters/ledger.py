@@ -7,12 +7,14 @@ on top, so two writers lose nothing. A local bare clone serves as cache and can 
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgeferry.adapters.lock import locked
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.release import Entry
 from edgeferry.errors import LedgerError
@@ -49,9 +51,7 @@ class GitLedger:
             names = self._names(head)
             last = names[-1] if names else ""
             number = parse_name(last)[0] + 1 if last else 1  # type: ignore[index]  # _names keeps entries only
-            previous = (
-                hashlib.sha256(self._git("cat-file", "blob", f"{head}:{last}")).hexdigest() if last else ""
-            )
+            previous = self._digest(head, last)
             at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
             name = render_name(number, kind, subject)
             data = self._sign(kind, subject, at, author, body, previous)
@@ -72,6 +72,15 @@ class GitLedger:
         stored, signed = self._read(head, name)
         if stored != entry:
             return "the ledger holds another content under its name"
+        names = self._names(head)
+        before = names[names.index(name) - 1] if names.index(name) else ""
+        _, kind, subject = parse_name(name) or (0, "", "")
+        if (kind, subject) != (entry.kind, entry.subject):
+            return "it stands under the name of another entry"
+        if json.loads(signed)["previous"] != self._digest(head, before):
+            return (
+                "it does not follow the entry before it: it was moved, copied, or the one before was changed"
+            )
         return self._keys.distrust(entry.author, entry.key, entry.signature, signed)
 
     def _sign(
@@ -81,6 +90,10 @@ class GitLedger:
         signed = render_signed_part(kind, subject, at, author, body, previous, key)
         signature = self._keys.sign(author, signed)
         return render_entry(kind, subject, at, author, body, previous, key, signature)
+
+    def _digest(self, head: str, name: str) -> str:
+        """The sha256 of the entry's file; "" for no entry."""
+        return hashlib.sha256(self._git("cat-file", "blob", f"{head}:{name}")).hexdigest() if name else ""
 
     def _read(self, head: str, name: str) -> tuple[Entry, bytes]:
         data = self._git("cat-file", "blob", f"{head}:{name}")
@@ -98,6 +111,10 @@ class GitLedger:
         return sorted(name for name in listed if parse_name(name))
 
     def _fetch(self) -> str:
+        with locked(self._cache.with_suffix(".lock")):  # git refuses two fetches into one repository
+            return self._fetch_alone()
+
+    def _fetch_alone(self) -> str:
         if not (self._cache / "HEAD").is_file():
             self._cache.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--bare")

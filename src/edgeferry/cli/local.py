@@ -12,10 +12,12 @@ import typer
 from edgeferry.cli.console import Output, Terminal, render_table, short
 from edgeferry.cli.models import finish, shipment_facts
 from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs
+from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
 from edgeferry.sandbox.traffic import send_rows
 from edgeferry.settings import KNOWN, Settings
+from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wiring import open_hub
 from edgeferry.workflows.captures import count_captures
 from edgeferry.workflows.journey import Journey, show_journey
@@ -87,7 +89,7 @@ def demo(
                 inputs=parse_pairs(inputs, "the input"),
                 user=settings["user"],
                 fleet_condition=settings["rollout.fleet_condition"],
-                timeout_s=float(settings["rollout.timeout_s"]),
+                timeout_s=settings.seconds("rollout.timeout_s"),
                 approve_as="demo",
             )
             for model in reversed(services.project.model_names())
@@ -129,6 +131,13 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
     with sandbox.locked(settings.state):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
+        for name in ("hub.connection_string", "registry.host", "ledger.url"):
+            source = settings.values[name].source
+            if not source.startswith("this machine"):
+                raise UsageError(
+                    f"{name} is set by the {source}, so this is no sandbox of this machine",
+                    fix="unset it for up and demo; what it names was not touched",
+                )
         with open_hub(settings) as hub:
             return sandbox.start_devices(started, hub, devices, terminal.say)
 
@@ -144,11 +153,12 @@ def _use(services: Services, device: str, model: str) -> tuple[int, int]:
     definition = services.project.load_model(model)
     version = services.tracking.find_version(definition.registered_model)
     ports = fetch_host_ports(services, device, model)
-    if version is None or not ports:
+    port = ports.get(f"{SCORE_PORT}/tcp")
+    if version is None or port is None:
         return 0, 0
     rows = load_held_out(services, definition, version).rows[:_REQUESTS]
     before = count_captures(services, device, model)
-    answers = send_rows(f"http://127.0.0.1:{next(iter(ports.values()))}", rows, clients=4)
+    answers = send_rows(f"http://127.0.0.1:{port}", rows, clients=4)
     return len(answers), count_captures(services, device, model) - before
 
 
@@ -173,13 +183,16 @@ def _journey_tables(journey: Journey, stages: Sequence[Stage], total_s: float) -
         seconds[stage.name, model] = (stage.state, before + stage.seconds)
     times = [[name, model, state, f"{s:.1f}"] for (name, model), (state, s) in seconds.items()]
     times.append(["total", "", "", f"{total_s:.1f}"])
-    further = (
-        "Look further (. .venv/bin/activate; cd examples/taxi):\n"
-        "  edgeferry status\n  edgeferry smoke nyc_taxi\n  edgeferry captures nyc_taxi --device device-1\n"
-        "  edgeferry logs nyc_taxi --device device-1\n  edgeferry devices tag device-1 models.nyc_taxi="
-    )
+    further = []
+    if journey.ok:
+        model, device = journey.arrivals[0].model, journey.arrivals[0].device
+        further = [
+            "Look further, in the project's folder (. .venv/bin/activate; cd examples/taxi):",
+            f"  edgeferry status\n  edgeferry smoke {model}\n  edgeferry captures {model} --device {device}",
+            f"  edgeferry logs {model} --device {device}\n  edgeferry devices tag {device} models.{model}=",
+        ]
     return [
         render_table("Stages", ("stage", "model", "state", "seconds"), times),
         render_table("Devices", columns, rows),
-        *([further] if journey.ok else []),
+        *further,
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,8 @@ def root(
 
 def main() -> None:
     """Runs the command line; exits with the code that the error tree gives."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
     try:
         app()
     except EdgeferryError as error:
@@ -64,3 +66,8 @@ def main() -> None:
         )
         Terminal(Output.JSON if wants_json else Output.TABLE).failure(error)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - the last border: what nobody expected is a bug of ours
+        traceback.print_exc()
+        bug = EdgeferryError("this is a bug of edgeferry", fix="report it with the lines above")
+        Terminal(Output.TABLE).failure(bug)
+        sys.exit(bug.exit_code)

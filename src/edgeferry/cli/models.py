@@ -70,7 +70,7 @@ def ship(
             inputs=parse_pairs(inputs, "the input"),
             user=settings["user"],
             fleet_condition=settings["rollout.fleet_condition"],
-            timeout_s=float(settings["rollout.timeout_s"]),
+            timeout_s=settings.seconds("rollout.timeout_s"),
             approve_as=approve_as,
             target_condition=target_condition,
         )
@@ -232,7 +232,7 @@ def rollout(
             entry,
             condition,
             fleet_condition=settings["rollout.fleet_condition"],
-            timeout_s=float(settings["rollout.timeout_s"]),
+            timeout_s=settings.seconds("rollout.timeout_s"),
             user=settings["user"],
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )

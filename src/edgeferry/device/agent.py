@@ -176,10 +176,10 @@ class Agent:
             if self._restart_ended(found):
                 found = self._look()
             self._states = {module: self._state(facts) for module, facts in found.items()}
-        except EngineError as error:
-            _log.error("engine: %s", error)
+        except (EngineError, OSError) as error:
+            _log.error("pass: %s", error)
             self._status = (500, str(error))
-            self._states = _unknown(self._states, error.problem)
+            self._states = _unknown(self._states, str(error))
         self._report()
 
     def _look(self) -> dict[str, ContainerFacts]:
@@ -265,7 +265,7 @@ class Agent:
             try:
                 self._do(action, wanted, found)
                 self._failures.clear(key)
-            except EdgeferryError as error:
+            except (EdgeferryError, OSError) as error:
                 _log.warning("%s failed module=%s: %s", _verb(action), action.module, error)
                 self._failures.note(key, str(error), time.monotonic())
                 held_back.add(action.module)
@@ -284,13 +284,19 @@ class Agent:
                     self._identities.connection(module, fresh=True),
                     gateway_host_name=self._place.gateway_name,
                 )
-                body = render_container(
-                    self._place, wanted[module].spec, render_connection_string(connection)
-                )
+                body = self._render(wanted[module].spec, render_connection_string(connection))
                 self._engine.ensure_network(self._place.network, self._place.labels)
                 self._engine.create(self._place.container(module), body)
             case Start(module):
                 self._engine.start(self._place.container(module))
+
+    def _render(self, spec: ModuleSpec, connection: str) -> Json:
+        try:
+            return render_container(self._place, spec, connection)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DesiredError(
+                f"createOptions of module {spec.name} cannot be read: {error!r}", fix="correct the deployment"
+            ) from error
 
     def _restart_ended(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether any container was started again."""

@@ -310,6 +310,9 @@ class Link:
             status, answer = 500, {"message": str(error)}
         except (ValueError, TypeError, KeyError) as error:
             status, answer = 400, {"message": f"the payload cannot be read: {error}"}
+        except Exception as error:  # noqa: BLE001 - the thread that answers methods must outlive any of them
+            _log.exception("method name=%s", name)
+            status, answer = 500, {"message": repr(error)}
         _log.info("method name=%s status=%d", name, status)
         return status, answer
 

@@ -72,6 +72,7 @@ class Outcome:
     verdict: Verdict | None = None
 
 
+_BROKEN = frozenset({"failed", "backoff", "dead", "unhealthy"})
 _Say = Callable[[State, str], Outcome]
 
 
@@ -92,15 +93,25 @@ def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
             State.PENDING,
             f"it reports version {facts.reported_version}, the release came with {facts.brought_by}",
         )
-    if facts.status_code != 200:
-        return say(State.PENDING, f"its agent reports {facts.status_code}: {facts.status_reason}")
-    if not facts.image.endswith("@" + wanted.digest):
-        return say(State.PENDING, f"it runs {facts.image or 'nothing'}")
+    if not _runs(wanted, facts):
+        fault = f"its agent reports {facts.status_code}: {facts.status_reason}"
+        return say(State.PENDING, fault if _faulty(facts) else f"it runs {facts.image or 'nothing'}")
     if facts.image_hash not in wanted.image_hashes:
         return say(State.FAILED, f"it runs an image of another content: {facts.image_hash or 'unknown'}")
+    if not facts.connected:
+        return say(State.PENDING, "its agent is not connected")
     if facts.runtime_status != "running":
         return say(State.PENDING, f"the module is {facts.runtime_status}: {facts.runtime_reason}")
     return _judge_verdict(wanted, facts, say)
+
+
+def _runs(wanted: Wanted, facts: DeviceFacts) -> bool:
+    return facts.image.endswith("@" + wanted.digest)
+
+
+def _faulty(facts: DeviceFacts) -> bool:
+    """Whether the agent could not do all of its last desired version; it may be another module's fault."""
+    return facts.status_code not in (0, 200)
 
 
 def _judge_verdict(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
@@ -125,12 +136,7 @@ def judge_at_deadline(wanted: Wanted, facts: DeviceFacts) -> Outcome:
     verdict = facts.verdict
     if not facts.connected:
         state = State.UNREACHABLE
-    elif facts.status_code not in (0, 200) or facts.runtime_status in (
-        "failed",
-        "backoff",
-        "dead",
-        "unhealthy",
-    ):
+    elif (_faulty(facts) and not _runs(wanted, facts)) or facts.runtime_status in _BROKEN:
         state = State.FAILED
     elif verdict is not None and verdict.nonce == wanted.nonce and verdict.state == "Inconclusive":
         state = State.INCONCLUSIVE

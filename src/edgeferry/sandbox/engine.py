@@ -44,6 +44,11 @@ def open_engine(wanted: str, say: Callable[[str], None]) -> str:
     return f"unix://{OWN_SOCKET}"
 
 
+def is_own_engine(url: str) -> bool:
+    """Whether that is the engine that edgeferry starts where none runs."""
+    return url == f"unix://{OWN_SOCKET}"
+
+
 def close_engine() -> bool:
     """Whether an engine that we had started was there; it has been told to end."""
     pid = _own_pid()

@@ -28,7 +28,7 @@ from edgeferry.authority import open_authority
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
 from edgeferry.ports import Hub
-from edgeferry.sandbox.engine import close_engine, open_engine
+from edgeferry.sandbox.engine import close_engine, is_own_engine, open_engine
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import PULLER, PUSHER, Logins, start_registry
@@ -121,7 +121,7 @@ def start_devices(sandbox: Sandbox, hub: Hub, count: int, say: Callable[[str], N
             continue
         identity = hub.create_device(name, {"edgeferry": True})
         key = identity["authentication"]["symmetricKey"]["primaryKey"]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(folder / "device.json", _render_device(sandbox, name, key, known["puller_password"]))
         say(f"starting the agent of {name}")
         agent.start([sys.executable, "-m", "edgeferry.device", "--state", str(folder)], child_environment())
@@ -166,7 +166,9 @@ def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -
     try:
         engine.ping()
     except EngineError:
-        return
+        if is_own_engine(sandbox.engine):
+            return  # it ended, and everything that ran in it
+        raise
     try:
         removed = [container.name for container in engine.containers(sandbox.labels)]
         for name in removed:
@@ -180,7 +182,7 @@ def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -
         idle = not engine.containers({}) and set(engine.networks({})) <= _ENGINES_OWN_NETWORKS
     finally:
         engine.close()
-    if idle and sandbox.engine.endswith("/run/edgeferry/docker.sock") and close_engine():
+    if idle and is_own_engine(sandbox.engine) and close_engine():
         say("stopped the container engine that edgeferry had started")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from edgeferry.domain.rollout import State
+from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer, parse_model_layer
 from edgeferry.workflows.rollout import fetch_facts, watch
@@ -70,6 +71,8 @@ def show_journey(
 ) -> Journey:
     """The journey of all models; it ends at the first part that does not hold."""
     models = [order.model for order in orders]
+    if not models:
+        raise UsageError("the project has no models", fix="add a folder with a model.yaml below models/")
     taken = spread(models, devices)
     for device, its in taken.items():
         services.hub.patch_tags(
@@ -172,7 +175,7 @@ def _look(services: Services, shipment: Shipment, device: str, model: str, use: 
 def _judge(arrival: Arrival) -> str:
     if arrival.state != State.SUCCEEDED:
         return f"{arrival.model} on {arrival.device}: smoke test {arrival.verdict}"
-    if arrival.captured != arrival.sent:
+    if not arrival.sent or arrival.captured != arrival.sent:
         return (
             f"{arrival.model} on {arrival.device}: {arrival.sent} requests sent, {arrival.captured} captured"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from edgeferry.domain.rollout import (
     judge_device,
     judge_rollout,
 )
-from edgeferry.errors import HubError
+from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
     BASE_NAME,
@@ -84,13 +84,16 @@ def rollout(
     outcomes = watch(services, release, layer, targeted, timeout_s, on_change)
     state, reason = judge_rollout(outcomes)
     if state is State.FAILED and change == "created":
-        reason += f"; {_withdraw(services, layer, targeted, timeout_s, on_change)}"
-    if state is State.SUCCEEDED:
-        _collect_older(services, layer, release)
+        try:
+            reason += f"; {_withdraw(services, layer, targeted, timeout_s, on_change)}"
+        except (OutsideError, RefusedError, UsageError) as error:
+            reason += f"; taking it back: {error.problem}"
     result = RolloutResult(release.subject, layer.name, state, reason, tuple(outcomes), changed)
-    if changed or state is not State.SUCCEEDED:
+    if changed or state is not State.SUCCEEDED or not _is_recorded(services, layer):
         approval = gate.approval.id if gate.approval else ""
         services.ledger.append("rollout", release.subject, _record(result, layer, approval), user)
+    if state is State.SUCCEEDED:
+        _collect_older(services, layer, release)
     return result
 
 
@@ -174,14 +177,20 @@ def watch(
             if before is None or replace(outcome, verdict=None) != replace(before, verdict=None):
                 on_change(outcome)
             told[device] = outcome
-        if told and all(outcome.state is not State.PENDING for outcome in told.values()):
-            return list(told.values())
+        if len(told) == len(targeted) and all(each.state is not State.PENDING for each in told.values()):
+            return [told[device] for device in targeted]
         if services.now() >= deadline:
-            return [
-                judge_at_deadline(wanted, facts[device]) if outcome.state is State.PENDING else outcome
-                for device, outcome in told.items()
-            ]
+            return [_end(wanted, device, told, facts) for device in targeted]
         services.sleep(POLL_S)
+
+
+def _end(
+    wanted: Wanted, device: str, told: Mapping[str, Outcome], facts: Mapping[str, DeviceFacts]
+) -> Outcome:
+    outcome = told.get(device)
+    if outcome is None:
+        return Outcome(device, State.UNREACHABLE, "the hub told nothing of it")
+    return outcome if outcome.state is not State.PENDING else judge_at_deadline(wanted, facts[device])
 
 
 def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
@@ -207,7 +216,7 @@ def _withdraw(
     services.hub.delete_configuration(layer.name)
     removed = f"the layer {layer.name} was removed"
     services.say(removed)
-    previous = max(_others(services, layer), key=lambda other: other.priority, default=None)
+    previous = max(_beneath(services, layer), key=lambda other: other.priority, default=None)
     if previous is None:
         for device in targeted:
             await_gone(services, device, layer.model, timeout_s)
@@ -218,13 +227,14 @@ def _withdraw(
 
 
 def _collect_older(services: Services, layer: ModelLayer, release: Entry) -> None:
-    """Remove what is older than the previous release: its layer, its image and tag in the registry; and
-    older companions. The previous release stays, beneath this one."""
-    *old, previous = sorted(_others(services, layer), key=lambda other: other.priority) or [layer]
+    """Remove what is older than the previous release for the same devices: its layer, its image and tag in
+    the registry; and older companions. The previous release stays, beneath this one."""
+    *old, _ = sorted(_beneath(services, layer), key=lambda other: other.priority) or [layer]
     for other in old:
         services.hub.delete_configuration(other.name)
-        if other.digest not in (layer.digest, previous.digest):
-            services.registry.remove(other.model, other.digest)
+    needed = {layer.digest, *(other.digest for other in _others(services, layer))}
+    for digest in {other.digest for other in old} - needed:
+        services.registry.remove(layer.model, digest)
     companion = companion_layer_name(release.body["companion"]["digest"])
     for configuration in services.hub.configurations():
         labels = configuration.get("labels") or {}
@@ -236,6 +246,21 @@ def _others(services: Services, layer: ModelLayer) -> list[ModelLayer]:
     """The model's other layers on the hub."""
     layers = map(parse_model_layer, services.hub.configurations())
     return [other for other in layers if other and other.model == layer.model and other.name != layer.name]
+
+
+def _beneath(services: Services, layer: ModelLayer) -> list[ModelLayer]:
+    """The model's other layers for the same devices: those with the same target condition."""
+    same = layer.target_condition
+    return [other for other in _others(services, layer) if other.target_condition == same]
+
+
+def _is_recorded(services: Services, layer: ModelLayer) -> bool:
+    """Whether the ledger says that this very layer has succeeded."""
+    wanted = (layer.nonce, layer.target_condition, str(State.SUCCEEDED))
+    entries = services.ledger.entries("rollout", layer.release)
+    return any(
+        (e.body.get("nonce"), e.body.get("target_condition"), e.body.get("state")) == wanted for e in entries
+    )
 
 
 def _record(result: RolloutResult, layer: ModelLayer, approval: str) -> Json:

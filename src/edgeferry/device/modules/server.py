@@ -144,15 +144,17 @@ def create_app(served: Served, captures: Captures) -> Starlette:
         stated = _stated_length(request)
         if stated is not None and stated > MOST_BODY_BYTES:
             return _too_large()
-        aside = not served.quick or stated is None or stated > LARGE_BODY_BYTES
-        async with one_aside if aside else nullcontext():
+        large = stated is None or stated > LARGE_BODY_BYTES
+        aside = large or not served.quick
+        async with one_aside if large else nullcontext():
             try:
                 async with asyncio.timeout(BODY_S):
                     body = await _read_body(request)
                 if body is None:
                     return _too_large()
                 answering = partial(_answer, served, captures, read, body, _read_asked(request))
-                answer = await run_in_threadpool(answering) if aside else answering()
+                async with one_aside if aside and not large else nullcontext():
+                    answer = await run_in_threadpool(answering) if aside else answering()
             except UsageError as error:
                 captures.refuse()
                 return _json(render_refusal(error.problem, error.fix), 400)

@@ -1,0 +1,86 @@
+"""Watching a rollout: no device is left out, whatever the hub answers. The hub is a stand-in for one that
+fails at chosen moments, which no real one does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import State
+from edgeferry.errors import HubError
+from edgeferry.ports import Json, Services
+from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.rollout import watch
+
+DIGEST = "sha256:" + "a" * 64
+IMAGE = f"r:5443/taxi/nyc_taxi@{DIGEST}"
+LAYER = ModelLayer("edgeferry-x", "nyc_taxi", "nyc_taxi-v1-aaaaaaaa", DIGEST, "cases", "nonce", "*", 1000)
+RELEASE = Entry("1", "release", LAYER.release, "", "ann", {"config_digest": "sha256:cc"}, "", "")
+VERDICT = {
+    "state": "Passed",
+    "digest": DIGEST,
+    "version": "1",
+    "cases_sha256": "cases",
+    "nonce": "nonce",
+    "reason": "",
+    "asked": 12,
+    "failed": 0,
+    "latency_ms": 1.0,
+    "slowest_ms": 1.0,
+    "at": "",
+}
+
+
+def proven(module: str) -> Json:
+    if module == "companion":
+        return {"properties": {"reported": {"verdicts": {"nyc_taxi": VERDICT}}}}
+    running = {"settings": {"image": IMAGE, "imageHash": "sha256:cc"}, "runtimeStatus": "running"}
+    desired = {"$version": 1, "systemModules": {}, "modules": {"nyc_taxi": {"settings": {"image": IMAGE}}}}
+    reported = {
+        "lastDesiredVersion": 1,
+        "lastDesiredStatus": {"code": 200},
+        "modules": {"nyc_taxi": running},
+    }
+    return {"connectionState": "Connected", "properties": {"desired": desired, "reported": reported}}
+
+
+def services_with(twin: Callable[[str, str], Json]) -> Services:
+    clock = iter(range(1000))
+    hub = SimpleNamespace(module_twin=twin)
+    return cast(Services, SimpleNamespace(hub=hub, now=lambda: float(next(clock)), sleep=lambda s: None))
+
+
+def ignore(outcome: Any) -> None:
+    pass
+
+
+def test_a_device_the_hub_cannot_tell_of_at_first_is_asked_again() -> None:
+    asked: list[str] = []
+
+    def twin(device: str, module: str) -> Json:
+        asked.append(device)
+        if device == "device-2" and asked.count("device-2") < 4:
+            raise HubError("busy", fix="try again", retryable=True, status=503)
+        return proven(module)
+
+    outcomes = watch(services_with(twin), RELEASE, LAYER, ["device-1", "device-2"], 100, ignore)
+    assert [(each.device, each.state) for each in outcomes] == [
+        ("device-1", State.SUCCEEDED),
+        ("device-2", State.SUCCEEDED),
+    ]
+
+
+def test_a_hub_that_stays_silent_on_a_device_does_not_make_the_rollout_green() -> None:
+    def twin(device: str, module: str) -> Json:
+        if device == "device-2":
+            raise HubError("busy", fix="try again", retryable=True, status=503)
+        return proven(module)
+
+    services = services_with(twin)
+    try:
+        outcomes = watch(services, RELEASE, LAYER, ["device-1", "device-2"], 20, ignore)
+    except HubError:
+        return  # the outside world failed: exit code 3
+    assert outcomes[1].state is State.UNREACHABLE
