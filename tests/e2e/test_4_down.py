@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from edgeferry.engine import Engine
-from edgeferry.errors import EngineError
 from tests.e2e.conftest import CommandLine, Ran
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
@@ -18,11 +18,9 @@ def test_down_leaves_nothing_running(edgeferry: CommandLine, demo: Ran) -> None:
     assert edgeferry("down").code == 0
     assert list((edgeferry.state / "run").glob("*.json")) == []
     known = json.loads((edgeferry.state / "sandbox.json").read_text())
-    engine = Engine(known["engine"])
-    try:
-        engine.ping()
-    except EngineError:
+    if not Path(known["engine"].removeprefix("unix://")).exists():
         return  # the engine was ours and idle: it is gone as well
+    engine = Engine(known["engine"])
     assert engine.containers({"edgeferry.sandbox": known["id"]}) == []
     assert engine.networks({"edgeferry.sandbox": known["id"]}) == []
     engine.close()
