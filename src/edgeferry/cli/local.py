@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
 
 
 def up(context: typer.Context, devices: DevicesOption = 2, output: OutputOption = Output.TABLE) -> None:
-    """Start a hub, a registry, a ledger and devices on this machine. Running it twice is cheap and safe."""
+    """Start a hub, a registry, a ledger and devices on this machine. Running it twice is cheap and safe;
+    devices of an earlier run start too, until down --wipe."""
     terminal = Terminal(output)
     names = _start(context, devices, terminal)
     settings = load(context)

@@ -111,9 +111,11 @@ def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> S
 
 
 def start_devices(sandbox: Sandbox, hub: Hub, count: int, say: Callable[[str], None]) -> list[str]:
-    """The names of `count` devices whose agents run; identities are made where they are missing."""
+    """The names of the devices whose agents run: `count`, and those of an earlier `up`, which the hub still
+    knows and rollouts still target; identities are made where they are missing."""
     known = json.loads((sandbox.state / SANDBOX_FILE).read_text())
-    names = [f"device-{number}" for number in range(1, count + 1)]
+    earlier = len(list((sandbox.state / "devices").glob("device-*")))
+    names = [f"device-{number}" for number in range(1, max(count, earlier) + 1)]
     for name in names:
         folder = sandbox.state / "devices" / name
         agent = Process(sandbox.state, name)
