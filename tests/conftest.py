@@ -15,7 +15,7 @@ from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
-from edgeferry.sandbox.engine import OWN_SOCKET, close_engine
+from edgeferry.sandbox.engine import OWN_SOCKET, close_engine, is_idle
 from tests.engines import find_engine
 from tests.needs import lack
 from tests.registries import REGISTRY_ADDRESS, RegistryServer, free_port
@@ -33,7 +33,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     engine = Engine(f"unix://{OWN_SOCKET}")
     try:
-        idle = not engine.containers({}) and set(engine.networks({})) <= {"bridge", "host", "none"}
+        idle = is_idle(engine)
     except EngineError:
         return
     finally:

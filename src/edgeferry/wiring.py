@@ -26,10 +26,9 @@ from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.engine import Engine
 from edgeferry.ports import Hub, Images, Ledger, Registry, Runner, Services
+from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host
 from edgeferry.wire.connection import parse_connection_string
-
-DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def _images(settings: Settings, say: Callable[[str], None]) -> Images:
 
 
 def _connect_engine(settings: Settings) -> Engine:
-    return Engine(settings["engine.url"] or default_engine_host() or DEFAULT_ENGINE)
+    return Engine(settings["engine.url"] or default_engine_host() or f"unix://{DEFAULT_SOCKET}")
 
 
 def _registry(settings: Settings, stack: ExitStack) -> Registry:

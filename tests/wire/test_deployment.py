@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+from edgeferry.domain import layering
+from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.device_class import SMALL
 from edgeferry.wire.deployment import (
     ModelLayer,
     companion_layer_name,
-    is_base,
     model_layer_name,
     parse_model_layer,
     render_base,
@@ -76,6 +78,12 @@ def test_a_layer_is_read_back_from_its_labels() -> None:
 def test_other_peoples_deployments_are_not_ours() -> None:
     assert parse_model_layer({"id": "x", "labels": None}) is None
     assert parse_model_layer(render_companion_layer(f"r/c@{DIGEST}", DIGEST, "*", SMALL)) is None
+
+
+def is_base(configuration: dict[str, Any]) -> bool:
+    """What the hub makes of it."""
+    modules = configuration["content"].get("modulesContent", {})
+    return layering.is_base(layering.Deployment("x", 0, "", parse_condition("tags.x = true"), modules))
 
 
 def test_only_the_base_is_a_base() -> None:

@@ -67,12 +67,12 @@ class GitLedger:
         """Why the entry's signature does not count, or ""."""
         name = f"{entry.id}.json"
         head = self._fetch()
-        if name not in self._names(head):
+        names = self._names(head)
+        if name not in names:
             return "it is not in the ledger"
         stored, signed = self._read(head, name)
         if stored != entry:
             return "the ledger holds another content under its name"
-        names = self._names(head)
         before = names[names.index(name) - 1] if names.index(name) else ""
         _, kind, subject = parse_name(name) or (0, "", "")
         if (kind, subject) != (entry.kind, entry.subject):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
 from edgeferry.settings import child_environment
 
@@ -47,6 +48,11 @@ def open_engine(wanted: str, say: Callable[[str], None]) -> str:
 def is_own_engine(url: str) -> bool:
     """Whether that is the engine that edgeferry starts where none runs."""
     return url == f"unix://{OWN_SOCKET}"
+
+
+def is_idle(engine: Engine) -> bool:
+    """Whether nobody uses the engine: no container, and no network but those it makes itself."""
+    return not engine.containers({}) and set(engine.networks({})) <= {"bridge", "host", "none"}
 
 
 def close_engine() -> bool:

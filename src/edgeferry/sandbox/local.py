@@ -28,7 +28,7 @@ from edgeferry.authority import open_authority
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
 from edgeferry.ports import Hub
-from edgeferry.sandbox.engine import close_engine, is_own_engine, open_engine
+from edgeferry.sandbox.engine import close_engine, is_idle, is_own_engine, open_engine
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import PULLER, PUSHER, Logins, start_registry
@@ -39,7 +39,6 @@ GATEWAY_NAME = "edgeferry-hub"
 _LAST_NUMBER = 250
 _READY_S = 30
 _LABEL = "edgeferry.sandbox"
-_ENGINES_OWN_NETWORKS = {"bridge", "host", "none"}
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -
             engine.remove_volume(volume)
         if removed:
             say(f"removed {len(removed)} containers")
-        idle = not engine.containers({}) and set(engine.networks({})) <= _ENGINES_OWN_NETWORKS
+        idle = is_idle(engine)
     finally:
         engine.close()
     if idle and is_own_engine(sandbox.engine) and close_engine():

@@ -161,12 +161,6 @@ def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
     )
 
 
-def is_base(configuration: Mapping[str, Any]) -> bool:
-    """Whether the deployment is a base: its `$edgeAgent` is set whole, not by paths."""
-    content = (configuration.get("content") or {}).get("modulesContent") or {}
-    return "properties.desired" in (content.get("$edgeAgent") or {})
-
-
 def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False) -> Json:
     """The Docker create body (API 1.41) that holds a container to the device class: read-only root, no
     capabilities, bounded memory and CPU; `publish` asks for a host port of the engine's choice."""
