@@ -15,8 +15,9 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.pipeline import Pipeline, Run, StepResult
+from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.release import Entry
+from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
 
 Json = dict[str, Any]
 
@@ -46,13 +47,50 @@ class Project(Protocol):
         """The model's own `score.py`, alone or with its folder, and its requirements."""
 
 
-class Runner(Protocol):
-    """A place where a pipeline runs; here: this machine, step by step."""
+class Place(Protocol):
+    """Where pipelines run: this machine, Azure ML. An id that the place does not know is a UsageError."""
 
-    def run(
-        self, pipeline: Pipeline, inputs: Mapping[str, str], on_step: Callable[[StepResult], None]
-    ) -> Run:
-        """The finished run, each step ran, reused or failed; `inputs` override the pipeline's own."""
+    def capabilities(self) -> Capabilities: ...
+
+    def preview(
+        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
+    ) -> Preview:
+        """What `submit` would send with the same arguments; nothing leaves the machine."""
+
+    def submit(
+        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
+    ) -> None:
+        """The run is on its way under `run_id`, which the caller chose; `inputs` override the pipeline's own.
+
+        UsageError, and nothing done, when an input is unknown, missing or not there, or a file looks like a
+        key.
+        """
+
+    def poll(self, run_id: str) -> RunState:
+        """Where the run stands; `registered` once it is completed. OutsideError, retryable, while the place
+        does not answer."""
+
+    def logs(self, run_id: str, step: str, after: int) -> bytes:
+        """The step's log from byte `after` on; empty when there is no more yet. Whole once the step has
+        ended."""
+
+    def cancel(self, run_id: str) -> None:
+        """The run is asked to end, all its processes with it; nothing, when it has ended already."""
+
+
+class Runs(Protocol):
+    """The runs that outlive the process that submitted them, as this project's state remembers them."""
+
+    def add(self, record: RunRecord) -> None: ...
+
+    def find(self, run_id: str) -> RunRecord | None: ...
+
+    def list_all(self) -> Sequence[RunRecord]:
+        """Oldest first."""
+
+
+class Runner(Protocol):
+    """The step environments on this machine."""
 
     def python_of(self, pipeline: Pipeline) -> Path:
         """The Python interpreter of the step environment that trained the model."""
@@ -236,6 +274,8 @@ class Services:
 
     project: Project
     runner: Runner
+    place: Place
+    runs: Runs
     tracking: Tracking
     converter: Converter
     images: Images

@@ -18,14 +18,16 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
+from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.engine import Engine
-from edgeferry.ports import Hub, Images, Ledger, Registry, Runner, Services
+from edgeferry.ports import Hub, Images, Ledger, Registry, Services
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host
 from edgeferry.wire.connection import parse_connection_string
@@ -39,9 +41,12 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
         tracking = MlflowTracking(
             settings["tracking.uri"], settings.state / "mlflow" / "artifacts", settings.state / "downloads"
         )
+        runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, find_uv_bin(), say)))
         yield Services(
             project=ProjectFolder(settings.root),
-            runner=cast(Runner, _Later(lambda: LocalRunner(settings.state, tracking, find_uv_bin(), say))),
+            runner=runner,
+            place=LocalPlace(runner),
+            runs=RunsFolder(settings.state / "runs"),
             tracking=tracking,
             converter=SklearnConverter(),
             images=cast(Images, _Later(lambda: _images(settings, say))),

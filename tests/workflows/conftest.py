@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 import uv
@@ -17,9 +18,11 @@ from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
+from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.image import Image
@@ -92,10 +95,13 @@ def packaged(
     registry = RegistryClient(
         registry_server.host, "workflows", "pusher", registry_server.password, registry_server.ca_file
     )
+    runner = LocalRunner(state, tracking, uv.find_uv_bin(), print)
     nothing = cast(Any, None)
     services = Services(
         project=ProjectFolder(folder / "taxi"),
-        runner=LocalRunner(state, tracking, uv.find_uv_bin(), print),
+        runner=runner,
+        place=LocalPlace(runner),
+        runs=RunsFolder(state / "runs"),
         tracking=tracking,
         converter=SklearnConverter(),
         images=images,
@@ -106,7 +112,7 @@ def packaged(
         hub=nothing,
         now=time.time,
         sleep=time.sleep,
-        new_id=nothing,
+        new_id=lambda: uuid4().hex,
         say=print,
     )
     definition = services.project.load_model("nyc_taxi")

@@ -8,13 +8,17 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+import time
+import uuid
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Services
@@ -38,10 +42,13 @@ class Workshop:
         )
         self.said: list[str] = []
         uv = str(Path(sys.executable).parent / "uv")
+        runner = LocalRunner(state, self.tracking, uv, self.said.append)
         nothing = cast(Any, None)
         self.services = Services(
             project=ProjectFolder(folder / "taxi"),
-            runner=LocalRunner(state, self.tracking, uv, self.said.append),
+            runner=runner,
+            place=LocalPlace(runner),
+            runs=RunsFolder(state / "runs"),
             tracking=self.tracking,
             converter=nothing,
             images=nothing,
@@ -51,8 +58,8 @@ class Workshop:
             ledger=nothing,
             hub=nothing,
             now=lambda: 0.0,
-            sleep=nothing,
-            new_id=nothing,
+            sleep=time.sleep,
+            new_id=lambda: uuid.uuid4().hex,
             say=self.said.append,
         )
 

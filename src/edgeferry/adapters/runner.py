@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,20 @@ _NOT_FOR_STEPS = re.compile(
     r"EDGEFERRY_|MLFLOW_|_MLFLOW_|VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
 )
 _GRACE_S = 5.0
+_LOOK_S = 0.1
 _TAIL = 15
 
 
+class CanceledError(Exception):
+    """Somebody asked the run to end."""
+
+
+def _nobody() -> bool:
+    return False
+
+
 class LocalRunner:
-    """Implements the `Runner` port.
+    """Implements the `Runner` port, and runs pipelines for `LocalPlace`.
 
     `state`: the state folder. `uv`: path of the uv program. `say`: a line for a person, before a long wait.
     """
@@ -71,17 +81,29 @@ class LocalRunner:
         self._uv = uv
         self._say = say
 
+    def check(self, pipeline: Pipeline, inputs: Mapping[str, str]) -> None:
+        """UsageError when an input is unknown, missing, or names what is not on this machine."""
+        _existing(pipeline, bind_inputs(pipeline, inputs))
+
     def run(
-        self, pipeline: Pipeline, inputs: Mapping[str, str], on_step: Callable[[StepResult], None]
+        self,
+        pipeline: Pipeline,
+        inputs: Mapping[str, str],
+        on_step: Callable[[StepResult], None],
+        on_start: Callable[[str, Path], None] = lambda step, log: None,
+        asked_to_end: Callable[[], bool] = _nobody,
     ) -> Run:
         """The run, ended by its first failed step; UsageError when an input is unknown or missing.
 
-        Whatever interrupts it ends the running step with all its processes.
+        `on_start` learns each step that runs, and its log while it does. Whatever interrupts the run ends the
+        running step with all its processes; CanceledError when it was `asked_to_end`.
         """
         values = _existing(pipeline, bind_inputs(pipeline, inputs))
         results: dict[str, StepResult] = {}
         for step in pipeline.steps:
-            result = self._step(pipeline, step, values, results)
+            if asked_to_end():
+                raise CanceledError
+            result = self._step(pipeline, step, values, results, partial(on_start, step.name), asked_to_end)
             results[step.name] = result
             on_step(result)
             if result.state == "failed":
@@ -109,6 +131,8 @@ class LocalRunner:
         step: Step,
         values: Mapping[str, Value],
         results: Mapping[str, StepResult],
+        on_start: Callable[[Path], None],
+        asked_to_end: Callable[[], bool],
     ) -> StepResult:
         started = time.monotonic()
         python, lock = self._environment(step.component.environment)
@@ -122,7 +146,9 @@ class LocalRunner:
                     return replace(kept, seconds=time.monotonic() - started)
             self._tracking.prepare(pipeline.experiment)
             environment = self._variables(python, pipeline.experiment, step)
-            result = _execute(step, place, arguments, environment, pipeline.registering_step is step)
+            on_start(place.with_suffix(".running") / "log.txt")
+            registers = pipeline.registering_step is step
+            result = _execute(step, place, arguments, environment, registers, asked_to_end)
             return replace(result, seconds=time.monotonic() - started)
 
     def _kept(self, step: Step, place: Path, *, registers: bool) -> StepResult | None:
@@ -299,7 +325,12 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _execute(
-    step: Step, place: Path, arguments: Mapping[str, Value], environment: Mapping[str, str], registers: bool
+    step: Step,
+    place: Path,
+    arguments: Mapping[str, Value],
+    environment: Mapping[str, str],
+    registers: bool,
+    asked_to_end: Callable[[], bool],
 ) -> StepResult:
     """The result of running the step; when it succeeds, it is kept at `place`."""
     work = place.with_suffix(".running")
@@ -307,7 +338,7 @@ def _execute(
     for old in (work, failed):
         shutil.rmtree(old, ignore_errors=True)
     try:
-        status, reason = _call(step, work, arguments, environment)
+        status, reason = _call(step, work, arguments, environment, asked_to_end)
         result = _result(step, "ran", work)
         if not reason:
             reason = _wrong_outputs(step, result, registers)
@@ -331,7 +362,11 @@ def _execute(
 
 
 def _call(
-    step: Step, work: Path, arguments: Mapping[str, Value], environment: Mapping[str, str]
+    step: Step,
+    work: Path,
+    arguments: Mapping[str, Value],
+    environment: Mapping[str, str],
+    asked_to_end: Callable[[], bool],
 ) -> tuple[int, str]:
     """The exit status of the step's command, and why it failed ("" when it did not)."""
     outputs = {name: work / "outputs" / name for name in step.component.outputs}
@@ -360,12 +395,22 @@ def _call(
             return 127, f"could not start {command[0]}: {error.strerror}"
         with process:
             try:
-                status = process.wait()
+                status = _wait(process, asked_to_end)
             finally:
                 _end(process)
     if status < 0:
         return status, f"was ended by {signal.Signals(-status).name}"
     return status, f"ended with exit status {status}" if status else ""
+
+
+def _wait(process: subprocess.Popen[bytes], asked_to_end: Callable[[], bool]) -> int:
+    """The exit status; CanceledError when the run was asked to end before."""
+    while True:
+        try:
+            return process.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if asked_to_end():
+                raise CanceledError from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
