@@ -11,7 +11,8 @@
         ├── RegistryError       3
         ├── EngineError         3
         ├── LedgerError         3
-        └── TrackingError       3
+        ├── TrackingError       3
+        └── PlaceError          3
 
 Adapters turn their library's exceptions into these; nobody else catches a library's exception.
 Expected bad news (a failed smoke test, a verification that does not hold) is a value, not an error.
@@ -110,3 +111,7 @@ class LedgerError(OutsideError):
 
 class TrackingError(OutsideError):
     """The registry of models (MLflow) refused or did not answer."""
+
+
+class PlaceError(OutsideError):
+    """The place where a pipeline runs (Azure ML) refused or did not answer."""

@@ -1,0 +1,416 @@
+"""Azure ML as a place to run pipelines: the same pipeline.yml, submitted through SDK v2 (azure-ai-ml 1.35).
+
+`import azure.ai.ml` costs one to four seconds, so it happens when it is first needed. The SDK has no public
+way to a step's log before its run has ended, nor to a run's children without asking for the run again: both
+come from its client of the run history service (`jobs._runs_operations`), private, and used here only.
+The SDK repeats requests that were throttled (429, honouring Retry-After) or failed (5xx) by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import yaml
+
+from edgeferry.adapters.azureml_errors import clean, translated
+from edgeferry.adapters.upload import list_upload
+from edgeferry.domain.model import ModelDefinition
+from edgeferry.domain.pipeline import (
+    FOLDERS,
+    PATHS,
+    REGISTERED,
+    Pipeline,
+    Registration,
+    Value,
+    bind_inputs,
+    parse_registration,
+)
+from edgeferry.domain.run import Capabilities, Preview, RunState, State, StepState, StepWord
+from edgeferry.domain.snapshot import Upload
+from edgeferry.errors import PlaceError, UsageError
+
+Asked = TypeVar("Asked")
+
+_STATES: Mapping[str, State] = {
+    "Running": "running",
+    "Finalizing": "running",
+    "CancelRequested": "running",
+    "Completed": "completed",
+    "Failed": "failed",
+    "NotResponding": "failed",
+    "Canceled": "canceled",
+}
+"""Statuses of Azure ML's run history; all others come before a run's start."""
+_REMOTE = ("azureml:", "https:", "wasbs:", "abfss:")
+_LOG = "user_logs/std_log"
+_PATIENCE = {"retry_total": 6, "retry_backoff_factor": 0.5, "retry_backoff_max": 30}
+
+
+class Login(Protocol):
+    """An azure-core `TokenCredential`."""
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """An access token for the scopes, with `token` and `expires_on`."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An Azure ML workspace."""
+
+    subscription_id: str
+    resource_group: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.subscription_id}/{self.resource_group}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The compute of pipelines that name none, and how it is made when it is missing."""
+
+    name: str
+    size: str
+    most_nodes: int
+
+
+class AzureMlPlace:
+    """Implements the `Place` port. `say`: a line for a person, before what takes long or differs."""
+
+    def __init__(
+        self,
+        login: Login,
+        workspace: Workspace,
+        cluster: Cluster,
+        say: Callable[[str], None],
+        poll_s: float = 10.0,
+    ) -> None:
+        self._login = login
+        self._workspace = workspace
+        self._cluster = cluster
+        self._say = say
+        self._poll_s = poll_s
+        self._opened: Any = None
+        self._children: dict[tuple[str, str], str] = {}
+
+    def capabilities(self) -> Capabilities:
+        """A run goes on without this process."""
+        return Capabilities("azureml", True, self._poll_s, str(self._workspace))
+
+    def tracking_uri(self) -> str:
+        """Where MLflow finds the workspace's runs and models: `azureml://…`."""
+        return str(self._ask(lambda: self._client().workspaces.get(self._workspace.name).mlflow_tracking_uri))
+
+    def preview(
+        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
+    ) -> Preview:
+        """The job, its components in it, and the files of its code folders and local inputs."""
+        with translated(self._workspace.name):
+            return self._prepare(run_id, model, pipeline, inputs)[1]
+
+    def submit(
+        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
+    ) -> None:
+        """Uploads the code, makes the compute when it is missing, and puts the job, named `run_id`."""
+        with translated(self._workspace.name):
+            job, preview = self._prepare(run_id, model, pipeline, inputs)
+        if preview.refused:
+            raise UsageError(
+                "these files look like keys, so nothing was sent: " + "; ".join(preview.refused),
+                fix="move them elsewhere, or name them in .amlignore in that folder",
+            )
+        for note in preview.notes:
+            self._say(note)
+        self._settle_compute(job)
+        self._say(f"submitting {run_id}: {preview.size_bytes / 1e6:.2f} MB of code and data at most")
+        with contextlib.redirect_stderr(io.StringIO()):  # its bars of progress
+            self._ask(lambda: self._client().jobs.create_or_update(job))
+
+    def poll(self, run_id: str) -> RunState:
+        """The run's and its steps' states; when it is completed, what it registered."""
+        job = self._ask(lambda: self._client().jobs.get(run_id), run_id)
+        children = {_step_name(run): run for run in self._ask(lambda: list(self._list_children(run_id)))}
+        names = dict.fromkeys([*(getattr(job, "jobs", None) or {}), *children])
+        self._children |= {(run_id, name): run.run_id for name, run in children.items()}
+        page = str(getattr(job, "studio_url", "") or "")
+        steps = tuple(
+            _step_state(name, children[name]) if name in children else StepState(name, "queued")
+            for name in names
+        )
+        state = _STATES.get(job.status, "queued")
+        registered = self._fetch_registration(run_id) if state == "completed" else None
+        reason = self._reason(run_id) if state == "failed" else ""
+        return RunState(run_id, state, steps, registered, reason, page)
+
+    def logs(self, run_id: str, step: str, after: int) -> bytes:
+        """The step's `user_logs/std_log.txt` (of several nodes: one after the other) from byte `after` on."""
+        if (run_id, step) not in self._children:
+            self.poll(run_id)
+        child = self._children.get((run_id, step))
+        if child is None:
+            return b""
+        details = self._ask(lambda: self._history().get_run_details(child))
+        urls = {name: url for name, url in (details.log_files or {}).items() if name.startswith(_LOG)}
+        return b"".join(self._read(urls[name]) for name in sorted(urls))[after:]
+
+    def cancel(self, run_id: str) -> None:
+        """Asks Azure to end the run; whether it has, `poll` says."""
+        if self.poll(run_id).ended:
+            return
+        self._ask(lambda: self._client().jobs.begin_cancel(run_id), run_id)
+
+    def _client(self) -> Any:
+        if self._opened is None:
+            self._opened = _sdk().MLClient(
+                self._login,
+                self._workspace.subscription_id,
+                self._workspace.resource_group,
+                self._workspace.name,
+                enable_telemetry=False,
+                show_progress=False,
+                **_PATIENCE,
+            )
+        return self._opened
+
+    def _history(self) -> Any:
+        return self._client().jobs._runs_operations
+
+    def _list_children(self, run_id: str) -> Iterator[Any]:
+        workspace = self._workspace
+        yield from self._history()._operation.get_child(
+            workspace.subscription_id, workspace.resource_group, workspace.name, run_id
+        )
+
+    def _read(self, url: str) -> bytes:
+        def fetch() -> bytes:
+            answer = self._client()._requests_pipeline.get(url)
+            if answer.status_code == 404:  # named before it is there
+                return b""
+            answer.raise_for_status()
+            return bytes(answer.content)
+
+        return self._ask(fetch)
+
+    def _ask(self, question: Callable[[], Asked], run_id: str = "") -> Asked:
+        """Its answer; a token that expired too early is fetched anew, once.
+
+        UsageError when there is no run `run_id`; else PlaceError.
+        """
+        from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
+
+        with translated(self._workspace.name):
+            try:
+                try:
+                    return question()
+                except ClientAuthenticationError as error:
+                    if error.status_code != 401:
+                        raise
+                    return question()  # the SDK forgot the token when it was refused
+            except ResourceNotFoundError as error:
+                if not run_id:
+                    raise
+                raise UsageError(
+                    f"the workspace {self._workspace.name} has no run {run_id}",
+                    fix="edgeferry runs list; or choose the run's environment with --env",
+                ) from error
+
+    def _prepare(
+        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
+    ) -> tuple[Any, Preview]:
+        """The job as the SDK knows it, and what submitting it would do."""
+        values = bind_inputs(pipeline, inputs)
+        uploads = _list_uploads(pipeline, values)
+        notes = []
+        job = _sdk().load_job(
+            model.pipeline,
+            params_override=[
+                {"name": run_id},
+                {"display_name": run_id},
+                {"experiment_name": pipeline.experiment},
+                *({_override(pipeline, name): _absolute(pipeline, name, values[name])} for name in inputs),
+            ],
+        )
+        for name, step in job.jobs.items():
+            step.display_name = name  # by which its run is found again
+        if not job.settings.default_compute:
+            job.settings.default_compute = self._cluster.name
+            notes.append(f"pipeline.yml names no compute: {self._cluster.name}, from azureml.compute")
+        commit = _git_commit(Path(model.folder))
+        document = yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
+        job.tags = {
+            **(job.tags or {}),
+            "edgeferry.model": model.name,
+            "edgeferry.content": _content_id(document.replace(run_id, ""), uploads),
+            **({"edgeferry.git_commit": commit} if commit else {}),
+        }
+        # The SDK would add the address of the git remote, which may hold a password; not where these stand.
+        job.properties = {**(job.properties or {}), "mlflow.source.git.commit": commit or "none"}
+        document = yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
+        return job, Preview(document, uploads, tuple(notes))
+
+    def _settle_compute(self, job: Any) -> None:
+        """The job's compute is there: the one it names, else ours, made when it is missing."""
+        wanted = str(job.settings.default_compute).removeprefix("azureml:")
+        if wanted == "serverless" or self._has_compute(wanted):
+            return
+        ours = self._cluster
+        if wanted != ours.name:
+            self._say(f"the workspace has no compute {wanted}: using {ours.name}, from azureml.compute")
+            job.settings.default_compute = ours.name
+            if self._has_compute(ours.name):
+                return
+        self._say(f"making the compute cluster {ours.name}: {ours.size}, 0 to {ours.most_nodes} nodes")
+        cluster = _sdk().entities.AmlCompute(
+            name=ours.name,
+            size=ours.size,
+            min_instances=0,
+            max_instances=ours.most_nodes,
+            idle_time_before_scale_down=300,
+        )
+        self._ask(lambda: self._client().compute.begin_create_or_update(cluster).result())
+
+    def _has_compute(self, name: str) -> bool:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        def look() -> bool:
+            try:
+                self._client().compute.get(name)
+            except ResourceNotFoundError:
+                return False
+            return True
+
+        return self._ask(look)
+
+    def _reason(self, run_id: str) -> str:
+        run = self._ask(lambda: self._history().get_run(run_id))
+        return _said(run)
+
+    def _fetch_registration(self, run_id: str) -> Registration | None:
+        """What the run wrote to its output `registered`; None when it has none."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._ask(
+                lambda: self._client().jobs.download(run_id, download_path=folder, output_name=REGISTERED)
+            )
+            files = [path for path in Path(folder).rglob("*") if path.is_file()]
+            if len(files) != 1:
+                return None
+            try:
+                return parse_registration(json.loads(files[0].read_text("utf-8")))
+            except ValueError as error:
+                raise PlaceError(
+                    f"the output `{REGISTERED}` of the run {run_id} cannot be read: {error}",
+                    fix="let the register step write name, version and run_id as JSON",
+                ) from error
+
+
+def _sdk() -> Any:
+    """azure-ai-ml, its remarks on its own experimental classes unheard."""
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    import azure.ai.ml
+
+    return azure.ai.ml
+
+
+def _override(pipeline: Pipeline, name: str) -> str:
+    return f"inputs.{name}.path" if pipeline.inputs[name].type in PATHS else f"inputs.{name}"
+
+
+def _absolute(pipeline: Pipeline, name: str, value: Value) -> Value:
+    if pipeline.inputs[name].type not in PATHS or str(value).startswith(_REMOTE):
+        return value
+    return str(Path(str(value)).expanduser().resolve())
+
+
+def _list_uploads(pipeline: Pipeline, values: Mapping[str, Value]) -> Mapping[str, Upload]:
+    """What would leave the machine: code folders and inputs that are here, each once, by path.
+
+    UsageError when an input is not here.
+    """
+    uploads = {
+        step.component.code: list_upload(Path(step.component.code))
+        for step in pipeline.steps
+        if step.component.code
+    }
+    for name, spec in pipeline.inputs.items():
+        value = str(_absolute(pipeline, name, values[name]))
+        if spec.type not in PATHS or value.startswith(_REMOTE):
+            continue
+        path = Path(value)
+        if not (path.is_dir() if spec.type in FOLDERS else path.is_file()):
+            raise UsageError(
+                f"the input `{name}` is no {'folder' if spec.type in FOLDERS else 'file'} on this machine: "
+                f"{values[name]}",
+                fix=f"give one, or an address of Azure's: {name}=azureml:NAME:VERSION",
+            )
+        uploads[value] = list_upload(path) if path.is_dir() else _list_file(path)
+    return uploads
+
+
+def _list_file(path: Path) -> Upload:
+    """The file alone, as `list_upload` sees it in its folder, its ignore file aside."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / path.name).symlink_to(path)
+        upload = list_upload(Path(folder))
+    return replace(upload, ignore_file="")
+
+
+def _content_id(document: str, uploads: Mapping[str, Upload]) -> str:
+    """A hash of the job and of every byte that goes with it; the same work has the same."""
+    total = hashlib.sha256(document.encode())
+    for place, upload in sorted(uploads.items()):
+        for file in upload.files:
+            path = Path(place) / file.path if Path(place).is_dir() else Path(place)
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            total.update(f"{file.path} {digest}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _git_commit(folder: Path) -> str:
+    """The commit checked out in the folder, `+changes` when files there differ from it; "" outside git."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(folder, "status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _step_name(run: Any) -> str:
+    return str(run.display_name or (run.properties or {}).get("azureml.moduleName") or run.run_id)
+
+
+def _step_state(name: str, run: Any) -> StepState:
+    word: StepWord
+    match _STATES.get(run.status, "queued"):
+        case "completed":
+            reused = str((run.properties or {}).get("azureml.isreused", "")).lower() == "true"
+            word = "reused" if reused else "ran"
+        case other:
+            word = other
+    seconds = 0.0
+    if run.start_time_utc and run.end_time_utc:
+        seconds = max(0.0, (run.end_time_utc - run.start_time_utc).total_seconds())
+    reason = (_said(run) or "failed; Azure does not say why") if word == "failed" else ""
+    return StepState(name, word, seconds, f"ended: {reason}" if reason else "", "")
+
+
+def _said(run: Any) -> str:
+    """What Azure says of why a run failed, on one line."""
+    answer = getattr(run, "error", None)
+    error = getattr(answer, "error", None)
+    return clean(str(getattr(error, "message", "") or ""))
