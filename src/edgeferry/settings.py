@@ -98,6 +98,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("azureml.compute", "cpu-cluster", "compute cluster of the steps, made when it is missing"),
     Setting("azureml.compute_size", "Standard_DS3_v2", "machine size of a cluster that is made"),
     Setting("azureml.compute_nodes", "1", "the most machines of a cluster that is made"),
+    Setting("azureml.poll_s", "10", "seconds between two looks at a run on Azure ML"),
     Setting("vault.name", "", "Key Vault that keyvault://NAME means; keyvault://VAULT/NAME names another"),
     Setting("engine.url", "", "container engine (default: DOCKER_HOST, else the engine that answers)"),
     Setting("images.mirror", "http://deb.debian.org", "where Debian packages come from"),
@@ -222,6 +223,11 @@ def child_environment() -> dict[str, str]:
 def default_engine_host() -> str:
     """What DOCKER_HOST says, or ""."""
     return os.environ.get("DOCKER_HOST", "")
+
+
+def chosen_authority() -> str:
+    """The address of the Microsoft Entra authority that somebody chose for azure-identity, or ""."""
+    return os.environ.get("AZURE_AUTHORITY_HOST", "")
 
 
 def _project_root(start: Path) -> Path:

@@ -11,10 +11,13 @@ from typing import Any, cast
 
 from uv import find_uv_bin
 
+from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.entra import EntraLogin
 from edgeferry.adapters.hub import HubClient
+from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
@@ -23,14 +26,15 @@ from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
+from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.engine import Engine
-from edgeferry.ports import Hub, Images, Ledger, Registry, Services
+from edgeferry.errors import UsageError
+from edgeferry.ports import Hub, Images, Ledger, Place, Registry, Services
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host
-from edgeferry.wire.connection import parse_connection_string
 
 
 @contextmanager
@@ -38,14 +42,14 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
     """All services of a project. Each adapter is built when it is first used, so a command needs only the
     settings of what it touches; connections are closed at the end."""
     with ExitStack() as stack:
-        tracking = MlflowTracking(
-            settings["tracking.uri"], settings.state / "mlflow" / "artifacts", settings.state / "downloads"
-        )
+        values = _Values(settings, say)
+        azureml = cast(AzureMlPlace, _Later(lambda: _azureml(values, say)))
+        tracking = _tracking(settings, azureml)
         runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, find_uv_bin(), say)))
         yield Services(
             project=ProjectFolder(settings.root),
             runner=runner,
-            place=LocalPlace(runner),
+            place=azureml if settings["train.place"] == "azureml" else LocalPlace(runner),
             runs=RunsFolder(settings.state / "runs"),
             tracking=tracking,
             converter=SklearnConverter(),
@@ -57,14 +61,36 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
                 settings.state / "scratch",
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
-            registry=cast(Registry, _Later(lambda: _registry(settings, stack))),
+            registry=cast(Registry, _Later(lambda: _registry(values, stack))),
             ledger=cast(Ledger, _Later(lambda: _ledger(settings))),
-            hub=cast(Hub, _Later(lambda: stack.enter_context(open_hub(settings)))),
+            hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
             say=say,
         )
+
+
+def _azureml(values: _Values, say: Callable[[str], None]) -> Place:
+    workspace = Workspace(
+        values.need("azure.subscription_id"),
+        values.need("azure.resource_group"),
+        values.need("azure.workspace"),
+    )
+    cluster = Cluster(
+        values.need("azureml.compute"),
+        values.get("azureml.compute_size"),
+        values.count("azureml.compute_nodes"),
+    )
+    return AzureMlPlace(values.entra, workspace, cluster, say, values.seconds("azureml.poll_s"))
+
+
+def _tracking(settings: Settings, azureml: AzureMlPlace) -> MlflowTracking:
+    """What `tracking.uri` says; where pipelines run on Azure ML and nobody set it, the workspace's own."""
+    files = settings.state / "mlflow" / "artifacts", settings.state / "downloads"
+    if settings["train.place"] == "azureml" and settings.values["tracking.uri"].source == "default":
+        return cast(MlflowTracking, _Later(lambda: MlflowTracking(azureml.tracking_uri(), *files)))
+    return MlflowTracking(settings["tracking.uri"], *files)
 
 
 def _images(settings: Settings, say: Callable[[str], None]) -> Images:
@@ -77,13 +103,13 @@ def _connect_engine(settings: Settings) -> Engine:
     return Engine(settings["engine.url"] or default_engine_host() or f"unix://{DEFAULT_SOCKET}")
 
 
-def _registry(settings: Settings, stack: ExitStack) -> Registry:
+def _registry(values: _Values, stack: ExitStack) -> Registry:
     registry = RegistryClient(
-        settings.need("registry.host"),
-        settings["registry.prefix"],
-        settings["registry.username"],
-        settings["registry.password"],
-        settings["registry.ca_file"],
+        values.need("registry.host"),
+        values.get("registry.prefix"),
+        values.get("registry.username"),
+        values.get("registry.password"),
+        values.get("registry.ca_file"),
     )
     stack.callback(registry.close)
     return registry
@@ -97,14 +123,64 @@ def _ledger(settings: Settings) -> Ledger:
 
 
 @contextmanager
-def open_hub(settings: Settings) -> Iterator[Hub]:
+def open_hub(settings: Settings, say: Callable[[str], None]) -> Iterator[Hub]:
     """The hub's service API."""
-    connection = parse_connection_string(settings.need("hub.connection_string"))
-    hub = HubClient(connection, settings["hub.ca_file"])
+    with _connected(_Values(settings, say)) as hub:
+        yield hub
+
+
+@contextmanager
+def _connected(values: _Values) -> Iterator[Hub]:
+    hub = HubClient(_hub_login(values), values.get("hub.ca_file"))
     try:
         yield hub
     finally:
         hub.close()
+
+
+def _hub_login(values: _Values) -> HubLogin:
+    """By connection string where there is one, else Microsoft Entra at `hub.host`; UsageError when the two
+    name different hubs: a key goes to its own hub only."""
+    host = values.get("hub.host")
+    if host and not values.get("hub.connection_string"):
+        return EntraHubLogin(host, values.entra.token, values.entra.identity)
+    values.need("hub.connection_string")
+    login = SharedKeyLogin(lambda afresh: values.get("hub.connection_string", afresh=afresh), time.time)
+    if host and host != login.host:
+        raise UsageError(
+            f"hub.connection_string is for {login.host}, and hub.host is {host}",
+            fix="set the connection string of that hub, or unset one of the two; nothing was sent",
+        )
+    return login
+
+
+class _Values:
+    """The settings, with what refers to a secret fetched when it is needed."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self.entra = EntraLogin(say)
+        self._secrets = VaultSecrets(self.entra, settings["vault.name"], time.monotonic, say)
+
+    def get(self, name: str, *, afresh: bool = False) -> str:
+        """The value; `afresh` asks the vault again."""
+        return self._secrets.fetch(self._settings[name], name, afresh=afresh)
+
+    def seconds(self, name: str) -> float:
+        """The value as a positive number of seconds; UsageError when it is none."""
+        return self._settings.seconds(name)
+
+    def count(self, name: str) -> int:
+        """The value as a positive whole number; UsageError when it is none."""
+        value = self.get(name)
+        if not value.isdigit() or int(value) == 0:
+            raise UsageError(f"{name} is {value!r}: not a number of things", fix="give a number, e.g. 1")
+        return int(value)
+
+    def need(self, name: str) -> str:
+        """The value; UsageError that says how to set it when it is empty."""
+        self._settings.need(name)
+        return self.get(name)
 
 
 class _Later:

@@ -21,7 +21,7 @@ from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.run import RunState
 from edgeferry.ports import Place
-from tests.azure_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
+from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
 
 COMPONENT = """
 type: command

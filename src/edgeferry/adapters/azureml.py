@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 import yaml
 
 from edgeferry.adapters.azureml_errors import clean, translated
+from edgeferry.adapters.entra import missing_extra
 from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import (
@@ -316,8 +317,10 @@ class AzureMlPlace:
 def _sdk() -> Any:
     """azure-ai-ml, its remarks on its own experimental classes unheard."""
     logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
-    import azure.ai.ml
-
+    try:
+        import azure.ai.ml
+    except ImportError as error:
+        raise missing_extra("azure-ai-ml") from error
     return azure.ai.ml
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from tests.azure_stub.jobs import Child, Job, run_job
-from tests.azure_stub.proxy import Answer, Proxy, Request
+from tests.azureml_stub.jobs import Child, Job, run_job
+from tests.azureml_stub.proxy import Answer, Proxy, Request
 
 SUBSCRIPTION, GROUP, NAME = "11111111-0000-0000-0000-000000000000", "edge", "lab"
 ARM, API, BLOB = "management.azure.com", "eastus.api.azureml.ms", "labstore.blob.core.windows.net"
