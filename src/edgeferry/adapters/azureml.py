@@ -238,7 +238,11 @@ class AzureMlPlace:
                 {"name": run_id},
                 {"display_name": run_id},
                 {"experiment_name": pipeline.experiment},
-                *({_override(pipeline, name): _absolute(pipeline, name, values[name])} for name in inputs),
+                *(
+                    {_override(pipeline, name): _absolute(pipeline, name, values[name])}
+                    for name, spec in pipeline.inputs.items()
+                    if name in inputs or spec.type in PATHS
+                ),
             ],
         )
         for name, step in job.jobs.items():
@@ -247,7 +251,7 @@ class AzureMlPlace:
             job.settings.default_compute = self._cluster.name
             notes.append(f"pipeline.yml names no compute: {self._cluster.name}, from azureml.compute")
         commit = _git_commit(Path(model.folder))
-        document = yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
+        document = _render(job)
         job.tags = {
             **(job.tags or {}),
             "edgeferry.model": model.name,
@@ -256,8 +260,7 @@ class AzureMlPlace:
         }
         # The SDK would add the address of the git remote, which may hold a password; not where these stand.
         job.properties = {**(job.properties or {}), "mlflow.source.git.commit": commit or "none"}
-        document = yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
-        return job, Preview(document, uploads, tuple(notes))
+        return job, Preview(_render(job), uploads, tuple(notes))
 
     def _settle_compute(self, job: Any) -> None:
         """The job's compute is there: the one it names, else ours, made when it is missing."""
@@ -322,6 +325,10 @@ def _sdk() -> Any:
     except ImportError as error:
         raise missing_extra("azure-ai-ml") from error
     return azure.ai.ml
+
+
+def _render(job: Any) -> str:
+    return yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
 
 
 def _override(pipeline: Pipeline, name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, fleet, local, models
+from edgeferry.cli import captures, fleet, local, models, runs
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 models.register(app)
 fleet.register(app)
+runs.register(app)
 captures.register(app)
 local.register(app)
 

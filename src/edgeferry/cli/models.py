@@ -9,7 +9,9 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
+from edgeferry.cli.preview import preview_facts, preview_lines, refuse_keys
 from edgeferry.cli.project import InputOption, ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.cli.runs import DeadlineOption, LogsOption, log_printer, trained_facts, trained_lines
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.rollout import State
@@ -28,6 +30,8 @@ from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollout import rollout as roll_out
 from edgeferry.workflows.ship import Order, Shipment, render_outcome, render_runtime
 from edgeferry.workflows.ship import ship as ship_model
+from edgeferry.workflows.train import preview as preview_training
+from edgeferry.workflows.train import submit as submit_training
 from edgeferry.workflows.train import train as train_model
 
 ConditionOption = Annotated[
@@ -83,26 +87,48 @@ def train(
     context: typer.Context,
     model: ModelArgument,
     inputs: InputOption = None,
+    place: Annotated[
+        str, typer.Option(help="Where: local or azureml; default: the setting train.place.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the job and every file that would leave this machine.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Print the run's id and leave it going (azureml).")
+    ] = False,
+    logs: LogsOption = True,
+    deadline: DeadlineOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run the model's pipeline on this machine and register a version; unchanged steps are reused."""
-    with opened(context, output) as (_, services, terminal):
-        trained = train_model(services, services.project.load_model(model), parse_pairs(inputs, "the input"))
-        version = trained.version
-        steps = trained.run.steps
-        facts = {
-            "model": model,
-            "version": version.version,
-            "run_id": version.run_id,
-            "created": trained.created,
-            "metrics": dict(version.metrics),
-            "steps": [{"step": s.name, "state": s.state, "seconds": round(s.seconds, 2)} for s in steps],
-        }
-        rows = [[s.name, s.state, f"{s.seconds:.1f}"] for s in steps]
-        metrics = ", ".join(f"{name} {value:.6g}" for name, value in sorted(version.metrics.items()))
-        state = "registered" if trained.created else "unchanged"
-        line = f"{model} version {version.version} ({state}): {metrics}"
-        terminal.answer(facts, [render_table("Steps", ("step", "state", "seconds"), rows), line])
+    """Run the model's pipeline and register a version.
+
+    On this machine (local), steps whose code, libraries and inputs are unchanged are reused, and Ctrl-C ends
+    the run. On Azure ML the same pipeline.yml is submitted to the workspace of the settings azure.*; Ctrl-C
+    leaves it going, and edgeferry runs wait takes it up again.
+
+    Example: edgeferry train nyc_taxi --place azureml --dry-run, then the same with --no-wait instead.
+    """
+    with opened(context, output, train__place=place) as (_, services, terminal):
+        definition = services.project.load_model(model)
+        given = parse_pairs(inputs, "the input")
+        if dry_run:
+            shown = preview_training(services, definition, given)
+            terminal.answer(preview_facts(shown), preview_lines(shown))
+            refuse_keys(shown)
+        elif no_wait:
+            if not services.place.capabilities().outlives_process:
+                raise UsageError(
+                    "a run on this machine ends with this command",
+                    fix="leave --no-wait out, or --place azureml",
+                )
+            run = submit_training(services, definition, given)
+            terminal.answer(
+                {"run": run},
+                [run, f"wait for it: edgeferry runs wait {run}", f"look: edgeferry runs show {run}"],
+            )
+        else:
+            trained = train_model(services, definition, given, log_printer(terminal, logs), deadline)
+            terminal.answer(trained_facts(model, trained), trained_lines(model, trained))
 
 
 def package(

@@ -46,7 +46,7 @@ def train(
 
 
 def preview(services: Services, definition: ModelDefinition, inputs: Mapping[str, str]) -> Preview:
-    """What training would send; UsageError when a file of it looks like a key."""
+    """What training would send; nothing is sent."""
     pipeline, _ = _load(services, definition)
     return services.place.preview(_new_id(services, definition), definition, pipeline, inputs)
 
