@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from tests.azureml_stub.jobs import Child, Job, run_job
@@ -17,6 +18,7 @@ from tests.azureml_stub.proxy import Answer, Proxy, Request
 
 SUBSCRIPTION, GROUP, NAME = "11111111-0000-0000-0000-000000000000", "edge", "lab"
 ARM, API, BLOB = "management.azure.com", "eastus.api.azureml.ms", "labstore.blob.core.windows.net"
+ENTRA, TENANT = "login.microsoftonline.com", "33333333-0000-0000-0000-000000000000"
 ROOT = (
     f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
     f"/providers/Microsoft.MachineLearningServices/workspaces/{NAME}"
@@ -71,7 +73,8 @@ class Azure:
         self.go_on.set()
         self.lock = threading.Lock()
         self.work = work
-        self.proxy = Proxy(work, [ARM, API, BLOB], self._answer)
+        self.login = Login()
+        self.proxy = Proxy(work, [ARM, API, BLOB, ENTRA], self._answer)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -115,14 +118,36 @@ class Azure:
             answer = trouble(request)
             if answer is not None:
                 return answer
-        route = {ARM: self._arm, API: self._api, BLOB: self._blob}[request.host]
+        route = {ARM: self._arm, API: self._api, BLOB: self._blob, ENTRA: self._entra}[request.host]
         if (
-            request.host != BLOB
+            request.host not in (BLOB, ENTRA)
             and "Authorization" not in request.headers
             and "/discovery" not in request.path
         ):
             return Answer(401, {"error": {"code": "AuthenticationFailed", "message": "no token"}})
         return route(request)
+
+    def _entra(self, request: Request) -> Answer:
+        """Client credentials (OAuth 2.0, v2.0 endpoint); the secret is SECRETCLIENT."""
+        root = f"https://{ENTRA}/{TENANT}"
+        if request.path == "/common/discovery/instance":
+            found = {"preferred_network": ENTRA, "preferred_cache": ENTRA, "aliases": [ENTRA]}
+            place = f"{root}/v2.0/.well-known/openid-configuration"
+            return Answer(200, {"tenant_discovery_endpoint": place, "metadata": [found]})
+        if request.path.endswith("/openid-configuration"):
+            return Answer(
+                200,
+                {
+                    "issuer": f"{root}/v2.0",
+                    "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
+                    "token_endpoint": f"{root}/oauth2/v2.0/token",
+                },
+            )
+        form = {name: texts[0] for name, texts in parse_qs(request.body.decode()).items()}
+        if form.get("client_secret") != "SECRETCLIENT":
+            return Answer(401, {"error": "invalid_client", "error_description": "AADSTS7000215"})
+        token = self.login.get_token(form["scope"]).token
+        return Answer(200, {"token_type": "Bearer", "access_token": token, "expires_in": 3600})
 
     # ARM -----------------------------------------------------------------------------------------------
 

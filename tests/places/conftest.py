@@ -161,13 +161,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["local", "azureml"])
-def bench(request: pytest.FixtureRequest, model: Model, tmp_path: Path, migrated: Path) -> Bench:
+def bench(request: pytest.FixtureRequest, model: Model, tmp_path: Path) -> Bench:
     """Each place in turn."""
     if request.param == "azureml":
         request.getfixturevalue("azure")
         return Bench(azure_place([]), model)
     state = tmp_path / "state"
     state.mkdir()
-    shutil.copy(migrated, state / "mlflow.db")
+    shutil.copy(request.getfixturevalue("migrated"), state / "mlflow.db")
     tracking = MlflowTracking(f"sqlite:///{state}/mlflow.db", state / "artifacts", state / "downloads")
     return Bench(LocalPlace(LocalRunner(state, tracking, uv.find_uv_bin(), print)), model)
