@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from tests.azureml_stub.jobs import Child, Job, run_job
+from tests.azureml_stub.models import Models
 from tests.azureml_stub.proxy import Answer, Proxy, Request
 
 SUBSCRIPTION, GROUP, NAME = "11111111-0000-0000-0000-000000000000", "edge", "lab"
@@ -74,6 +75,7 @@ class Azure:
         self.lock = threading.Lock()
         self.work = work
         self.login = Login()
+        self.models = Models(API, ROOT, BLOB, self.blobs)
         self.proxy = Proxy(work, [ARM, API, BLOB, ENTRA], self._answer)
 
     @property
@@ -256,6 +258,9 @@ class Azure:
 
     def _api(self, request: Request) -> Answer:
         path = request.path
+        about_models = self.models.answer(request)
+        if about_models:
+            return about_models
         if path == "/discovery":
             return Answer(200, {"api": f"https://{API}", "history": f"https://{API}"})
         if path.endswith("/rundata"):

@@ -216,6 +216,11 @@ def test_a_step_that_azure_took_over_counts_as_reused(lab: Bench, azure: Azure) 
     assert [step.state for step in lab.place.poll("demo-1").steps] == ["reused", "ran", "ran"]
 
 
+def test_the_workspace_says_where_its_mlflow_is(lab: Bench) -> None:
+    assert isinstance(lab.place, AzureMlPlace)
+    assert lab.place.tracking_uri().startswith("azureml://eastus.api.azureml.ms/mlflow/v1.0/subscriptions/")
+
+
 def test_only_azures_own_hosts_are_asked(lab: Bench, azure: Azure) -> None:
     lab.submit("demo-1")
     lab.end("demo-1")

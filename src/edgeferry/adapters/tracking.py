@@ -113,8 +113,11 @@ class MlflowTracking:
             if self._database:
                 self._database.parent.mkdir(parents=True, exist_ok=True)
             with _garbage_left_alone():
-                from mlflow import MlflowClient
+                from mlflow import MlflowClient, set_tracking_uri
 
+                if self.uri.startswith("azureml:"):
+                    # Azure's plugin logs in to a workspace's artifacts by way of MLflow's global client alone
+                    set_tracking_uri(self.uri)
                 logging.getLogger("alembic").setLevel(logging.WARNING)
                 self._opened = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._opened
@@ -183,6 +186,8 @@ def _is_theirs(error: Exception) -> bool:
         "sqlalchemy",
         "alembic",
         "requests",
+        "azure",
+        "azureml",
     )
 
 
