@@ -1,9 +1,9 @@
 """Deployments as `az iot edge deployment create` takes them: a file, and the command line.
 
-Follows the Azure CLI's extension azure-iot 0.25. Its `--content` takes a JSON file with `modulesContent`, alone
-or below `content`; its `--metrics` one with `queries`, alone or below `metrics`: so one file serves both. The
-id is made lower case. With `--layered` it validates nothing but that `modulesContent` is there; without, it
-validates `$edgeAgent` and `$edgeHub` by the schema of their own `schemaVersion`.
+Follows the Azure CLI's extension azure-iot 0.25. Its `--content` takes a JSON file with `modulesContent`,
+alone or below `content`; its `--metrics` one with `queries`, alone or below `metrics`: so one file serves
+both. With `--layered` it asks for nothing but `modulesContent`; without, it validates `$edgeAgent` and
+`$edgeHub` by the schema of their own `schemaVersion`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def render_command(configuration: Mapping[str, Any], file: str, hub_name: str = 
     content = shlex.quote(file)
     if PASSWORD_PLACEHOLDER in json.dumps(configuration["content"]):
         content = f"<(envsubst '{USERNAME_PLACEHOLDER} {PASSWORD_PLACEHOLDER}' < {content})"
+    hub = shlex.quote(hub_name) if hub_name else '"$IOTHUB_NAME"'
     words = [
         "az iot edge deployment create",
-        f"--hub-name {shlex.quote(hub_name) if hub_name else '"$IOTHUB_NAME"'}",
+        f"--hub-name {hub}",
         f"--deployment-id {shlex.quote(configuration['id'])}",
         *([] if is_base(configuration["content"]["modulesContent"]) else ["--layered"]),
         f"--content {content}",

@@ -66,9 +66,7 @@ def render_companion(
     )
 
 
-def choose_layer(
-    services: Services, release: Entry, condition: str, existing: Sequence[Json]
-) -> ModelLayer:
+def choose_layer(services: Services, release: Entry, condition: str, existing: Sequence[Json]) -> ModelLayer:
     """The model's layer: the very one that is there when it targets `condition` and no later release of the
     model stands above it; else one above all others, with a nonce of its own when the release has none."""
     body = release.body

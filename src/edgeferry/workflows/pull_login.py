@@ -48,7 +48,7 @@ def pull_layers(existing: Sequence[Json], address: str) -> list[PullLayer]:
 
 
 def _send(services: Services, layer: PullLayer, *, create: bool) -> None:
-    """The layer is on the hub. A hub that repeats what it was sent must not make an error of it that tells."""
+    """The layer is on the hub. A hub that repeats what it was sent tells nobody the password."""
     document = render_pull_layer(layer)
     try:
         if create:
