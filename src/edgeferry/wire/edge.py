@@ -243,7 +243,7 @@ def _parse_logins(body: Mapping[str, Any]) -> tuple[RegistryLogin, ...]:
         login = _object(f"{where}.{name}", value)
         parts = [login.get(part) for part in ("address", "username", "password")]
         if not all(isinstance(part, str) for part in parts):
-            raise _malformed(f"{where}.{name}", "it needs address, username and password")
+            raise _malformed(f"{where}.{name}", "it needs address, username and password; its name, no dots")
         logins.append(RegistryLogin(*(str(part) for part in parts)))
     return tuple(logins)
 
