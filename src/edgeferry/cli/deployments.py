@@ -10,9 +10,10 @@ import typer
 
 from edgeferry.cli.console import Output, render_table
 from edgeferry.cli.models import ConditionOption, ReleaseArgument
-from edgeferry.cli.project import OutputOption, opened, read_edge_runtime
+from edgeferry.cli.project import OutputOption, opened, read_pull_login
+from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.errors import UsageError
-from edgeferry.settings import Settings
+from edgeferry.settings import REFERENCE, Settings
 from edgeferry.wire.azure_cli import render_command, render_file
 from edgeferry.wire.connection import parse_connection_string
 from edgeferry.workflows.layers import render_all
@@ -51,16 +52,16 @@ def render(
     with opened(context, output, device__runtime=runtime) as (settings, services, terminal):
         entry = find_release(services, release)
         condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
-        hub_host = _hub_host(settings)
-        if not hub_host:
+        has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
+        if not has_hub:
             terminal.say("no hub is set: priorities are those for a hub without deployments of ours")
         documents = render_all(
             services,
             entry,
             condition,
             settings["rollout.fleet_condition"],
-            read_edge_runtime(settings),
-            services.hub.configurations() if hub_host else [],
+            EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
+            services.hub.configurations() if has_hub else [],
         )
         flags = {"base": base, "pull": pull, "companion": companion, "layer": layer}
         named = {kind for kind, wanted in flags.items() if wanted}
@@ -86,7 +87,7 @@ def render(
                     "priority": document["priority"],
                     "labels": document["labels"],
                     "metrics": document["metrics"]["queries"],
-                    "command": render_command(document, str(file), _azure_name(hub_host)),
+                    "command": render_command(document, str(file), _azure_name(settings)),
                 }
             )
         rows = [[one["kind"], one["file"], str(one["priority"]), one["target_condition"]] for one in facts]
@@ -94,29 +95,27 @@ def render(
         terminal.answer(facts, [table, *(f"\n{one['command']}" for one in facts)])
 
 
-@deployments.command()
-def login(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+@deployments.command("login")
+def renew_login(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Give the fleet's IoT Edge devices the login they pull images with, or replace it: its own layer is all
     that changes. Set registry.pull_username and EDGEFERRY_REGISTRY__PULL_PASSWORD to the new login first;
     e.g. edgeferry deployments login --env prod"""
     with opened(context, output) as (settings, services, terminal):
-        runtime = read_edge_runtime(settings)
-        if runtime.pull is None:
+        login = read_pull_login(settings)
+        if login is None:
             raise UsageError(
                 "registry.pull_username is not set",
                 fix="make a pull-only login at the registry and set it, with its password",
             )
-        change = apply_pull_login(services, runtime.pull, settings["rollout.fleet_condition"])
-        registry = runtime.pull.address
-        facts = {"registry": registry, "username": runtime.pull.username, "state": change}
-        terminal.answer(facts, [f"the devices' login at {registry}: {change}"])
+        change = apply_pull_login(services, login, settings["rollout.fleet_condition"])
+        facts = {"registry": login.address, "username": login.username, "state": change}
+        terminal.answer(facts, [f"the devices' login at {login.address}: {change}"])
 
 
-def _hub_host(settings: Settings) -> str:
-    text = settings["hub.connection_string"]
-    return parse_connection_string(text).host_name if text else settings["hub.host"]
-
-
-def _azure_name(hub_host: str) -> str:
-    name, _, domain = hub_host.partition(".")
+def _azure_name(settings: Settings) -> str:
+    """The hub's name as `az` wants it; "" when the hub is not Azure's or its name is not known here."""
+    host, text = settings["hub.host"], settings["hub.connection_string"]
+    if text and not text.startswith(REFERENCE):
+        host = parse_connection_string(text).host_name
+    name, _, domain = host.partition(".")
     return name if domain.startswith("azure-devices.") else ""
