@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,35 +12,13 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Json, Services
-from edgeferry.wire.connection import parse_connection_string
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.rollout import apply_layers
-from tests.hubs import RunningHub, free_address
 from tests.iot_edge import ADDRESS, AGENT, IOT_EDGE, RELEASE, services
 
 FLEET = "tags.edgeferry = true"
 FIRST = RegistryLogin(ADDRESS, "puller", "first-secret")
 SECOND = RegistryLogin(ADDRESS, "puller", "second-secret")
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    running = RunningHub(tmp_path_factory.mktemp("hub"), free_address(), 8443, 8883).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def client(hub: RunningHub) -> Iterator[HubClient]:
-    """The hub's service API; afterwards the hub has no deployments and no device."""
-    text = json.loads((hub.state / "connection.json").read_text())["connection_string"]
-    opened = HubClient(parse_connection_string(text), str(hub.ca_file))
-    opened.create_device("device-1", {"edgeferry": True})
-    yield opened
-    for one in opened.configurations():
-        opened.delete_configuration(one["id"])
-    opened.close()
-    hub.ask("DELETE", "/devices/device-1")
 
 
 def roll_out(given: Services, runtime: Any = IOT_EDGE) -> str:
