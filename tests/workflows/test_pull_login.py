@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ def logins(client: HubClient) -> Json:
 
 
 def test_a_rollout_to_iot_edge_brings_the_login_and_one_to_our_agent_does_not(client: HubClient) -> None:
-    assert roll_out(services(hub=client), AGENT) == "created"
+    assert roll_out(services(hub=client), replace(AGENT, pull=FIRST)) == "created"
     assert pull_layers(client) == []
     assert logins(client) == {}
     assert roll_out(services(hub=client)) == "unchanged"
