@@ -11,6 +11,7 @@ import pytest
 
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.edge_runtime import EdgeRuntime
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import Deployment, merge_layers
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.release import Entry
@@ -21,7 +22,8 @@ SHARED = Path(__file__).parents[1] / ".." / "shared"
 DIGEST = "sha256:" + "ab" * 32
 ADDRESS = "taxi.azurecr.io"
 AGENT = EdgeRuntime("agent")
-IOT_EDGE = EdgeRuntime("iotedge", pull=RegistryLogin(ADDRESS, "puller", "pull-secret"))
+IOT_EDGE = EdgeRuntime("iotedge")
+PULL = RegistryLogin(ADDRESS, "puller", "pull-secret")
 RUNTIMES = [pytest.param(AGENT, id="agent"), pytest.param(IOT_EDGE, id="iotedge")]
 BODY = {
     "model": "nyc_taxi",
@@ -45,13 +47,13 @@ def find_shared(path: str) -> Path:
 def services(**ports: Any) -> Services:
     """Services with a registry that is only named, and whatever else a test gives."""
     registry = SimpleNamespace(host=ADDRESS, reference=lambda name, digest: f"{ADDRESS}/t/{name}@{digest}")
-    given = {"registry": registry, "new_id": lambda: "n1", "say": print, **ports}
+    given = {"registry": registry, "new_id": lambda: "n1", "say": print, "pull_login": lambda: PULL, **ports}
     return cast(Services, SimpleNamespace(**given))
 
 
 def documents(runtime: EdgeRuntime, condition: str = "tags.x = true", existing: Any = ()) -> dict[str, Any]:
     """What a rollout of `RELEASE` would put on a hub, by kind."""
-    return render_all(services(), RELEASE, condition, condition, runtime, existing)
+    return render_all(services(), RELEASE, condition, Fleet(condition, runtime=runtime), existing)
 
 
 def content(document: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.adapters.hub import HubClient
+from edgeferry.domain.fleet import Fleet
 from edgeferry.ports import Services
 from edgeferry.workflows.layers import choose_layer, render_all
 from edgeferry.workflows.rollout import apply_layers
@@ -17,7 +18,7 @@ NEWER = replace(RELEASE, subject="nyc_taxi-v2-abababab", body={**BODY, "version"
 
 
 def apply(given: Services, release=RELEASE, runtime=AGENT, condition=FLEET):
-    return apply_layers(given, release, condition, FLEET, ["device-1"], runtime)
+    return apply_layers(given, release, condition, Fleet(FLEET, runtime=runtime), ["device-1"])
 
 
 @pytest.mark.parametrize("runtime", [AGENT, IOT_EDGE])
@@ -71,6 +72,31 @@ def test_a_newer_release_stands_above_and_an_older_one_rises_when_it_is_wanted_a
 def test_render_shows_the_place_above_what_is_there(client: HubClient) -> None:
     given = services(hub=client)
     layer, _ = apply(given)
-    shown = render_all(given, NEWER, FLEET, FLEET, IOT_EDGE, client.configurations())
+    shown = render_all(given, NEWER, FLEET, Fleet(FLEET, runtime=IOT_EDGE), client.configurations())
     assert shown["layer"]["priority"] == layer.priority + 1
-    assert choose_layer(given, RELEASE, FLEET, client.configurations()) == layer
+    assert choose_layer(given, RELEASE, FLEET, Fleet(FLEET), client.configurations()) == layer
+
+
+def test_environments_that_share_a_hub_leave_each_others_deployments_alone(client: HubClient) -> None:
+    given = services(hub=client, sleep=lambda _: None)
+    dev = Fleet(FLEET, environment="dev", only="tags.environment = 'dev'")
+    prod = Fleet(FLEET, environment="prod", only="tags.environment = 'prod'")
+    for fleet in (dev, prod):
+        apply_layers(given, RELEASE, fleet.narrow(FLEET), fleet, ["device-1"])
+    made = {one["id"]: one for one in client.configurations()}
+    assert sorted(made) == [
+        "edgeferry-base-dev",
+        "edgeferry-base-prod",
+        "edgeferry-companion-efefefefefef-dev",
+        "edgeferry-companion-efefefefefef-prod",
+        "edgeferry-nyc_taxi-v1-abababab-dev",
+        "edgeferry-nyc_taxi-v1-abababab-prod",
+    ]
+    assert {one["targetCondition"] for name, one in made.items() if name.endswith("-prod")} == {
+        "(tags.edgeferry = true) AND (tags.environment = 'prod')"
+    }
+    again, change = apply_layers(given, RELEASE, dev.narrow(FLEET), dev, ["device-1"])
+    assert (change, again.priority) == ("unchanged", made["edgeferry-nyc_taxi-v1-abababab-dev"]["priority"])
+    assert {name: one["etag"] for name, one in made.items()} == {
+        one["id"]: one["etag"] for one in client.configurations()
+    }

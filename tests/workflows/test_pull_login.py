@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgeferry.adapters.hub import HubClient
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Json, Services
@@ -17,13 +18,14 @@ from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.rollout import apply_layers
 from tests.iot_edge import ADDRESS, AGENT, IOT_EDGE, RELEASE, services
 
-FLEET = "tags.edgeferry = true"
+FLEET = Fleet("tags.edgeferry = true", runtime=IOT_EDGE)
 FIRST = RegistryLogin(ADDRESS, "puller", "first-secret")
 SECOND = RegistryLogin(ADDRESS, "puller", "second-secret")
 
 
 def roll_out(given: Services, runtime: Any = IOT_EDGE) -> str:
-    _, change = apply_layers(given, RELEASE, FLEET, FLEET, ["device-1"], runtime)
+    fleet = replace(FLEET, runtime=runtime)
+    _, change = apply_layers(given, RELEASE, FLEET.condition, fleet, ["device-1"])
     return change
 
 
@@ -38,7 +40,7 @@ def logins(client: HubClient) -> Json:
 
 
 def test_a_rollout_to_iot_edge_brings_the_login_and_one_to_our_agent_does_not(client: HubClient) -> None:
-    assert roll_out(services(hub=client), replace(AGENT, pull=FIRST)) == "created"
+    assert roll_out(services(hub=client), AGENT) == "created"
     assert pull_layers(client) == []
     assert logins(client) == {}
     assert roll_out(services(hub=client)) == "unchanged"
@@ -109,7 +111,7 @@ def test_what_an_interrupted_replacement_left_is_removed_by_the_next(client: Hub
 def test_a_fleet_picked_otherwise_keeps_the_layer_and_its_login(client: HubClient) -> None:
     given = services(hub=client)
     apply_pull_login(given, FIRST, FLEET)
-    assert apply_pull_login(given, FIRST, "tags.site = 'a'") == "updated"
+    assert apply_pull_login(given, FIRST, replace(FLEET, condition="tags.site = 'a'")) == "updated"
     [layer] = pull_layers(client)
     assert layer["targetCondition"] == "tags.site = 'a'"
 

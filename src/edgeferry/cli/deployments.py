@@ -10,8 +10,7 @@ import typer
 
 from edgeferry.cli.console import Output, render_table
 from edgeferry.cli.models import ConditionOption, ReleaseArgument
-from edgeferry.cli.project import OutputOption, opened, read_pull_login
-from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
+from edgeferry.cli.project import OutputOption, choose_condition, opened, read_fleet
 from edgeferry.errors import UsageError
 from edgeferry.settings import REFERENCE, Settings
 from edgeferry.wire.azure_cli import render_command, render_file
@@ -51,16 +50,14 @@ def render(
     E.g. edgeferry deployments render nyc_taxi --runtime iotedge --folder out"""
     with opened(context, output, device__runtime=runtime) as (settings, services, terminal):
         entry = find_release(services, release)
-        condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
         has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
         if not has_hub:
             terminal.say("no hub is set: priorities are those for a hub without deployments of ours")
         documents = render_all(
             services,
             entry,
-            condition,
-            settings["rollout.fleet_condition"],
-            EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
+            choose_condition(settings, services, entry.body["model"], target_condition),
+            read_fleet(settings),
             services.hub.configurations() if has_hub else [],
         )
         flags = {"base": base, "pull": pull, "companion": companion, "layer": layer}
@@ -101,13 +98,13 @@ def renew_login(context: typer.Context, output: OutputOption = Output.TABLE) -> 
     that changes. Set registry.pull_username and EDGEFERRY_REGISTRY__PULL_PASSWORD to the new login first;
     e.g. edgeferry deployments login --env prod"""
     with opened(context, output) as (settings, services, terminal):
-        login = read_pull_login(settings)
+        login = services.pull_login()
         if login is None:
             raise UsageError(
                 "registry.pull_username is not set",
                 fix="make a pull-only login at the registry and set it, with its password",
             )
-        change = apply_pull_login(services, login, settings["rollout.fleet_condition"])
+        change = apply_pull_login(services, login, read_fleet(settings))
         facts = {"registry": login.address, "username": login.username, "state": change}
         terminal.answer(facts, [f"the devices' login at {login.address}: {change}"])
 

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
-from edgeferry.domain.manifest import RegistryLogin
+from edgeferry.domain.fleet import Fleet
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.settings import REFERENCE, Settings, load_settings
+from edgeferry.settings import Settings, load_settings
 from edgeferry.wiring import open_services
 
 OutputOption = Annotated[
@@ -44,22 +45,20 @@ def opened(
         yield settings, services, terminal
 
 
-def read_edge_runtime(settings: Settings) -> EdgeRuntime:
-    """What runs modules on the devices, and with which login they pull there."""
-    if settings["device.runtime"] != "iotedge":
-        return OUR_AGENT
-    return EdgeRuntime("iotedge", pull=read_pull_login(settings))
+def read_fleet(settings: Settings) -> Fleet:
+    """The devices that the settings mean, and what runs there."""
+    return Fleet(
+        condition=settings["rollout.fleet_condition"],
+        environment=settings.environment,
+        only=settings["rollout.target_condition"],
+        runtime=EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
+        limits=DEVICE_CLASSES[settings["device.class"]],
+    )
 
 
-def read_pull_login(settings: Settings) -> RegistryLogin | None:
-    """The login that IoT Edge's devices pull with; None when neither half of it is set."""
-    username, password = settings["registry.pull_username"], settings["registry.pull_password"]
-    if password.startswith(REFERENCE):
-        raise UsageError(
-            "registry.pull_password is a reference, and they are not followed here",
-            fix="set EDGEFERRY_REGISTRY__PULL_PASSWORD to the password itself",
-        )
-    return RegistryLogin(settings.need("registry.host"), username, password) if username or password else None
+def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
+    """The target condition of `flag`, else the model's own within this environment."""
+    return flag or read_fleet(settings).narrow(services.project.load_model(model).target_condition)
 
 
 def parse_pairs(pairs: list[str] | None, what: str) -> dict[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeferry.domain.manifest import RegistryLogin
-
 
 @dataclass(frozen=True)
 class EdgeRuntime:
@@ -16,9 +14,6 @@ class EdgeRuntime:
     agent_image: str = "mcr.microsoft.com/azureiotedge-agent:1.5"
     """Of IoT Edge's own system modules; our agent reports them and runs neither."""
     hub_image: str = "mcr.microsoft.com/azureiotedge-hub:1.5"
-    pull: RegistryLogin | None = None
-    """How IoT Edge's devices pull: a login that can do nothing else. None: they need no login, or have it
-    already. Our agent got its own at enrolment."""
 
 
 OUR_AGENT = EdgeRuntime()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.device_class import DeviceClass
-from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
+from edgeferry.domain.edge_runtime import EdgeRuntime
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
@@ -21,7 +22,7 @@ from edgeferry.wire.verdict import render_smoke_request
 
 Json = dict[str, Any]
 
-BASE_NAME = "edgeferry-base"
+_BASE_NAME = "edgeferry-base"
 BASE_PRIORITY = 0
 COMPANION = "companion"
 COMPANION_PRIORITY = 1
@@ -47,9 +48,15 @@ class ModelLayer:
     priority: int
 
 
-def render_base(condition: str, runtime: EdgeRuntime = OUR_AGENT) -> Json:
+def base_name(fleet: Fleet) -> str:
+    """The name of the fleet's base deployment."""
+    return f"{_BASE_NAME}{fleet.suffix}"
+
+
+def render_base(fleet: Fleet) -> Json:
     """A base deployment: IoT Edge's two system modules and nothing else. IoT Edge runs them, and gets bounded
     logs, no host ports and a route for what modules send; our agent recognises and reports them."""
+    runtime = fleet.runtime
     on_iot_edge = runtime.kind == "iotedge"
     options = {"HostConfig": {"LogConfig": _SYSTEM_LOG}} if on_iot_edge else {}
     edge_agent = ModuleSpec("edgeAgent", runtime.agent_image, options)
@@ -81,48 +88,39 @@ def render_base(condition: str, runtime: EdgeRuntime = OUR_AGENT) -> Json:
         "$edgeAgent": {"properties.desired": agent},
         "$edgeHub": {"properties.desired": hub},
     }
-    return render_configuration(BASE_NAME, content, condition, BASE_PRIORITY, {"edgeferry": "base"})
+    return render_configuration(
+        base_name(fleet), content, fleet.all_devices, BASE_PRIORITY, {"edgeferry": "base", **fleet.labels}
+    )
 
 
-def render_companion_layer(
-    image: str,
-    digest: str,
-    condition: str,
-    device_class: DeviceClass,
-    runtime: EdgeRuntime = OUR_AGENT,
-    priority: int = COMPANION_PRIORITY,
-) -> Json:
+def render_companion_layer(image: str, digest: str, fleet: Fleet, priority: int = COMPANION_PRIORITY) -> Json:
     """The layer that brings the companion; its name carries the digest, so a new one is a new layer."""
-    options = render_limits(device_class, port=COMPANION_PORT)
+    options = render_limits(fleet.limits, port=COMPANION_PORT)
     spec = ModuleSpec(
         name=COMPANION,
         image=image,
-        create_options={**options, **_render_health(runtime, COMPANION_PORT, "/verdict")},
+        create_options={**options, **_render_health(fleet.runtime, COMPANION_PORT, "/verdict")},
         env={},
         startup_order=1,
     )
     content = {"$edgeAgent": {f"properties.desired.modules.{COMPANION}": render_module(spec)}}
-    labels = {"edgeferry": "companion", "digest": digest}
-    return render_configuration(companion_layer_name(digest), content, condition, priority, labels)
+    labels = {"edgeferry": "companion", "digest": digest, **fleet.labels}
+    return render_configuration(
+        companion_layer_name(digest, fleet), content, fleet.all_devices, priority, labels
+    )
 
 
-def companion_layer_name(digest: str) -> str:
+def companion_layer_name(digest: str, fleet: Fleet) -> str:
     """The name of the layer that brings this companion."""
-    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}"
+    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}{fleet.suffix}"
 
 
-def render_model_layer(
-    layer: ModelLayer,
-    image: str,
-    version: str,
-    device_class: DeviceClass,
-    runtime: EdgeRuntime = OUR_AGENT,
-) -> Json:
+def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet) -> Json:
     """The layer of one release: the module with a volume for its captures, and on the companion's twin the
     order to smoke-test it and where its captures are. Its metric `proven` counts devices whose smoke test of
     this very rollout passed."""
-    options = render_limits(device_class, port=SCORE_PORT, publish=True)
-    options |= _render_health(runtime, SCORE_PORT, "/health")
+    options = render_limits(fleet.limits, port=SCORE_PORT, publish=True)
+    options |= _render_health(fleet.runtime, SCORE_PORT, "/health")
     options["HostConfig"]["Mounts"] = [
         {"Type": "volume", "Source": f"{layer.model}-captures", "Target": CAPTURES_FOLDER}
     ]
@@ -157,6 +155,7 @@ def render_model_layer(
         "digest": layer.digest,
         "cases_sha256": layer.cases_sha256,
         "nonce": layer.nonce,
+        **fleet.labels,
     }
     verdict = f"properties.reported.verdicts.{layer.model}"
     proven = (
@@ -168,9 +167,9 @@ def render_model_layer(
     )
 
 
-def model_layer_name(release: str) -> str:
+def model_layer_name(release: str, fleet: Fleet) -> str:
     """The name of a release's layer."""
-    return f"edgeferry-{release}".lower()
+    return f"edgeferry-{release}{fleet.suffix}".lower()
 
 
 def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:

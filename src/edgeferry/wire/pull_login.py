@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.wire.deployment import render_configuration
 
@@ -37,19 +38,19 @@ def placeholder_login(address: str) -> RegistryLogin:
     return RegistryLogin(address, USERNAME_PLACEHOLDER, PASSWORD_PLACEHOLDER)
 
 
-def next_pull_layer(login: RegistryLogin, condition: str, earlier: Sequence[PullLayer]) -> PullLayer:
+def next_pull_layer(login: RegistryLogin, fleet: Fleet, earlier: Sequence[PullLayer]) -> PullLayer:
     """The layer for `login` that wins over the `earlier` ones for the same registry."""
     priority = max([FIRST_PULL_PRIORITY - 1, *(layer.priority for layer in earlier)]) + 1
     name = f"edgeferry-pull-{login_name(login.address)}-{priority - FIRST_PULL_PRIORITY + 1}".lower()
-    return PullLayer(name, login, condition, priority)
+    return PullLayer(name + fleet.suffix, login, fleet.all_devices, priority)
 
 
-def render_pull_layer(layer: PullLayer) -> Json:
+def render_pull_layer(layer: PullLayer, fleet: Fleet) -> Json:
     """The layered deployment."""
     login = layer.login
     path = f"properties.desired.runtime.settings.registryCredentials.{login_name(login.address)}"
     said = {"username": login.username, "password": login.password, "address": login.address}
-    labels = {"edgeferry": "pull", "registry": login.address}
+    labels = {"edgeferry": "pull", "registry": login.address, **fleet.labels}
     return render_configuration(
         layer.name, {"$edgeAgent": {path: said}}, layer.target_condition, layer.priority, labels
     )
