@@ -150,14 +150,12 @@ class Edit:
     old: str
     new: str
     expected: tuple[Expected, ...] = ()
-    sdk_refuses: bool = False
-    """Whether Azure ML's own client notices, offline."""
 
 
-def fault(id: str, file: str, old: str, new: str, *expected: Expected, sdk: bool = False) -> Edit:
+def fault(id: str, file: str, old: str, new: str, *expected: Expected) -> Edit:
     """An edit that must be found, all of it and nothing else."""
     assert expected
-    return Edit(id, file, old, new, expected, sdk)
+    return Edit(id, file, old, new, expected)
 
 
 def write_project(root: Path, edit: Edit | None = None) -> Path:
@@ -324,6 +322,9 @@ FAULTS = [
         "default_compute",
         "default_computer",
         E("unknown-key", "default_computer", "did you mean `default_compute`"),
+        E("no-compute", "prepare:"),
+        E("no-compute", "train:"),
+        E("no-compute", "register:"),
     ),
     fault(
         "unknown key of a step",
@@ -494,6 +495,15 @@ FAULTS = [
         E("fixed-path", "default: ./data"),
     ),
     fault(
+        "nothing said of compute",
+        PIPELINE,
+        "settings:\n  default_compute: azureml:cpu-cluster\n",
+        "",
+        E("no-compute", "prepare:", "default_compute"),
+        E("no-compute", "train:"),
+        E("no-compute", "register:"),
+    ),
+    fault(
         "output that no step provides",
         PIPELINE,
         PROVIDED,
@@ -631,14 +641,7 @@ FAULTS = [
         E("conda-requirement", "--index-url", "not a package requirement"),
     ),
     # paths
-    fault(
-        "data that is not there",
-        PIPELINE,
-        "path: ./data",
-        "path: ./dataa",
-        E("missing-file", "./dataa"),
-        sdk=True,
-    ),
+    fault("data that is not there", PIPELINE, "path: ./data", "path: ./dataa", E("missing-file", "./dataa")),
     fault(
         "absolute path that is not there",
         PIPELINE,
@@ -779,7 +782,7 @@ VALIDS = [
         "  model:\n    type: mlflow_model",
         "  model:\n    type: uri_folder",
     ),
-    Edit("steps in another order", PIPELINE, "settings:\n  default_compute: azureml:cpu-cluster\n", ""),
+    Edit("compute of the whole job", PIPELINE, "settings:\n  default_compute:", "compute:"),
     Edit("always run again", PIPELINE, "settings:\n", "settings:\n  force_rerun: true\n"),
     Edit("data of a workspace", PIPELINE, "path: ./data", "path: azureml:trips:1"),
     Edit("data of a store", PIPELINE, "path: ./data", "path: azureml://datastores/blob/paths/trips"),

@@ -11,7 +11,13 @@ from edgeferry.adapters.files import ComponentFiles, PipelineFiles, existing, re
 from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.fields import mapping
 from edgeferry.domain.finding import At, Fault, Finding, Found, Report, place
-from edgeferry.domain.lint import check_component_use, check_pipeline_use, check_secrets, check_upload
+from edgeferry.domain.lint import (
+    check_component_use,
+    check_compute,
+    check_pipeline_use,
+    check_secrets,
+    check_upload,
+)
 from edgeferry.domain.secret import masked
 from edgeferry.domain.step_source import find_source_faults
 
@@ -38,6 +44,7 @@ def _check_pipeline(root: Path, files: PipelineFiles, found: Found) -> None:
     content = document.mapping(found) or {}
     check_secrets(content, report)
     check_pipeline_use(content, report)
+    check_compute(content, report)
     for name, spec in mapping(content, "inputs", report=_said).items():
         path = spec.get("path") if isinstance(spec, dict) else None
         if isinstance(path, str) and not _ADDRESS.match(path):
