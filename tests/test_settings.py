@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.errors import UsageError
-from edgeferry.settings import load_settings
+from edgeferry.settings import Value, load_settings
 
 
 @pytest.fixture
@@ -86,3 +86,75 @@ def test_a_setting_that_is_needed_and_missing_says_how_to_set_it(project: Path) 
     with pytest.raises(UsageError, match=r"hub\.connection_string is not set") as caught:
         load_settings(project).need("hub.connection_string")
     assert "EDGEFERRY_HUB__CONNECTION_STRING" in caught.value.fix
+
+
+def write_environment(project: Path, name: str, text: str) -> None:
+    (project / "environments").mkdir(exist_ok=True)
+    (project / "environments" / f"{name}.toml").write_text(text)
+
+
+def test_an_environment_wins_over_the_project_and_over_what_it_inherits(project: Path) -> None:
+    write_environment(project, "azure", '[azure]\nworkspace = "ml"\n[hub]\nhost = "dev.azure-devices.net"\n')
+    write_environment(project, "prod", 'inherits = "azure"\n[hub]\nhost = "prod.azure-devices.net"\n')
+    settings = load_settings(project, environment="prod")
+    assert settings.environment == "prod"
+    assert settings.values["hub.host"] == Value("prod.azure-devices.net", "environments/prod.toml")
+    assert settings.values["azure.workspace"] == Value("ml", "environments/azure.toml")
+    assert settings.values["registry.host"] == Value("from-file", "edgeferry.toml")
+
+
+def test_the_environment_variable_chooses_and_the_flag_wins(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_environment(project, "dev", '[registry]\nprefix = "dev"\n')
+    write_environment(project, "test", '[registry]\nprefix = "test"\n')
+    monkeypatch.setenv("EDGEFERRY_ENV", "dev")
+    assert load_settings(project)["registry.prefix"] == "dev"
+    assert load_settings(project, environment="test")["registry.prefix"] == "test"
+
+
+@pytest.mark.parametrize("address", ['[hub]\nhost = "h"', '[hub]\nconnection_string = "keyvault://v/hub"'])
+def test_a_credential_of_this_machines_hub_never_goes_to_another_one(project: Path, address: str) -> None:
+    state = project / ".edgeferry"
+    state.mkdir()
+    local = {"hub.connection_string": "HostName=local", "hub.ca_file": "/local.pem", "engine.url": "unix://e"}
+    (state / "sandbox.json").write_text(json.dumps({"settings": local}))
+    write_environment(project, "prod", address)
+    assert load_settings(project)["hub.connection_string"] == "HostName=local"
+    settings = load_settings(project, environment="prod")
+    assert (settings["hub.ca_file"], settings["engine.url"]) == ("", "unix://e")
+    assert "local" not in settings["hub.connection_string"]
+
+
+def test_an_unknown_environment_names_the_near_miss(project: Path) -> None:
+    write_environment(project, "prod", "")
+    with pytest.raises(UsageError, match="there is no environment 'prd'") as caught:
+        load_settings(project, environment="prd")
+    assert "did you mean prod?" in caught.value.fix
+
+
+def test_environments_that_inherit_in_a_circle_are_named(project: Path) -> None:
+    write_environment(project, "a", 'inherits = "b"')
+    write_environment(project, "b", 'inherits = "a"')
+    with pytest.raises(UsageError, match="a > b > a"):
+        load_settings(project, environment="a")
+
+
+def test_an_environment_holds_a_reference_to_a_secret_but_no_secret(project: Path) -> None:
+    write_environment(project, "prod", '[registry]\npassword = "keyvault://vault/registry-password"')
+    shown = load_settings(project, environment="prod").masked()
+    assert shown["registry.password"].text == "keyvault://vault/registry-password"
+    write_environment(project, "prod", '[registry]\npassword = "hunter2"')
+    with pytest.raises(UsageError, match=r"registry\.password is a secret") as caught:
+        load_settings(project, environment="prod")
+    assert "keyvault://VAULT/NAME" in caught.value.fix
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_value_that_is_no_choice_says_who_set_it_and_what_may_stand_there(project: Path) -> None:
+    write_environment(project, "prod", '[train]\nplace = "mars"')
+    with pytest.raises(
+        UsageError, match=r"train\.place is 'mars', set by the environments/prod\.toml"
+    ) as caught:
+        load_settings(project, environment="prod")
+    assert caught.value.fix == "choose one of: local, azureml"

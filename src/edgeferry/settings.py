@@ -1,8 +1,9 @@
 """Every setting: what it means, its default, and who set it. The only place that reads the environment.
 
-Order: default < what `edgeferry up` started on this machine < `edgeferry.toml` < `EDGEFERRY_*` < flags.
-`registry.password` is `EDGEFERRY_REGISTRY__PASSWORD` in the environment. Secrets never stand in
-`edgeferry.toml`; key files live in the state folder, readable by their owner only.
+Order: default < what `edgeferry up` started on this machine < `edgeferry.toml` < `environments/NAME.toml`,
+what it inherits first < `EDGEFERRY_*` < flags. `registry.password` is `EDGEFERRY_REGISTRY__PASSWORD` in the
+environment. A secret never stands in a file of the project; a reference to one, `keyvault://VAULT/NAME`, may.
+Key files live in the state folder, readable by their owner only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,20 @@ from edgeferry.errors import UsageError
 PROJECT_FILE = "edgeferry.toml"
 STATE_FOLDER = ".edgeferry"
 SANDBOX_FILE = "sandbox.json"
+ENVIRONMENTS_FOLDER = "environments"
+ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
+REFERENCE = "keyvault://"
+"""How a value begins that is the address of a secret instead of the secret."""
 MASK = "********"
+
+_INHERITS = "inherits"
+_ADDRESSES = {
+    "hub": ("hub.host", "hub.connection_string"),
+    "registry": ("registry.host",),
+    "ledger": ("ledger.url",),
+}
+"""What says where a server is. Who sets one of these means a server of their own, and nothing that `up`
+recorded of this machine's server of that kind applies to it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class Setting:
     default: str
     meaning: str
     secret: bool = False
+    choices: tuple[str, ...] = ()
+    """All that it may be; empty: any text."""
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -41,6 +57,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("user", "", "who you are in the ledger (default: the login name)"),
     Setting(
+        "hub.host",
+        "",
+        "the hub's host name; without a connection string Microsoft Entra is the login there",
+    ),
+    Setting(
         "hub.connection_string",
         "",
         "service connection string of the hub (iothubowner or a policy with the same rights)",
@@ -49,8 +70,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("hub.ca_file", "", "certificate authority of the hub; empty: the system's"),
     Setting("registry.host", "", "host:port of the OCI registry"),
     Setting("registry.prefix", "edgeferry", "path before the model's name in image references"),
-    Setting("registry.username", "", "login that may push"),
+    Setting(
+        "registry.username", "", "login that may push; empty: on Azure Container Registry, Microsoft Entra"
+    ),
     Setting("registry.password", "", "its password", secret=True),
+    Setting("registry.pull_username", "", "pull-only login for devices with IoT Edge"),
+    Setting("registry.pull_password", "", "its password", secret=True),
     Setting("registry.ca_file", "", "certificate authority of the registry; empty: the system's"),
     Setting("ledger.url", "", "git repository of signed decisions"),
     Setting("ledger.branch", "ledger", "its branch"),
@@ -59,7 +84,21 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "folder of public keys that count, NAME.pem each (default: trust in the state folder)",
     ),
+    Setting(
+        "ledger.signing_key",
+        "",
+        "private key that signs in the ledger, PEM (default: a file in the state folder)",
+        secret=True,
+    ),
     Setting("tracking.uri", "", "MLflow tracking address (default: SQLite in the state folder)"),
+    Setting("train.place", "local", "where pipelines run", choices=("local", "azureml")),
+    Setting("azure.subscription_id", "", "subscription of the Azure ML workspace"),
+    Setting("azure.resource_group", "", "its resource group"),
+    Setting("azure.workspace", "", "the Azure ML workspace"),
+    Setting("azureml.compute", "cpu-cluster", "compute cluster of the steps, made when it is missing"),
+    Setting("azureml.compute_size", "Standard_DS3_v2", "machine size of a cluster that is made"),
+    Setting("azureml.compute_nodes", "1", "the most machines of a cluster that is made"),
+    Setting("vault.name", "", "Key Vault that keyvault://NAME means; keyvault://VAULT/NAME names another"),
     Setting("engine.url", "", "container engine (default: DOCKER_HOST, else the engine that answers)"),
     Setting("images.mirror", "http://deb.debian.org", "where Debian packages come from"),
     Setting("images.architecture", "", "amd64 or arm64 (default: this machine's)"),
@@ -68,7 +107,19 @@ SETTINGS: tuple[Setting, ...] = (
         "tags.edgeferry = true",
         "devices that get our base deployment, where they have none, and the companion",
     ),
+    Setting(
+        "rollout.target_condition",
+        "",
+        "devices that get a model here (default: the condition in its model.yaml)",
+    ),
     Setting("rollout.timeout_s", "180", "seconds a rollout may take before it is judged"),
+    Setting("device.class", "small", "limits that images are verified under", choices=("small",)),
+    Setting(
+        "device.runtime",
+        "agent",
+        "what runs modules on the devices: our agent, or IoT Edge",
+        choices=("agent", "iotedge"),
+    ),
 )
 KNOWN: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
@@ -87,6 +138,8 @@ class Settings:
 
     root: Path
     values: Mapping[str, Value]
+    environment: str = ""
+    """The environment's name; "" for none."""
 
     def __getitem__(self, name: str) -> str:
         return self.values[name].text
@@ -102,7 +155,8 @@ class Settings:
         if not text:
             raise UsageError(
                 f"{name} is not set: {KNOWN[name].meaning}",
-                fix=f"run 'edgeferry up' for servers on this machine, or set {_environment_name(name)}",
+                fix="run 'edgeferry up' for servers on this machine, choose an environment with --env, "
+                f"or set {environment_name(name)}",
             )
         return text
 
@@ -122,31 +176,42 @@ class Settings:
     def masked(self) -> dict[str, Value]:
         """All values with secrets masked, for showing."""
         return {
-            name: Value(MASK, value.source) if KNOWN[name].secret and value.text else value
+            name: Value(MASK, value.source) if _is_secret(name, value.text) else value
             for name, value in self.values.items()
         }
 
 
-def load_settings(start: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the project at or above `start`; UsageError for an unknown or misplaced one."""
+def load_settings(
+    start: Path | None = None, flags: Mapping[str, str] | None = None, environment: str = ""
+) -> Settings:
+    """The settings of the project at or above `start` in `environment` (default: what EDGEFERRY_ENV names,
+    else none); UsageError for an unknown or misplaced one."""
     root = _project_root(start or Path.cwd())
-    layers: list[tuple[str, Mapping[str, str]]] = [("default", {s.name: s.default for s in SETTINGS})]
-    file_values = _read_project_file(root / PROJECT_FILE)
+    environment = environment or os.environ.get(ENVIRONMENT_VARIABLE, "")
+    files: list[tuple[str, Mapping[str, str]]] = [(PROJECT_FILE, _read_file(root, PROJECT_FILE))]
+    if environment:
+        files += _read_environment_files(root, environment)
     environment_values = _read_environment()
-    given = {**file_values, **environment_values, **(flags or {})}
+    given = {name: text for _, layer in files for name, text in layer.items()}
+    given |= {**environment_values, **(flags or {})}
     state = Path(given.get("state") or root / STATE_FOLDER)
     state = state if state.is_absolute() else root / state
-    layers.append(("default", _computed_defaults(state)))
-    layers.append(("this machine (edgeferry up)", _read_sandbox(state / SANDBOX_FILE)))
-    layers.append((PROJECT_FILE, file_values))
-    layers.append(("environment", environment_values))
-    layers.append(("flag", flags or {}))
+    layers: list[tuple[str, Mapping[str, str]]] = [
+        ("default", {s.name: s.default for s in SETTINGS}),
+        ("default", _computed_defaults(state)),
+        ("this machine (edgeferry up)", _where_not_replaced(_read_sandbox(state / SANDBOX_FILE), given)),
+        *files,
+        ("environment", environment_values),
+        ("flag", flags or {}),
+    ]
     values: dict[str, Value] = {}
     for source, layer in layers:
         for name, text in layer.items():
             values[name] = Value(text, source)
     values["state"] = Value(str(state), values["state"].source)
-    return Settings(root, values)
+    for name, value in values.items():
+        _check_choice(KNOWN[name], value)
+    return Settings(root, values, environment)
 
 
 def child_environment() -> dict[str, str]:
@@ -157,6 +222,11 @@ def child_environment() -> dict[str, str]:
 def default_engine_host() -> str:
     """What DOCKER_HOST says, or ""."""
     return os.environ.get("DOCKER_HOST", "")
+
+
+def chosen_authority() -> str:
+    """The address of the Microsoft Entra authority that somebody chose for azure-identity, or ""."""
+    return os.environ.get("AZURE_AUTHORITY_HOST", "")
 
 
 def _project_root(start: Path) -> Path:
@@ -178,24 +248,72 @@ def _computed_defaults(state: Path) -> dict[str, str]:
     }
 
 
-def _read_project_file(path: Path) -> dict[str, str]:
+def _read_environment_files(root: Path, name: str) -> list[tuple[str, Mapping[str, str]]]:
+    """(file, values) of the environment, what it inherits first; UsageError for an unknown one or a
+    circle."""
+    layers: list[tuple[str, Mapping[str, str]]] = []
+    seen: list[str] = []
+    while name:
+        file = f"{ENVIRONMENTS_FOLDER}/{name}.toml"
+        if name in seen:
+            raise UsageError(
+                f"{ENVIRONMENTS_FOLDER}/{seen[-1]}.toml inherits in a circle: {' > '.join([*seen, name])}",
+                fix=f"remove one `{_INHERITS}`",
+            )
+        if not (root / file).is_file():
+            known = sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none yet'}"
+            who = f"{ENVIRONMENTS_FOLDER}/{seen[-1]}.toml inherits" if seen else "there is no environment"
+            raise UsageError(f"{who} {name!r}: no file {file}", fix=hint)
+        seen.append(name)
+        values = _read_file(root, file, environment=True)
+        name = values.pop(_INHERITS, "")
+        layers.insert(0, (file, values))
+    return layers
+
+
+def _read_file(root: Path, name: str, *, environment: bool = False) -> dict[str, str]:
+    """The settings in one TOML file of the project, and `inherits` where it is an environment's."""
+    path = root / name
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}", fix="correct the TOML at that place") from error
     values: dict[str, str] = {}
+    if environment and _INHERITS in tables:
+        values[_INHERITS] = str(tables.pop(_INHERITS))
     for name, raw in _flatten(tables).items():
         setting = _known(name, str(path))
-        if setting.secret:
+        text = str(raw).lower() if isinstance(raw, bool) else str(raw)
+        if _is_secret(setting.name, text):
             raise UsageError(
                 f"{path}: {name} is a secret and does not belong in a file of the project",
-                fix=f"remove the line and set {_environment_name(name)}",
+                fix=f"write {REFERENCE}VAULT/NAME, or remove the line and set {environment_name(name)}",
             )
-        values[name] = str(raw).lower() if isinstance(raw, bool) else str(raw)
+        values[name] = text
     for name in ("hub.ca_file", "registry.ca_file", "ledger.trusted_keys"):
         if values.get(name):
-            values[name] = str(path.parent / values[name])
+            values[name] = str(root / values[name])
     return values
+
+
+def _is_secret(name: str, text: str) -> bool:
+    return KNOWN[name].secret and bool(text) and not text.startswith(REFERENCE)
+
+
+def _where_not_replaced(sandbox: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What `up` recorded, without the servers whose address somebody else sets."""
+    replaced = {kind for kind, addresses in _ADDRESSES.items() if any(given.get(name) for name in addresses)}
+    return {name: text for name, text in sandbox.items() if name.partition(".")[0] not in replaced}
+
+
+def _check_choice(setting: Setting, value: Value) -> None:
+    if setting.choices and value.text not in setting.choices:
+        raise UsageError(
+            f"{setting.name} is {value.text!r}, set by the {value.source}",
+            fix=f"choose one of: {', '.join(setting.choices)}",
+        )
 
 
 def _flatten(tables: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -211,7 +329,8 @@ def _flatten(tables: Mapping[str, object], prefix: str = "") -> dict[str, object
 def _read_environment() -> dict[str, str]:
     values = {}
     for key, text in os.environ.items():
-        if key.startswith("EDGEFERRY_") and not key.startswith("EDGEFERRY_TEST_"):
+        ours = key.startswith("EDGEFERRY_") and not key.startswith("EDGEFERRY_TEST_")
+        if ours and key != ENVIRONMENT_VARIABLE:
             name = key.removeprefix("EDGEFERRY_").lower().replace("__", ".")
             values[_known(name, f"environment variable {key}").name] = text
     return values
@@ -238,5 +357,6 @@ def _known(name: str, where: str) -> Setting:
     return setting
 
 
-def _environment_name(name: str) -> str:
+def environment_name(name: str) -> str:
+    """The environment variable that sets the setting."""
     return "EDGEFERRY_" + name.replace(".", "__").upper()

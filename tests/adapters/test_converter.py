@@ -23,7 +23,7 @@ from edgeferry.errors import RefusedError
 from edgeferry.settings import child_environment
 from tests.graphs import rounded_graph
 
-PACKAGES = ("scikit-learn==1.9.1", "numpy==2.4.6", "pandas==3.1.1", "mlflow-skinny==3.17.2", "onnx==1.23.2")
+PACKAGES = ("scikit-learn==1.9.1", "numpy==2.4.6", "pandas==3.1.1", "mlflow-skinny==3.15.0", "onnx==1.23.2")
 
 # One process trains and converts all: importing scikit-learn and mlflow is what takes time.
 TRAINER = """

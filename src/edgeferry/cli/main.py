@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -45,12 +46,32 @@ def root(
         Path | None,
         typer.Option("--project", "-p", help="The project's folder (default: here or above).", exists=True),
     ] = None,
+    env: Annotated[
+        str, typer.Option("--env", "-e", help="An environment: a file in environments/, e.g. prod.")
+    ] = "",
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Every command works on the project whose edgeferry.toml is here, above, or named by --project."""
-    context.obj = {"project": project}
+    """Every command works on the project whose edgeferry.toml is here, above, or named by --project, and with
+    the settings of the environment named by --env. Both may stand anywhere on the line."""
+    context.obj = {"project": project, "environment": env}
+
+
+def lift_root_options(arguments: Sequence[str]) -> list[str]:
+    """The arguments with --project and --env, and their values, first; what follows `--` stays."""
+    first: list[str] = []
+    others: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        if word in ("--project", "--env") and rest:
+            first += [word, rest.pop(0)]
+        elif word.startswith(("--project=", "--env=")):
+            first.append(word)
+        else:
+            others.append(word)
+    return [*first, *others, *rest]
 
 
 def main() -> None:
@@ -58,7 +79,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
     try:
-        app()
+        app(lift_root_options(sys.argv[1:]))
     except EdgeferryError as error:
         wants_json = any(word in ("--output=json", "-ojson") for word in sys.argv) or any(
             pair == (flag, "json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +25,10 @@ InputOption = Annotated[
 
 
 def load(context: typer.Context, **flags: str) -> Settings:
-    """The settings of the project that the command line names (--project, default: here or above)."""
-    start: Path | None = (context.obj or {}).get("project")
-    return load_settings(start, {name.replace("__", "."): text for name, text in flags.items() if text})
+    """The settings of the project and the environment that the command line names (--project, --env)."""
+    named = context.obj or {}
+    given = {name.replace("__", "."): text for name, text in flags.items() if text}
+    return load_settings(named.get("project"), given, named.get("environment") or "")
 
 
 @contextmanager
