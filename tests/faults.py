@@ -715,7 +715,11 @@ FAULTS = [
         "open version of Python", CONDA, "python=3.11", "python>=3.9", E("conda-requirement", "python>=3.9")
     ),
     fault(
-        "package of conda", CONDA, "  - pip\n", "  - pip\n  - numpy=2\n", E("conda-requirement", "numpy=2")
+        "package of conda",
+        CONDA,
+        "  - pip\n",
+        "  - pip\n  - uvicorn[standard]\n",
+        E("conda-requirement", "uvicorn[standard]"),
     ),
     fault("option of pip", CONDA, PIP, f"{PIP}      - -r more.txt\n", E("conda-requirement", "-r more.txt")),
     # what would leave

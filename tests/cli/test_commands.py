@@ -155,8 +155,8 @@ def test_validate_exits_0_on_warnings_unless_they_count(tmp_path: Path) -> None:
 
 
 def test_validate_shows_brackets_and_no_secret(tmp_path: Path) -> None:
-    _, out, _ = run(tmp_path, "validate", where=seeded(tmp_path / "a", "optional input outside a group"))
-    assert "write $[[--note ${{inputs.note}}]]" in out
+    _, out, _ = run(tmp_path, "validate", where=seeded(tmp_path / "a", "package of conda"))
+    assert "`uvicorn[standard]` is not a pip package" in out
     code, out, err = run(tmp_path, "validate", where=seeded(tmp_path / "b", "password as an input"))
     assert code == 1
     assert "`db_password` holds a secret in the clear" in out
