@@ -744,6 +744,14 @@ FAULTS = [
         "x",
         E("wide-code", "code: ../src", ".git", PREPARE),
     ),
+    fault(
+        "code folder above the project",
+        PREPARE,
+        "code: ../src",
+        "code: ../../../..",
+        E("wide-code", "code: ../../../..", "holds this project and more"),
+        E("outside-project", "code: ../../../.."),
+    ),
     # sources
     listing("glob of a path", 'Path(folder).glob("*.csv")'),
     listing("rglob of a path", 'list(Path(folder).rglob("*.csv"))'),
