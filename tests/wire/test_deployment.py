@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from edgeferry.domain import layering
-from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.device_class import SMALL
 from edgeferry.wire.deployment import (
     ModelLayer,
@@ -82,8 +81,7 @@ def test_other_peoples_deployments_are_not_ours() -> None:
 
 def is_base(configuration: dict[str, Any]) -> bool:
     """What the hub makes of it."""
-    modules = configuration["content"].get("modulesContent", {})
-    return layering.is_base(layering.Deployment("x", 0, "", parse_condition("tags.x = true"), modules))
+    return layering.is_base(configuration["content"].get("modulesContent", {}))
 
 
 def test_only_the_base_is_a_base() -> None:

@@ -11,7 +11,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
 from edgeferry.cli.models import finish, shipment_facts
-from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs
+from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_edge_runtime
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
@@ -91,6 +91,7 @@ def demo(
                 user=settings["user"],
                 fleet_condition=settings["rollout.fleet_condition"],
                 timeout_s=settings.seconds("rollout.timeout_s"),
+                runtime=read_edge_runtime(settings),
                 approve_as="demo",
             )
             for model in reversed(services.project.model_names())

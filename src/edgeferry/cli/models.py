@@ -9,7 +9,14 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
-from edgeferry.cli.project import InputOption, ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.cli.project import (
+    InputOption,
+    ModelArgument,
+    OutputOption,
+    opened,
+    parse_pairs,
+    read_edge_runtime,
+)
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.rollout import State
@@ -71,6 +78,7 @@ def ship(
             user=settings["user"],
             fleet_condition=settings["rollout.fleet_condition"],
             timeout_s=settings.seconds("rollout.timeout_s"),
+            runtime=read_edge_runtime(settings),
             approve_as=approve_as,
             target_condition=target_condition,
         )
@@ -233,6 +241,7 @@ def rollout(
             condition,
             fleet_condition=settings["rollout.fleet_condition"],
             timeout_s=settings.seconds("rollout.timeout_s"),
+            runtime=read_edge_runtime(settings),
             user=settings["user"],
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )

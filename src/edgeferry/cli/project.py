@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.settings import Settings, load_settings
+from edgeferry.settings import REFERENCE, Settings, load_settings
 from edgeferry.wiring import open_services
 
 OutputOption = Annotated[
@@ -40,6 +42,24 @@ def opened(
     settings = load(context, **flags)
     with open_services(settings, terminal.say) as services:
         yield settings, services, terminal
+
+
+def read_edge_runtime(settings: Settings) -> EdgeRuntime:
+    """What runs modules on the devices, and with which login they pull there."""
+    if settings["device.runtime"] != "iotedge":
+        return OUR_AGENT
+    return EdgeRuntime("iotedge", pull=read_pull_login(settings))
+
+
+def read_pull_login(settings: Settings) -> RegistryLogin | None:
+    """The login that IoT Edge's devices pull with; None when neither half of it is set."""
+    username, password = settings["registry.pull_username"], settings["registry.pull_password"]
+    if password.startswith(REFERENCE):
+        raise UsageError(
+            "registry.pull_password is a reference, and they are not followed here",
+            fix="set EDGEFERRY_REGISTRY__PULL_PASSWORD to the password itself",
+        )
+    return RegistryLogin(settings.need("registry.host"), username, password) if username or password else None
 
 
 def parse_pairs(pairs: list[str] | None, what: str) -> dict[str, str]:

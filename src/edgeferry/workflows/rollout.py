@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import (
     DeviceFacts,
@@ -22,18 +22,15 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
     BASE_NAME,
     COMPANION,
-    COMPANION_PRIORITY,
-    FIRST_MODEL_PRIORITY,
     ModelLayer,
     companion_layer_name,
-    model_layer_name,
     parse_model_layer,
     render_base,
-    render_companion_layer,
-    render_model_layer,
 )
 from edgeferry.wire.facts import parse_facts
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.layers import choose_layer, render_companion, render_layer
+from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.survey import await_gone
 
@@ -64,6 +61,7 @@ def rollout(
     timeout_s: float,
     user: str,
     on_change: Callable[[Outcome], None],
+    runtime: EdgeRuntime = OUR_AGENT,
 ) -> RolloutResult:
     """The rollout's end: `Succeeded` only when measured on every targeted device.
 
@@ -79,7 +77,7 @@ def rollout(
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
-    layer, change = apply_layers(services, release, condition, fleet_condition, targeted)
+    layer, change = apply_layers(services, release, condition, fleet_condition, targeted, runtime)
     changed = change != "unchanged"
     outcomes = watch(services, release, layer, targeted, timeout_s, on_change)
     state, reason = judge_rollout(outcomes)
@@ -98,42 +96,31 @@ def rollout(
 
 
 def apply_layers(
-    services: Services, release: Entry, condition: str, fleet_condition: str, targeted: Sequence[str]
+    services: Services,
+    release: Entry,
+    condition: str,
+    fleet_condition: str,
+    targeted: Sequence[str],
+    runtime: EdgeRuntime,
 ) -> tuple[ModelLayer, Change]:
-    """The model's layer on the hub, and what became of it; the base and the companion's layer beneath it
-    are made when they are missing. A base that is not ours is never covered."""
+    """The model's layer on the hub, and what became of it; the base, the login to pull with and the
+    companion's layer beneath it are made when they are missing. A base that is not ours is never covered."""
     existing = services.hub.configurations()
-    names = {configuration["id"] for configuration in existing}
-    if BASE_NAME not in names and _some_lack_a_base(services, targeted):
-        services.hub.create_configuration(render_base(fleet_condition))
-    companion = release.body["companion"]["digest"]
-    if companion_layer_name(companion) not in names:
-        above = [c["priority"] for c in existing if (c.get("labels") or {}).get("edgeferry") == "companion"]
-        layer_document = render_companion_layer(
-            services.registry.reference(COMPANION, companion), companion, fleet_condition, SMALL
-        )
-        layer_document["priority"] = max([COMPANION_PRIORITY - 1, *above]) + 1
-        services.hub.create_configuration(layer_document)
-    ours = [layer for layer in map(parse_model_layer, existing) if layer]
-    found = next((layer for layer in ours if layer.name == model_layer_name(release.subject)), None)
-    body = release.body
-    highest = max((layer.priority for layer in ours if layer.model == body["model"]), default=0)
-    if found and found.target_condition == condition and found.priority == highest:
-        return found, "unchanged"
-    layer = ModelLayer(
-        name=model_layer_name(release.subject),
-        model=body["model"],
-        release=release.subject,
-        digest=body["digest"],
-        cases_sha256=body["cases_sha256"],
-        nonce=found.nonce if found else services.new_id(),
-        target_condition=condition,
-        priority=max([FIRST_MODEL_PRIORITY - 1, *(other.priority for other in ours)]) + 1,
-    )
-    image = services.registry.reference(layer.model, layer.digest)
-    document = render_model_layer(layer, image, body["version"], SMALL)
+    by_name = {configuration["id"]: configuration for configuration in existing}
+    if BASE_NAME not in by_name and _some_lack_a_base(services, targeted):
+        services.hub.create_configuration(render_base(fleet_condition, runtime))
+    if runtime.kind == "iotedge":
+        apply_pull_login(services, runtime.pull, fleet_condition)
+    companion = render_companion(services, release, fleet_condition, runtime, existing)
+    if companion["id"] not in by_name:
+        services.hub.create_configuration(companion)
+    layer = choose_layer(services, release, condition, existing)
+    found = by_name.get(layer.name)
+    if found and parse_model_layer(found) == layer:
+        return layer, "unchanged"
+    document = render_layer(services, release, layer, runtime)
     if found:
-        services.hub.update_configuration(document)
+        services.hub.update_configuration({**document, "content": found["content"]})
         return layer, "updated"
     services.hub.create_configuration(document)
     return layer, "created"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
@@ -60,6 +61,7 @@ class Order:
     """Approve in this person's name, by a flag; "" when a person must have approved before."""
     target_condition: str = ""
     """Instead of the model's own."""
+    runtime: EdgeRuntime = OUR_AGENT
 
 
 def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) -> Shipment:
@@ -134,6 +136,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         timeout_s=order.timeout_s,
         user=order.user,
         on_change=lambda outcome: services.say(render_outcome(outcome)),
+        runtime=order.runtime,
     )
     held = result.state is State.SUCCEEDED
     close(
