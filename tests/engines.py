@@ -149,6 +149,17 @@ class RunningRegistry:
             self.process.wait(10)
             self.process = None
 
+    def tag(self, reference: str, tag: str) -> str:
+        """The reference of the same image by a tag."""
+        name, _, digest = reference.removeprefix(f"{self.address}/").partition("@")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        with httpx.Client(base_url=f"http://{self.address}", auth=self.login, trust_env=False) as client:
+            manifest = client.get(f"/v2/{name}/manifests/{digest}", headers={"Accept": kind})
+            headers = {"Content-Type": kind}
+            put = client.put(f"/v2/{name}/manifests/{tag}", content=manifest.content, headers=headers)
+            put.raise_for_status()
+        return f"{self.address}/{name}:{tag}"
+
     def push(self, image: TinyImage, name: str) -> str:
         """The reference of the image, by digest, after it was pushed."""
         layer = {

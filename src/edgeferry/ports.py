@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeferry.domain.device_class import DeviceClass
+from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.release import Entry
@@ -42,6 +44,9 @@ class Project(Protocol):
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline with its components resolved; DefinitionError likewise."""
+
+    def find_faults(self, name: str) -> Sequence[Finding]:
+        """All that is wrong with the model's files, by file and line; UsageError when there is none."""
 
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""
@@ -288,5 +293,7 @@ class Services:
     """Unix seconds."""
     sleep: Callable[[float], None]
     new_id: Callable[[], str]
+    pull_login: Callable[[], RegistryLogin | None]
+    """What IoT Edge's devices pull images with; None when there is none."""
     say: Callable[[str], None]
     """One line of progress for a person."""

@@ -30,6 +30,7 @@ from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
 from edgeferry.ports import Hub, Images, Ledger, Place, Registry, Services
@@ -64,6 +65,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
             ledger=cast(Ledger, _Later(lambda: _ledger(settings))),
             hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
+            pull_login=lambda: _pull_login(values),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
@@ -120,6 +122,12 @@ def _ledger(settings: Settings) -> Ledger:
     keys = KeyFolder(settings.state / "keys", trusted, may_trust=trusted == settings.state / "trust")
     cache = settings.state / "ledger"
     return GitLedger(settings["ledger.url"], settings["ledger.branch"], cache, keys, time.time)
+
+
+def _pull_login(values: _Values) -> RegistryLogin | None:
+    """The login that IoT Edge's devices pull with; None when neither half of it is set."""
+    username, password = values.get("registry.pull_username"), values.get("registry.pull_password")
+    return RegistryLogin(values.need("registry.host"), username, password) if username or password else None
 
 
 @contextmanager

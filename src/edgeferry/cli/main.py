@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, fleet, local, models, runs
+from edgeferry.cli import captures, deployments, fleet, local, models, runs, validate
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -27,9 +27,11 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 models.register(app)
+validate.register(app)
 fleet.register(app)
 runs.register(app)
 captures.register(app)
+deployments.register(app)
 local.register(app)
 
 
