@@ -24,6 +24,7 @@ import yaml
 
 from edgeferry.adapters.azureml_errors import clean, translated
 from edgeferry.adapters.entra import missing_extra
+from edgeferry.adapters.tracking import prepare_mlflow
 from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import (
@@ -318,12 +319,14 @@ class AzureMlPlace:
 
 
 def _sdk() -> Any:
-    """azure-ai-ml, its remarks on its own experimental classes unheard."""
-    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    """azure-ai-ml, its remarks on its own experimental classes unheard. Beside azureml-mlflow, it imports
+    MLflow."""
+    prepare_mlflow()
     try:
         import azure.ai.ml
     except ImportError as error:
         raise missing_extra("azure-ai-ml") from error
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # importing it has set INFO, and a handler
     return azure.ai.ml
 
 

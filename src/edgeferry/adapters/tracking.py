@@ -108,8 +108,7 @@ class MlflowTracking:
 
     def _client(self) -> Any:
         if self._opened is None:
-            for name, value in _MLFLOW_ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
+            prepare_mlflow()
             if self._database:
                 self._database.parent.mkdir(parents=True, exist_ok=True)
             with _garbage_left_alone():
@@ -166,6 +165,12 @@ class MlflowTracking:
             raise TrackingError(
                 f"MLflow at {self.uri}: {reason}", fix=fix, retryable=_retryable(error)
             ) from error
+
+
+def prepare_mlflow() -> None:
+    """Makes MLflow, when it is imported, keep to itself; for whoever imports what imports it."""
+    for name, value in _MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -141,16 +141,21 @@ class _Watch:
     def until_end(self) -> RunState:
         started = answered = self.services.now()
         pause = self.services.place.capabilities().poll_s
+        far = self.services.place.capabilities().outlives_process
         before: RunState | None = None
         failures = 0
         while True:
             try:
                 state = self.services.place.poll(self.run_id)
-                for step in changes(before, state):
-                    if step.state in ("ran", "reused", "failed") or pause >= 1:
+                news = changes(before, state)
+                for step in news:
+                    if not step.ended and far:
                         self.services.say(_render(step))
                 if self.on_log:
                     self._tell_logs(state, self.on_log)
+                for step in news:
+                    if step.ended:
+                        self.services.say(_render(step))
                 before, failures, answered = state, 0, self.services.now()
                 if state.ended:
                     return state
