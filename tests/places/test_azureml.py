@@ -88,7 +88,7 @@ def test_no_secret_stands_in_a_request_body_or_in_a_log(
     assert "cpu-cluster" in texts
 
 
-def test_the_job_carries_model_content_and_commit(lab: Bench, azure: Azure) -> None:
+def test_the_job_carries_model_content_and_commit(lab: Bench, azure: Azure, tmp_path: Path) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         command = ["git", "-C", str(lab.model.folder), *identity, *words]
@@ -109,6 +109,9 @@ def test_the_job_carries_model_content_and_commit(lab: Bench, azure: Azure) -> N
     assert tags[2]["edgeferry.git_commit"] == git("rev-parse", "HEAD") + "+changes"
     assert tags[0]["edgeferry.content"] == tags[1]["edgeferry.content"] != tags[2]["edgeferry.content"]
     assert jobs[0]["experimentName"] == "trials"
+    elsewhere = Model(tmp_path / "elsewhere")
+    preview = lab.place.preview("demo-4", *elsewhere.load(), {})
+    assert yaml.safe_load(preview.document)["tags"]["edgeferry.content"] == tags[0]["edgeferry.content"]
     assert "SECRETPAT" not in json.dumps(jobs)
 
 
@@ -218,7 +221,7 @@ def test_a_step_that_azure_took_over_counts_as_reused(lab: Bench, azure: Azure) 
 
 def test_the_workspace_says_where_its_mlflow_is(lab: Bench) -> None:
     assert isinstance(lab.place, AzureMlPlace)
-    assert lab.place.tracking_uri().startswith("azureml://eastus.api.azureml.ms/mlflow/v1.0/subscriptions/")
+    assert lab.place.tracking_uri().startswith("azureml://eastus.api.azureml.ms/mlflow/v2.0/subscriptions/")
 
 
 def test_only_azures_own_hosts_are_asked(lab: Bench, azure: Azure) -> None:

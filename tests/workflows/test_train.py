@@ -57,6 +57,7 @@ class Workshop:
             registry=nothing,
             ledger=nothing,
             hub=nothing,
+            pull_login=nothing,
             now=lambda: 0.0,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,

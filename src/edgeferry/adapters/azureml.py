@@ -378,7 +378,9 @@ def _list_file(path: Path) -> Upload:
 
 
 def _content_id(document: str, uploads: Mapping[str, Upload]) -> str:
-    """A hash of the job and of every byte that goes with it; the same work has the same."""
+    """A hash of the job and of every byte that goes with it; the same work has the same, wherever it lies."""
+    for place in sorted(uploads, key=len, reverse=True):
+        document = document.replace(place, Path(place).name)
     total = hashlib.sha256(document.encode())
     for place, upload in sorted(uploads.items()):
         for file in upload.files:

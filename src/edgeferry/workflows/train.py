@@ -167,7 +167,7 @@ class _Watch:
             if self.deadline_s and self.services.now() - started > self.deadline_s:
                 raise RefusedError(
                     f"the run {self.run_id} did not end within {self.deadline_s:g} s",
-                    fix=f"edgeferry runs wait {self.run_id} --deadline SECONDS",
+                    fix=f"edgeferry runs wait {self.run_id}" if far else "give it a longer --deadline",
                 )
             self.services.sleep(pause_after(failures, pause))
 

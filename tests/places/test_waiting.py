@@ -1,0 +1,87 @@
+"""Waiting through bad times: a place that fails and comes back, and one that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from edgeferry.adapters.runs import RunsFolder
+from edgeferry.errors import PlaceError, UsageError
+from edgeferry.ports import Services
+from edgeferry.workflows.train import submit, wait
+from tests.azureml_stub.proxy import Answer
+from tests.azureml_stub.workspace import Azure
+from tests.places.conftest import Model, azure_place
+
+BROKEN = Answer(500, {"error": {"code": "InternalServerError", "message": "oops"}})
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def services(
+    azure: Azure, model: Model, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Services:
+    """Those of training, with a clock that jumps a minute with every pause."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the SDK's pauses
+    azure.add_compute("cpu-cluster")
+    nothing = cast(Any, None)
+    fields = dict.fromkeys(Services.__dataclass_fields__, nothing)
+    clock = [0.0]
+
+    def sleep(_: float) -> None:
+        clock[0] += 60
+
+    return replace(
+        Services(**fields),
+        project=model.project,
+        place=azure_place([]),
+        runs=RunsFolder(tmp_path / "runs"),
+        now=lambda: clock[0],
+        sleep=sleep,
+        new_id=lambda: "0123456789abcdef",
+        say=said.append,
+    )
+
+
+def test_a_place_that_comes_back_is_asked_again(
+    services: Services, azure: Azure, model: Model, said: list[str]
+) -> None:
+    definition, _ = model.load()
+    model.write("src/copy.py", "raise SystemExit('odd')")
+    run = submit(services, definition, {})
+    assert run == "demo-0123456789ab"
+    azure.trouble(10, f"/jobs/{run}", BROKEN)
+    with pytest.raises(Exception, match="step copy failed"):
+        wait(services, definition, run)
+    assert [line for line in said if "asking again: Azure ML answers 500" in line]
+
+
+def test_a_place_that_stays_away_ends_the_waiting_and_not_the_run(
+    services: Services, azure: Azure, model: Model, said: list[str]
+) -> None:
+    definition, _ = model.load()
+    run = submit(services, definition, {})
+    azure.trouble(10**6, f"/jobs/{run}", BROKEN)
+    with pytest.raises(PlaceError, match="answers 500"):
+        wait(services, definition, run)
+    assert len([line for line in said if "asking again" in line]) == 11
+    assert f"edgeferry runs wait {run}" in said[-1]
+    assert azure.asked("/cancel") == []
+
+
+def test_a_run_is_remembered_before_it_is_submitted(services: Services, azure: Azure, model: Model) -> None:
+    definition, _ = model.load()
+    azure.trouble(1, "PUT management.azure.com", Answer(403, {"error": {"message": "no"}}))
+    with pytest.raises(PlaceError):
+        submit(services, definition, {"word": "bye"})
+    (record,) = services.runs.list_all()
+    assert (record.model, record.place, dict(record.inputs)) == ("demo", "azureml", {"word": "bye"})
+    with pytest.raises(UsageError, match=f"has no run {record.id}"):
+        services.place.poll(record.id)
