@@ -114,6 +114,17 @@ def test_train_submits_streams_and_answers_with_this_runs_version(shell: Shell, 
     assert (record["run"], record["model"], record["inputs"]) == (run, "demo", {"word": "bye"})
 
 
+def test_a_run_is_waited_for_on_a_machine_that_did_not_submit_it(shell: Shell, tmp_path: Path) -> None:
+    run = shell.run("train", "demo", "--no-wait")[1].splitlines()[0]
+    shell.environment["EDGEFERRY_STATE"] = str(tmp_path / "another-machine")
+    code, out, err = shell.run("runs", "wait", run, "--output", "json")
+    assert code == 0, err
+    assert json.loads(out)["version"] == "1"
+    code, _, err = shell.run("runs", "show", "demo-9")
+    assert code == 2
+    assert "the workspace lab has no run demo-9" in err
+
+
 def test_a_waiting_process_that_was_killed_is_replaced_by_another(shell: Shell, azure: Azure) -> None:
     azure.go_on.clear()
     with shell.start("train", "demo") as process:
@@ -193,12 +204,11 @@ def test_the_dry_run_shows_files_and_sizes_and_asks_nobody(shell: Shell, azure: 
 
 
 def test_a_run_of_another_project_or_workspace_is_refused(shell: Shell) -> None:
-    code, _, err = shell.run("runs", "wait", "demo-9")
+    code, _, err = shell.run("runs", "wait", "other-9")
     assert code == 2
-    assert "this project knows no run demo-9" in err
-    shell.run("train", "demo", "--no-wait")
-    (record,) = json.loads(shell.run("runs", "list", "--output", "json")[1])
+    assert "other-9 is no run of this project" in err
+    run = shell.run("train", "demo", "--no-wait")[1].splitlines()[0]
     shell.environment["EDGEFERRY_AZURE__WORKSPACE"] = "other"
-    code, _, err = shell.run("runs", "wait", record["run"])
+    code, _, err = shell.run("runs", "wait", run)
     assert code == 2
     assert "choose its environment with --env" in err

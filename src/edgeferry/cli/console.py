@@ -30,7 +30,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """One line of progress, on stderr."""
-        _errors().print(f"[dim]·[/dim] {escape(line)}", highlight=False)
+        _errors().print(f"[dim]·[/dim] {escape(line)}", highlight=False, soft_wrap=True)
 
     def stage(self, name: str, state: str, seconds: float, detail: str) -> None:
         """One finished stage, on stderr."""

@@ -168,4 +168,6 @@ def _opened_at(
 
 
 def _when(record: RunRecord) -> str:
-    return datetime.fromtimestamp(record.submitted_at, UTC).isoformat(timespec="seconds")
+    """ISO 8601; empty when nobody remembers."""
+    at = datetime.fromtimestamp(record.submitted_at, UTC)
+    return at.isoformat(timespec="seconds") if record.submitted_at else ""

@@ -65,16 +65,19 @@ def submit(services: Services, definition: ModelDefinition, inputs: Mapping[str,
 
 
 def find_run(services: Services, run_id: str) -> RunRecord:
-    """What is remembered of the run; UsageError when it is unknown, or runs elsewhere than the settings
-    say."""
+    """What is remembered of the run; where nothing is, as on another machine than the one that submitted it,
+    what its id says. UsageError when that is nothing, or the run is elsewhere than the settings say."""
+    place = services.place.capabilities()
+    model = run_id.rpartition("-")[0]
     record = services.runs.find(run_id)
+    if record is None and model in services.project.model_names():
+        return RunRecord(run_id, model, place.name, place.workspace, 0.0)
     if record is None:
         known = [each.id for each in services.runs.list_all()][-3:]
         raise UsageError(
-            f"this project knows no run {run_id}",
+            f"{run_id} is no run of this project: a run's id is its model's name, a dash, and more",
             fix=f"the last ones: {', '.join(known)}" if known else "edgeferry train MODEL --place azureml",
         )
-    place = services.place.capabilities()
     if (record.place, record.workspace) != (place.name, place.workspace):
         raise UsageError(
             f"{run_id} runs on {record.place} in {record.workspace}, not on {place.name} "
