@@ -45,6 +45,8 @@ class Acr:
     address_is_allowed: bool = True
     tattles: bool = False
     """Whether its refusals repeat the form that was sent."""
+    nonsense: str = ""
+    """What to answer in place of an access token."""
     throttle: list[tuple[str, int, str]] = field(default_factory=list)
     """(start of `METHOD path`, status, Retry-After) of answers to give instead, each once."""
     expire: list[str] = field(default_factory=list)
@@ -84,7 +86,8 @@ class Acr:
         granted = replace(scope, actions=tuple(each for each in scope.actions if each in self.may))
         if self.refuse_at_token and granted != scope:
             return 401, refusal("UNAUTHORIZED", "authentication required" + self.tell(form))
-        return 200, {"access_token": self.issuer.access_token("someone", [granted], time.time(), "1")}
+        token = self.nonsense or self.issuer.access_token("someone", [granted], time.time(), "1")
+        return 200, {"access_token": token}
 
     def tell(self, form: dict[str, str]) -> str:
         return f": {json.dumps(form)}" if self.tattles else ""

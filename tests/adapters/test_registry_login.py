@@ -192,6 +192,13 @@ def test_no_secret_is_in_errors_logs_or_texts_of_objects(
     assert not [secret for secret in (*secrets, "hunter2") for text in told if secret in text]
 
 
+def test_an_answer_that_is_no_token_is_neither_used_nor_repeated(world: World) -> None:
+    world.acr.nonsense = "s3cret\r\nx-injected: 1"
+    with pytest.raises(RegistryError, match="something that is no token") as caught:
+        world.client.has("taxi", NOWHERE)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
 # patience
 
 

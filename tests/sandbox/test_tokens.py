@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import httpx
 import pytest
@@ -132,7 +133,9 @@ def test_what_is_no_login_gets_no_token(
 
 
 def test_a_form_that_is_none_is_refused(client: httpx.Client, registry_server: RegistryServer) -> None:
-    for body in (b"", b"grant_type=magic", b"x=" + b"y" * 70_000):
+    good = f"grant_type=password&username=puller&password=right&service={quote_plus(SERVICE)}".encode()
+    assert client.post(registry_server.realm, content=good).status_code == 200
+    for body in (b"", good.replace(b"=password", b"=magic"), good + b"&x=" + b"y" * 70_000):
         assert client.post(registry_server.realm, content=body).status_code == 400
 
 

@@ -62,7 +62,7 @@ class Issuer:
         except (ValueError, KeyError, TypeError, InvalidSignature):
             return None
         good = account is not None and said.get("generation") == account.generation
-        return account if good and lasts and said.get("aud") == _REFRESH else None
+        return account if good and lasts else None
 
     def render(self, claims: Mapping[str, Any], now: float, seconds: int) -> str:
         """The signed token with these claims, good for `seconds` from `now`."""
