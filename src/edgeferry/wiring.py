@@ -14,7 +14,7 @@ from uv import find_uv_bin
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
-from edgeferry.adapters.entra import EntraLogin
+from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
@@ -33,6 +33,7 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import Hub, Images, Ledger, Registry, Runner, Services
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host
+from edgeferry.wire.acr import is_azure
 
 
 @contextmanager
@@ -79,12 +80,19 @@ def _connect_engine(settings: Settings) -> Engine:
 
 
 def _registry(values: _Values, stack: ExitStack) -> Registry:
+    """By user name and password where they are set; else Azure's registry by Microsoft Entra, another without
+    login."""
+    host = values.need("registry.host")
+    username, password = values.login()
+    by_entra = not username and is_azure(host)
     registry = RegistryClient(
-        values.need("registry.host"),
+        host,
         values.get("registry.prefix"),
-        values.get("registry.username"),
-        values.get("registry.password"),
+        username,
+        password,
         values.get("registry.ca_file"),
+        aad_token=(lambda: values.entra.token(REGISTRY_SCOPE)) if by_entra else None,
+        renew=lambda: values.login(afresh=True),
     )
     stack.callback(registry.close)
     return registry
@@ -146,6 +154,13 @@ class _Values:
     def get(self, name: str, *, afresh: bool = False) -> str:
         """The value; `afresh` asks the vault again."""
         return self._secrets.fetch(self._settings[name], name, afresh=afresh)
+
+    def login(self, *, afresh: bool = False) -> tuple[str, str]:
+        """User name and password at the registry."""
+        return (
+            self.get("registry.username", afresh=afresh),
+            self.get("registry.password", afresh=afresh),
+        )
 
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, deployments, fleet, local, models, validate
+from edgeferry.cli import captures, deployments, fleet, local, models, registry, validate
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -31,6 +31,7 @@ validate.register(app)
 fleet.register(app)
 captures.register(app)
 deployments.register(app)
+registry.register(app)
 local.register(app)
 
 
