@@ -13,7 +13,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeferry.errors import UsageError
@@ -125,6 +125,19 @@ KNOWN: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
 
 @dataclass(frozen=True)
+class PipelineRun:
+    """The run of an Azure DevOps pipeline that we are a step of, by its predefined variables."""
+
+    collection: str
+    """Address of the organization, ending in `/`."""
+    project: str
+    build: str
+    stage: str
+    token: str = field(repr=False)
+    """The run's own access token."""
+
+
+@dataclass(frozen=True)
 class Value:
     """A setting's value and who set it."""
 
@@ -217,6 +230,20 @@ def load_settings(
 def child_environment() -> dict[str, str]:
     """The environment for processes we start: this one's, without what would slow or mislead them."""
     return {k: v for k, v in os.environ.items() if k not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
+
+
+def read_pipeline_run() -> PipelineRun:
+    """The Azure DevOps run around us; UsageError, naming what is missing, where there is none."""
+    names = ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID", "SYSTEM_STAGENAME")
+    secret = "SYSTEM_ACCESSTOKEN"
+    missing = [name for name in (*names, secret) if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"this is no step of an Azure DevOps pipeline that may ask about it: no {', '.join(missing)}",
+            fix=f"run it in one, with {secret}: $(System.AccessToken) in the step's env",
+        )
+    collection, project, build, stage = (os.environ[name] for name in names)
+    return PipelineRun(collection.rstrip("/") + "/", project, build, stage, os.environ[secret])
 
 
 def default_engine_host() -> str:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from uv import find_uv_bin
 
+from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
@@ -23,11 +24,12 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.engine import Engine
-from edgeferry.ports import Hub, Images, Ledger, Registry, Runner, Services
+from edgeferry.ports import Approvals, Hub, Images, Ledger, Registry, Runner, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.settings import Settings, default_engine_host
+from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
 from edgeferry.wire.connection import parse_connection_string
 
 
@@ -86,7 +88,13 @@ def _registry(settings: Settings, stack: ExitStack) -> Registry:
 
 def _ledger(settings: Settings) -> Ledger:
     trusted = Path(settings["ledger.trusted_keys"])
-    keys = KeyFolder(settings.state / "keys", trusted, may_trust=trusted == settings.state / "trust")
+    signing_key = settings["ledger.signing_key"]
+    keys = KeyFolder(
+        settings.state / "keys",
+        trusted,
+        may_trust=trusted == settings.state / "trust",
+        given={settings["user"]: signing_key} if signing_key else {},
+    )
     cache = settings.state / "ledger"
     return GitLedger(settings["ledger.url"], settings["ledger.branch"], cache, keys, time.time)
 
@@ -100,6 +108,16 @@ def open_hub(settings: Settings) -> Iterator[Hub]:
         yield hub
     finally:
         hub.close()
+
+
+def open_approvals() -> Approvals:
+    """The platform that this pipeline runs on."""
+    return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def open_folder(root: Path) -> TextFolder:
+    """A folder of text files."""
+    return LocalTextFolder(root)
 
 
 class _Later:
