@@ -46,6 +46,9 @@ class Project(Protocol):
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""
 
+    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
+        """Absolute paths of all files and folders that the model is made of, its own folder first."""
+
 
 class Runner(Protocol):
     """A place where a pipeline runs; here: this machine, step by step."""

@@ -162,6 +162,11 @@ class Settings:
         """The state folder (it need not exist yet)."""
         return Path(self["state"])
 
+    @property
+    def written(self) -> dict[str, str]:
+        """The values that files of the project give, whatever this machine says besides."""
+        return {name: value.text for name, value in self.values.items() if value.source.endswith(".toml")}
+
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""
         text = self[name]
@@ -227,6 +232,16 @@ def load_settings(
     return Settings(root, values, environment)
 
 
+def find_repository(root: Path) -> Path:
+    """The git repository that `root` is in, or `root` itself."""
+    return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+
+
+def environment_names(root: Path) -> list[str]:
+    """The project's environments, sorted."""
+    return sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
+
+
 def child_environment() -> dict[str, str]:
     """The environment for processes we start: this one's, without what would slow or mislead them."""
     return {k: v for k, v in os.environ.items() if k not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
@@ -283,7 +298,7 @@ def _read_environment_files(root: Path, name: str) -> list[tuple[str, Mapping[st
                 fix=f"remove one `{_INHERITS}`",
             )
         if not (root / file).is_file():
-            known = sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
+            known = environment_names(root)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none yet'}"
             who = f"{ENVIRONMENTS_FOLDER}/{seen[-1]}.toml inherits" if seen else "there is no environment"

@@ -75,6 +75,25 @@ class ProjectFolder:
         wanted = Path(model.score_requirements).read_text("utf-8") if model.score_requirements else None
         return Script(script.name, files, wanted)
 
+    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
+        """The model's folder, and what its pipeline names: component files, code, environments, data; also
+        a folder `tests` beside code. Absolute, each once."""
+        pipeline = self.load_pipeline(model)
+        file = Path(model.pipeline)
+        document = _load(file)
+        parts = [Path(model.folder).resolve(), file.resolve()]
+        parts += [(file.parent / path).resolve() for path in component_paths(document.mapping()).values()]
+        for step in pipeline.steps:
+            component = step.component
+            parts.append(Path(component.environment.conda_file))
+            if component.code:
+                code = Path(component.code)
+                parts += [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
+        for spec in pipeline.inputs.values():
+            if spec.type in PATHS and Path(str(spec.default)).is_absolute():
+                parts.append(Path(str(spec.default)))
+        return list(dict.fromkeys(parts))
+
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""
         file = Path(model.pipeline)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, fleet, local, models
+from edgeferry.cli import captures, ci, fleet, local, models
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -30,6 +30,7 @@ models.register(app)
 fleet.register(app)
 captures.register(app)
 local.register(app)
+ci.register(app)
 
 
 def _print_version(wanted: bool) -> None:
