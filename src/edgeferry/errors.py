@@ -10,6 +10,7 @@
         ├── HubError            3
         ├── RegistryError       3
         ├── EngineError         3
+        ├── LoginError          3
         ├── LedgerError         3
         └── TrackingError       3
 
@@ -102,6 +103,10 @@ class RegistryError(OutsideError):
 
 class EngineError(OutsideError):
     """The container engine refused or did not answer."""
+
+
+class LoginError(OutsideError):
+    """There is no login for an outside service, or it or a secret's vault refused."""
 
 
 class LedgerError(OutsideError):

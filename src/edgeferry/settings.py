@@ -266,6 +266,11 @@ def default_engine_host() -> str:
     return os.environ.get("DOCKER_HOST", "")
 
 
+def chosen_authority() -> str:
+    """The address of the Microsoft Entra authority that somebody chose for azure-identity, or ""."""
+    return os.environ.get("AZURE_AUTHORITY_HOST", "")
+
+
 def _project_root(start: Path) -> Path:
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / PROJECT_FILE).is_file():

@@ -15,22 +15,25 @@ from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.entra import EntraLogin
 from edgeferry.adapters.hub import HubClient
+from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.engine import Engine
+from edgeferry.errors import UsageError
 from edgeferry.ports import Approvals, Hub, Images, Ledger, Registry, Runner, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
-from edgeferry.wire.connection import parse_connection_string
 
 
 @contextmanager
@@ -38,6 +41,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
     """All services of a project. Each adapter is built when it is first used, so a command needs only the
     settings of what it touches; connections are closed at the end."""
     with ExitStack() as stack:
+        values = _Values(settings, say)
         tracking = MlflowTracking(
             settings["tracking.uri"], settings.state / "mlflow" / "artifacts", settings.state / "downloads"
         )
@@ -54,9 +58,9 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
                 settings.state / "scratch",
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
-            registry=cast(Registry, _Later(lambda: _registry(settings, stack))),
-            ledger=cast(Ledger, _Later(lambda: _ledger(settings))),
-            hub=cast(Hub, _Later(lambda: stack.enter_context(open_hub(settings)))),
+            registry=cast(Registry, _Later(lambda: _registry(values, stack))),
+            ledger=cast(Ledger, _Later(lambda: _ledger(values))),
+            hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
@@ -74,36 +78,42 @@ def _connect_engine(settings: Settings) -> Engine:
     return Engine(settings["engine.url"] or default_engine_host() or f"unix://{DEFAULT_SOCKET}")
 
 
-def _registry(settings: Settings, stack: ExitStack) -> Registry:
+def _registry(values: _Values, stack: ExitStack) -> Registry:
     registry = RegistryClient(
-        settings.need("registry.host"),
-        settings["registry.prefix"],
-        settings["registry.username"],
-        settings["registry.password"],
-        settings["registry.ca_file"],
+        values.need("registry.host"),
+        values.get("registry.prefix"),
+        values.get("registry.username"),
+        values.get("registry.password"),
+        values.get("registry.ca_file"),
     )
     stack.callback(registry.close)
     return registry
 
 
-def _ledger(settings: Settings) -> Ledger:
+def _ledger(values: _Values) -> Ledger:
+    settings = values.settings
     trusted = Path(settings["ledger.trusted_keys"])
-    signing_key = settings["ledger.signing_key"]
+    user = settings["user"]
     keys = KeyFolder(
         settings.state / "keys",
         trusted,
         may_trust=trusted == settings.state / "trust",
-        given={settings["user"]: signing_key} if signing_key else {},
+        given={user: lambda: values.get("ledger.signing_key")} if settings["ledger.signing_key"] else {},
     )
     cache = settings.state / "ledger"
-    return GitLedger(settings["ledger.url"], settings["ledger.branch"], cache, keys, time.time)
+    return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
 
 
 @contextmanager
-def open_hub(settings: Settings) -> Iterator[Hub]:
+def open_hub(settings: Settings, say: Callable[[str], None]) -> Iterator[Hub]:
     """The hub's service API."""
-    connection = parse_connection_string(settings.need("hub.connection_string"))
-    hub = HubClient(connection, settings["hub.ca_file"])
+    with _connected(_Values(settings, say)) as hub:
+        yield hub
+
+
+@contextmanager
+def _connected(values: _Values) -> Iterator[Hub]:
+    hub = HubClient(_hub_login(values), values.get("hub.ca_file"))
     try:
         yield hub
     finally:
@@ -118,6 +128,40 @@ def open_approvals() -> Approvals:
 def open_folder(root: Path) -> TextFolder:
     """A folder of text files."""
     return LocalTextFolder(root)
+
+
+def _hub_login(values: _Values) -> HubLogin:
+    """By connection string where there is one, else Microsoft Entra at `hub.host`; UsageError when the two
+    name different hubs: a key goes to its own hub only."""
+    host = values.get("hub.host")
+    if host and not values.get("hub.connection_string"):
+        return EntraHubLogin(host, values.entra.token, values.entra.identity)
+    values.need("hub.connection_string")
+    login = SharedKeyLogin(lambda afresh: values.get("hub.connection_string", afresh=afresh), time.time)
+    if host and host != login.host:
+        raise UsageError(
+            f"hub.connection_string is for {login.host}, and hub.host is {host}",
+            fix="set the connection string of that hub, or unset one of the two; nothing was sent",
+        )
+    return login
+
+
+class _Values:
+    """The settings, with what refers to a secret fetched when it is needed."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.entra = EntraLogin(say)
+        self._secrets = VaultSecrets(self.entra, settings["vault.name"], time.monotonic, say)
+
+    def get(self, name: str, *, afresh: bool = False) -> str:
+        """The value; `afresh` asks the vault again."""
+        return self._secrets.fetch(self.settings[name], name, afresh=afresh)
+
+    def need(self, name: str) -> str:
+        """The value; UsageError that says how to set it when it is empty."""
+        self.settings.need(name)
+        return self.get(name)
 
 
 class _Later:

@@ -91,7 +91,7 @@ class Devices:
         return found
 
     def twin(self, device: str, module: str) -> dict[str, Any]:
-        with open_hub(load_settings(self._project, {"state": str(self._state)})) as hub:
+        with open_hub(load_settings(self._project, {"state": str(self._state)}), print) as hub:
             return hub.module_twin(device, module) or {}
 
     def verdict(self, device: str, model: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Devices:
         return f"http://127.0.0.1:{modules[model]['hostPorts']['8080/tcp']}"
 
     def layers(self, model: str) -> list[str]:
-        with open_hub(load_settings(self._project, {"state": str(self._state)})) as hub:
+        with open_hub(load_settings(self._project, {"state": str(self._state)}), print) as hub:
             found = [c for c in hub.configurations() if (c["labels"] or {}).get("model") == model]
         return [str(c["labels"]["release"]) for c in sorted(found, key=lambda c: c["priority"])]
 

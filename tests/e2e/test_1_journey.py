@@ -28,7 +28,7 @@ def twin_of(
     edgeferry: CommandLine, device: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     monkeypatch.setenv("EDGEFERRY_STATE", str(edgeferry.state))
-    with open_hub(load_settings(edgeferry.project)) as hub:
+    with open_hub(load_settings(edgeferry.project), print) as hub:
         return hub.module_twin(device, module) or {}
 
 

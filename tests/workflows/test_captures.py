@@ -1,14 +1,15 @@
 """Captures fetched as commands do: a real hub, a companion and a model server as processes."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from edgeferry.adapters.hub import HubClient
+from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.wire.capture import render_source
-from edgeferry.wire.connection import parse_connection_string
 from edgeferry.workflows.captures import count_captures, fetch_captures, fetch_counts, find_devices
 from tests.device.conftest import device, hub, wait_until  # noqa: F401
 from tests.device.test_captures import send, send_many, server  # noqa: F401
@@ -19,7 +20,7 @@ from tests.device.test_companion import companion  # noqa: F401
 def services(hub):  # noqa: F811
     """What the workflow touches: the hub."""
     said = json.loads((hub.state / "connection.json").read_text())["connection_string"]
-    client = HubClient(parse_connection_string(said), str(hub.ca_file))
+    client = HubClient(SharedKeyLogin(lambda _: said, time.time), str(hub.ca_file))
     yield SimpleNamespace(hub=client)
     client.close()
 

@@ -1,4 +1,4 @@
-"""IoT Hub's service REST API (2021-04-12), Azure's or ours: only address and key differ."""
+"""IoT Hub's service REST API (2021-04-12), Azure's or ours: only address and login differ."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 import httpx
 
+from edgeferry.adapters.hub_login import HubLogin
 from edgeferry.errors import HubError, UsageError
-from edgeferry.wire.connection import ConnectionString
-from edgeferry.wire.sas import render_sas
 
 Json = dict[str, Any]
 
 _API = "2021-04-12"
-_TOKEN_S = 3600
 _PAGE = 1000
+_ATTEMPTS = 5
+_LONGEST_PAUSE_S = 60.0
 _EDGE = "capabilities.iotEdge = true"
 
 
@@ -26,12 +26,10 @@ class HubClient:
     """Implements the `Hub` port. Use as a context manager, or close it."""
 
     def __init__(
-        self, connection: ConnectionString, ca_file: str = "", *, now: Callable[[], float] = time.time
+        self, login: HubLogin, ca_file: str = "", *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._connection = connection
-        self._now = now
-        self._token = ""
-        self._token_expires = 0.0
+        self._login = login
+        self._sleep = sleep
         try:
             context = ssl.create_default_context(cafile=ca_file or None)
         except OSError as error:
@@ -39,7 +37,7 @@ class HubClient:
                 f"hub.ca_file {ca_file} cannot be used: {error}", fix="name the authority's PEM file"
             ) from error
         self._http = httpx.Client(
-            base_url=f"https://{connection.host_name}",
+            base_url=f"https://{login.host}",
             verify=context,
             trust_env=False,
             timeout=httpx.Timeout(30, connect=5),
@@ -161,63 +159,68 @@ class HubClient:
         query: Mapping[str, str] | None = None,
         timeout_s: float = 30,
     ) -> httpx.Response:
-        host = self._connection.host_name
+        renewed = False
+        for attempt in range(_ATTEMPTS):
+            response = self._try(method, path, body, headers or {}, query or {}, timeout_s)
+            if response.status_code == 401 and not renewed and self._login.renew():
+                renewed = True
+            elif response.status_code == 429 and attempt + 1 < _ATTEMPTS:
+                self._sleep(_pause_s(response, attempt))
+            else:
+                break
+        if response.is_success:
+            return response
+        raise self._refused(method, path, response)
+
+    def _try(
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        timeout_s: float,
+    ) -> httpx.Response:
         try:
-            response = self._http.request(
+            return self._http.request(
                 method,
                 path,
-                params={"api-version": _API, **(query or {})},
+                params={"api-version": _API, **query},
                 json=body,
-                headers={"Authorization": self._authorization(), **(headers or {})},
+                headers={"Authorization": self._login.authorization(), **headers},
                 timeout=httpx.Timeout(timeout_s, connect=5),
             )
         except httpx.HTTPError as error:
             raise HubError(
-                f"the hub {host} did not answer {method} {path}: {error or type(error).__name__}",
+                f"the hub {self._login.host} did not answer {method} {path}: {error or type(error).__name__}",
                 fix="is it running and reachable? 'edgeferry up' starts the one on this machine",
                 retryable=True,
             ) from error
-        if response.is_success:
-            return response
-        raise _refused(host, method, path, response)
 
-    def _authorization(self) -> str:
-        now = self._now()
-        if now > self._token_expires - 300:
-            self._token_expires = now + _TOKEN_S
-            connection = self._connection
-            try:
-                self._token = render_sas(
-                    connection.host_name, connection.key, int(self._token_expires), connection.policy
-                )
-            except ValueError as error:
-                raise UsageError(
-                    "the key in the hub's connection string is not base64",
-                    fix="copy the connection string again, whole",
-                ) from error
-        return self._token
+    def _refused(self, method: str, path: str, response: httpx.Response) -> HubError:
+        status = response.status_code
+        try:
+            document = response.json()
+            text = str(document.get("Message") or document)
+        except ValueError:
+            text = response.text[:300]
+        if status in (401, 403):
+            fix = self._login.explain(status)
+        elif status == 404:
+            fix = "check the name; 'edgeferry devices list' shows the devices"
+        elif status == 429 or status >= 500:
+            fix = "try again in a moment"
+        else:
+            fix = "correct the request as the hub says"
+        return HubError(
+            f"the hub {self._login.host} answered {status} to {method} {path}: {text}",
+            fix=fix,
+            retryable=status == 429 or status >= 500,
+            status=status,
+        )
 
 
-def _refused(host: str, method: str, path: str, response: httpx.Response) -> HubError:
-    status = response.status_code
-    try:
-        document = response.json()
-        text = str(document.get("Message") or document)
-    except ValueError:
-        text = response.text[:300]
-    if status == 401:
-        fix = "check EDGEFERRY_HUB__CONNECTION_STRING: the policy's key, and this machine's clock"
-    elif status == 403:
-        fix = "use a policy with registry read, registry write and service connect rights"
-    elif status == 404:
-        fix = "check the name; 'edgeferry devices list' shows the devices"
-    elif status == 429 or status >= 500:
-        fix = "try again in a moment"
-    else:
-        fix = "correct the request as the hub says"
-    return HubError(
-        f"the hub {host} answered {status} to {method} {path}: {text}",
-        fix=fix,
-        retryable=status == 429 or status >= 500,
-        status=status,
-    )
+def _pause_s(response: httpx.Response, attempt: int) -> float:
+    """Seconds until the next try, as the hub says, else doubled each time."""
+    said = response.headers.get("retry-after", "")
+    return min(float(said), _LONGEST_PAUSE_S) if said.isdigit() else float(2**attempt)

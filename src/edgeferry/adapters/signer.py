@@ -9,7 +9,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -26,13 +26,18 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*?)-----END \1-----", re.DOTALL)
 class KeyFolder:
     """Private keys by author in one folder, trusted public keys by author in another.
 
-    An author without a key gets one on first use, unless `given` holds the author's key (PEM text), which
+    An author without a key gets one on first use, unless `given` fetches the author's key (PEM text), which
     then never touches the disk. Its public half is trusted at once only when `may_trust` says so: when the
     trusted folder is this machine's own, not a project's.
     """
 
     def __init__(
-        self, private: Path, trusted: Path, *, may_trust: bool, given: Mapping[str, str] | None = None
+        self,
+        private: Path,
+        trusted: Path,
+        *,
+        may_trust: bool,
+        given: Mapping[str, Callable[[], str]] | None = None,
     ) -> None:
         self._private = private
         self._trusted = trusted
@@ -70,7 +75,7 @@ class KeyFolder:
                 fix="use letters, digits and . _ @ + -, at most 64 characters",
             )
         if author in self._given:
-            key = _load(self._given[author], "ledger.signing_key", "set it to the text of one, PEM")
+            key = _load(self._given[author](), "ledger.signing_key", "set it to the text of one, PEM")
             self._trust(author, key)
             return key
         path = self._private / f"{author}.pem"

@@ -139,7 +139,7 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
                     f"{name} is set by the {source}, so this is no sandbox of this machine",
                     fix="unset it for up and demo; what it names was not touched",
                 )
-        with open_hub(settings) as hub:
+        with open_hub(settings, terminal.say) as hub:
             return sandbox.start_devices(started, hub, devices, terminal.say)
 
 

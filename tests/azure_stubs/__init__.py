@@ -1,0 +1,1 @@
+"""Microsoft Entra and Key Vault as HTTPS servers beside the tests: we neither own nor can run Azure's own."""
