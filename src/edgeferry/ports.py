@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
+from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -42,6 +43,9 @@ class Project(Protocol):
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline with its components resolved; DefinitionError likewise."""
+
+    def find_faults(self, name: str) -> Sequence[Finding]:
+        """All that is wrong with the model's files, by file and line; UsageError when there is none."""
 
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgeferry.domain.component_file import parse_component, parse_conda
 from edgeferry.domain.pipeline import (
     Input,
     ParentInput,
@@ -14,13 +15,10 @@ from edgeferry.domain.pipeline import (
     Registration,
     StepOutput,
     bind_inputs,
-    component_paths,
-    parse_component,
-    parse_conda,
-    parse_pipeline,
     parse_registration,
     render_command,
 )
+from edgeferry.domain.pipeline_file import component_paths, parse_pipeline
 from edgeferry.errors import DefinitionError, UsageError
 
 FIT: dict[str, Any] = {

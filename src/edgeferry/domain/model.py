@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.fields import check_keys, mapping, nearest, number, text
-from edgeferry.errors import DefinitionError
+from edgeferry.domain.finding import Fault, Report, refuse
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PIXELS = 4096
 """The widest and highest image a model may take."""
+_KEYS = (
+    *("description", "pipeline", "registered_model", "model_artifact", "held_out", "prediction_column"),
+    *("tolerance", "latency_ms", "smoke_cases", "target_condition"),
+    *("runtime", "score", "score_requirements", "image"),
+)
 RUNTIMES = ("auto", "onnx", "library", "score", "own")
 
 
@@ -107,98 +112,84 @@ class ModelVersion:
 
 
 def parse_model(
-    document: Mapping[str, Any], name: str, folder: str, checks: tuple[Mapping[str, object], ...] = ()
+    document: Mapping[str, Any],
+    name: str,
+    folder: str,
+    checks: tuple[Mapping[str, object], ...] = (),
+    report: Report = refuse,
 ) -> ModelDefinition:
     """The definition of the model in `folder` (an absolute path), missing fields by default.
 
-    Raises DefinitionError with the key; paths are not looked at here.
+    Faults carry the key; paths are not looked at here.
     """
     if not _NAME.fullmatch(name):
-        raise DefinitionError(
-            f"`{name}` is no name for a model",
-            fix="rename its folder: small letters, digits and _, no _ in front",
-        )
-    check_keys(
-        document,
-        (
-            "description",
-            "pipeline",
-            "registered_model",
-            "model_artifact",
-            "held_out",
-            "prediction_column",
-            "tolerance",
-            "latency_ms",
-            "smoke_cases",
-            "target_condition",
-            "runtime",
-            "score",
-            "score_requirements",
-            "image",
-        ),
-    )
-    runtime = text(document, "runtime", "auto")
+        fix = "rename its folder: small letters, digits and _, no _ in front"
+        report(Fault("wrong-name", f"`{name}` is no name for a model", fix))
+    check_keys(document, _KEYS, report=report)
+    runtime = text(document, "runtime", "auto", report=report)
     if runtime not in RUNTIMES:
-        raise DefinitionError(f"`{runtime}` is no runtime", fix=nearest(runtime, RUNTIMES), key=("runtime",))
-    tolerance = mapping(document, "tolerance")
-    check_keys(tolerance, ("rtol", "atol"), ("tolerance",))
-    smoke_cases = number(document, "smoke_cases", 10)
+        report(Fault("wrong-value", f"`{runtime}` is no runtime", nearest(runtime, RUNTIMES), ("runtime",)))
+    tolerance = mapping(document, "tolerance", report=report)
+    check_keys(tolerance, ("rtol", "atol"), ("tolerance",), report)
+    smoke_cases = number(document, "smoke_cases", 10, report=report)
     if smoke_cases != int(smoke_cases) or smoke_cases < 1:
-        raise DefinitionError(
-            "`smoke_cases` is not a count", fix="write a number from 1 up", key=("smoke_cases",)
-        )
+        fix = "write a number from 1 up"
+        report(Fault("wrong-value", "`smoke_cases` is not a count", fix, ("smoke_cases",)))
+
+    def inside(field: str, default: str) -> str:
+        return _inside(document, field, default, report)
+
     return ModelDefinition(
         name=name,
-        description=text(document, "description", ""),
+        description=text(document, "description", "", report=report),
         folder=folder,
-        pipeline=f"{folder}/{_inside(document, 'pipeline', 'pipeline.yml')}",
-        registered_model=text(document, "registered_model", name),
-        model_artifact=_inside(document, "model_artifact", "model"),
-        held_out=_inside(document, "held_out", "predictions/predictions.csv"),
-        prediction_column=text(document, "prediction_column"),
+        pipeline=f"{folder}/{inside('pipeline', 'pipeline.yml')}",
+        registered_model=text(document, "registered_model", name, report=report),
+        model_artifact=inside("model_artifact", "model"),
+        held_out=inside("held_out", "predictions/predictions.csv"),
+        prediction_column=text(document, "prediction_column", report=report),
         tolerance=Tolerance(
-            number(tolerance, "rtol", 1e-9, ("tolerance",)), number(tolerance, "atol", 0.0, ("tolerance",))
+            number(tolerance, "rtol", 1e-9, ("tolerance",), report),
+            number(tolerance, "atol", 0.0, ("tolerance",), report),
         ),
-        latency_ms=number(document, "latency_ms", 250),
+        latency_ms=number(document, "latency_ms", 250, report=report),
         smoke_cases=int(smoke_cases),
-        target_condition=text(document, "target_condition", f"tags.models.{name} = true"),
+        target_condition=text(document, "target_condition", f"tags.models.{name} = true", report=report),
         checks=checks,
         runtime=runtime,
-        score=f"{folder}/{_inside(document, 'score', 'score.py')}",
-        score_requirements=f"{folder}/{_inside(document, 'score_requirements', 'serve/requirements.txt')}",
+        score=f"{folder}/{inside('score', 'score.py')}",
+        score_requirements=f"{folder}/{inside('score_requirements', 'serve/requirements.txt')}",
         dockerfile=f"{folder}/Dockerfile",
-        image=_parse_image(document),
+        image=_parse_image(document, report),
     )
 
 
-def _parse_image(document: Mapping[str, Any]) -> ImageInput | None:
-    if document.get("image") is None:
+def _parse_image(document: Mapping[str, Any], report: Report) -> ImageInput | None:
+    image = mapping(document, "image", report=report)
+    if not isinstance(document.get("image"), dict):
         return None
-    image = mapping(document, "image")
-    check_keys(image, ("width", "height", "scale"), ("image",))
+    check_keys(image, ("width", "height", "scale"), ("image",), report)
     sizes = {}
     for field in ("width", "height"):
-        size = number(image, field, 0, ("image",))
+        size = number(image, field, 0, ("image",), report)
         if size != int(size) or not 1 <= size <= MOST_PIXELS:
-            raise DefinitionError(
+            problem, fix = (
                 f"`{field}` is no number of pixels",
-                fix=f"write a whole number from 1 to {MOST_PIXELS}",
-                key=("image", field),
+                f"write a whole number from 1 to {MOST_PIXELS}",
             )
+            report(Fault("wrong-value", problem, fix, ("image", field)))
         sizes[field] = int(size)
-    scale = number(image, "scale", 255, ("image",))
+    scale = number(image, "scale", 255, ("image",), report)
     if not scale:
-        raise DefinitionError(
-            "`scale` is 0", fix="write the number that stands for white", key=("image", "scale")
-        )
+        fix = "write the number that stands for white"
+        report(Fault("wrong-value", "`scale` is 0", fix, ("image", "scale")))
     return ImageInput(sizes["width"], sizes["height"], scale)
 
 
-def _inside(document: Mapping[str, Any], field: str, default: str) -> str:
+def _inside(document: Mapping[str, Any], field: str, default: str, report: Report) -> str:
     """The relative path at `field` that does not lead out of where it starts."""
-    path = text(document, field, default)
+    path = text(document, field, default, report=report)
     if not path or path.startswith("/") or ".." in path.split("/"):
-        raise DefinitionError(
-            f"`{field}` leads elsewhere: {path}", fix=f"for example `{default}`", key=(field,)
-        )
+        problem = f"`{field}` leads elsewhere: {path}"
+        report(Fault("outside-model", problem, f"for example `{default}`", (field,)))
     return path

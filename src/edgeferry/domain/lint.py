@@ -1,0 +1,93 @@
+"""What a project's files should not say although a run would begin: secrets, what nothing uses,
+what should not leave with the code. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgeferry.domain.fields import mapping
+from edgeferry.domain.finding import At, Fault, Report
+from edgeferry.domain.pipeline import REFERENCE
+from edgeferry.domain.secret import is_secret, is_secret_value
+from edgeferry.domain.snapshot import Upload
+
+_VAULT = "keep it in a vault and write keyvault://VAULT/NAME"
+
+
+def check_secrets(content: object, report: Report) -> None:
+    """Reports literals of inputs and variables that are secrets by name, and any text that is one by form."""
+    for at, value in _leaves(content, ()):
+        name = _carrier(at)
+        if name and is_secret(name, value):
+            report(Fault("plain-secret", f"`{name}` holds a secret in the clear", _VAULT, at))
+        elif isinstance(value, str) and is_secret_value(value):
+            where = next((part for part in reversed(at) if isinstance(part, str)), "this line")
+            report(Fault("plain-secret", f"`{where}` contains what looks like a key or password", _VAULT, at))
+
+
+def check_component_use(document: Mapping[str, Any], report: Report) -> None:
+    """Reports inputs and outputs of a component that nothing in it refers to."""
+    used = set(_references(document))
+    for name in mapping(document, "inputs", report=_nowhere):
+        if f"inputs.{name}" not in used:
+            fix = f"pass ${{{{inputs.{name}}}}} to the command, or take the input away"
+            report(Fault("unused-input", f"the command does not use `{name}`", fix, ("inputs", name)))
+    for name in mapping(document, "outputs", report=_nowhere):
+        if f"outputs.{name}" not in used:
+            fix = f"pass ${{{{outputs.{name}}}}} to the command, or take the output away"
+            report(Fault("unused-output", f"the command is not told of `{name}`", fix, ("outputs", name)))
+
+
+def check_pipeline_use(document: Mapping[str, Any], report: Report) -> None:
+    """Reports inputs of a pipeline that no step takes."""
+    used = set(_references(document.get("jobs")))
+    for name in mapping(document, "inputs", report=_nowhere):
+        if f"parent.inputs.{name}" not in used:
+            fix = f"bind it in a step: ${{{{parent.inputs.{name}}}}}, or take it away"
+            report(Fault("unused-input", f"no step uses the input `{name}`", fix, ("inputs", name)))
+
+
+def check_upload(upload: Upload, report: Report) -> None:
+    """Reports files that look like keys, and folders that are no code, among what would leave with a step."""
+    for file in upload.refused:
+        problem = f"{file.path} would leave with the code: it is {file.reason}"
+        if not file.reason.startswith("named"):
+            problem = f"{file.path} would leave with the code: it {file.reason}"
+        fix = (
+            f"move it elsewhere, or add `{file.path}` to {upload.ignore_file or '.amlignore'} of that folder"
+        )
+        report(Fault("key-in-code", problem, fix, ("code",)))
+    if upload.passengers:
+        names = ", ".join(upload.passengers)
+        fix = "name a narrower folder, or list them in its .amlignore"
+        report(Fault("wide-code", f"the code folder takes {names} along", fix, ("code",)))
+
+
+def _carrier(at: At) -> str:
+    """The name of the input or variable whose literal stands at `at`; "" when none does."""
+    if len(at) >= 3 and at[-3] == "inputs" and at[-1] == "default":
+        return str(at[-2])
+    return str(at[-1]) if len(at) >= 2 and at[-2] in ("inputs", "environment_variables") else ""
+
+
+def _references(content: object) -> Iterator[str]:
+    for _, value in _leaves(content, ()):
+        if isinstance(value, str):
+            yield from REFERENCE.findall(value)
+
+
+def _leaves(content: object, at: At) -> Iterator[tuple[At, object]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _leaves(value, (*at, key))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _leaves(value, (*at, index))
+    else:
+        yield at, content
+
+
+def _nowhere(_: Fault) -> None:
+    """Parsing has said it already."""
