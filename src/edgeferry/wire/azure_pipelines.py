@@ -127,10 +127,10 @@ uv pip install --quiet --python {python} pytest {words(model.requirements)}
         make.run("Validate", f"edgeferry validate {name}"),
         make.run("Lint", f"ruff check {words(model.code)}"),
         *((tests,) if model.tests else ()),
+        make.run("Start a hub and a device", "edgeferry up --devices 1"),
         make.run("Train on the sample", f"edgeferry train {name}"),
         make.run("Package", f"edgeferry package {name}"),
         make.run("Verify", f"edgeferry verify {name}"),
-        make.run("Start a hub and a device", "edgeferry up --devices 1"),
         make.run(
             "Roll out to the device",
             f"""
