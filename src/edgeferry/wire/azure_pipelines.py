@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from edgeferry.wire.azure_steps import (
     EVIDENCE,
     RESULTS,
+    RUNS,
     STATE,
     Steps,
+    fetch_artifact,
     fields,
     in_shell,
-    publish_evidence,
+    publish_artifact,
     publish_results,
     words,
 )
@@ -199,19 +201,22 @@ def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
     name, evidence = shlex.quote(model.name), in_shell(EVIDENCE)
     version = '--model-version "$MODELVERSION"'
     job: dict[str, Node] = {"job": "build", "displayName": f"Build {model.name}", "timeoutInMinutes": 120}
-    how = "${TRAININPUTS:-}"
+    train = f"edgeferry train {name} ${{TRAININPUTS:-}}"
+    submitted: tuple[Map, ...] = ()
     if fleet.workspace:
-        how = '--resume "$TRAINJOB"'
+        train = 'edgeferry runs wait "$TRAINRUN" --no-logs'
+        submitted = (fetch_artifact("Fetch the run", "run-$(trainRun)", RUNS),)
         job["dependsOn"] = Seq(("submit", "wait"))
-        job["variables"] = _carried("trainJob", "dependencies.submit.outputs['submit.job']")
+        job["variables"] = _carried("trainRun", "dependencies.submit.outputs['submit.run']")
     job["steps"] = Seq(
         (
             *make.start(programs=_LAYERS),
+            *submitted,
             Place("your steps: before train"),
             make.run(
                 "Train",
                 f"""
-edgeferry train {name} {how} --output json > {evidence}/train.json
+{train} --output json > {evidence}/train.json
 version=$({_read("version")} < {evidence}/train.json)
 echo "##vso[task.setvariable variable=modelVersion]$version"
 """,
@@ -230,7 +235,9 @@ echo "##vso[task.setvariable variable=name;isOutput=true]$release"
                 {**fleet.registry, **fleet.ledger},
                 name="release",
             ),
-            publish_evidence(),
+            publish_artifact(
+                "Keep the evidence", "evidence-$(System.JobAttempt)", EVIDENCE, when="succeededOrFailed()"
+            ),
         )
     )
     return fields(**job)
@@ -238,16 +245,17 @@ echo "##vso[task.setvariable variable=name;isOutput=true]$release"
 
 def _azureml_jobs(source: Source, model: ModelSource, fleet: Fleet, workspace: Workspace) -> tuple[Map, Map]:
     """One job that submits the training, and one without an agent that waits for its end."""
-    answer = '"$AGENT_TEMPDIRECTORY"/job.json'
+    answer = '"$AGENT_TEMPDIRECTORY"/run.json'
     submit = source.steps(fleet.name).run(
         "Submit",
         f"""
 edgeferry train {shlex.quote(model.name)} --no-wait ${{TRAININPUTS:-}} --output json > {answer}
-job=$({_read("job")} < {answer})
-echo "##vso[task.setvariable variable=job;isOutput=true]$job"
+run=$({_read("run")} < {answer})
+echo "##vso[task.setvariable variable=run;isOutput=true]$run"
 """,
         name="submit",
     )
+    remembered = publish_artifact("Remember the run", "run-$(submit.run)", RUNS)
     wait = fields(
         task="AzureMLJobWaitTask@1",
         displayName="Wait",
@@ -255,14 +263,14 @@ echo "##vso[task.setvariable variable=job;isOutput=true]$job"
             serviceConnection=fleet.name,
             resourceGroupName=workspace.resource_group,
             azureMLWorkspaceName=workspace.name,
-            azureMLJobName="$(trainJob)",
+            azureMLJobName="$(trainRun)",
         ),
     )
     return (
         fields(
             job="submit",
             displayName=f"Submit the training of {model.name}",
-            steps=Seq((*source.steps().start(), submit)),
+            steps=Seq((*source.steps().start(), submit, remembered)),
         ),
         fields(
             job="wait",
@@ -270,7 +278,7 @@ echo "##vso[task.setvariable variable=job;isOutput=true]$job"
             dependsOn="submit",
             pool="server",
             timeoutInMinutes=_WAIT_MINUTES,
-            variables=_carried("trainJob", "dependencies.submit.outputs['submit.job']"),
+            variables=_carried("trainRun", "dependencies.submit.outputs['submit.run']"),
             steps=Seq((wait,)),
         ),
     )

@@ -13,6 +13,7 @@ from edgeferry.wire.yaml_text import Block, Map, Node, Place
 
 STATE = "$(Pipeline.Workspace)/edgeferry"
 EVIDENCE = "$(Build.ArtifactStagingDirectory)"
+RUNS = f"{STATE}/runs"
 RESULTS = "$(Agent.TempDirectory)/results"
 
 _PYTHON = "3.11"
@@ -105,14 +106,18 @@ def publish_results(title: str) -> Map:
     )
 
 
-def publish_evidence() -> Map:
-    """What the steps before it wrote in EVIDENCE, kept with the run."""
-    return fields(
-        task="PublishPipelineArtifact@1",
-        displayName="Keep the evidence",
-        condition="succeededOrFailed()",
-        inputs=fields(targetPath=EVIDENCE, artifact="evidence-$(System.JobAttempt)"),
-    )
+def publish_artifact(title: str, artifact: str, path: str, *, when: str = "") -> Map:
+    """What is in the folder, kept with the run; a run takes a name once, so attempts differ in it."""
+    step: dict[str, Node] = {"task": "PublishPipelineArtifact@1", "displayName": title}
+    if when:
+        step["condition"] = when
+    return fields(**step, inputs=fields(targetPath=path, artifact=artifact))
+
+
+def fetch_artifact(title: str, artifact: str, path: str) -> Map:
+    """What another job of the run kept under that name, in the folder."""
+    inputs = fields(artifactName=artifact, targetPath=path)
+    return fields(task="DownloadPipelineArtifact@2", displayName=title, inputs=inputs)
 
 
 def in_shell(path: str) -> str:
