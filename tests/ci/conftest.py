@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.ci.platform_stub import TOKEN, Platform, approved
-from tests.ci.runner import Machine
+from tests.ci.runner import Machine, Run
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "fleet/taxi"
@@ -105,6 +105,12 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         platform.close()
         for place in (home / "machine", home / "state"):
             shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def merged(factory: Factory) -> Run:
+    """One run of the main pipeline, from nothing, with a person's approval."""
+    return factory.machine.run(MAIN)
 
 
 def _write_environment(factory: Factory, project: Path) -> dict[str, str]:

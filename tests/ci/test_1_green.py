@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.ci.conftest import MAIN, PULL_REQUEST, SHARED, Factory
+from tests.ci.conftest import PULL_REQUEST, SHARED, Factory
+from tests.ci.runner import Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
@@ -30,8 +31,8 @@ def test_what_is_shared_is_checked(factory: Factory) -> None:
     assert "environments/factory.toml" in run.output("Settings")
 
 
-def test_a_merged_model_goes_to_the_fleet_with_the_persons_name(factory: Factory) -> None:
-    run = factory.machine.run(MAIN)
+def test_a_merged_model_goes_to_the_fleet_with_the_persons_name(factory: Factory, merged: Run) -> None:
+    run = merged
     print(run)
     assert run.red == [], str(run)
     assert {step.state for step in run.steps} == {"succeeded"}
@@ -49,15 +50,13 @@ def test_a_merged_model_goes_to_the_fleet_with_the_persons_name(factory: Factory
     ]
 
 
-def test_no_secret_is_in_a_log_an_artifact_or_a_file_of_the_workspace(factory: Factory) -> None:
-    run = factory.machine.run(MAIN)
-    assert run.red == [], str(run)
+def test_no_secret_is_in_a_log_an_artifact_or_a_file_of_the_workspace(factory: Factory, merged: Run) -> None:
     secrets = {name: text.encode() for name, text in factory.machine.groups["edgeferry-factory"].items()}
     del secrets["registry-username"]
     secrets["ledger-signing-key"] = secrets["ledger-signing-key"].splitlines()[1]
     secrets["hub-connection-string"] = secrets["hub-connection-string"].rpartition(b"SharedAccessKey=")[2]
     secrets["token"] = factory.machine.token.encode()
-    log = "\n".join(step.output for step in run.steps).encode()
+    log = "\n".join(step.output for step in merged.steps).encode()
     assert [name for name, text in secrets.items() if text in log] == []
     found = [
         f"{name} in {path.name}"

@@ -28,12 +28,10 @@ SMOKE = Start("rollout", "Smoke test")
 ALWAYS = {"Keep the evidence", "Publish the results"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def trained(factory: Factory) -> None:
-    """A run that was green: each fault starts in what it left, just before the step it is meant for."""
-    if not factory.machine._known:
-        run = factory.machine.run(MAIN)
-        assert run.red == [], str(run)
+@pytest.fixture(autouse=True)
+def trained(merged: Run) -> None:
+    """Each fault starts in what the green run left, just before the step it is meant for."""
+    assert merged.red == [], str(merged)
 
 
 def expect(run: Run, red: str, says: str) -> None:
