@@ -284,6 +284,15 @@ def test_in_azure_there_is_no_secret_at_all_but_the_runs_token(project: Path) ->
     assert set(asked) == {"edgeferry-azure"}
 
 
+def test_the_login_by_which_iot_edge_pulls_is_known_to_the_rollout_alone(project: Path) -> None:
+    own = OWN.replace('username = "pusher"', 'username = "pusher"\npull_username = "devices"')
+    (project / "environments" / "own.toml").write_text(own)
+    write(project, "own")
+    steps = list(steps_of(documents(project)["nyc_taxi_own_main.yml"]))
+    name = "EDGEFERRY_REGISTRY__PULL_PASSWORD"
+    assert [s["displayName"] for s in steps if name in s.get("env", {})] == ["Roll out"]
+
+
 def test_azure_ml_is_waited_for_without_an_agent(project: Path) -> None:
     write(project, "azure")
     submit, wait, build = documents(project)["nyc_taxi_azure_main.yml"]["stages"][0]["jobs"]

@@ -97,6 +97,8 @@ class Fleet:
     """Environment of steps that reach the registry: macros by variable, never values."""
     hub: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, str] = field(default_factory=dict)
+    pull: Mapping[str, str] = field(default_factory=dict)
+    """Of the rollout alone: the login by which devices with IoT Edge pull."""
 
     @property
     def name(self) -> str:
@@ -106,8 +108,9 @@ class Fleet:
     @property
     def has_variables(self) -> bool:
         """Whether steps ask for variables of the group."""
-        macros = [*self.registry.values(), *self.hub.values(), *self.ledger.values()]
-        return any("." not in macro for macro in macros if macro.startswith("$("))
+        kinds = (self.registry, self.hub, self.ledger, self.pull)
+        macros = [macro for kind in kinds for macro in kind.values() if macro.startswith("$(")]
+        return any("." not in macro for macro in macros)
 
 
 def render_pull_request(source: Source, model: ModelSource, file: str) -> Map:
@@ -297,7 +300,7 @@ def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
         make.run(
             "Roll out",
             f'edgeferry rollout "$RELEASE" --junit {in_shell(RESULTS)}/rollout.xml',
-            {**fleet.hub, **fleet.registry, **fleet.ledger},
+            {**fleet.hub, **fleet.registry, **fleet.pull, **fleet.ledger},
         ),
         make.run(
             "Smoke test",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,9 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
         ledger["EDGEFERRY_LEDGER__URL"] = "$(Build.Repository.Uri)"
     if not url or url.startswith("https://"):
         ledger |= GIT_LOGIN
+    pull = dict[str, str]()
+    if "registry.pull_username" in written and not referred("registry.pull_password"):
+        pull["EDGEFERRY_REGISTRY__PULL_PASSWORD"] = "$(registry-pull-password)"
     azureml = written.get("train.place") == "azureml"
     return Fleet(
         environment=environment,
@@ -109,6 +113,7 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
         registry=registry,
         hub=hub,
         ledger=ledger,
+        pull=pull,
     )
 
 
@@ -137,10 +142,11 @@ def _documents(
     models = [_model(project, layout, name) for name in project.model_names()]
     if not models:
         raise UsageError("the project has no models", fix="add a folder with a model.yaml below models/")
-    command = f"edgeferry ci azure-devops --folder {_relative_or_up(layout.pipelines, layout.project)}"
+    folder = _relative_or_up(layout.pipelines, layout.project)
+    command = f"edgeferry ci azure-devops --folder {shlex.quote(folder)}"
     suffix = ""
     if fleet.environment:
-        command += f" --env {fleet.environment}"
+        command += f" --env {shlex.quote(fleet.environment)}"
         suffix = f"_{fleet.environment}"
     shared = f"shared{suffix}_pr.yml"
     documents = {shared: render_shared(source, tuple(environments), command, shared)}
