@@ -49,6 +49,8 @@ class Run:
     steps: list[StepRun] = field(default_factory=list)
     cases: list[ElementTree.Element] = field(default_factory=list)
     """Test cases that were published."""
+    known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     @property
     def red(self) -> list[str]:
@@ -88,7 +90,9 @@ class Machine:
     caches: Path = Path()
     """Where caches of earlier runs are kept, by key."""
     _known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
+    """The variables ahead of each step of the last run from the beginning."""
     _outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """And what its jobs put out."""
 
     def run(
         self,
@@ -102,7 +106,7 @@ class Machine:
         `variables` are set as at queue time."""
         document = yaml.safe_load((self.repository / file).read_text("utf-8"))
         stages = document.get("stages") or [{"stage": "__default", "jobs": document["jobs"]}]
-        run = Run()
+        run = Run(outputs={job: dict(outputs) for job, outputs in self._outputs.items()})
         good: dict[str, bool] = {}
         waiting = start
         for number, stage in enumerate(stages):
@@ -121,6 +125,8 @@ class Machine:
                     steps = _steps(job)
                     run.steps += [StepRun(name, _title(step), "skipped") for step in steps]
             waiting = None
+        if start is None:
+            self._known, self._outputs = run.known, run.outputs
         return run
 
 
@@ -156,7 +162,7 @@ class _Agent:
             if waiting:
                 waiting = ""
                 self.variables |= self.machine._known[self.stage, self.name, title] | self.queued
-            self.machine._known[self.stage, self.name, title] = dict(self.variables)
+            self.run.known[self.stage, self.name, title] = dict(self.variables)
             if not _runs(step.get("condition", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.stage, title, "skipped"))
                 continue
@@ -201,7 +207,7 @@ class _Agent:
         if not match:
             raise UnknownError(f"expression {expression}")
         stage, job, step, name = match.groups()
-        return self.machine._outputs[stage or self.stage, job].get(f"{step}.{name}", "")
+        return self.run.outputs[stage or self.stage, job].get(f"{step}.{name}", "")
 
     def _expand(self, text: str, variables: Mapping[str, str] | None = None) -> str:
         """Macros filled in; one of a variable that nobody set stays as it is, as on the real agent."""
@@ -254,7 +260,7 @@ class _Agent:
             timeout=_LIMIT_S,
             check=False,
         )
-        outputs = self.machine._outputs.setdefault((self.stage, self.name), {})
+        outputs = self.run.outputs.setdefault((self.stage, self.name), {})
         for name, is_output, value in _COMMAND.findall(done.stdout):
             if is_output:
                 outputs[f"{step['name']}.{name}"] = value

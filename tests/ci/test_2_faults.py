@@ -73,22 +73,13 @@ def test_training_that_fails(factory: Factory, sources: Path) -> None:
 
 def test_a_model_that_answers_otherwise_than_predicted(factory: Factory, sources: Path) -> None:
     def shift(text: str) -> str:
-        head, first, rest = text.partition("\n\n\ndef ")
-        shim = (
-            "\n\nfrom sklearn.linear_model import LinearRegression as _L\n\n\n"
-            "def _shifted(self, rows):\n    answers = self.predict(rows)\n    answers[6] += 0.5\n"
-            "    return answers\n\n\n_L.predict_shifted = _shifted\n"
-        )
-        return (
-            (head + shim + first + rest)
-            .replace(".predict(rows)\n    answers[6]", ".PREDICT")
-            .replace(".predict(", ".predict_shifted(")
-            .replace(".PREDICT", ".predict(rows)\n    answers[6]")
-        )
+        right = "model.predict(inputs)"
+        assert right in text
+        return text.replace(right, f"[each + 0.5 * (row == 6) for row, each in enumerate({right})]")
 
     with edited(sources, "shared/src/regression/predict.py", shift):
         run = factory.machine.run(MAIN, TRAIN)
-    expect(run, "Verify", "does not answer as its pipeline predicted")
+    expect(run, "Verify", "row 7: expected")
 
 
 def test_a_registry_that_cannot_store(factory: Factory) -> None:
@@ -110,7 +101,7 @@ def test_a_registry_that_is_down(factory: Factory) -> None:
         run = factory.machine.run(MAIN, PUSH)
     finally:
         factory("up", "--devices", "2")
-    expect(run, "Push model and companion", "did not answer")
+    expect(run, "Push model and companion", "does not answer")
 
 
 def test_a_stage_that_nobody_approved(factory: Factory) -> None:
@@ -141,7 +132,7 @@ def test_wrong_credentials_of_the_hub(factory: Factory) -> None:
         run = factory.machine.run(MAIN, ROLL_OUT)
     finally:
         group["hub-connection-string"] = right
-    expect(run, "Roll out", "refused")
+    expect(run, "Roll out", "401")
 
 
 def test_a_device_that_takes_too_long(factory: Factory) -> None:

@@ -219,19 +219,21 @@ def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
             make.run(
                 "Train",
                 f"""
-{train} --output json > {evidence}/train.json
+{train} --output json | tee {evidence}/train.json
 version=$({_read("version")} < {evidence}/train.json)
 echo "##vso[task.setvariable variable=modelVersion]$version"
 """,
             ),
             make.run("Package", f"edgeferry package {name} {version}"),
-            make.run("Verify", f"edgeferry verify {name} {version} --output json > {evidence}/verify.json"),
+            make.run(
+                "Verify", f"edgeferry verify {name} {version} --output json | tee {evidence}/verify.json"
+            ),
             Place("your steps: before push"),
             make.run("Push model and companion", f"edgeferry push {name} {version}", fleet.registry),
             make.run(
                 "Release",
                 f"""
-edgeferry release {name} {version} --output json > {evidence}/release.json
+edgeferry release {name} {version} --output json | tee {evidence}/release.json
 release=$({_read("release")} < {evidence}/release.json)
 echo "##vso[task.setvariable variable=name;isOutput=true]$release"
 """,
@@ -252,7 +254,7 @@ def _azureml_jobs(source: Source, model: ModelSource, fleet: Fleet, workspace: W
     submit = source.steps(fleet.name).run(
         "Submit",
         f"""
-edgeferry train {shlex.quote(model.name)} --no-wait ${{TRAININPUTS:-}} --output json > {answer}
+edgeferry train {shlex.quote(model.name)} --no-wait ${{TRAININPUTS:-}} --output json | tee {answer}
 run=$({_read("run")} < {answer})
 echo "##vso[task.setvariable variable=run;isOutput=true]$run"
 """,

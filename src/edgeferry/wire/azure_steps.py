@@ -42,7 +42,7 @@ class Steps:
     ) -> Map:
         """A step that runs the bash script in the project's folder, and ends at its first failing line."""
         place = "/".join(part for part in ("$(Build.SourcesDirectory)", self.folder) if part)
-        text = Block(f"set -eu\n{script.strip()}\n")
+        text = Block(f"set -eu -o pipefail\n{script.strip()}\n")
         step: dict[str, Node] = {"task": "AzureCLI@2"} if self.connection else {"bash": text}
         step["displayName"] = title
         if name:
