@@ -106,6 +106,11 @@ def _busybox(cache: Path) -> Path:
     return path
 
 
+LOGIN = ("device", "right")
+HTPASSWD = "device:$2b$04$nPQbWhgbtbAKG32ukU/.OugCOaVRS0ejFKaX/RI0ufs78a5./Ynum\n"
+"""That login, as Distribution's htpasswd reads it (bcrypt)."""
+
+
 @dataclass
 class RunningRegistry:
     """A registry on loopback; plain HTTP, since the engine does not check TLS there anyway."""
@@ -127,10 +132,8 @@ class RunningRegistry:
             "http": {"addr": self.address},
         }
         if self.login:
-            import bcrypt
-
-            hashed = bcrypt.hashpw(self.login[1].encode(), bcrypt.gensalt(4)).decode()
-            (self.folder / "htpasswd").write_text(f"{self.login[0]}:{hashed}\n")
+            assert self.login == LOGIN
+            (self.folder / "htpasswd").write_text(HTPASSWD)
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(self.folder / "htpasswd")}}
         path = self.folder / "registry.yml"
         path.write_text(json.dumps(config))
@@ -148,6 +151,17 @@ class RunningRegistry:
             self.process.terminate()
             self.process.wait(10)
             self.process = None
+
+    def tag(self, reference: str, tag: str) -> str:
+        """The reference of the same image by a tag."""
+        name, _, digest = reference.removeprefix(f"{self.address}/").partition("@")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        with httpx.Client(base_url=f"http://{self.address}", auth=self.login, trust_env=False) as client:
+            manifest = client.get(f"/v2/{name}/manifests/{digest}", headers={"Accept": kind})
+            headers = {"Content-Type": kind}
+            put = client.put(f"/v2/{name}/manifests/{tag}", content=manifest.content, headers=headers)
+            put.raise_for_status()
+        return f"{self.address}/{name}:{tag}"
 
     def push(self, image: TinyImage, name: str) -> str:
         """The reference of the image, by digest, after it was pushed."""

@@ -150,14 +150,12 @@ class Edit:
     old: str
     new: str
     expected: tuple[Expected, ...] = ()
-    sdk_refuses: bool = False
-    """Whether Azure ML's own client notices, offline."""
 
 
-def fault(id: str, file: str, old: str, new: str, *expected: Expected, sdk: bool = False) -> Edit:
+def fault(id: str, file: str, old: str, new: str, *expected: Expected) -> Edit:
     """An edit that must be found, all of it and nothing else."""
     assert expected
-    return Edit(id, file, old, new, expected, sdk)
+    return Edit(id, file, old, new, expected)
 
 
 def write_project(root: Path, edit: Edit | None = None) -> Path:
@@ -324,6 +322,9 @@ FAULTS = [
         "default_compute",
         "default_computer",
         E("unknown-key", "default_computer", "did you mean `default_compute`"),
+        E("no-compute", "prepare:"),
+        E("no-compute", "train:"),
+        E("no-compute", "register:"),
     ),
     fault(
         "unknown key of a step",
@@ -494,6 +495,15 @@ FAULTS = [
         E("fixed-path", "default: ./data"),
     ),
     fault(
+        "nothing said of compute",
+        PIPELINE,
+        "settings:\n  default_compute: azureml:cpu-cluster\n",
+        "",
+        E("no-compute", "prepare:", "default_compute"),
+        E("no-compute", "train:"),
+        E("no-compute", "register:"),
+    ),
+    fault(
         "output that no step provides",
         PIPELINE,
         PROVIDED,
@@ -631,14 +641,7 @@ FAULTS = [
         E("conda-requirement", "--index-url", "not a package requirement"),
     ),
     # paths
-    fault(
-        "data that is not there",
-        PIPELINE,
-        "path: ./data",
-        "path: ./dataa",
-        E("missing-file", "./dataa"),
-        sdk=True,
-    ),
+    fault("data that is not there", PIPELINE, "path: ./data", "path: ./dataa", E("missing-file", "./dataa")),
     fault(
         "absolute path that is not there",
         PIPELINE,
@@ -712,7 +715,11 @@ FAULTS = [
         "open version of Python", CONDA, "python=3.11", "python>=3.9", E("conda-requirement", "python>=3.9")
     ),
     fault(
-        "package of conda", CONDA, "  - pip\n", "  - pip\n  - numpy=2\n", E("conda-requirement", "numpy=2")
+        "package of conda",
+        CONDA,
+        "  - pip\n",
+        "  - pip\n  - uvicorn[standard]\n",
+        E("conda-requirement", "uvicorn[standard]"),
     ),
     fault("option of pip", CONDA, PIP, f"{PIP}      - -r more.txt\n", E("conda-requirement", "-r more.txt")),
     # what would leave
@@ -736,6 +743,14 @@ FAULTS = [
         "",
         "x",
         E("wide-code", "code: ../src", ".git", PREPARE),
+    ),
+    fault(
+        "code folder above the project",
+        PREPARE,
+        "code: ../src",
+        "code: ../../../..",
+        E("wide-code", "code: ../../../..", "holds this project and more"),
+        E("outside-project", "code: ../../../.."),
     ),
     # sources
     listing("glob of a path", 'Path(folder).glob("*.csv")'),
@@ -779,7 +794,7 @@ VALIDS = [
         "  model:\n    type: mlflow_model",
         "  model:\n    type: uri_folder",
     ),
-    Edit("steps in another order", PIPELINE, "settings:\n  default_compute: azureml:cpu-cluster\n", ""),
+    Edit("compute of the whole job", PIPELINE, "settings:\n  default_compute:", "compute:"),
     Edit("always run again", PIPELINE, "settings:\n", "settings:\n  force_rerun: true\n"),
     Edit("data of a workspace", PIPELINE, "path: ./data", "path: azureml:trips:1"),
     Edit("data of a store", PIPELINE, "path: ./data", "path: azureml://datastores/blob/paths/trips"),

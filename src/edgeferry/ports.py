@@ -16,6 +16,7 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline, Run, StepResult
 from edgeferry.domain.release import Entry
@@ -275,5 +276,7 @@ class Services:
     """Unix seconds."""
     sleep: Callable[[float], None]
     new_id: Callable[[], str]
+    pull_login: Callable[[], RegistryLogin | None]
+    """What IoT Edge's devices pull images with; None when there is none."""
     say: Callable[[str], None]
     """One line of progress for a person."""

@@ -110,10 +110,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "rollout.target_condition",
         "",
-        "devices that get a model here (default: the condition in its model.yaml)",
+        "this environment's devices: every model's own target condition is narrowed by it",
     ),
     Setting("rollout.timeout_s", "180", "seconds a rollout may take before it is judged"),
-    Setting("device.class", "small", "limits that images are verified under", choices=("small",)),
+    Setting(
+        "device.class", "small", "limits that images are verified under", choices=("small", "medium", "large")
+    ),
     Setting(
         "device.runtime",
         "agent",

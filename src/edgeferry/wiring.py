@@ -15,7 +15,7 @@ from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
-from edgeferry.adapters.entra import EntraLogin
+from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
@@ -29,11 +29,13 @@ from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
 from edgeferry.ports import Approvals, Hub, Images, Ledger, Registry, Runner, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
+from edgeferry.wire.acr import is_azure
 
 
 @contextmanager
@@ -61,6 +63,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
             ledger=cast(Ledger, _Later(lambda: _ledger(values))),
             hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
+            pull_login=lambda: _pull_login(values),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
@@ -79,12 +82,19 @@ def _connect_engine(settings: Settings) -> Engine:
 
 
 def _registry(values: _Values, stack: ExitStack) -> Registry:
+    """By user name and password where they are set; else Azure's registry by Microsoft Entra, another without
+    login."""
+    host = values.need("registry.host")
+    username, password = values.login()
+    by_entra = not username and is_azure(host)
     registry = RegistryClient(
-        values.need("registry.host"),
+        host,
         values.get("registry.prefix"),
-        values.get("registry.username"),
-        values.get("registry.password"),
+        username,
+        password,
         values.get("registry.ca_file"),
+        aad_token=(lambda: values.entra.token(REGISTRY_SCOPE)) if by_entra else None,
+        renew=lambda: values.login(afresh=True),
     )
     stack.callback(registry.close)
     return registry
@@ -102,6 +112,12 @@ def _ledger(values: _Values) -> Ledger:
     )
     cache = settings.state / "ledger"
     return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
+
+
+def _pull_login(values: _Values) -> RegistryLogin | None:
+    """The login that IoT Edge's devices pull with; None when neither half of it is set."""
+    username, password = values.get("registry.pull_username"), values.get("registry.pull_password")
+    return RegistryLogin(values.need("registry.host"), username, password) if username or password else None
 
 
 @contextmanager
@@ -157,6 +173,13 @@ class _Values:
     def get(self, name: str, *, afresh: bool = False) -> str:
         """The value; `afresh` asks the vault again."""
         return self._secrets.fetch(self.settings[name], name, afresh=afresh)
+
+    def login(self, *, afresh: bool = False) -> tuple[str, str]:
+        """User name and password at the registry."""
+        return (
+            self.get("registry.username", afresh=afresh),
+            self.get("registry.password", afresh=afresh),
+        )
 
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""

@@ -266,6 +266,24 @@ def test_a_step_works_on_a_copy_of_its_code(place: Place) -> None:
     assert not (place.model / "src/left-behind.txt").exists()
 
 
+def test_a_step_sees_the_files_that_azure_ml_would_be_sent_and_no_other(place: Place) -> None:
+    place.write("src/.amlignore", "*.csv\n.amlignore\n")
+    for name in ("src/deep", "src/.venv"):
+        (place.model / name).mkdir()
+    for name in ("src/rows.csv", "src/hub.pem", "src/deep/tool.sh", "src/.venv/x.py"):
+        place.write(name, "x")
+    (place.model / "src/deep/tool.sh").chmod(0o755)
+    seen = "[(f.as_posix(), f.stat().st_mode & 0o111) for f in pathlib.Path('.').rglob('*') if f.is_file()]"
+    place.write("src/copy.py", f"import pathlib, sys\nprint(sorted({seen}))")
+    step = place.run().steps[0]
+    last = Path(step.log).read_text().splitlines()[-1]
+    assert last == "[('copy.py', 0), ('count.py', 0), ('deep/tool.sh', 73)]"
+    place.write("src/rows.csv", "other")
+    assert place.states()[0] == "reused"
+    place.write("src/deep/tool.sh", "other")
+    assert place.states()[0] == "ran"
+
+
 def test_an_input_that_is_not_here_is_refused_before_anything_runs(place: Place) -> None:
     with pytest.raises(UsageError, match="no folder on this machine"):
         place.run(data="/nowhere")

@@ -13,6 +13,7 @@ import pytest
 
 from edgeferry.cli.fleet import parse_tags
 from edgeferry.errors import UsageError
+from tests.faults import FAULTS, PIPELINE, write_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,3 +113,57 @@ def test_settings_are_shown_with_their_source_and_secrets_masked(tmp_path: Path)
     facts = json.loads(out)
     assert facts["registry.password"] == {"value": "********", "source": "this machine (edgeferry up)"}
     assert facts["registry.prefix"] == {"value": "taxi", "source": "edgeferry.toml"}
+
+
+def seeded(root: Path, id_: str) -> Path:
+    return write_project(root, next(edit for edit in FAULTS if edit.id == id_))
+
+
+def test_validate_names_file_line_and_fix_and_exits_1_on_an_error(tmp_path: Path) -> None:
+    where = seeded(tmp_path / "project", "output that does not exist")
+    code, out, err = run(tmp_path, "validate", where=where)
+    assert code == 1
+    assert (
+        f"{PIPELINE}:26: error: step `prepare` has no output `rowz` (dangling-reference)\n"
+        "  fix: did you mean `rows`?\n"
+    ) in out
+    assert "1 error, 0 warnings" in err
+    code, out, _ = run(tmp_path, "validate", "demo", "--output", "json", where=where)
+    assert code == 1
+    facts = json.loads(out)
+    assert (facts["ok"], facts["models"], facts["errors"], facts["warnings"]) == (False, ["demo"], 1, 0)
+    assert facts["findings"] == [
+        {
+            "file": PIPELINE,
+            "line": 26,
+            "severity": "error",
+            "rule": "dangling-reference",
+            "problem": "step `prepare` has no output `rowz`",
+            "fix": "did you mean `rows`?",
+        }
+    ]
+
+
+def test_validate_exits_0_on_warnings_unless_they_count(tmp_path: Path) -> None:
+    where = seeded(tmp_path / "project", "glob of a path")
+    code, out, _ = run(tmp_path, "validate", where=where)
+    assert code == 0
+    assert "prepare.py:6: warning: " in out
+    code, _, err = run(tmp_path, "validate", "--strict", where=where)
+    assert code == 1
+    assert "0 errors, 1 warning" in err
+
+
+def test_validate_shows_brackets_and_no_secret(tmp_path: Path) -> None:
+    _, out, _ = run(tmp_path, "validate", where=seeded(tmp_path / "a", "package of conda"))
+    assert "`uvicorn[standard]` is not a pip package" in out
+    code, out, err = run(tmp_path, "validate", where=seeded(tmp_path / "b", "password as an input"))
+    assert code == 1
+    assert "`db_password` holds a secret in the clear" in out
+    assert "hunter2" not in out + err
+
+
+def test_validate_of_a_model_that_is_not_there_is_a_wrong_usage(tmp_path: Path) -> None:
+    code, _, err = run(tmp_path, "validate", "nyc_tax")
+    assert code == 2
+    assert "did you mean `nyc_taxi`?" in err

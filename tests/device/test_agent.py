@@ -12,8 +12,9 @@ from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
-from tests.engines import RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 from tests.hubs import RunningHub, free_address
+from tests.iot_edge import fill_template
 
 pytestmark = pytest.mark.engine
 
@@ -27,7 +28,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def registry(engine, tmp_path_factory):
-    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=("device", "right")).start()
+    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=LOGIN).start()
     yield registry
     registry.stop()
 
@@ -161,6 +162,73 @@ def configuration(name, device, content, priority):
 def desired_version(world):
     desired = world.hub.twin(world.device, "$edgeAgent")["properties"]["desired"]
     return desired["$version"] if "schemaVersion" in desired else 0
+
+
+def long_options():
+    """Create options in four chunks, of which the container shows every part."""
+    labels = {f"part{number}": "x" * 100 + str(number) for number in range(16)}
+    return {"Cmd": [FOREVER], "Labels": labels, "HostConfig": {"Memory": 64 * 1024 * 1024}}
+
+
+@pytest.mark.parametrize("form", ["text", "chunks", "object"])
+def test_create_options_reach_the_container_in_every_form_they_have(world, form):
+    options = long_options()
+    spec = taxi(world.images[0], create_options=options)
+    said = render_module(spec)
+    assert "createOptions03" in said["settings"]
+    if form == "text":
+        said["settings"] = {"image": spec.image, "createOptions": json.dumps(options)}
+    elif form == "object":
+        said["settings"] = {"image": spec.image, "createOptions": options}
+    world.start()
+    reported = world.settle(world.want_raw({"schemaVersion": "1.1", "modules": {"taxi": said}}))
+    labels = world.container().labels
+    assert {name: labels[name] for name in options["Labels"]} == options["Labels"]
+    assert reported["modules"]["taxi"]["runtimeStatus"] == "running"
+    if form == "chunks":
+        settings = reported["modules"]["taxi"]["settings"]
+        chunks = [settings[name] for name in sorted(settings) if name.startswith("createOptions")]
+        assert json.loads("".join(chunks)) == options
+
+
+@pytest.fixture
+def tagged(registry, engine, pytestconfig):
+    """The reference of an image as the reference accelerator names them: by model and tag."""
+    image = make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex)
+    reference = registry.tag(registry.push(image, "nyc_taxi"), "7")
+    yield reference
+    engine.remove_image(reference)
+
+
+def test_the_references_template_is_carried_out_as_far_as_its_images_come(tagged, world):
+    """Its model runs, pulled with the login it brings, with the ports it asks for; the image of its test
+    module does not exist, which is reported, and the agent goes on."""
+    template = fill_template(
+        CONTAINER_REGISTRY_ADDRESS=world.registry.address,
+        CONTAINER_REGISTRY_USERNAME="device",
+        CONTAINER_REGISTRY_PASSWORD="right",
+        ML_MODEL_DOCKER_IMAGE_NAME="nyc_taxi",
+        ML_MODEL_DOCKER_VERSION="7",
+    )
+    enrolment = json.loads((world.folder / "device.json").read_text())
+    (world.folder / "device.json").write_text(json.dumps({**enrolment, "registries": []}))
+    for name, content, priority in (
+        ("base", base(world.device)["content"], 0),
+        ("theirs", template, 10),
+    ):
+        name = f"{name}-{world.device}"
+        body = {**configuration(name, world.device, {}, priority), "content": content}
+        world.hub.ask("PUT", f"/configurations/{name}", body)
+    world.start()
+    reported = world.settle(wait_until(lambda: desired_version(world)), code=500)
+    assert "testmodule:7" in reported["lastDesiredStatus"]["description"]
+    model = reported["modules"]["nyc_taxi"]
+    assert model["runtimeStatus"] == "running"
+    assert model["settings"]["image"] == tagged
+    assert set(model["hostPorts"]) == {"5001/tcp", "31311/tcp"}
+    assert "testmodule" not in reported["modules"]
+    assert world.hub.call(world.device, "$edgeAgent", "ping", None)["status"] == 200
+    assert '"right"' not in json.dumps(reported) + world.log()
 
 
 def test_applying_the_same_again_touches_no_container(running):

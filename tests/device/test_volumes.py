@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.fleet import Fleet
 from edgeferry.wire.deployment import ModelLayer, render_model_layer
 from edgeferry.wire.edge import parse_module
 from tests.device.conftest import wait_until
@@ -18,7 +18,7 @@ SCRIPT = f"echo $HOSTNAME >> {FOLDER}/starts; cat {FOLDER}/starts; {FOREVER}"
 def mounts():
     """The host configuration that a model's own layer asks for."""
     layer = ModelLayer("l", "taxi", "r", "sha256:aa", "bb", "n", "*", 1000)
-    content = render_model_layer(layer, "r/taxi@sha256:aa", "1", SMALL)["content"]["modulesContent"]
+    content = render_model_layer(layer, "r/taxi@sha256:aa", "1", Fleet("*"))["content"]["modulesContent"]
     spec = parse_module("taxi", content["$edgeAgent"]["properties.desired.modules.taxi"])
     return {"Mounts": spec.create_options["HostConfig"]["Mounts"]}
 

@@ -170,9 +170,9 @@ def test_merging_leaves_the_deployments_as_they_were():
 
 
 def test_a_base_brings_the_agents_whole_desired():
-    assert is_base(base())
-    assert not is_base(layer("l", 1))
-    assert not is_base(deployment("m", {"m": {"properties.desired": {}}}))
+    assert is_base(base().modules)
+    assert not is_base(layer("l", 1).modules)
+    assert not is_base({"m": {"properties.desired": {}}})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ import pytest
 import typer.main
 
 from edgeferry.cli.main import app
+from edgeferry.domain.finding import RULES
 from edgeferry.settings import SETTINGS
+from tests.adapters.test_azure_agreement import NOTICED
+from tests.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
 PROSE = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -65,3 +68,24 @@ def test_nothing_in_the_examples_imports_edgeferry() -> None:
     assert [
         str(path) for path, text in texts.items() if re.search(r"^\s*(from|import) edgeferry", text, re.M)
     ] == []
+
+
+def test_every_rule_of_validate_is_in_the_docs_as_it_is() -> None:
+    page = (ROOT / "docs" / "validate.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (error|warning) \| (.+) \|$", page, re.M)
+    assert rows == [(rule.name, rule.severity, rule.says) for rule in RULES.values()]
+
+
+def test_every_fault_that_is_told_follows_a_rule() -> None:
+    told = set()
+    for path in (ROOT / "src" / "edgeferry").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Fault", "wrong"):
+                told |= {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
+    assert told & set(RULES)
+    assert {name for name in told if re.fullmatch(r"[a-z-]+", str(name))} <= set(RULES)
+
+
+def test_the_docs_count_the_seeded_faults_right() -> None:
+    page = " ".join((ROOT / "docs" / "validate.md").read_text("utf-8").split())
+    assert f"of {len(FAULTS)} seeded ones {len(NOTICED)}." in page

@@ -16,6 +16,7 @@ import pytest
 from edgeferry.wire.connection import render_connection_string
 from tests.hub.clients import Service, key_of
 from tests.hubs import RunningHub, free_address
+from tests.iot_edge import IOT_EDGE, documents, fill_template
 from tests.needs import lack
 
 HERE = Path(__file__).parent
@@ -119,6 +120,28 @@ def test_azure_iot_hub_drives_every_route(python, hub, service, module):
         check=False,
     )
     assert ended.stdout.strip() == "done", ended.stderr
+
+
+def test_azure_iot_hub_deploys_what_we_render_and_the_references_template(python, hub, service):
+    device = service.new_device()["deviceId"]
+    condition = f"deviceId = '{device}'"
+    theirs = {"id": "nyc", "content": fill_template(), "targetCondition": condition, "priority": 10}
+    ours = list(documents(IOT_EDGE, condition).values())
+    owner = json.loads((hub.state / "connection.json").read_text())["connection_string"]
+    ended = subprocess.run(
+        [python, str(HERE / "deploy.py"), owner],
+        input=json.dumps([*ours, theirs]),
+        env={"REQUESTS_CA_BUNDLE": str(hub.ca_file), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [f"{one['id']} 1" for one in (*ours, theirs)]
+    desired = service.desired(device, "$edgeAgent")
+    assert set(desired["modules"]) == {"companion", "nyc_taxi", "testmodule"}
+    assert set(desired["runtime"]["settings"]["registryCredentials"]) == {"taxi_azurecr_io", "researchmlops"}
 
 
 def test_azure_iot_device_lives_through_twin_method_and_a_restart_of_the_hub(hub, service, module):

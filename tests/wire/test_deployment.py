@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from edgeferry.domain import layering
-from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.fleet import Fleet
 from edgeferry.wire.deployment import (
     ModelLayer,
     companion_layer_name,
@@ -20,8 +20,9 @@ from edgeferry.wire.deployment import (
 from edgeferry.wire.edge import parse_module
 
 DIGEST = "sha256:" + "ab" * 32
+FLEET = Fleet("*")
 LAYER = ModelLayer(
-    name=model_layer_name("nyc_taxi-v1-abababab"),
+    name=model_layer_name("nyc_taxi-v1-abababab", FLEET),
     model="nyc_taxi",
     release="nyc_taxi-v1-abababab",
     digest=DIGEST,
@@ -33,7 +34,7 @@ LAYER = ModelLayer(
 
 
 def test_a_model_layer_adds_one_module_and_orders_its_smoke_test() -> None:
-    content = render_model_layer(LAYER, f"r:5443/taxi/nyc_taxi@{DIGEST}", "1", SMALL)["content"][
+    content = render_model_layer(LAYER, f"r:5443/taxi/nyc_taxi@{DIGEST}", "1", FLEET)["content"][
         "modulesContent"
     ]
     assert set(content) == {"$edgeAgent", "companion"}
@@ -51,7 +52,7 @@ def test_a_model_layer_adds_one_module_and_orders_its_smoke_test() -> None:
 
 
 def test_a_models_captures_have_a_volume_and_a_port_that_is_not_published() -> None:
-    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)["content"]["modulesContent"]
+    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", FLEET)["content"]["modulesContent"]
     spec = parse_module("nyc_taxi", content["$edgeAgent"]["properties.desired.modules.nyc_taxi"])
     host = spec.create_options["HostConfig"]
     assert host["Mounts"] == [
@@ -61,7 +62,7 @@ def test_a_models_captures_have_a_volume_and_a_port_that_is_not_published() -> N
 
 
 def test_a_module_is_held_to_its_device_class() -> None:
-    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)["content"]["modulesContent"]
+    content = render_model_layer(LAYER, f"r/x@{DIGEST}", "1", FLEET)["content"]["modulesContent"]
     settings = content["$edgeAgent"]["properties.desired.modules.nyc_taxi"]["settings"]
     chunks = [text for key, text in sorted(settings.items()) if key.startswith("createOptions")]
     assert all(len(chunk) <= 512 for chunk in chunks)
@@ -72,26 +73,25 @@ def test_a_module_is_held_to_its_device_class() -> None:
 
 
 def test_a_layer_is_read_back_from_its_labels() -> None:
-    assert parse_model_layer(render_model_layer(LAYER, f"r/x@{DIGEST}", "1", SMALL)) == LAYER
+    assert parse_model_layer(render_model_layer(LAYER, f"r/x@{DIGEST}", "1", FLEET)) == LAYER
 
 
 def test_other_peoples_deployments_are_not_ours() -> None:
     assert parse_model_layer({"id": "x", "labels": None}) is None
-    assert parse_model_layer(render_companion_layer(f"r/c@{DIGEST}", DIGEST, "*", SMALL)) is None
+    assert parse_model_layer(render_companion_layer(f"r/c@{DIGEST}", DIGEST, FLEET)) is None
 
 
 def is_base(configuration: dict[str, Any]) -> bool:
     """What the hub makes of it."""
-    modules = configuration["content"].get("modulesContent", {})
-    return layering.is_base(layering.Deployment("x", 0, "", parse_condition("tags.x = true"), modules))
+    return layering.is_base(configuration["content"].get("modulesContent", {}))
 
 
 def test_only_the_base_is_a_base() -> None:
-    assert is_base(render_base("*"))
-    assert not is_base(render_companion_layer(f"r/c@{DIGEST}", DIGEST, "*", SMALL))
+    assert is_base(render_base(Fleet("*")))
+    assert not is_base(render_companion_layer(f"r/c@{DIGEST}", DIGEST, FLEET))
     assert not is_base({"content": {"deviceContent": {}}})
 
 
 def test_names_are_what_the_hub_allows() -> None:
-    assert companion_layer_name(DIGEST) == "edgeferry-companion-abababababab"
-    assert model_layer_name("nyc_taxi-v1-abababab") == "edgeferry-nyc_taxi-v1-abababab"
+    assert companion_layer_name(DIGEST, FLEET) == "edgeferry-companion-abababababab"
+    assert model_layer_name("nyc_taxi-v1-abababab", FLEET) == "edgeferry-nyc_taxi-v1-abababab"

@@ -158,6 +158,14 @@ def test_desired_properties_that_cannot_be_carried_out_have_a_code(desired, code
     assert caught.value.fix
 
 
+def test_a_login_whose_name_had_dots_is_named_in_the_refusal():
+    login = {"address": "a.b.io", "username": "u", "password": "secret"}
+    runtime = {"settings": {"registryCredentials": {"a": {"b": {"io": login}}}}}
+    with pytest.raises(DesiredError, match=r"registryCredentials\.a: .* no dots") as caught:
+        parse_desired({**DESIRED, "runtime": runtime})
+    assert "secret" not in str(caught.value)
+
+
 def test_hash_is_the_same_for_equal_documents_only():
     assert module_hash({"a": 1, "b": 2}) == module_hash({"b": 2, "a": 1})
     assert module_hash({"a": 1}) != module_hash({"a": "1"})
@@ -253,3 +261,58 @@ JSON_OBJECT = st.recursive(
 )
 def test_a_patch_turns_the_old_report_into_the_new_one(old, new):
     assert merge(old, diff_reported(old, new)) == new
+
+
+CREATE_OPTIONS = st.dictionaries(
+    st.text(max_size=30),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=300),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=30), inner, max_size=4),
+        max_leaves=20,
+    ),
+    max_size=8,
+)
+
+
+@given(CREATE_OPTIONS)
+def test_create_options_come_back_from_their_chunks(options):
+    said = render_module(ModuleSpec(name="m", image="a:1", create_options=options))
+    chunks = [value for key, value in said["settings"].items() if key.startswith("createOptions")]
+    assert all(0 < len(chunk) <= 512 for chunk in chunks)
+    assert all(len(chunk) == 512 for chunk in chunks[:-1])
+    assert json.loads("".join(chunks)) == options
+    assert parse_module("m", said).create_options == options
+    backwards = {"image": "a:1", **dict(reversed(said["settings"].items()))}
+    assert parse_module("m", {"settings": backwards}).create_options == options
+
+
+@given(CREATE_OPTIONS)
+def test_create_options_are_read_from_text_and_object_alike(options):
+    for form in (json.dumps(options), options):
+        said = {"settings": {"image": "a:1", "createOptions": form}}
+        assert parse_module("m", said).create_options == options
+
+
+def test_chunks_are_named_as_edge_agent_reads_them():
+    options = {"Cmd": ["x" * 600, "y" * 600]}
+    settings = render_module(ModuleSpec(name="m", image="a:1", create_options=options))["settings"]
+    assert list(settings) == ["image", "createOptions", "createOptions01", "createOptions02"]
+    upper = {key.upper() if key != "image" else key: value for key, value in settings.items()}
+    assert parse_module("m", {"settings": upper}).create_options == options
+
+
+def test_a_missing_chunk_is_malformed_not_half_understood():
+    options = {"Cmd": ["x" * 600, "y" * 600]}
+    settings = render_module(ModuleSpec(name="m", image="a:1", create_options=options))["settings"]
+    for lost in ("createOptions", "createOptions01", "createOptions02"):
+        with pytest.raises(DesiredError, match="createOptions"):
+            parse_module("m", {"settings": {k: v for k, v in settings.items() if k != lost}})
+
+
+def test_more_create_options_than_a_device_reads_are_refused():
+    with pytest.raises(DesiredError, match="at most 51200"):
+        render_module(ModuleSpec(name="m", image="a:1", create_options={"Cmd": ["x" * 52000]}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import time
@@ -15,6 +16,8 @@ import uv
 
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.hub import HubClient
+from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.project import ProjectFolder
@@ -29,6 +32,7 @@ from edgeferry.ports import Services
 from edgeferry.workflows.package import Packed, package
 from edgeferry.workflows.train import train
 from tests.engines import find_engine
+from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
 
 ROOT = Path(__file__).parents[2]
@@ -120,3 +124,23 @@ def hasty(packaged: Packaged) -> Services:
     """The services with a clock that jumps half a minute at every look."""
     clock = iter(range(0, 10**9, 30))
     return replace(packaged.services, now=lambda: float(next(clock)))
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    running = RunningHub(tmp_path_factory.mktemp("hub"), free_address(), 8443, 8883).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(hub: RunningHub) -> Iterator[HubClient]:
+    """The hub's service API; afterwards the hub has no deployments and no device."""
+    text = json.loads((hub.state / "connection.json").read_text())["connection_string"]
+    opened = HubClient(SharedKeyLogin(lambda afresh: text, time.time), str(hub.ca_file))
+    opened.create_device("device-1", {"edgeferry": True})
+    yield opened
+    for one in opened.configurations():
+        opened.delete_configuration(one["id"])
+    opened.close()
+    hub.ask("DELETE", "/devices/device-1")

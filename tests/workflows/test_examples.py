@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.adapters.project import ProjectFolder
+from edgeferry.domain.device_class import SMALL
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ImageInput
 from edgeferry.domain.verification import Verification
@@ -54,7 +55,7 @@ def pack(services: Services, name: str) -> Packaged:
 
 def check(packaged: Packaged, image: Image) -> Verification:
     packed = replace(packaged.packed, image=image)
-    return verify(packaged.services, packaged.definition, packaged.version, packed)
+    return verify(packaged.services, packaged.definition, packaged.version, packed, SMALL)
 
 
 def kinds(verification: Verification) -> set[str]:
@@ -91,7 +92,7 @@ def test_a_graph_in_floats_is_right_on_all_held_out_rows_and_refused_beside_spli
     blind = replace(london.packed.edges, rows=(), predictions=())
     image = london.with_files(model_onnx=graph)
     packed = replace(london.packed, image=image, edges=blind)
-    assert verify(london.services, london.definition, london.version, packed).passed
+    assert verify(london.services, london.definition, london.version, packed, SMALL).passed
 
 
 def test_a_server_that_rounds_to_floats_is_refused_beside_splits(london: Packaged) -> None:

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.layers import LayerStore
+from edgeferry.domain.device_class import SMALL
 from edgeferry.domain.heldout import Row
 from edgeferry.domain.image import Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -151,7 +152,7 @@ def titles(image: Image) -> list[str]:
 def test_a_model_that_does_not_convert_is_served_by_its_library_and_the_report_says_why(
     packaged: Packaged, forest: Forest
 ) -> None:
-    found = verify(packaged.services, forest.definition, forest.version, forest.packed)
+    found = verify(packaged.services, forest.definition, forest.version, forest.packed, SMALL)
     assert found.passed, found.problems
     assert found.runtime == "library"
     assert found.runtime_reason == (
@@ -199,7 +200,9 @@ def test_a_library_image_that_answers_wrongly_is_refused(packaged: Packaged, for
         ),
     )
     image = packaged.services.images.assemble_model(forest.definition, forest.version, files, serving)
-    found = verify(packaged.services, forest.definition, forest.version, replace(forest.packed, image=image))
+    found = verify(
+        packaged.services, forest.definition, forest.version, replace(forest.packed, image=image), SMALL
+    )
     assert not found.passed
     assert found.differing > 100
     assert found.problems[0].startswith("row 1: expected ")
@@ -252,15 +255,15 @@ def test_a_graph_off_the_tolerance_gives_way_to_the_library_and_the_report_says_
     definition = replace(packaged.define("rounded"), registered_model="nyc_taxi")
     packed = package(rounding, definition, packaged.version)
     assert packed.image.labels["io.edgeferry.runtime"] == "onnx"
-    assert find_proof(rounding, definition, packaged.version, packed) is None
-    proof = prove(rounding, definition, packaged.version, packed)
+    assert find_proof(rounding, definition, packaged.version, packed, SMALL) is None
+    proof = prove(rounding, definition, packaged.version, packed, SMALL)
     assert proof.verification.passed
     assert (proof.verification.runtime, proof.fresh) == ("library", True)
     assert proof.verification.runtime_reason == (
         "scikit-learn 1.9.1: its ONNX graph does not answer within the tolerance"
     )
     push(rounding, proof.image, proof.verification)
-    assert find_proof(rounding, definition, packaged.version, packed) == replace(proof, fresh=False)
+    assert find_proof(rounding, definition, packaged.version, packed, SMALL) == replace(proof, fresh=False)
 
 
 def test_a_graph_that_model_yaml_asks_for_gives_way_to_nothing(
@@ -270,7 +273,7 @@ def test_a_graph_that_model_yaml_asks_for_gives_way_to_nothing(
         "graph_only", **{"model.yaml": "prediction_column: predicted_fareAmount\nruntime: onnx\n"}
     )
     packed = package(rounding, definition, packaged.version)
-    proof = prove(rounding, definition, packaged.version, packed)
+    proof = prove(rounding, definition, packaged.version, packed, SMALL)
     assert (proof.verification.passed, proof.verification.runtime) == (False, "onnx")
 
 
@@ -284,7 +287,7 @@ def scripted(packaged: Packaged, forest: Forest, name: str, script: str, **more:
 
 def test_a_folder_with_a_score_py_is_verified_like_any_other(packaged: Packaged, forest: Forest) -> None:
     packed = scripted(packaged, forest, "scripted", SCORE)
-    found = verify(packaged.services, packaged.define("scripted"), forest.version, packed)
+    found = verify(packaged.services, packaged.define("scripted"), forest.version, packed, SMALL)
     assert found.passed, found.problems
     assert (found.runtime, found.runtime_reason) == ("score", "the model's folder brings its own score.py")
     assert packed.image.labels["io.edgeferry.model"] == "scripted"
@@ -312,7 +315,7 @@ def test_a_score_py_in_a_folder_brings_what_stands_beside_it_and_its_own_require
     library = {path.split("/")[3] for path in layer_files(packed.image, 2)}
     assert "scikit_learn-1.9.1.dist-info" in library
     assert "pandas" not in library
-    assert verify(packaged.services, packaged.define("serving"), forest.version, packed).passed
+    assert verify(packaged.services, packaged.define("serving"), forest.version, packed, SMALL).passed
 
 
 @pytest.mark.parametrize(
@@ -339,7 +342,7 @@ def test_a_score_py_that_is_wrong_is_refused_with_the_cause(
     definition = packaged.define(name, **files)
     packed = package(packaged.services, definition, packaged.version)
     assert titles(packed.image) == ["base", "dependencies", "server", "model"]
-    found = verify(packaged.services, definition, packaged.version, packed)
+    found = verify(packaged.services, definition, packaged.version, packed, SMALL)
     assert found.passed == (not words), found.problems
     assert words in (*found.problems, "")[0]
     if name == "score_init":
@@ -365,7 +368,7 @@ def test_a_folder_with_a_dockerfile_is_built_on_our_base_and_verified_like_any_o
     packaged: Packaged, docked: tuple[ModelDefinition, Packed]
 ) -> None:
     definition, packed = docked
-    found = verify(packaged.services, definition, packaged.version, packed)
+    found = verify(packaged.services, definition, packaged.version, packed, SMALL)
     assert found.passed, found.problems
     assert found.runtime_reason == "converted to ONNX in doubles; image by the model's own Dockerfile"
     assert push(packaged.services, packed.image, found) > 0
@@ -426,7 +429,7 @@ def test_a_program_of_the_dockerfiles_own_must_answer_right_too(packaged: Packag
     lines = ["ARG BASE", "FROM ${BASE}", "COPY own.py known.json /opt/"]
     lines.append('ENTRYPOINT ["/usr/bin/python3", "/opt/own.py"]')
     definition, packed = built(packaged, "own_server", "\n".join(lines), **files)
-    found = verify(packaged.services, definition, packaged.version, packed)
+    found = verify(packaged.services, definition, packaged.version, packed, SMALL)
     assert (found.passed, found.runtime) == (not off, "own"), found.problems
     if off:
         assert found.problems[0].startswith("row 7: expected")

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgeferry.domain.device_class import SMALL
 from edgeferry.domain.image import Image
 from edgeferry.domain.verification import Verification
 from edgeferry.ports import Services
@@ -59,7 +60,7 @@ def started_by(image: Image, command: list[str]) -> Image:
 
 def check(packaged: Packaged, image: Image, services: Services | None = None) -> Verification:
     packed = replace(packaged.packed, image=image)
-    return verify(services or packaged.services, packaged.definition, packaged.version, packed)
+    return verify(services or packaged.services, packaged.definition, packaged.version, packed, SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeferry.adapters.documents import Document
-from edgeferry.adapters.files import ComponentFiles, PipelineFiles, existing, read_model, read_pipeline
+from edgeferry.adapters.files import (
+    ComponentFiles,
+    PipelineFiles,
+    existing,
+    kind_of,
+    read_model,
+    read_pipeline,
+)
 from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.fields import mapping
 from edgeferry.domain.finding import At, Fault, Finding, Found, Report, place
-from edgeferry.domain.lint import check_component_use, check_pipeline_use, check_secrets, check_upload
+from edgeferry.domain.lint import (
+    check_component_use,
+    check_compute,
+    check_pipeline_use,
+    check_secrets,
+    check_upload,
+)
 from edgeferry.domain.secret import masked
 from edgeferry.domain.step_source import find_source_faults
+from edgeferry.errors import UsageError
 
 _ADDRESS = re.compile(r"azureml:|[a-z][a-z0-9+.-]+://")
 
@@ -27,7 +41,7 @@ def find_faults(root: Path, folder: Path) -> Sequence[Finding]:
         for document in model.documents:
             check_secrets(document.content, document.reporting(found))
         file = Path(model.definition.pipeline)
-        pipeline = read_pipeline(file, found) if file.is_file() else None
+        pipeline = read_pipeline(file, found) if kind_of(file) == "file" else None
         if pipeline:
             _check_pipeline(root, pipeline, found)
     return sorted(set(findings), key=lambda each: (each.file, each.line, each.rule, each.problem))
@@ -38,6 +52,7 @@ def _check_pipeline(root: Path, files: PipelineFiles, found: Found) -> None:
     content = document.mapping(found) or {}
     check_secrets(content, report)
     check_pipeline_use(content, report)
+    check_compute(content, report)
     for name, spec in mapping(content, "inputs", report=_said).items():
         path = spec.get("path") if isinstance(spec, dict) else None
         if isinstance(path, str) and not _ADDRESS.match(path):
@@ -52,7 +67,7 @@ def _check_pipeline(root: Path, files: PipelineFiles, found: Found) -> None:
     by_file = sorted(files.components, key=lambda component: component.document.file)
     codes = {one.component.code: one.document for one in reversed(by_file) if one.component.code}
     for code, named_by in sorted(codes.items()):
-        _check_code(Path(code), named_by, found)
+        _check_code(root, Path(code), named_by, found)
 
 
 def _check_component(root: Path, files: ComponentFiles, found: Found) -> None:
@@ -72,7 +87,7 @@ def _check_component(root: Path, files: ComponentFiles, found: Found) -> None:
 def _check_place(root: Path, document: Document, written: str, key: At, report: Report) -> None:
     """Reports a path that is there, but would not be on another machine."""
     path = document.file.parent / written
-    if not path.exists():
+    if not kind_of(path):
         return
     if Path(written).is_absolute():
         fix = "write it relative to the file that it stands in"
@@ -82,10 +97,19 @@ def _check_place(root: Path, document: Document, written: str, key: At, report: 
         report(Fault("outside-project", f"{masked(written)} leads out of the project", fix, key))
 
 
-def _check_code(code: Path, named_by: Document, found: Found) -> None:
+def _check_code(root: Path, code: Path, named_by: Document, found: Found) -> None:
     """Checks what would leave of a code folder; faults of the whole are told where `named_by` names it."""
-    upload = list_upload(code)
-    check_upload(upload, named_by.reporting(found))
+    report = named_by.reporting(found)
+    if root != code and root.is_relative_to(code):
+        fix = "name the folder that holds the step's code alone"
+        report(Fault("wide-code", f"{code} holds this project and more", fix, ("code",)))
+        return
+    try:
+        upload = list_upload(code)
+    except UsageError as error:
+        report(Fault("missing-file", error.problem, error.fix, ("code",)))
+        return
+    check_upload(upload, report)
     for file in upload.files:
         if file.path.endswith(".py"):
             path = (code / file.path).resolve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgeferry.adapters.documents import Document, load_document
 from edgeferry.domain.component_file import parse_component, parse_conda
@@ -54,7 +54,7 @@ def read_model(folder: Path, found: Found) -> ModelFiles | None:
         return None
     report = document.reporting(found)
     definition = parse_model(content, folder.name, str(folder), _list_checks(checks, found), report)
-    if not Path(definition.pipeline).is_file():
+    if kind_of(Path(definition.pipeline)) != "file":
         problem = f"{definition.pipeline} does not exist"
         report(Fault("missing-file", problem, "add the file, or set `pipeline:`", ("pipeline",)))
     documents = (document, checks) if checks else (document,)
@@ -88,17 +88,23 @@ def read_pipeline(file: Path, found: Found) -> PipelineFiles | None:
 
 def existing(path: Path, key: At, report: Report, *, folder: bool = False) -> Path | None:
     """The file (or folder) with links resolved; None when it is not there, or is the other of the two."""
-    if path.is_dir() if folder else path.is_file():
+    wanted = "folder" if folder else "file"
+    there = kind_of(path)
+    if there == wanted:
         return path.resolve()
-    if path.exists():
-        problem, fix = (
-            f"{path} is a {'file' if folder else 'folder'}",
-            f"name a {'folder' if folder else 'file'}",
-        )
-    else:
+    problem, fix = f"{path} is a {there}", f"name a {wanted}"
+    if not there:
         problem, fix = f"{path} does not exist", "paths count from the file they stand in"
     report(Fault("missing-file", problem, fix, key))
     return None
+
+
+def kind_of(path: Path) -> Literal["file", "folder", ""]:
+    """What is at the path; "" when there is nothing, or nothing can be (a name too long, say)."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _read_component(file: Path, found: Found) -> ComponentFiles | None:
@@ -137,10 +143,10 @@ def _find_serving(
     found: dict[str, str] = {}
     for field in ("score", "score_requirements", "dockerfile"):
         path = Path(getattr(definition, field))
-        if field in document and not path.is_file():
+        if field in document and kind_of(path) != "file":
             fix = "add the file, or leave the line out"
             report(Fault("missing-file", f"{path} does not exist", fix, (field,)))
-        found[field] = str(path) if path.is_file() else ""
+        found[field] = str(path) if kind_of(path) == "file" else ""
     runtime = definition.runtime
     if runtime == "auto" and found["score"]:
         runtime = "score"
@@ -172,4 +178,5 @@ def _list_checks(document: Document | None, found: Found) -> tuple[Mapping[str, 
 def _place(spec: Input, folder: Path) -> Input:
     if spec.type not in PATHS or not spec.default or str(spec.default).startswith(("azureml:", "https:")):
         return spec
-    return replace(spec, default=str((folder / str(spec.default)).resolve()))
+    path = folder / str(spec.default)
+    return replace(spec, default=str(path.resolve() if kind_of(path) else path))

@@ -1,7 +1,7 @@
 """Runs a pipeline on this machine: each step a process, in its own libraries, on a copy of its code.
 
 What a step's result depends on is hashed: the command and its literals, the content of its input paths and
-of its code folder, the exact versions in its environment. A step with a known hash is not run again; its
+of its code, the exact versions in its environment. A step with a known hash is not run again; its
 outputs are taken from `steps/<hash>/` of the state folder. The registering step is taken over only while
 the version it registered still exists.
 
@@ -21,13 +21,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeferry.adapters.lock import locked
 from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.pipeline import (
     FOLDERS,
     PATHS,
@@ -272,7 +273,7 @@ def _key(step: Step, arguments: Mapping[str, Value], lock: str) -> str:
         },
         "outputs": dict(component.outputs),
         "variables": {**component.variables, **step.variables},
-        "code": _hash(Path(component.code)) if component.code else "",
+        "code": _hash_files(Path(component.code), _code_files(component)) if component.code else "",
         "lock": lock,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
@@ -280,8 +281,13 @@ def _key(step: Step, arguments: Mapping[str, Value], lock: str) -> str:
 
 def _hash(path: Path) -> str:
     """The sha256 over relative names, executable bits and contents of a file or of all files in a folder."""
+    return _hash_files(path, _files(path))
+
+
+def _hash_files(path: Path, files: Iterable[Path]) -> str:
+    """The same over these files of the folder `path`."""
     total = hashlib.sha256()
-    for file in _files(path):
+    for file in files:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         name = file.relative_to(path).as_posix() if file != path else ""
@@ -391,10 +397,20 @@ def _group_lives(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _copy_code(component: Component, target: Path) -> None:
-    if component.code:
-        shutil.copytree(component.code, target, ignore=lambda _, names: _NOT_CODE.intersection(names))
-    else:
-        target.mkdir()
+    target.mkdir()
+    for file in _code_files(component):
+        copy = target / file.relative_to(component.code)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+
+
+def _code_files(component: Component) -> Sequence[Path]:
+    """The files of the code folder that a step sees: those that Azure ML would be sent, so that none comes to
+    depend on another, without what no code is made of."""
+    if not component.code:
+        return ()
+    paths = (file.path for file in list_upload(Path(component.code)).files)
+    return [Path(component.code, path) for path in paths if not _NOT_CODE.intersection(path.split("/"))]
 
 
 def _wrong_outputs(step: Step, result: StepResult, registers: bool) -> str:

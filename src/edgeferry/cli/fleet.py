@@ -9,7 +9,7 @@ import typer
 
 from edgeferry.cli.console import Output, render_table, short
 from edgeferry.cli.models import finish
-from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
 from edgeferry.errors import UsageError
 from edgeferry.wire.deployment import parse_model_layer
@@ -49,8 +49,9 @@ def smoke(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes."""
-    with opened(context, output) as (_, services, terminal):
-        layers = [found for found in map(parse_model_layer, services.hub.configurations()) if found]
+    with opened(context, output) as (settings, services, terminal):
+        here = filter(read_fleet(settings).owns, services.hub.configurations())
+        layers = [found for found in map(parse_model_layer, here) if found]
         ours = [layer for layer in layers if layer.model == model]
         if not ours:
             raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")

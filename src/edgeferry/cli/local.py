@@ -11,7 +11,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
 from edgeferry.cli.models import finish, shipment_facts
-from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs
+from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
@@ -89,7 +89,7 @@ def demo(
                 model=model,
                 inputs=parse_pairs(inputs, "the input"),
                 user=settings["user"],
-                fleet_condition=settings["rollout.fleet_condition"],
+                fleet=read_fleet(settings),
                 timeout_s=settings.seconds("rollout.timeout_s"),
                 approve_as="demo",
             )

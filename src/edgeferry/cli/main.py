@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, ci, fleet, local, models, validate
+from edgeferry.cli import captures, ci, deployments, fleet, local, models, registry, validate
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -30,6 +30,8 @@ models.register(app)
 validate.register(app)
 fleet.register(app)
 captures.register(app)
+deployments.register(app)
+registry.register(app)
 local.register(app)
 ci.register(app)
 

@@ -10,7 +10,15 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
-from edgeferry.cli.project import InputOption, ModelArgument, OutputOption, opened, parse_pairs
+from edgeferry.cli.project import (
+    InputOption,
+    ModelArgument,
+    OutputOption,
+    choose_condition,
+    opened,
+    parse_pairs,
+    read_fleet,
+)
 from edgeferry.cli.report import JunitOption, outcome_case, write_report
 from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.image import Image
@@ -81,7 +89,7 @@ def ship(
             model=model,
             inputs=parse_pairs(inputs, "the input"),
             user=settings["user"],
-            fleet_condition=settings["rollout.fleet_condition"],
+            fleet=read_fleet(settings),
             timeout_s=settings.seconds("rollout.timeout_s"),
             approve_as=approve_as,
             target_condition=target_condition,
@@ -143,9 +151,11 @@ def verify(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
-    with opened(context, output) as (_, services, terminal):
+    with opened(context, output) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
-        verification = prove(services, definition, version, packed, afresh=True).verification
+        verification = prove(
+            services, definition, version, packed, read_fleet(settings).limits, afresh=True
+        ).verification
         terminal.answer(verification_facts(verification), _verification_lines(verification))
         finish(
             terminal,
@@ -162,11 +172,12 @@ def push(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
-    with opened(context, output) as (_, services, terminal):
+    with opened(context, output) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
-        proof = prove(services, definition, version, packed)
+        limits = read_fleet(settings).limits
+        proof = prove(services, definition, version, packed, limits)
         image, verification = proof.image, proof.verification
-        _, companion_bytes = carry_companion(services)
+        _, companion_bytes = carry_companion(services, limits)
         uploaded = push_image(services, image, verification) + companion_bytes
         reference = services.registry.reference(image.name, image.digest)
         terminal.answer(
@@ -187,12 +198,13 @@ def release(
     """Sign that this version, this image and this evidence belong together, in the ledger."""
     with opened(context, output) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
-        proof = find_proof(services, definition, version, packed)
+        limits = read_fleet(settings).limits
+        proof = find_proof(services, definition, version, packed, limits)
         if proof is None:
             raise UsageError(
                 f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
             )
-        companion, _ = carry_companion(services)
+        companion, _ = carry_companion(services, limits)
         entry, created = release_image(
             services, version, proof.image, proof.verification, companion, settings["user"]
         )
@@ -230,7 +242,7 @@ def approve(
         )
     with opened(context, output) as (settings, services, terminal):
         entry = find_release(services, release)
-        condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
+        condition = choose_condition(settings, services, entry.body["model"], target_condition)
         if from_platform is None:
             signed = approve_release(services, entry, condition, by, yes=not no)
         else:
@@ -261,12 +273,12 @@ def rollout(
     """Put an approved release on the devices its condition picks, and wait until each has proven it."""
     with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
         entry = find_release(services, release)
-        condition = target_condition or services.project.load_model(entry.body["model"]).target_condition
+        condition = choose_condition(settings, services, entry.body["model"], target_condition)
         result = roll_out(
             services,
             entry,
             condition,
-            fleet_condition=settings["rollout.fleet_condition"],
+            fleet=read_fleet(settings),
             timeout_s=settings.seconds("rollout.timeout_s"),
             user=settings["user"],
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),

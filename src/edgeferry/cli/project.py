@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.domain.device_class import DEVICE_CLASSES
+from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
+from edgeferry.domain.fleet import Fleet
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings, load_settings
@@ -40,6 +43,22 @@ def opened(
     settings = load(context, **flags)
     with open_services(settings, terminal.say) as services:
         yield settings, services, terminal
+
+
+def read_fleet(settings: Settings) -> Fleet:
+    """The devices that the settings mean, and what runs there."""
+    return Fleet(
+        condition=settings["rollout.fleet_condition"],
+        environment=settings.environment,
+        only=settings["rollout.target_condition"],
+        runtime=EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
+        limits=DEVICE_CLASSES[settings["device.class"]],
+    )
+
+
+def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
+    """The target condition of `flag`, else the model's own within this environment."""
+    return flag or read_fleet(settings).narrow(services.project.load_model(model).target_condition)
 
 
 def parse_pairs(pairs: list[str] | None, what: str) -> dict[str, str]:

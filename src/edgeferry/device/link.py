@@ -69,9 +69,15 @@ class _Waiting:
     status: int = 0
 
 
+def sign_with_key(connection: ConnectionString, resource: str, expires_at: int) -> str:
+    """The signature made with the key in the credential."""
+    return render_sas(resource, connection.key, expires_at)
+
+
 class Link:
     """The link; `connect_as(refused)` gives the credential before each attempt, `refused` telling that the
-    hub did not accept the last one."""
+    hub did not accept the last one. `sign` gives the signature for a resource until a time (Unix seconds),
+    where the key is not in the credential."""
 
     def __init__(
         self,
@@ -80,8 +86,10 @@ class Link:
         handlers: Handlers,
         *,
         seen_version: int = 0,
+        sign: Callable[[ConnectionString, str, int], str] = sign_with_key,
     ) -> None:
         self._connect_as = connect_as
+        self._sign = sign
         self._ca_file = ca_file
         self._handlers = handlers
         self._version = seen_version
@@ -191,7 +199,7 @@ class Link:
         audience = topics.resource(cs.host_name, device, module)
         client.username_pw_set(
             topics.username(cs.host_name, device, module),
-            render_sas(audience, cs.key, int(time.time()) + TOKEN_S),
+            self._sign(cs, audience, int(time.time()) + TOKEN_S),
         )
         context = ssl.create_default_context(cafile=str(self._ca_file) if self._ca_file else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -17,3 +17,13 @@ class DeviceClass:
 
 SMALL = DeviceClass(name="small", memory_bytes=512 * 1024 * 1024, cpus=1.0, pids=128)
 """The default: half a gigabyte and one core for a module."""
+
+DEVICE_CLASSES = {
+    each.name: each
+    for each in (
+        SMALL,
+        DeviceClass(name="medium", memory_bytes=1024 * 1024 * 1024, cpus=2.0, pids=256),
+        DeviceClass(name="large", memory_bytes=4 * 1024 * 1024 * 1024, cpus=4.0, pids=512),
+    )
+}
+"""By name."""

@@ -67,6 +67,7 @@ RULES = {
         Rule("key-in-code", "error", "a file that looks like a key would leave with a step's code"),
         Rule("unused-input", "warning", "a declared input that no command, or no step, uses"),
         Rule("unused-output", "warning", "a declared output that its command is never told of"),
+        Rule("no-compute", "warning", "a step for which Azure ML would have no compute"),
         Rule("absolute-path", "warning", "a path that holds on this machine only"),
         Rule("outside-project", "warning", "a path that leads out of the project's folder"),
         Rule("wide-code", "warning", "a code folder takes along what no code is made of, such as `.git`"),

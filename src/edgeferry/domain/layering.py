@@ -54,9 +54,9 @@ class Assignment:
         return frozenset(modules) if isinstance(modules, Mapping) else frozenset()
 
 
-def is_base(deployment: Deployment) -> bool:
-    """Whether it brings a complete `$edgeAgent`, rather than paths below it."""
-    return "properties.desired" in deployment.modules.get(AGENT, {})
+def is_base(modules: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether this `modulesContent` brings a complete `$edgeAgent`, rather than paths below it."""
+    return "properties.desired" in modules.get(AGENT, {})
 
 
 def merge_layers(deployments: Iterable[Deployment], device: Mapping[str, Any]) -> Assignment:
@@ -65,7 +65,7 @@ def merge_layers(deployments: Iterable[Deployment], device: Mapping[str, Any]) -
         (deployment for deployment in deployments if matches(deployment.condition, device)),
         key=lambda deployment: (deployment.priority, deployment.created_at, deployment.id),
     )
-    last_base = max((index for index, one in enumerate(targeted) if is_base(one)), default=None)
+    last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
         return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
     applied = [targeted[last_base], *targeted[last_base + 1 :]]

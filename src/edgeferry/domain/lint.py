@@ -49,6 +49,16 @@ def check_pipeline_use(document: Mapping[str, Any], report: Report) -> None:
             report(Fault("unused-input", f"no step uses the input `{name}`", fix, ("inputs", name)))
 
 
+def check_compute(document: Mapping[str, Any], report: Report) -> None:
+    """Reports steps that name no compute when the pipeline names none for all: Azure ML refuses those."""
+    if document.get("compute") or mapping(document, "settings", report=_nowhere).get("default_compute"):
+        return
+    for name, step in mapping(document, "jobs", report=_nowhere).items():
+        if isinstance(step, dict) and not step.get("compute"):
+            fix = "add `default_compute: azureml:CLUSTER` below `settings:`"
+            report(Fault("no-compute", f"step `{name}` has no compute on Azure ML", fix, ("jobs", name)))
+
+
 def check_upload(upload: Upload, report: Report) -> None:
     """Reports files that look like keys, and folders that are no code, among what would leave with a step."""
     for file in upload.refused:

@@ -1,7 +1,8 @@
 """Deployments as the hub takes them: base, companion layer, one layer per model; and reading them back.
 
-Format: IoT Hub service REST 2021-04-12 `Configuration`, IoT Edge deployment content schema 1.1; layered
-keys are full paths, `properties.desired.modules.<name>`.
+Format: IoT Hub service REST 2021-04-12 `Configuration`; `$edgeAgent` and `$edgeHub` desired properties schema
+1.1 (IoT Edge 1.0.10 and later); layered keys are full paths, `properties.desired.modules.<name>`. A layer is
+the same for both runtimes but for its health check, of which our agent has no need.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.device_class import DeviceClass
+from edgeferry.domain.edge_runtime import EdgeRuntime
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
-from edgeferry.wire.edge import render_module
+from edgeferry.wire.edge import render_module, render_settings
 from edgeferry.wire.verdict import render_smoke_request
 
 Json = dict[str, Any]
 
-BASE_NAME = "edgeferry-base"
+_BASE_NAME = "edgeferry-base"
 BASE_PRIORITY = 0
 COMPANION = "companion"
 COMPANION_PRIORITY = 1
@@ -27,7 +30,8 @@ FIRST_MODEL_PRIORITY = 1000
 """Model layers rise from here with each release."""
 SCORE_PORT = 8080
 COMPANION_PORT = 8081
-_UPSTREAM = "mcr.microsoft.com/azureiotedge-{}:1.5"
+_SYSTEM_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,31 @@ class ModelLayer:
     priority: int
 
 
-def render_base(condition: str) -> Json:
-    """A base deployment: IoT Edge's two system modules and nothing else. Our agent recognises and
-    reports them; IoT Edge's runtime runs them."""
-    system = {
-        "edgeAgent": {
-            "type": "docker",
-            "settings": {"image": _UPSTREAM.format("agent"), "createOptions": "{}"},
-        },
+def base_name(fleet: Fleet) -> str:
+    """The name of the fleet's base deployment."""
+    return f"{_BASE_NAME}{fleet.suffix}"
+
+
+def render_base(fleet: Fleet) -> Json:
+    """A base deployment: IoT Edge's two system modules and nothing else. IoT Edge runs them, and gets bounded
+    logs, no host ports and a route for what modules send; our agent recognises and reports them."""
+    runtime = fleet.runtime
+    on_iot_edge = runtime.kind == "iotedge"
+    options = {"HostConfig": {"LogConfig": _SYSTEM_LOG}} if on_iot_edge else {}
+    edge_agent = ModuleSpec("edgeAgent", runtime.agent_image, options)
+    edge_hub = ModuleSpec("edgeHub", runtime.hub_image, options)
+    system: Json = {
+        "edgeAgent": {"type": "docker", "settings": render_settings(edge_agent)},
         "edgeHub": {
             "type": "docker",
             "status": "running",
             "restartPolicy": "always",
             "startupOrder": 0,
-            "settings": {"image": _UPSTREAM.format("hub"), "createOptions": "{}"},
+            "settings": render_settings(edge_hub),
         },
     }
+    if on_iot_edge:
+        system["edgeHub"]["env"] = {"OptimizeForPerformance": {"value": False}}
     agent = {
         "schemaVersion": "1.1",
         "runtime": {"type": "docker", "settings": {"minDockerVersion": "v1.25"}},
@@ -68,39 +81,46 @@ def render_base(condition: str) -> Json:
     }
     hub = {
         "schemaVersion": "1.1",
-        "routes": {},
+        "routes": {"upstream": {"route": "FROM /messages/* INTO $upstream"}} if on_iot_edge else {},
         "storeAndForwardConfiguration": {"timeToLiveSecs": 7200},
     }
     content = {
         "$edgeAgent": {"properties.desired": agent},
         "$edgeHub": {"properties.desired": hub},
     }
-    return _configuration(BASE_NAME, content, condition, BASE_PRIORITY, {"edgeferry": "base"})
+    return render_configuration(
+        base_name(fleet), content, fleet.all_devices, BASE_PRIORITY, {"edgeferry": "base", **fleet.labels}
+    )
 
 
-def render_companion_layer(image: str, digest: str, condition: str, device_class: DeviceClass) -> Json:
+def render_companion_layer(image: str, digest: str, fleet: Fleet, priority: int = COMPANION_PRIORITY) -> Json:
     """The layer that brings the companion; its name carries the digest, so a new one is a new layer."""
+    options = render_limits(fleet.limits, port=COMPANION_PORT)
     spec = ModuleSpec(
         name=COMPANION,
         image=image,
-        create_options=render_limits(device_class, port=COMPANION_PORT),
+        create_options={**options, **_render_health(fleet.runtime, COMPANION_PORT, "/verdict")},
         env={},
         startup_order=1,
     )
     content = {"$edgeAgent": {f"properties.desired.modules.{COMPANION}": render_module(spec)}}
-    labels = {"edgeferry": "companion", "digest": digest}
-    return _configuration(companion_layer_name(digest), content, condition, COMPANION_PRIORITY, labels)
+    labels = {"edgeferry": "companion", "digest": digest, **fleet.labels}
+    return render_configuration(
+        companion_layer_name(digest, fleet), content, fleet.all_devices, priority, labels
+    )
 
 
-def companion_layer_name(digest: str) -> str:
+def companion_layer_name(digest: str, fleet: Fleet) -> str:
     """The name of the layer that brings this companion."""
-    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}"
+    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}{fleet.suffix}"
 
 
-def render_model_layer(layer: ModelLayer, image: str, version: str, device_class: DeviceClass) -> Json:
+def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet) -> Json:
     """The layer of one release: the module with a volume for its captures, and on the companion's twin the
-    order to smoke-test it and where its captures are."""
-    options = render_limits(device_class, port=SCORE_PORT, publish=True)
+    order to smoke-test it and where its captures are. Its metric `proven` counts devices whose smoke test of
+    this very rollout passed."""
+    options = render_limits(fleet.limits, port=SCORE_PORT, publish=True)
+    options |= _render_health(fleet.runtime, SCORE_PORT, "/health")
     options["HostConfig"]["Mounts"] = [
         {"Type": "volume", "Source": f"{layer.model}-captures", "Target": CAPTURES_FOLDER}
     ]
@@ -135,13 +155,21 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, device_class
         "digest": layer.digest,
         "cases_sha256": layer.cases_sha256,
         "nonce": layer.nonce,
+        **fleet.labels,
     }
-    return _configuration(layer.name, content, layer.target_condition, layer.priority, labels)
+    verdict = f"properties.reported.verdicts.{layer.model}"
+    proven = (
+        f"SELECT deviceId FROM devices.modules WHERE moduleId = '{COMPANION}' "
+        f"AND {verdict}.state = 'Passed' AND {verdict}.nonce = '{layer.nonce}'"
+    )
+    return render_configuration(
+        layer.name, content, layer.target_condition, layer.priority, labels, {"proven": proven}
+    )
 
 
-def model_layer_name(release: str) -> str:
+def model_layer_name(release: str, fleet: Fleet) -> str:
     """The name of a release's layer."""
-    return f"edgeferry-{release}".lower()
+    return f"edgeferry-{release}{fleet.suffix}".lower()
 
 
 def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
@@ -179,9 +207,15 @@ def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False
     return {"ExposedPorts": {f"{port}/tcp": {}}, "HostConfig": host}
 
 
-def _configuration(
-    name: str, content: Json, condition: str, priority: int, labels: Mapping[str, str]
+def render_configuration(
+    name: str,
+    content: Json,
+    condition: str,
+    priority: int,
+    labels: Mapping[str, str],
+    queries: Mapping[str, str] | None = None,
 ) -> Json:
+    """A `Configuration` of the REST API that brings `content` (`modulesContent`)."""
     return {
         "id": name,
         "schemaVersion": "2.0",
@@ -189,6 +223,23 @@ def _configuration(
         "content": {"modulesContent": content},
         "targetCondition": condition,
         "priority": priority,
-        "metrics": {"results": {}, "queries": {}},
+        "metrics": {"results": {}, "queries": dict(queries or {})},
         "etag": "*",
+    }
+
+
+def _render_health(runtime: EdgeRuntime, port: int, path: str) -> Json:
+    """The engine's own health check, for whoever looks at an IoT Edge device with docker or a monitor; IoT
+    Edge does not act on it. Our agent would, and what it knows of health it has from the companion."""
+    if runtime.kind != "iotedge":
+        return {}
+    ask = f"import urllib.request as r;r.urlopen('http://127.0.0.1:{port}{path}',timeout=5)"
+    return {
+        "Healthcheck": {
+            "Test": ["CMD", "python3", "-c", ask],
+            "Interval": 30 * _SECOND_NS,
+            "Timeout": 10 * _SECOND_NS,
+            "StartPeriod": 60 * _SECOND_NS,
+            "Retries": 3,
+        }
     }

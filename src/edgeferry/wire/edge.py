@@ -42,7 +42,7 @@ def render_module(spec: ModuleSpec) -> Json:
         "status": spec.status,
         "restartPolicy": spec.restart_policy,
         "imagePullPolicy": spec.image_pull_policy,
-        "settings": _render_settings(spec),
+        "settings": render_settings(spec),
     }
     if spec.startup_order != LAST:
         said["startupOrder"] = spec.startup_order
@@ -51,6 +51,19 @@ def render_module(spec: ModuleSpec) -> Json:
     if spec.env:
         said["env"] = {name: {"value": value} for name, value in spec.env.items()}
     return said
+
+
+def render_settings(spec: ModuleSpec) -> Json:
+    """Image and createOptions; DesiredError when those are longer than a device reads."""
+    text = json.dumps(spec.create_options, separators=(",", ":"), sort_keys=True)
+    chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
+    if len(chunks) > _MOST_CHUNKS:
+        raise DesiredError(
+            f"the createOptions of {spec.name} have {len(text)} characters",
+            fix=f"IoT Edge takes at most {_CHUNK * _MOST_CHUNKS}",
+        )
+    names = ["createOptions", *(f"createOptions{number:02}" for number in range(1, len(chunks)))]
+    return {"image": spec.image, **dict(zip(names, chunks, strict=True))}
 
 
 def parse_module(name: str, said: object) -> ModuleSpec:
@@ -156,24 +169,12 @@ def diff_reported(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
     return patch
 
 
-def _render_settings(spec: ModuleSpec) -> Json:
-    text = json.dumps(spec.create_options, separators=(",", ":"), sort_keys=True)
-    chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    if len(chunks) > _MOST_CHUNKS:
-        raise DesiredError(
-            f"the createOptions of {spec.name} have {len(text)} characters",
-            fix=f"IoT Edge takes at most {_CHUNK * _MOST_CHUNKS}",
-        )
-    names = ["createOptions", *(f"createOptions{number:02}" for number in range(1, len(chunks)))]
-    return {"image": spec.image, **dict(zip(names, chunks, strict=True))}
-
-
 def _render_state(state: ModuleState) -> Json:
     return {
         "type": "docker",
         "imagePullPolicy": state.spec.image_pull_policy,
         "env": {name: {"value": value} for name, value in state.spec.env.items()},
-        "settings": {**_render_settings(state.spec), "imageHash": state.image_hash},
+        "settings": {**render_settings(state.spec), "imageHash": state.image_hash},
         "runtimeStatus": state.runtime_status,
         "exitCode": state.exit_code,
         "statusDescription": state.description[:_DESCRIPTION_LENGTH],
@@ -242,7 +243,7 @@ def _parse_logins(body: Mapping[str, Any]) -> tuple[RegistryLogin, ...]:
         login = _object(f"{where}.{name}", value)
         parts = [login.get(part) for part in ("address", "username", "password")]
         if not all(isinstance(part, str) for part in parts):
-            raise _malformed(f"{where}.{name}", "it needs address, username and password")
+            raise _malformed(f"{where}.{name}", "it needs address, username and password; its name, no dots")
         logins.append(RegistryLogin(*(str(part) for part in parts)))
     return tuple(logins)
 

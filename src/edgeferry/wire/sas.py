@@ -37,9 +37,18 @@ class Sas:
 def render_sas(resource: str, key: str, expires_at: int, policy: str | None = None) -> str:
     """The signature's text for `resource`, valid until `expires_at` (Unix seconds); ValueError when `key`
     is not base64."""
-    encoded = quote(resource, safe="")
-    text = f"{_SCHEME}sr={encoded}&sig={quote(_sign(encoded, expires_at, key), safe='')}&se={expires_at}"
+    text = render_signed(resource, _sign(quote(resource, safe=""), expires_at, key), expires_at)
     return f"{text}&skn={quote(policy, safe='')}" if policy else text
+
+
+def render_to_sign(resource: str, expires_at: int) -> bytes:
+    """What a keeper of the key signs (HMAC-SHA256) for `resource`, valid until `expires_at`."""
+    return f"{quote(resource, safe='')}\n{expires_at}".encode()
+
+
+def render_signed(resource: str, signature: str, expires_at: int) -> str:
+    """The signature's text; `signature` is the base64 of the signed `render_to_sign`."""
+    return f"{_SCHEME}sr={quote(resource, safe='')}&sig={quote(signature, safe='')}&se={expires_at}"
 
 
 def parse_sas(text: str) -> Sas:

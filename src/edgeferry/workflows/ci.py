@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeferry.errors import UsageError
 from edgeferry.ports import Project, TextFolder
 from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, REFERENCE
+from edgeferry.wire.acr import is_azure
 from edgeferry.wire.azure_pipelines import (
     GIT_LOGIN,
     HEADER,
@@ -23,8 +24,6 @@ from edgeferry.wire.azure_pipelines import (
     render_shared,
 )
 from edgeferry.wire.yaml_text import Map, parse_places, render_yaml
-
-ENTRA_REGISTRY = ".azurecr.io"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
     if not entra_hub and not referred("hub.connection_string"):
         hub["EDGEFERRY_HUB__CONNECTION_STRING"] = "$(hub-connection-string)"
     host = written.get("registry.host", "")
-    entra_registry = host.endswith(ENTRA_REGISTRY) and "registry.username" not in written
+    entra_registry = is_azure(host) and "registry.username" not in written
     if not host:
         registry["EDGEFERRY_REGISTRY__HOST"] = "$(registry-uri)"
     if not entra_registry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.errors import OutsideError, RefusedError
 from edgeferry.ports import Reply, RunningModule, Services
@@ -15,7 +15,7 @@ _NOWHERE = (
 )
 
 
-def carry_companion(services: Services) -> tuple[Image, int]:
+def carry_companion(services: Services, limits: DeviceClass) -> tuple[Image, int]:
     """The companion's image in the registry, and the bytes uploaded; one that is there was verified before.
 
     RefusedError, and nothing pushed, when it does not start and answer under a device's limits.
@@ -23,7 +23,7 @@ def carry_companion(services: Services) -> tuple[Image, int]:
     image = services.images.assemble_companion()
     if services.registry.has(image.name, image.digest):
         return image, 0
-    with services.stage.run(image, {"EdgeHubConnectionString": _NOWHERE}, SMALL, COMPANION_PORT) as module:
+    with services.stage.run(image, {"EdgeHubConnectionString": _NOWHERE}, limits, COMPANION_PORT) as module:
         reply = _await_reply(services, module)
         if reply is None or reply.status != 200 or reply.body != b'{"verdicts": {}}':
             said = f"answered {reply.status}" if reply else "did not answer"

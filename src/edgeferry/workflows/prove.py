@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.verification import Verification
@@ -36,6 +37,7 @@ def prove(
     definition: ModelDefinition,
     version: ModelVersion,
     packed: Packed,
+    limits: DeviceClass,
     *,
     afresh: bool = False,
 ) -> Proof:
@@ -43,12 +45,12 @@ def prove(
 
     What the registry says passed is not run again, unless `afresh`.
     """
-    first = _prove_one(services, definition, version, packed, afresh)
+    first = _prove_one(services, definition, version, packed, limits, afresh)
     if first.verification.passed or not first.verification.differing:
         return first
     for other in _instead(services, definition, version, packed):
         services.say(f"{_OFF}: {first.verification.problems[0]}; trying the library that trained it")
-        second = _prove_one(services, definition, version, other, afresh)
+        second = _prove_one(services, definition, version, other, limits, afresh)
         if second.verification.passed:
             return second
         services.say("the library answers otherwise than the pipeline predicted as well")
@@ -56,26 +58,42 @@ def prove(
 
 
 def find_proof(
-    services: Services, definition: ModelDefinition, version: ModelVersion, packed: Packed
+    services: Services,
+    definition: ModelDefinition,
+    version: ModelVersion,
+    packed: Packed,
+    limits: DeviceClass,
 ) -> Proof | None:
-    """The proof that the registry holds for this version; None when there is none."""
-    known = find_verification(services, packed.image)
+    """The proof that the registry holds for this version under such limits or tighter ones; None when it
+    holds none."""
+    known = _known(services, packed.image, limits)
     if known:
-        return Proof(packed.image, known, fresh=False)
+        return known
     for other in _instead(services, definition, version, packed):
-        known = find_verification(services, other.image)
+        known = _known(services, other.image, limits)
         if known:
-            return Proof(other.image, known, fresh=False)
+            return known
     return None
 
 
 def _prove_one(
-    services: Services, definition: ModelDefinition, version: ModelVersion, packed: Packed, afresh: bool
+    services: Services,
+    definition: ModelDefinition,
+    version: ModelVersion,
+    packed: Packed,
+    limits: DeviceClass,
+    afresh: bool,
 ) -> Proof:
-    known = None if afresh else find_verification(services, packed.image)
-    if known:
-        return Proof(packed.image, known, fresh=False)
-    return Proof(packed.image, verify(services, definition, version, packed), fresh=True)
+    known = None if afresh else _known(services, packed.image, limits)
+    return known or Proof(packed.image, verify(services, definition, version, packed, limits), fresh=True)
+
+
+def _known(services: Services, image: Image, limits: DeviceClass) -> Proof | None:
+    """What the registry says passed under such limits or tighter ones."""
+    known = find_verification(services, image)
+    if known is None or known.memory_bytes > limits.memory_bytes:
+        return None
+    return Proof(image, known, fresh=False)
 
 
 def _instead(

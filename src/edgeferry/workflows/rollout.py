@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeferry.domain.device_class import SMALL
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import (
     DeviceFacts,
@@ -20,20 +20,17 @@ from edgeferry.domain.rollout import (
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
-    BASE_NAME,
     COMPANION,
-    COMPANION_PRIORITY,
-    FIRST_MODEL_PRIORITY,
     ModelLayer,
+    base_name,
     companion_layer_name,
-    model_layer_name,
     parse_model_layer,
     render_base,
-    render_companion_layer,
-    render_model_layer,
 )
 from edgeferry.wire.facts import parse_facts
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.layers import choose_layer, render_companion, render_layer
+from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.survey import await_gone
 
@@ -60,7 +57,7 @@ def rollout(
     release: Entry,
     condition: str,
     *,
-    fleet_condition: str,
+    fleet: Fleet,
     timeout_s: float,
     user: str,
     on_change: Callable[[Outcome], None],
@@ -79,13 +76,13 @@ def rollout(
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
-    layer, change = apply_layers(services, release, condition, fleet_condition, targeted)
+    layer, change = apply_layers(services, release, condition, fleet, targeted)
     changed = change != "unchanged"
     outcomes = watch(services, release, layer, targeted, timeout_s, on_change)
     state, reason = judge_rollout(outcomes)
     if state is State.FAILED and change == "created":
         try:
-            reason += f"; {_withdraw(services, layer, targeted, timeout_s, on_change)}"
+            reason += f"; {_withdraw(services, layer, fleet, targeted, timeout_s, on_change)}"
         except (OutsideError, RefusedError, UsageError) as error:
             reason += f"; taking it back: {error.problem}"
     result = RolloutResult(release.subject, layer.name, state, reason, tuple(outcomes), changed)
@@ -93,47 +90,31 @@ def rollout(
         approval = gate.approval.id if gate.approval else ""
         services.ledger.append("rollout", release.subject, _record(result, layer, approval), user)
     if state is State.SUCCEEDED:
-        _collect_older(services, layer, release)
+        _collect_older(services, layer, release, fleet)
     return result
 
 
 def apply_layers(
-    services: Services, release: Entry, condition: str, fleet_condition: str, targeted: Sequence[str]
+    services: Services, release: Entry, condition: str, fleet: Fleet, targeted: Sequence[str]
 ) -> tuple[ModelLayer, Change]:
-    """The model's layer on the hub, and what became of it; the base and the companion's layer beneath it
-    are made when they are missing. A base that is not ours is never covered."""
+    """The model's layer on the hub, and what became of it; the base, the login to pull with and the
+    companion's layer beneath it are made when they are missing. A base that is not ours is never covered."""
     existing = services.hub.configurations()
-    names = {configuration["id"] for configuration in existing}
-    if BASE_NAME not in names and _some_lack_a_base(services, targeted):
-        services.hub.create_configuration(render_base(fleet_condition))
-    companion = release.body["companion"]["digest"]
-    if companion_layer_name(companion) not in names:
-        above = [c["priority"] for c in existing if (c.get("labels") or {}).get("edgeferry") == "companion"]
-        layer_document = render_companion_layer(
-            services.registry.reference(COMPANION, companion), companion, fleet_condition, SMALL
-        )
-        layer_document["priority"] = max([COMPANION_PRIORITY - 1, *above]) + 1
-        services.hub.create_configuration(layer_document)
-    ours = [layer for layer in map(parse_model_layer, existing) if layer]
-    found = next((layer for layer in ours if layer.name == model_layer_name(release.subject)), None)
-    body = release.body
-    highest = max((layer.priority for layer in ours if layer.model == body["model"]), default=0)
-    if found and found.target_condition == condition and found.priority == highest:
-        return found, "unchanged"
-    layer = ModelLayer(
-        name=model_layer_name(release.subject),
-        model=body["model"],
-        release=release.subject,
-        digest=body["digest"],
-        cases_sha256=body["cases_sha256"],
-        nonce=found.nonce if found else services.new_id(),
-        target_condition=condition,
-        priority=max([FIRST_MODEL_PRIORITY - 1, *(other.priority for other in ours)]) + 1,
-    )
-    image = services.registry.reference(layer.model, layer.digest)
-    document = render_model_layer(layer, image, body["version"], SMALL)
+    by_name = {configuration["id"]: configuration for configuration in existing}
+    if base_name(fleet) not in by_name and _some_lack_a_base(services, targeted):
+        services.hub.create_configuration(render_base(fleet))
+    if fleet.runtime.kind == "iotedge":
+        apply_pull_login(services, services.pull_login(), fleet)
+    companion = render_companion(services, release, fleet, existing)
+    if companion["id"] not in by_name:
+        services.hub.create_configuration(companion)
+    layer = choose_layer(services, release, condition, fleet, existing)
+    found = by_name.get(layer.name)
+    if found and parse_model_layer(found) == layer:
+        return layer, "unchanged"
+    document = render_layer(services, release, layer, fleet)
     if found:
-        services.hub.update_configuration(document)
+        services.hub.update_configuration({**document, "content": found["content"]})
         return layer, "updated"
     services.hub.create_configuration(document)
     return layer, "created"
@@ -207,6 +188,7 @@ def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
 def _withdraw(
     services: Services,
     layer: ModelLayer,
+    fleet: Fleet,
     targeted: Sequence[str],
     timeout_s: float,
     on_change: Callable[[Outcome], None],
@@ -216,7 +198,7 @@ def _withdraw(
     services.hub.delete_configuration(layer.name)
     removed = f"the layer {layer.name} was removed"
     services.say(removed)
-    previous = max(_beneath(services, layer), key=lambda other: other.priority, default=None)
+    previous = max(_beneath(services, layer, fleet), key=lambda other: other.priority, default=None)
     if previous is None:
         for device in targeted:
             await_gone(services, device, layer.model, timeout_s)
@@ -226,32 +208,32 @@ def _withdraw(
     return f"{removed}, {previous.release} serves again: {state}: {reason}"
 
 
-def _collect_older(services: Services, layer: ModelLayer, release: Entry) -> None:
+def _collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
     """Remove what is older than the previous release for the same devices: its layer, its image and tag in
     the registry; and older companions. The previous release stays, beneath this one."""
-    *old, _ = sorted(_beneath(services, layer), key=lambda other: other.priority) or [layer]
+    *old, _ = sorted(_beneath(services, layer, fleet), key=lambda other: other.priority) or [layer]
     for other in old:
         services.hub.delete_configuration(other.name)
-    needed = {layer.digest, *(other.digest for other in _others(services, layer))}
+    needed = {layer.digest, *(other.digest for other in _others(services, layer, fleet))}
     for digest in {other.digest for other in old} - needed:
         services.registry.remove(layer.model, digest)
-    companion = companion_layer_name(release.body["companion"]["digest"])
-    for configuration in services.hub.configurations():
+    companion = companion_layer_name(release.body["companion"]["digest"], fleet)
+    for configuration in filter(fleet.owns, services.hub.configurations()):
         labels = configuration.get("labels") or {}
         if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
             services.hub.delete_configuration(configuration["id"])
 
 
-def _others(services: Services, layer: ModelLayer) -> list[ModelLayer]:
-    """The model's other layers on the hub."""
-    layers = map(parse_model_layer, services.hub.configurations())
+def _others(services: Services, layer: ModelLayer, fleet: Fleet) -> list[ModelLayer]:
+    """The model's other layers of this environment."""
+    layers = map(parse_model_layer, filter(fleet.owns, services.hub.configurations()))
     return [other for other in layers if other and other.model == layer.model and other.name != layer.name]
 
 
-def _beneath(services: Services, layer: ModelLayer) -> list[ModelLayer]:
+def _beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> list[ModelLayer]:
     """The model's other layers for the same devices: those with the same target condition."""
     same = layer.target_condition
-    return [other for other in _others(services, layer) if other.target_condition == same]
+    return [other for other in _others(services, layer, fleet) if other.target_condition == same]
 
 
 def _is_recorded(services: Services, layer: ModelLayer) -> bool:

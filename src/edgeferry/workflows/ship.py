@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
@@ -54,12 +55,12 @@ class Order:
     model: str
     inputs: Mapping[str, str]
     user: str
-    fleet_condition: str
+    fleet: Fleet
     timeout_s: float
     approve_as: str = ""
     """Approve in this person's name, by a flag; "" when a person must have approved before."""
     target_condition: str = ""
-    """Instead of the model's own."""
+    """Instead of the model's own in this environment."""
 
 
 def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) -> Shipment:
@@ -75,7 +76,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         return "done" if changed else "unchanged"
 
     definition = services.project.load_model(order.model)
-    condition = order.target_condition or definition.target_condition
+    condition = order.target_condition or order.fleet.narrow(definition.target_condition)
 
     since = services.now()
     trained = train(services, definition, order.inputs)
@@ -90,7 +91,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("package", since, detail, state=done(find_verification(services, image) is None))
 
     since = services.now()
-    proof = prove(services, definition, version, packed)
+    proof = prove(services, definition, version, packed, order.fleet.limits)
     image, verification = proof.image, proof.verification
     if not verification.passed:
         close("verify", since, _first_problem(verification), state="refused")
@@ -105,7 +106,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("verify", since, _render_verified(verification), state=done(proof.fresh))
 
     since = services.now()
-    companion, companion_bytes = carry_companion(services)
+    companion, companion_bytes = carry_companion(services, order.fleet.limits)
     uploaded = push(services, image, verification) + companion_bytes
     close("push", since, f"{uploaded / 1e6:.1f} MB uploaded", state=done(uploaded > 0))
 
@@ -130,7 +131,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         services,
         entry,
         condition,
-        fleet_condition=order.fleet_condition,
+        fleet=order.fleet,
         timeout_s=order.timeout_s,
         user=order.user,
         on_change=lambda outcome: services.say(render_outcome(outcome)),

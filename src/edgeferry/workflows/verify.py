@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from edgeferry.domain.device_class import SMALL, DeviceClass
+from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.heldout import HeldOut
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ImageInput, ModelDefinition, ModelVersion
@@ -33,7 +33,7 @@ def verify(
     definition: ModelDefinition,
     version: ModelVersion,
     packed: Packed,
-    limits: DeviceClass = SMALL,
+    limits: DeviceClass,
 ) -> Verification:
     """What the image showed: every held-out row asked, many of them singly as well, every row beside a split
     of its trees, and a request that must be refused. OutsideError when engine or tracking do not do their

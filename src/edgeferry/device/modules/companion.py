@@ -1,7 +1,8 @@
 """The companion, one module per device: it smoke-tests the models beside it, and is their captures' way home.
 
-`python3 -m edgeferry.device.modules.companion`, with the environment that IoT Edge's simulator gives a
-module (EdgeHubConnectionString, EdgeModuleCACertificateFile). What to test stands in its desired properties;
+`python3 -m edgeferry.device.modules.companion`, with the environment that IoT Edge gives a module (IOTEDGE_*;
+its key stays with IoT Edge, which signs) or its simulator and our agent (EdgeHubConnectionString,
+EdgeModuleCACertificateFile). What to test stands in its desired properties;
 verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. Methods
 `captures` and `countCaptures` pass on what model servers answer (`wire.capture`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
@@ -15,18 +16,20 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link
+from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link, sign_with_key
 from edgeferry.device.modules.asking import ask, now
 from edgeferry.device.modules.captured import METHODS, answer_captures
+from edgeferry.device.workload import VARIABLES, Workload, read_place
 from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
 from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
@@ -218,15 +221,30 @@ def _serve_verdicts(companion: Companion, host: str, port: int) -> ThreadingHTTP
     return server
 
 
-def _read_environment() -> tuple[ConnectionString, Path | None]:
+@dataclass(frozen=True)
+class _HubLogin:
+    """Where the hub is, and how to be somebody there."""
+
+    connection: ConnectionString
+    ca_file: Path | None
+    sign: Callable[[ConnectionString, str, int], str] | None = None
+
+
+def _read_environment() -> _HubLogin:
     text = os.environ.get(CONNECTION_VARIABLE, "")
-    if not text:
+    if text:
+        ca_file = os.environ.get(CA_VARIABLE, "")
+        return _HubLogin(parse_connection_string(text), Path(ca_file) if ca_file else None)
+    place = read_place(os.environ)
+    if place is None:
         raise UsageError(
-            f"{CONNECTION_VARIABLE} is not set",
-            fix="let an edgeferry device or IoT Edge's simulator start this",
+            f"{CONNECTION_VARIABLE} is not set, nor all of {', '.join(VARIABLES)}",
+            fix="let an edgeferry device, IoT Edge or its simulator start this",
         )
-    ca_file = os.environ.get(CA_VARIABLE, "")
-    return parse_connection_string(text), Path(ca_file) if ca_file else None
+    workload = Workload(place)
+    ca_file_here = Path(tempfile.mkdtemp()) / "hub-ca.pem"
+    ca_file_here.write_text(workload.fetch_trust_bundle(), "ascii")
+    return _HubLogin(place.connection, ca_file_here, workload.sign)
 
 
 def main(arguments: list[str]) -> int:
@@ -237,8 +255,8 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        connection, ca_file = _read_environment()
-    except UsageError as error:
+        login = _read_environment()
+    except EdgeferryError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
     companion = Companion()
@@ -247,7 +265,7 @@ def main(arguments: list[str]) -> int:
     handlers = Handlers(
         companion.take_desired, companion.take_reported, companion.take_connected, companion.answer_method
     )
-    link = Link(lambda refused: connection, ca_file, handlers)
+    link = Link(lambda refused: login.connection, login.ca_file, handlers, sign=login.sign or sign_with_key)
     server = _serve_verdicts(companion, chosen.host, chosen.port)
     link.start()
     companion.report_until_stopped(link)
