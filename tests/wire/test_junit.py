@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.wire.junit import Case, render_junit
+from edgeferry.wire.junit import Case, nobody, render_junit
 
 
 def check_shape(text: str) -> ElementTree.Element:
@@ -55,11 +55,18 @@ def test_each_device_is_a_case_and_what_did_not_pass_says_why() -> None:
 
 
 def test_nobody_targeted_is_a_failure_and_no_empty_green_report() -> None:
-    root = check_shape(render_junit("smoke", [], "nobody targeted: no device matches tags.x = true"))
+    root = check_shape(render_junit("smoke", []))
     assert (root.get("tests"), root.get("failures")) == ("1", "1")
     failure = root.find("testsuite/testcase/failure")
     assert failure is not None
     assert "nobody targeted" in (failure.get("message") or "")
+
+
+def test_devices_that_were_never_asked_are_a_failure_with_the_reason() -> None:
+    case = nobody("nyc_taxi", "Skipped", "it is not approved")
+    failure = check_shape(render_junit("rollout", [case])).find("testsuite/testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == "Skipped: it is not approved"
 
 
 @pytest.mark.parametrize(

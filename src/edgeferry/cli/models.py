@@ -27,7 +27,7 @@ from edgeferry.domain.rollout import State
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.junit import render_junit
+from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.wiring import open_approvals
 from edgeferry.workflows.approve import approve as approve_release
 from edgeferry.workflows.approve import approve_from
@@ -283,8 +283,10 @@ def rollout(
             user=settings["user"],
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
-        cases = [outcome_case(entry.body["model"], outcome) for outcome in result.outcomes]
-        write_report(junit, render_junit(f"rollout of {entry.subject}", cases, result.reason))
+        model = str(entry.body["model"])
+        cases = [outcome_case(model, outcome) for outcome in result.outcomes]
+        cases = cases or [nobody(model, str(result.state), result.reason)]
+        write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
         terminal.answer(rollout_facts(result), [_rollout_table(result)] if result.outcomes else [])
         fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
         finish(terminal, result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)

@@ -29,9 +29,14 @@ class Case:
     reason: str = ""
 
 
-def render_junit(suite: str, cases: Sequence[Case], nobody: str = "nobody targeted") -> str:
-    """The report. No case at all is itself a failure, `nobody`: an empty report would look green."""
-    shown = cases or [Case(suite, "(nobody)", problem="failure", state="Inconclusive", reason=nobody)]
+def nobody(model: str, state: str, reason: str) -> Case:
+    """The failure that stands for devices that were never asked, and why they were not."""
+    return Case(model, "(nobody)", problem="failure", state=state, reason=reason)
+
+
+def render_junit(suite: str, cases: Sequence[Case]) -> str:
+    """The report. No case at all is itself a failure: an empty report would look green."""
+    shown = cases or [nobody(suite, "Inconclusive", "nobody targeted")]
     failures = sum(case.problem == "failure" for case in shown)
     errors = sum(case.problem == "error" for case in shown)
     counts = (
