@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from uv import find_uv_bin
 
+from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
@@ -26,13 +27,14 @@ from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
-from edgeferry.ports import Hub, Images, Ledger, Registry, Runner, Services
+from edgeferry.ports import Approvals, Hub, Images, Ledger, Registry, Runner, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.settings import Settings, default_engine_host
+from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
 from edgeferry.wire.acr import is_azure
 
 
@@ -59,7 +61,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
-            ledger=cast(Ledger, _Later(lambda: _ledger(settings))),
+            ledger=cast(Ledger, _Later(lambda: _ledger(values))),
             hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
             pull_login=lambda: _pull_login(values),
             now=time.time,
@@ -98,11 +100,18 @@ def _registry(values: _Values, stack: ExitStack) -> Registry:
     return registry
 
 
-def _ledger(settings: Settings) -> Ledger:
+def _ledger(values: _Values) -> Ledger:
+    settings = values.settings
     trusted = Path(settings["ledger.trusted_keys"])
-    keys = KeyFolder(settings.state / "keys", trusted, may_trust=trusted == settings.state / "trust")
+    user = settings["user"]
+    keys = KeyFolder(
+        settings.state / "keys",
+        trusted,
+        may_trust=trusted == settings.state / "trust",
+        given={user: lambda: values.get("ledger.signing_key")} if settings["ledger.signing_key"] else {},
+    )
     cache = settings.state / "ledger"
-    return GitLedger(settings["ledger.url"], settings["ledger.branch"], cache, keys, time.time)
+    return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
 
 
 def _pull_login(values: _Values) -> RegistryLogin | None:
@@ -127,6 +136,16 @@ def _connected(values: _Values) -> Iterator[Hub]:
         hub.close()
 
 
+def open_approvals() -> Approvals:
+    """The platform that this pipeline runs on."""
+    return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def open_folder(root: Path) -> TextFolder:
+    """A folder of text files."""
+    return LocalTextFolder(root)
+
+
 def _hub_login(values: _Values) -> HubLogin:
     """By connection string where there is one, else Microsoft Entra at `hub.host`; UsageError when the two
     name different hubs: a key goes to its own hub only."""
@@ -147,13 +166,13 @@ class _Values:
     """The settings, with what refers to a secret fetched when it is needed."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._settings = settings
+        self.settings = settings
         self.entra = EntraLogin(say)
         self._secrets = VaultSecrets(self.entra, settings["vault.name"], time.monotonic, say)
 
     def get(self, name: str, *, afresh: bool = False) -> str:
         """The value; `afresh` asks the vault again."""
-        return self._secrets.fetch(self._settings[name], name, afresh=afresh)
+        return self._secrets.fetch(self.settings[name], name, afresh=afresh)
 
     def login(self, *, afresh: bool = False) -> tuple[str, str]:
         """User name and password at the registry."""
@@ -164,7 +183,7 @@ class _Values:
 
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""
-        self._settings.need(name)
+        self.settings.need(name)
         return self.get(name)
 
 

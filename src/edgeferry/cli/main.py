@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, deployments, fleet, local, models, registry, validate
+from edgeferry.cli import captures, ci, deployments, fleet, local, models, registry, validate
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -33,6 +33,7 @@ captures.register(app)
 deployments.register(app)
 registry.register(app)
 local.register(app)
+ci.register(app)
 
 
 def _print_version(wanted: bool) -> None:
