@@ -106,6 +106,11 @@ def _busybox(cache: Path) -> Path:
     return path
 
 
+LOGIN = ("device", "right")
+HTPASSWD = "device:$2b$04$nPQbWhgbtbAKG32ukU/.OugCOaVRS0ejFKaX/RI0ufs78a5./Ynum\n"
+"""That login, as Distribution's htpasswd reads it (bcrypt)."""
+
+
 @dataclass
 class RunningRegistry:
     """A registry on loopback; plain HTTP, since the engine does not check TLS there anyway."""
@@ -127,10 +132,8 @@ class RunningRegistry:
             "http": {"addr": self.address},
         }
         if self.login:
-            import bcrypt
-
-            hashed = bcrypt.hashpw(self.login[1].encode(), bcrypt.gensalt(4)).decode()
-            (self.folder / "htpasswd").write_text(f"{self.login[0]}:{hashed}\n")
+            assert self.login == LOGIN
+            (self.folder / "htpasswd").write_text(HTPASSWD)
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(self.folder / "htpasswd")}}
         path = self.folder / "registry.yml"
         path.write_text(json.dumps(config))

@@ -1,20 +1,21 @@
-"""A real OCI registry for tests: a docker-registry process with TLS and a login."""
+"""A real OCI registry for tests: the local registry and its token endpoint, as `up` runs them."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import ssl
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import bcrypt
 import httpx
 
 from edgeferry.authority import open_authority
+from edgeferry.sandbox.accounts import ALL, make_account, save_accounts
+from edgeferry.sandbox.registry import prepare, tokens_command
+from edgeferry.wire.registry_token import DELETE, PULL, PUSH
 from tests.needs import lack
 
 REGISTRY_ADDRESS = "127.43.0.1"
@@ -22,16 +23,22 @@ REGISTRY_ADDRESS = "127.43.0.1"
 
 @dataclass
 class RegistryServer:
-    """A docker-registry process with TLS and one login."""
+    """A docker-registry process with TLS; `pusher` may do everything there, `puller` may pull. Its state
+    folder is `folder`, the registry's own is `folder/registry`."""
 
     folder: Path
     port: int
     password: str = "right"
-    process: subprocess.Popen[bytes] | None = None
+    tokens_port: int = 0
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def host(self) -> str:
         return f"{REGISTRY_ADDRESS}:{self.port}"
+
+    @property
+    def realm(self) -> str:
+        return f"https://{REGISTRY_ADDRESS}:{self.tokens_port}/token"
 
     @property
     def ca_file(self) -> str:
@@ -41,52 +48,48 @@ class RegistryServer:
         program = shutil.which("docker-registry") or shutil.which("registry")
         if not program:
             lack("no docker-registry is installed")
-        authority = open_authority(self.folder)
-        certificate, key = authority.issue(self.folder, "registry", (), (REGISTRY_ADDRESS,))
-        line = f"pusher:{bcrypt.hashpw(self.password.encode(), bcrypt.gensalt(4)).decode()}\n"
-        (self.folder / "htpasswd").write_text(line)
-        config = {
-            "version": 0.1,
-            "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(self.folder / "data")},
-                "delete": {"enabled": True},
-            },
-            "http": {"addr": self.host, "tls": {"certificate": str(certificate), "key": str(key)}},
-            "auth": {"htpasswd": {"realm": "tests", "path": str(self.folder / "htpasswd")}},
-        }
-        (self.folder / "config.yml").write_text(json.dumps(config))
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [program, "serve", str(self.folder / "config.yml")], stdout=log, stderr=log
-            )
-        self._await_answer()
+        self.tokens_port = self.tokens_port or free_port(REGISTRY_ADDRESS)
+        own = self.folder / "registry"
+        own.mkdir(exist_ok=True)
+        prepare(own, REGISTRY_ADDRESS, self.port, self.tokens_port, open_authority(self.folder))
+        rights = {"pusher": (PULL, PUSH, DELETE), "puller": (PULL,)}
+        logins = {name: make_account(name, self.password, (ALL,), may) for name, may in rights.items()}
+        save_accounts(own / "accounts.json", logins)
+        for command in (
+            [program, "serve", str(own / "config.yml")],
+            tokens_command(own, REGISTRY_ADDRESS, self.tokens_port),
+        ):
+            with (self.folder / "log").open("ab") as log:
+                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+        self._await_answer(f"https://{self.host}/v2/", 401)
+        self._await_answer(self.realm, 400)
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, url: str, status: int) -> None:
         context = ssl.create_default_context(cafile=self.ca_file)
         deadline = time.monotonic() + 20
         with httpx.Client(verify=context, trust_env=False) as client:
             while True:
-                assert self.process is not None
-                assert self.process.poll() is None, (self.folder / "log").read_text()
+                ended = [each.args for each in self.processes if each.poll() is not None]
+                assert not ended, (self.folder / "log").read_text()
                 try:
-                    assert client.get(f"https://{self.host}/v2/").status_code == 401
+                    assert client.get(url).status_code == status
                 except httpx.TransportError:
-                    assert time.monotonic() < deadline, "the registry did not start"
+                    assert time.monotonic() < deadline, f"{url} did not answer"
                     time.sleep(0.02)
                 else:
                     return
 
     def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(10)
+        self.processes.clear()
 
     def blob(self, digest: str) -> Path:
         """The file in which the registry keeps a blob."""
         hexes = digest.removeprefix("sha256:")
-        return self.folder / "data/docker/registry/v2/blobs/sha256" / hexes[:2] / hexes / "data"
+        return self.folder / "registry/data/docker/registry/v2/blobs/sha256" / hexes[:2] / hexes / "data"
 
 
 def free_port(address: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 from edgeferry.engine import Engine, explain
 from edgeferry.errors import EngineError
 from tests.device.conftest import wait_until
-from tests.engines import RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_archive_that_is_none_is_refused(engine, tmp_path):
 @engine_test
 def test_images_are_pulled_by_digest_with_the_right_login_only(engine, labels, tmp_path, pytestconfig):
     image = make_image(pytestconfig.cache.mkdir("busybox"), note=uuid.uuid4().hex)
-    registry = RunningRegistry(tmp_path, login=("device", "right")).start()
+    registry = RunningRegistry(tmp_path, login=LOGIN).start()
     reference = ""
     try:
         reference = registry.push(image, "edge/tiny")

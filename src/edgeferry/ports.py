@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
@@ -50,6 +51,9 @@ class Project(Protocol):
 
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""
+
+    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
+        """Absolute paths of all files and folders that the model is made of, its own folder first."""
 
 
 class Place(Protocol):
@@ -243,6 +247,25 @@ class Ledger(Protocol):
 
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
+
+
+class Approvals(Protocol):
+    """The platform that a pipeline runs on, asked which people approved this very stage of this very run."""
+
+    def fetch(self) -> Record:
+        """What it recorded; UsageError where no such pipeline is around us."""
+
+
+class TextFolder(Protocol):
+    """A folder of text files that people edit too."""
+
+    def names(self) -> Sequence[str]: ...
+
+    def read(self, name: str) -> str | None:
+        """The file's text, line ends as they are; None when there is none."""
+
+    def write(self, name: str, text: str) -> None:
+        """The file holds the text, all of it or none of it whenever anybody looks."""
 
 
 class Hub(Protocol):

@@ -13,7 +13,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeferry.errors import UsageError
@@ -128,6 +128,19 @@ KNOWN: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
 
 @dataclass(frozen=True)
+class PipelineRun:
+    """The run of an Azure DevOps pipeline that we are a step of, by its predefined variables."""
+
+    collection: str
+    """Address of the organization, ending in `/`."""
+    project: str
+    build: str
+    stage: str
+    token: str = field(repr=False)
+    """The run's own access token."""
+
+
+@dataclass(frozen=True)
 class Value:
     """A setting's value and who set it."""
 
@@ -151,6 +164,11 @@ class Settings:
     def state(self) -> Path:
         """The state folder (it need not exist yet)."""
         return Path(self["state"])
+
+    @property
+    def written(self) -> dict[str, str]:
+        """The values that files of the project give, whatever this machine says besides."""
+        return {name: value.text for name, value in self.values.items() if value.source.endswith(".toml")}
 
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""
@@ -217,9 +235,33 @@ def load_settings(
     return Settings(root, values, environment)
 
 
+def find_repository(root: Path) -> Path:
+    """The git repository that `root` is in, or `root` itself."""
+    return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+
+
+def environment_names(root: Path) -> list[str]:
+    """The project's environments, sorted."""
+    return sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
+
+
 def child_environment() -> dict[str, str]:
     """The environment for processes we start: this one's, without what would slow or mislead them."""
     return {k: v for k, v in os.environ.items() if k not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
+
+
+def read_pipeline_run() -> PipelineRun:
+    """The Azure DevOps run around us; UsageError, naming what is missing, where there is none."""
+    names = ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID", "SYSTEM_STAGENAME")
+    secret = "SYSTEM_ACCESSTOKEN"
+    missing = [name for name in (*names, secret) if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"this is no step of an Azure DevOps pipeline that may ask about it: no {', '.join(missing)}",
+            fix=f"run it in one, with {secret}: $(System.AccessToken) in the step's env",
+        )
+    collection, project, build, stage = (os.environ[name] for name in names)
+    return PipelineRun(collection.rstrip("/") + "/", project, build, stage, os.environ[secret])
 
 
 def default_engine_host() -> str:
@@ -264,7 +306,7 @@ def _read_environment_files(root: Path, name: str) -> list[tuple[str, Mapping[st
                 fix=f"remove one `{_INHERITS}`",
             )
         if not (root / file).is_file():
-            known = sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
+            known = environment_names(root)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none yet'}"
             who = f"{ENVIRONMENTS_FOLDER}/{seen[-1]}.toml inherits" if seen else "there is no environment"

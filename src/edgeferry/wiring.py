@@ -11,11 +11,12 @@ from typing import Any, cast
 
 from uv import find_uv_bin
 
+from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
-from edgeferry.adapters.entra import EntraLogin
+from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.images import LayeredImages
@@ -29,13 +30,15 @@ from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
-from edgeferry.ports import Hub, Images, Ledger, Place, Registry, Services
+from edgeferry.ports import Approvals, Hub, Images, Ledger, Place, Registry, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.settings import Settings, default_engine_host
+from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
+from edgeferry.wire.acr import is_azure
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
-            ledger=cast(Ledger, _Later(lambda: _ledger(settings))),
+            ledger=cast(Ledger, _Later(lambda: _ledger(values))),
             hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
             pull_login=lambda: _pull_login(values),
             now=time.time,
@@ -106,22 +109,36 @@ def _connect_engine(settings: Settings) -> Engine:
 
 
 def _registry(values: _Values, stack: ExitStack) -> Registry:
+    """By user name and password where they are set; else Azure's registry by Microsoft Entra, another without
+    login."""
+    host = values.need("registry.host")
+    username, password = values.login()
+    by_entra = not username and is_azure(host)
     registry = RegistryClient(
-        values.need("registry.host"),
+        host,
         values.get("registry.prefix"),
-        values.get("registry.username"),
-        values.get("registry.password"),
+        username,
+        password,
         values.get("registry.ca_file"),
+        aad_token=(lambda: values.entra.token(REGISTRY_SCOPE)) if by_entra else None,
+        renew=lambda: values.login(afresh=True),
     )
     stack.callback(registry.close)
     return registry
 
 
-def _ledger(settings: Settings) -> Ledger:
+def _ledger(values: _Values) -> Ledger:
+    settings = values.settings
     trusted = Path(settings["ledger.trusted_keys"])
-    keys = KeyFolder(settings.state / "keys", trusted, may_trust=trusted == settings.state / "trust")
+    user = settings["user"]
+    keys = KeyFolder(
+        settings.state / "keys",
+        trusted,
+        may_trust=trusted == settings.state / "trust",
+        given={user: lambda: values.get("ledger.signing_key")} if settings["ledger.signing_key"] else {},
+    )
     cache = settings.state / "ledger"
-    return GitLedger(settings["ledger.url"], settings["ledger.branch"], cache, keys, time.time)
+    return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
 
 
 def _pull_login(values: _Values) -> RegistryLogin | None:
@@ -146,6 +163,16 @@ def _connected(values: _Values) -> Iterator[Hub]:
         hub.close()
 
 
+def open_approvals() -> Approvals:
+    """The platform that this pipeline runs on."""
+    return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def open_folder(root: Path) -> TextFolder:
+    """A folder of text files."""
+    return LocalTextFolder(root)
+
+
 def _hub_login(values: _Values) -> HubLogin:
     """By connection string where there is one, else Microsoft Entra at `hub.host`; UsageError when the two
     name different hubs: a key goes to its own hub only."""
@@ -166,17 +193,24 @@ class _Values:
     """The settings, with what refers to a secret fetched when it is needed."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._settings = settings
+        self.settings = settings
         self.entra = EntraLogin(say)
         self._secrets = VaultSecrets(self.entra, settings["vault.name"], time.monotonic, say)
 
     def get(self, name: str, *, afresh: bool = False) -> str:
         """The value; `afresh` asks the vault again."""
-        return self._secrets.fetch(self._settings[name], name, afresh=afresh)
+        return self._secrets.fetch(self.settings[name], name, afresh=afresh)
+
+    def login(self, *, afresh: bool = False) -> tuple[str, str]:
+        """User name and password at the registry."""
+        return (
+            self.get("registry.username", afresh=afresh),
+            self.get("registry.password", afresh=afresh),
+        )
 
     def seconds(self, name: str) -> float:
         """The value as a positive number of seconds; UsageError when it is none."""
-        return self._settings.seconds(name)
+        return self.settings.seconds(name)
 
     def count(self, name: str) -> int:
         """The value as a positive whole number; UsageError when it is none."""
@@ -187,7 +221,7 @@ class _Values:
 
     def need(self, name: str) -> str:
         """The value; UsageError that says how to set it when it is empty."""
-        self._settings.need(name)
+        self.settings.need(name)
         return self.get(name)
 
 

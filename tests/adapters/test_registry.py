@@ -45,6 +45,14 @@ def make_image(
     return Image(name, "v1", digest_of(manifest), digest_of(config), manifest, config, tuple(layers), {})
 
 
+def layered_image(folder: Path, note: str) -> Image:
+    """An image that an engine takes: its one layer is a tar with an empty file of that name."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(note))
+    return make_image(folder, contents=(packed.getvalue(),))
+
+
 def client_of(server: RegistryServer, prefix: str = "other", **changes: Any) -> RegistryClient:
     login = {"username": "pusher", "password": server.password, "ca_file": server.ca_file, **changes}
     return RegistryClient(server.host, prefix, **login)
@@ -90,10 +98,7 @@ def test_references_name_host_prefix_and_digest(registry_server: RegistryServer)
 def test_the_engine_pulls_what_was_pushed_by_its_digest(
     registry: RegistryClient, registry_server: RegistryServer, engine_url: str, tmp_path: Path
 ) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo("hello"))
-    image = make_image(tmp_path, contents=(packed.getvalue(),))
+    image = layered_image(tmp_path, "hello")
     registry.push(image)
     engine = Engine(engine_url)
     reference = registry.reference("taxi", image.digest)
@@ -213,6 +218,25 @@ def test_a_wrong_password_is_said_so_and_not_worth_a_retry(registry_server: Regi
         assert not caught.value.retryable
         assert "EDGEFERRY_REGISTRY__PASSWORD" in caught.value.fix
         assert "wrong-secret" not in str(caught.value)
+
+
+def test_a_password_that_was_rotated_is_fetched_once_the_old_one_is_refused(
+    registry_server: RegistryServer,
+) -> None:
+    fetched: list[str] = []
+
+    def renew() -> tuple[str, str]:
+        fetched.append("again")
+        return "pusher", registry_server.password
+
+    client = RegistryClient(
+        registry_server.host, "rotated", "pusher", "the old one", registry_server.ca_file, renew=renew
+    )
+    try:
+        assert client.has("taxi", "sha256:" + "0" * 64) is False
+        assert fetched == ["again"]
+    finally:
+        client.close()
 
 
 def test_a_missing_login_is_said_so(registry_server: RegistryServer) -> None:
@@ -341,7 +365,9 @@ def other_registry(folder: Path, **marks: Any) -> Iterator[tuple[RegistryClient,
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    client = RegistryClient(f"127.0.0.1:{server.server_port}", "p", "me", "secret", str(authority.ca_file))
+    client = RegistryClient(
+        f"127.0.0.1:{server.server_port}", "p", "me", "secret", str(authority.ca_file), sleep=lambda _: None
+    )
     try:
         yield client, handler
     finally:
@@ -351,14 +377,17 @@ def other_registry(folder: Path, **marks: Any) -> Iterator[tuple[RegistryClient,
         server.server_close()
 
 
-def test_a_bearer_token_is_fetched_once_and_never_sent_to_storage_elsewhere(tmp_path: Path) -> None:
+def test_a_bearer_token_is_fetched_once_for_each_right_and_never_sent_to_storage_elsewhere(
+    tmp_path: Path,
+) -> None:
     with other_registry(tmp_path) as (client, seen_by):
         image = make_image(tmp_path)
         assert client.push(image) == image.size_bytes
         assert client.push(image) == len(image.manifest)  # this one knows no tags
         tokens = [path for _, path, _ in seen_by.seen if path.startswith("/token")]
-        assert len(tokens) == 1
-        assert "scope=repository%3Ap%2Ftaxi%3Apull%2Cpush" in tokens[0]
+        assert tokens == [
+            f"/token?service=other&scope=repository%3Ap%2Ftaxi%3A{right}" for right in ("pull", "pull%2Cpush")
+        ]
         stored = [auth for _, path, auth in seen_by.seen if path.startswith("/storage/")]
         assert stored == ["", "", ""]
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeferry.wire.jwt import parse_claims
+from edgeferry.wire.entra import parse_claims
 from edgeferry.wire.sas import render_sas
 from tests.hubs import RunningHub
 

@@ -12,7 +12,7 @@ from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
-from tests.engines import RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 from tests.hubs import RunningHub, free_address
 from tests.iot_edge import fill_template
 
@@ -28,7 +28,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def registry(engine, tmp_path_factory):
-    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=("device", "right")).start()
+    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=LOGIN).start()
     yield registry
     registry.stop()
 

@@ -62,3 +62,72 @@ def test_a_release_that_cannot_be_trusted_shuts_the_gate_whatever_was_approved()
 
 def test_a_release_is_named_by_model_version_and_digest() -> None:
     assert release_name("nyc_taxi", "3", "sha256:0123456789abcdef") == "nyc_taxi-v3-01234567"
+
+
+SOURCE = {
+    "kind": "azure-devops",
+    "url": "https://dev.azure.com/fabrikam/fleet/_build/results?buildId=41",
+    "approvals": ["b1"],
+    "approvers": ["ann@contoso.com"],
+    "at": "2026-01-02T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_open", "says"),
+    [
+        pytest.param(
+            approval("ci", source=SOURCE),
+            True,
+            "approved by ann@contoso.com, recorded by Azure DevOps, https://dev.azure.com/",
+            id="what the platform recorded of a person",
+        ),
+        pytest.param(approval("ci"), False, "ci is a pipeline", id="a pipeline's own yes is nobody's"),
+        pytest.param(approval("ci-prod"), False, "ci-prod is a pipeline", id="by whatever pipeline"),
+        pytest.param(
+            approval("ci", source={**SOURCE, "kind": "rumour"}),
+            False,
+            "is a pipeline",
+            id="an unknown source",
+        ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "approvers": []}),
+            False,
+            "is a pipeline",
+            id="a source without people",
+        ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "approvers": "ann"}),
+            False,
+            "is a pipeline",
+            id="no list of people",
+        ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "approvers": ["ci"]}),
+            False,
+            "is a pipeline",
+            id="a pipeline that approves itself through the platform",
+        ),
+        pytest.param(
+            approval("bob", source=SOURCE), True, "approved by bob, at", id="a person speaks for nobody else"
+        ),
+        pytest.param(approval("cindy"), True, "approved by cindy", id="a person whose name begins like it"),
+        pytest.param(
+            approval("ci", source=SOURCE, target_condition="*"),
+            False,
+            "ann@contoso.com",
+            id="for other devices",
+        ),
+    ],
+)
+def test_a_pipelines_key_counts_only_for_the_people_a_platform_names(
+    entry: Entry, is_open: bool, says: str
+) -> None:
+    decision = judge_gate(RELEASE, CONDITION, [(entry, "")], "")
+    assert decision.open is is_open
+    assert says in decision.reason
+
+
+def test_a_pipelines_yes_does_not_undo_a_persons_no() -> None:
+    words = [(approval("ann", decision="no"), ""), (approval("ci"), "")]
+    assert not judge_gate(RELEASE, CONDITION, words, "").open

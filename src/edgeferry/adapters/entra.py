@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeferry.errors import LoginError, UsageError
 from edgeferry.settings import chosen_authority
-from edgeferry.wire.jwt import parse_claims, render_identity
+from edgeferry.wire.entra import parse_claims, render_identity
 
 HUB_SCOPE = "https://iothubs.azure.net/.default"
 REGISTRY_SCOPE = "https://containerregistry.azure.net/.default"

@@ -11,7 +11,7 @@ from edgeferry.adapters.files import MODEL_FILE, read_model, read_pipeline
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.finding import Finding, refuse_found
 from edgeferry.domain.model import ModelDefinition
-from edgeferry.domain.pipeline import Pipeline
+from edgeferry.domain.pipeline import PATHS, Pipeline
 from edgeferry.errors import UsageError
 from edgeferry.ports import Script
 
@@ -56,6 +56,23 @@ class ProjectFolder:
         }
         wanted = Path(model.score_requirements).read_text("utf-8") if model.score_requirements else None
         return Script(script.name, files, wanted)
+
+    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
+        """The model's folder, and what its pipeline names: component files, code, environments, data; also
+        a folder `tests` beside code. Absolute, each once."""
+        files = _sound(read_pipeline(Path(model.pipeline), refuse_found))
+        pipeline = files.pipeline
+        parts = [Path(model.folder).resolve(), files.document.file.resolve()]
+        for each in files.components:
+            component = each.component
+            parts += [each.document.file, Path(component.environment.conda_file)]
+            if component.code:
+                code = Path(component.code)
+                parts += [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
+        for spec in pipeline.inputs.values():
+            if spec.type in PATHS and Path(str(spec.default)).is_absolute():
+                parts.append(Path(str(spec.default)))
+        return list(dict.fromkeys(parts))
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""

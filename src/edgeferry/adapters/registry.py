@@ -8,20 +8,18 @@ tag `sha256-<hex>` lists it as well.
 
 from __future__ import annotations
 
-import base64
-import re
-import ssl
+import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
 from urllib.parse import quote, urljoin
 
 import httpx
 
+from edgeferry.adapters.registry_login import Login
+from edgeferry.adapters.registry_transport import THROTTLED, Body, Transport
 from edgeferry.domain.image import Image
-from edgeferry.errors import RegistryError, UsageError
+from edgeferry.errors import RegistryError
 from edgeferry.wire.oci import (
     EMPTY_BODY,
     INDEX,
@@ -35,38 +33,47 @@ from edgeferry.wire.oci import (
     render_artifact,
     render_index,
 )
+from edgeferry.wire.registry_token import DELETE, PULL, PUSH
 
 _ACCEPT = f"{MANIFEST}, {INDEX}"
 _MOST_BODY_BYTES = 16 * 1024 * 1024
 _ATTEMPTS = 5
-_TOKEN_S = 60
-"""How long a bearer token lasts when the registry does not say (distribution's token document)."""
-
-_Body = bytes | Path
+_RIGHTS: Mapping[str, str] = {"GET": PULL, "HEAD": PULL, "DELETE": DELETE}
+"""What a request needs; others push."""
 
 
 class RegistryClient:
     """The registry at `host` (`host:port`), always over TLS; `ca_file` "" trusts the system's authorities.
 
-    `prefix` stands before every name. Nothing is read from the environment.
+    `prefix` stands before every name. The login is `username` and `password`, or at Azure's registry
+    `aad_token`: a fresh Microsoft Entra access token for `https://containerregistry.azure.net/.default` each
+    time it is called; where it is given, it is what counts. `renew` gives user name and
+    password afresh when they are refused. Nothing is read from the environment. `jitter`
+    gives numbers from 0 to 1.
     """
 
     def __init__(
-        self, host: str, prefix: str = "", username: str = "", password: str = "", ca_file: str = ""
+        self,
+        host: str,
+        prefix: str = "",
+        username: str = "",
+        password: str = "",
+        ca_file: str = "",
+        *,
+        aad_token: Callable[[], str] | None = None,
+        renew: Callable[[], tuple[str, str]] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.host = host
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._login = (username, password)
-        self._ca_file = ca_file
-        self._tokens: dict[str, tuple[str, float]] = {}
-        self._basic = False
-        self._opened: httpx.Client | None = None
+        self._transport = Transport(host, ca_file, sleep, now, jitter)
+        self._login = Login(self._transport, username, password, aad_token, now, renew)
 
     def close(self) -> None:
         """Ends its connections; the next call opens others."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        self._transport.close()
 
     def reference(self, name: str, digest: str) -> str:
         """The image reference devices are told: `host:port/prefix/name@digest`."""
@@ -159,7 +166,7 @@ class RegistryClient:
 
     # blobs and manifests
 
-    def _upload(self, name: str, digest: str, size_bytes: int, body: _Body) -> int:
+    def _upload(self, name: str, digest: str, size_bytes: int, body: Body) -> int:
         there = self._head(name, f"blobs/{digest}")
         if there is not None and there.headers.get("content-length", str(size_bytes)) == str(size_bytes):
             return 0
@@ -226,157 +233,44 @@ class RegistryClient:
         *,
         accepted: Sequence[int],
         headers: Mapping[str, str] | None = None,
-        body: _Body = b"",
+        body: Body = b"",
     ) -> httpx.Response:
         """The answer to a request about repository `name`; RegistryError for a status not `accepted`."""
-        url = path if "://" in path else f"https://{self.host}/v2/{self._prefix}{name}/{path}"
-        answer = self._send(method, url, name, headers or {}, body)
-        if answer.status_code == 401 and self._take_challenge(answer, name):
-            answer = self._send(method, url, name, headers or {}, body)
+        repository, right = f"{self._prefix}{name}", _RIGHTS.get(method, PUSH)
+        url = path if "://" in path else f"https://{self.host}/v2/{repository}/{path}"
+
+        def send() -> httpx.Response:
+            sent = dict(headers or {})
+            login = self._login.authorization(repository, right)
+            if login and self._transport.is_registry(url):
+                sent["authorization"] = login  # never to a storage elsewhere that an upload was sent to
+            return self._transport.send(method, url, sent, body)
+
+        answer = send()
+        if answer.status_code == 401 and self._login.take_challenge(answer, repository, right):
+            answer = send()
         if answer.status_code not in accepted:
-            raise self._explain(answer, f"{method} {self._prefix}{name}")
+            raise self._explain(answer, method, repository, right)
         return answer
 
-    def _send(
-        self, method: str, url: str, name: str, headers: Mapping[str, str], body: _Body
-    ) -> httpx.Response:
-        sent = dict(headers)
-        if _origin(url) == _origin(f"https://{self.host}") and (login := self._authorization(name)):
-            sent["authorization"] = login  # never to a storage elsewhere that an upload was sent to
-        with self._translated(), ExitStack() as files:
-            content: bytes | IO[bytes] = (
-                body if isinstance(body, bytes) else files.enter_context(body.open("rb"))
-            )
-            stream: Any = content if isinstance(content, bytes) else _chunks(content)
-            return self._client().request(
-                method, url, headers=sent, content=stream or None, follow_redirects=method in ("GET", "HEAD")
-            )
-
-    def _client(self) -> httpx.Client:
-        if self._opened is None:
-            try:
-                context = ssl.create_default_context(cafile=self._ca_file or None)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(
-                    f"the registry's CA file {self._ca_file} cannot be read: {error}",
-                    fix="correct registry.ca_file",
-                ) from error
-            self._opened = httpx.Client(
-                verify=context,
-                trust_env=False,
-                timeout=httpx.Timeout(60, connect=10),
-                headers={"user-agent": "edgeferry"},
-            )
-        return self._opened
-
-    # login: Basic, or a token of the registry's own authority
-
-    def _authorization(self, name: str) -> str:
-        if self._basic:
-            return "Basic " + base64.b64encode(":".join(self._login).encode()).decode()
-        token, until = self._tokens.get(name, ("", 0.0))
-        return f"Bearer {token}" if time.monotonic() < until else ""
-
-    def _take_challenge(self, answer: httpx.Response, name: str) -> bool:
-        """Whether there is a login, not yet refused, to answer the challenge with."""
-        challenge = answer.headers.get("www-authenticate", "")
-        scheme = challenge.partition(" ")[0].lower()
-        sent = answer.request.headers.get("authorization", "")
-        if scheme == "basic":
-            self._basic = bool(self._login[0])
-            return self._basic and not sent
-        if scheme != "bearer":
-            return False
-        said = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        if said.get("error") == "insufficient_scope" and sent:
-            return False
-        self._tokens[name] = self._fetch_token(said, name)
-        return True
-
-    def _fetch_token(self, challenge: Mapping[str, str], name: str) -> tuple[str, float]:
-        realm = challenge.get("realm", "")
-        if not realm.startswith("https://"):
-            raise RegistryError(
-                f"{self.host} sends us for a token to {realm or 'nowhere'}, not over TLS",
-                fix="correct the registry's token realm; the password was not sent",
-            )
-        query = {
-            "service": challenge.get("service", ""),
-            "scope": f"repository:{self._prefix}{name}:pull,push",
-        }
-        with self._translated():
-            answer = self._client().get(realm, params=query, auth=self._login if self._login[0] else None)
-        if answer.status_code != 200:
-            raise self._explain(answer, "login")
-        try:
-            said = answer.json()
-            token = said.get("token") or said["access_token"]
-            return str(token), time.monotonic() + float(said.get("expires_in") or _TOKEN_S) * 0.8
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(
-                f"{realm} answered our login with something that is no token", fix="look at its log"
-            ) from error
-
-    # errors by cause
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise self._explain_transport(error) from error
-        except httpx.HTTPError as error:
-            raise RegistryError(
-                f"{self.host} does not answer as a registry: {error}", fix="correct registry.host"
-            ) from error
-
-    def _explain_transport(self, error: httpx.TransportError) -> RegistryError:
-        text = str(error) or type(error).__name__
-        if "certificate verify failed" in text.lower():
-            return RegistryError(
-                f"the certificate of {self.host} is not trusted: {text}",
-                fix="set registry.ca_file to the certificate of the registry's authority",
-            )
-        if "record layer" in text.lower() or "wrong version number" in text.lower():
-            return RegistryError(
-                f"{self.host} does not speak TLS: {text}", fix="give the registry a certificate"
-            )
-        if any(words in text.lower() for words in ("name or service not known", "no address", "nodename")):
-            return RegistryError(
-                f"the name of {self.host} does not resolve", fix="correct registry.host", retryable=True
-            )
-        return RegistryError(
-            f"the registry at {self.host} does not answer: {text}",
-            fix="start it (here: edgeferry up), or correct registry.host",
-            retryable=True,
-        )
-
-    def _explain(self, answer: httpx.Response, doing: str) -> RegistryError:
-        status, said = answer.status_code, _read_errors(answer)
-        problem = f"{doing}: {self.host} answered {status}{said and ': ' + said}"
-        if status == 401:
-            who = f"the login of {self._login[0]}" if self._login[0] else "a request without login"
-            return RegistryError(
-                f"{self.host} refused {who}{said and ': ' + said}",
-                fix="set registry.username, and the password as EDGEFERRY_REGISTRY__PASSWORD",
-            )
-        if status == 403:
-            return RegistryError(problem, fix="give this login the right to push there")
+    def _explain(self, answer: httpx.Response, method: str, repository: str, right: str) -> RegistryError:
+        refusal = self._login.explain(answer, repository, right)
+        if refusal is not None:
+            return refusal
+        status, said = answer.status_code, self._login.read_errors(answer)
+        problem = f"{method} {repository}: {self.host} answered {status}{said and ': ' + said}"
         if "DIGEST_INVALID" in said:
             return RegistryError(
                 f"{problem}: the bytes sent are not those of the digest",
                 fix="remove the folder `images` of the state folder, then package again",
             )
-        if status in (429, 500, 502, 503, 504):
+        if status in THROTTLED:
+            return RegistryError(problem, fix="it asks for patience: try again later", retryable=True)
+        if status in (500, 502, 504):
             return RegistryError(problem, fix="try again; look at the registry's log", retryable=True)
         if status == 404:
             return RegistryError(problem, fix="correct registry.host and registry.prefix, or push first")
         return RegistryError(problem, fix="look at the registry's log")
-
-
-def _origin(url: str) -> tuple[str, bytes]:
-    parsed = httpx.URL(url)
-    return parsed.scheme, parsed.netloc
 
 
 def _size(path: Path) -> int:
@@ -386,17 +280,3 @@ def _size(path: Path) -> int:
         raise RegistryError(
             f"the layer {path} cannot be read: {error.strerror}", fix="package the model again"
         ) from error
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(1 << 18):
-        yield chunk
-
-
-def _read_errors(answer: httpx.Response) -> str:
-    """The registry's own error codes and messages, in short."""
-    try:
-        errors = answer.json()["errors"]
-        return "; ".join(f"{each.get('code', '')} {each.get('message', '')}".strip() for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""

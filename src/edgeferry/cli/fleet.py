@@ -10,8 +10,10 @@ import typer
 from edgeferry.cli.console import Output, render_table, short
 from edgeferry.cli.models import finish
 from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs, read_fleet
+from edgeferry.cli.report import JunitOption, smoke_case, write_report
 from edgeferry.errors import UsageError
 from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.wire.junit import render_junit
 from edgeferry.workflows.smoke import smoke as smoke_device
 from edgeferry.workflows.survey import Sighting
 from edgeferry.workflows.survey import survey as survey_devices
@@ -43,6 +45,7 @@ def smoke(
     device: Annotated[
         str, typer.Option("--device", "-d", help="One device; default: all that the layer targets.")
     ] = "",
+    junit: JunitOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes."""
@@ -78,6 +81,8 @@ def smoke(
                     "digest": verdict.digest if verdict else None,
                 }
             )
+        report = render_junit(f"smoke test of {layer.release}", [smoke_case(model, each) for each in results])
+        write_report(junit, report)
         columns = ("device", "verdict", "cases", "ms", "reason")
         terminal.answer(facts, [render_table(f"Smoke test of {layer.release}", columns, rows)])
         passed = bool(results) and all(each.passed for each in results)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, deployments, fleet, local, models, runs, validate
+from edgeferry.cli import captures, ci, deployments, fleet, local, models, registry, runs, validate
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError
 
@@ -32,7 +32,9 @@ fleet.register(app)
 runs.register(app)
 captures.register(app)
 deployments.register(app)
+registry.register(app)
 local.register(app)
+ci.register(app)
 
 
 def _print_version(wanted: bool) -> None:

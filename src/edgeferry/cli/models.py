@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -19,14 +20,19 @@ from edgeferry.cli.project import (
     parse_pairs,
     read_fleet,
 )
+from edgeferry.cli.report import JunitOption, outcome_case, write_report
 from edgeferry.cli.runs import DeadlineOption, LogsOption, log_printer, trained_facts, trained_lines
+from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.rollout import State
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.junit import nobody, render_junit
+from edgeferry.wiring import open_approvals
 from edgeferry.workflows.approve import approve as approve_release
+from edgeferry.workflows.approve import approve_from
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
@@ -55,6 +61,12 @@ TimeoutOption = Annotated[
 VersionOption = Annotated[
     str, typer.Option("--model-version", help="A registered version; default: the newest.")
 ]
+
+
+class Platform(StrEnum):
+    """Where a person's approval may have been recorded."""
+
+    AZURE_DEVOPS = AZURE_DEVOPS
 
 
 def register(app: typer.Typer) -> None:
@@ -238,20 +250,42 @@ def release(
 def approve(
     context: typer.Context,
     release: ReleaseArgument,
-    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")],
+    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")] = "",
+    from_platform: Annotated[
+        Platform | None,
+        typer.Option("--from", help="In a pipeline: record who approved its stage on this platform."),
+    ] = None,
     target_condition: ConditionOption = "",
     no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """One person's signed yes (or no), bound to a release and to a target condition."""
+    """One person's signed yes (or no), bound to a release and to a target condition. E.g. edgeferry approve
+    nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops."""
+    if bool(by) == (from_platform is not None) or (no and from_platform is not None):
+        raise UsageError(
+            "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
+            fix="give --by or --from; a refusal on the platform ends its stage by itself",
+        )
     with opened(context, output) as (settings, services, terminal):
         entry = find_release(services, release)
         condition = choose_condition(settings, services, entry.body["model"], target_condition)
-        signed = approve_release(services, entry, condition, by, yes=not no)
-        facts = {"entry": signed.id, "release": entry.subject, "decision": signed.body["decision"], "by": by}
-        facts |= {"target_condition": condition, "key": signed.key}
+        if from_platform is None:
+            signed = approve_release(services, entry, condition, by, yes=not no)
+        else:
+            signed = approve_from(services, entry, condition, open_approvals().fetch(), settings["user"])
+        people = " and ".join(find_people(signed)) or f"{signed.author}, who is no person,"
+        facts = {
+            "entry": signed.id,
+            "release": entry.subject,
+            "decision": signed.body["decision"],
+            "by": people,
+            "target_condition": condition,
+            "key": signed.key,
+            "source": signed.body.get("source"),
+        }
         word = "approved" if not no else "refused"
-        terminal.answer(facts, [f"{entry.subject} {word} by {by} for devices where {condition}"])
+        where = f"for devices where {condition}{render_origin(signed)}"
+        terminal.answer(facts, [f"{entry.subject} {word} by {people} {where}"])
 
 
 def rollout(
@@ -259,6 +293,7 @@ def rollout(
     release: ReleaseArgument,
     target_condition: ConditionOption = "",
     timeout: TimeoutOption = 0,
+    junit: JunitOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Put an approved release on the devices its condition picks, and wait until each has proven it."""
@@ -274,6 +309,10 @@ def rollout(
             user=settings["user"],
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
+        model = str(entry.body["model"])
+        cases = [outcome_case(model, outcome) for outcome in result.outcomes]
+        cases = cases or [nobody(model, str(result.state), result.reason)]
+        write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
         terminal.answer(rollout_facts(result), [_rollout_table(result)] if result.outcomes else [])
         fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
         finish(terminal, result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)

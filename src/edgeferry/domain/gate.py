@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.approval import find_people, render_origin
 from edgeferry.domain.release import Entry
 
 
@@ -24,7 +25,7 @@ def judge_gate(
     """Open when the latest trusted word on this release and this condition is a yes.
 
     `approvals` pairs each approval entry of the ledger, oldest first, with why its signature does not
-    count ("" when it does).
+    count ("" when it does). Whose word an entry is, says `domain/approval.py`.
     """
     if release_distrust:
         return Decision(
@@ -39,19 +40,22 @@ def judge_gate(
             continue
         if distrust:
             ignored = f"the approval by {approval.author} does not count: {distrust}"
+        elif not find_people(approval):
+            ignored = f"{approval.author} is a pipeline and names no person who approved"
         elif approval.body.get("release_signature") != release.signature:
             ignored = f"the approval by {approval.author} is for another content of this release"
         elif approval.body.get("target_condition") != condition:
             other = approval.body.get("target_condition")
-            ignored = f"{approval.author} approved it for {other!r}, not {condition!r}"
+            ignored = f"{_render_people(approval)} approved it for {other!r}, not {condition!r}"
         else:
             word = approval
     if word is not None and word.body.get("decision") == "yes":
-        return Decision(True, f"approved by {word.author} at {word.at}", approval=word)
+        reason = f"approved by {_render_people(word)}{render_origin(word)}, at {word.at}"
+        return Decision(True, reason, approval=word)
     if word is not None:
         return Decision(
             False,
-            f"{word.author} said no to release {release.subject} at {word.at}",
+            f"{_render_people(word)} said no to release {release.subject} at {word.at}",
             fix="mend the model and release again, or ask for a new approval",
         )
     problem = f"release {release.subject} is not approved for {condition!r}"
@@ -60,3 +64,7 @@ def judge_gate(
         f"{problem}: {ignored}" if ignored else problem,
         fix=f"a person approves with: edgeferry approve {release.subject} --by NAME -t {condition!r}",
     )
+
+
+def _render_people(approval: Entry) -> str:
+    return " and ".join(find_people(approval))

@@ -28,10 +28,11 @@ from edgeferry.authority import open_authority
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
 from edgeferry.ports import Hub
+from edgeferry.sandbox.accounts import PULLER, PUSHER
 from edgeferry.sandbox.engine import close_engine, is_idle, is_own_engine, open_engine
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
-from edgeferry.sandbox.registry import PULLER, PUSHER, Logins, start_registry
+from edgeferry.sandbox.registry import TOKENS_PORT, Logins, start_registry
 from edgeferry.settings import SANDBOX_FILE, child_environment
 
 HUB_PORT = 8443
@@ -102,6 +103,8 @@ def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> S
         hub.start(command, child_environment())
     _init_ledger(state / "ledger.git")
     _await_answer(hub, f"https://{sandbox.address}:{HUB_PORT}/health", state, "the hub")
+    tokens = f"https://{sandbox.address}:{TOKENS_PORT}/token"
+    _await_answer(Process(state, "tokens"), tokens, state, "the registry's token endpoint")
     _await_answer(
         Process(state, "registry"), f"https://{sandbox.address}:{REGISTRY_PORT}/v2/", state, "the registry"
     )
@@ -151,7 +154,7 @@ def down(state: Path, *, wipe: bool, say: Callable[[str], None]) -> None:
     ours and idle. With `wipe` the devices' volumes and the state folder's records, keys and caches of the
     sandbox go too."""
     sandbox = load_sandbox(state)
-    for part in sorted(status(state), key=lambda part: part.name in ("hub", "registry")):
+    for part in sorted(status(state), key=lambda part: part.name in ("hub", "registry", "tokens")):
         if Process(state, part.name).stop():
             say(f"stopped {part.name}")
     if sandbox:
@@ -285,7 +288,7 @@ def _await_answer(process: Process, url: str, state: Path, what: str) -> None:
         while True:
             process.must_run(what, fix=f"read {process.log}; is its address taken by another program?")
             with contextlib.suppress(httpx.HTTPError):
-                if client.get(url).status_code in (200, 401):
+                if client.get(url).status_code in (200, 400, 401):
                     return
             if time.monotonic() > deadline:
                 raise OutsideError(

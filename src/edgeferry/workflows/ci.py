@@ -1,0 +1,209 @@
+"""CI: the pipelines of a project, written from what it is; edits in their marked places are kept."""
+
+from __future__ import annotations
+
+import os.path
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeferry.errors import UsageError
+from edgeferry.ports import Project, TextFolder
+from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, REFERENCE
+from edgeferry.wire.acr import is_azure
+from edgeferry.wire.azure_pipelines import (
+    GIT_LOGIN,
+    HEADER,
+    Fleet,
+    ModelSource,
+    Source,
+    Workspace,
+    render_main,
+    render_pull_request,
+    render_shared,
+)
+from edgeferry.wire.yaml_text import Map, parse_places, render_yaml
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is."""
+
+    repository: Path
+    project: Path
+    pipelines: Path
+
+
+@dataclass(frozen=True)
+class Written:
+    """One pipeline file, and what became of it: `written`, `unchanged`; or `differs` where only looked at."""
+
+    name: str
+    state: str
+
+
+def write_pipelines(
+    project: Project,
+    folder: TextFolder,
+    layout: Layout,
+    fleet: Fleet,
+    environments: Sequence[str],
+    version: str,
+    *,
+    check: bool,
+) -> list[Written]:
+    """The project's pipelines are in `folder`, unless `check` forbids to touch it.
+
+    All are computed before the first is written. DefinitionError, with the line, when a file's markers are
+    broken; UsageError when a file of that name is not ours.
+    """
+    texts = {
+        name: _render(folder, layout, name, document)
+        for name, document in _documents(project, layout, fleet, environments, version).items()
+    }
+    states = []
+    for name, text in texts.items():
+        same = folder.read(name) == text
+        if not same and not check:
+            folder.write(name, text)
+        states.append(Written(name, "unchanged" if same else "differs" if check else "written"))
+    return states
+
+
+def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
+    """What a merged model meets, from the settings that the project's files give.
+
+    A secret of which the files hold a reference is read by edgeferry itself; any other is a variable of the
+    group, by the name it would have in a key vault.
+    """
+
+    def referred(name: str) -> bool:
+        return written.get(name, "").startswith(REFERENCE)
+
+    hub, registry, ledger = dict[str, str](), dict[str, str](), dict[str, str]()
+    entra_hub = "hub.host" in written and "hub.connection_string" not in written
+    if not entra_hub and not referred("hub.connection_string"):
+        hub["EDGEFERRY_HUB__CONNECTION_STRING"] = "$(hub-connection-string)"
+    host = written.get("registry.host", "")
+    entra_registry = is_azure(host) and "registry.username" not in written
+    if not host:
+        registry["EDGEFERRY_REGISTRY__HOST"] = "$(registry-uri)"
+    if not entra_registry:
+        if "registry.username" not in written:
+            registry["EDGEFERRY_REGISTRY__USERNAME"] = "$(registry-username)"
+        if not referred("registry.password"):
+            registry["EDGEFERRY_REGISTRY__PASSWORD"] = "$(registry-password)"
+    if not referred("ledger.signing_key"):
+        ledger["EDGEFERRY_LEDGER__SIGNING_KEY"] = "$(ledger-signing-key)"
+    url = written.get("ledger.url", "")
+    if not url:
+        ledger["EDGEFERRY_LEDGER__URL"] = "$(Build.Repository.Uri)"
+    if not url or url.startswith("https://"):
+        ledger |= GIT_LOGIN
+    pull = dict[str, str]()
+    if "registry.pull_username" in written and not referred("registry.pull_password"):
+        pull["EDGEFERRY_REGISTRY__PULL_PASSWORD"] = "$(registry-pull-password)"
+    azureml = written.get("train.place") == "azureml"
+    return Fleet(
+        environment=environment,
+        workspace=_workspace(written) if azureml else None,
+        identity=azureml or entra_hub or entra_registry or any(map(referred, written)),
+        registry=registry,
+        hub=hub,
+        ledger=ledger,
+        pull=pull,
+    )
+
+
+def _workspace(written: Mapping[str, str]) -> Workspace:
+    missing = [name for name in ("azure.resource_group", "azure.workspace") if not written.get(name)]
+    if missing:
+        raise UsageError(
+            f"train.place is azureml, and no file of the project sets {' and '.join(missing)}",
+            fix=f"write it into {ENVIRONMENTS_FOLDER}/NAME.toml, and choose it with --env NAME",
+        )
+    return Workspace(written["azure.resource_group"], written["azure.workspace"])
+
+
+def _documents(
+    project: Project, layout: Layout, fleet: Fleet, environments: Sequence[str], version: str
+) -> dict[str, Map]:
+    """Every pipeline by its file's name."""
+    prefix = _relative(layout.project, layout.repository)
+    settings = [PROJECT_FILE, *([ENVIRONMENTS_FOLDER] if environments else [])]
+    source = Source(
+        folder=prefix,
+        settings=tuple(f"{prefix}/{name}".removeprefix("/") for name in settings),
+        pipelines=_relative(layout.pipelines, layout.repository),
+        version=version,
+    )
+    models = [_model(project, layout, name) for name in project.model_names()]
+    if not models:
+        raise UsageError("the project has no models", fix="add a folder with a model.yaml below models/")
+    folder = _relative_or_up(layout.pipelines, layout.project)
+    command = f"edgeferry ci azure-devops --folder {shlex.quote(folder)}"
+    suffix = ""
+    if fleet.environment:
+        command += f" --env {shlex.quote(fleet.environment)}"
+        suffix = f"_{fleet.environment}"
+    shared = f"shared{suffix}_pr.yml"
+    documents = {shared: render_shared(source, tuple(environments), command, shared)}
+    for model in models:
+        checks, carries = f"{model.name}_pr.yml", f"{model.name}{suffix}_main.yml"
+        documents[checks] = render_pull_request(source, model, checks)
+        documents[carries] = render_main(source, model, fleet, carries)
+    return documents
+
+
+def _model(project: Project, layout: Layout, name: str) -> ModelSource:
+    definition = project.load_model(name)
+    pipeline = project.load_pipeline(definition)
+    parts = _outermost(project.find_parts(definition))
+    outside = [part for part in parts if not part.is_relative_to(layout.repository)]
+    if outside:
+        raise UsageError(
+            f"{name} uses {outside[0]}, which is not in the repository {layout.repository}",
+            fix="no agent has it: bring it into the repository, or name data by --input in trainInputs",
+        )
+    folder = Path(definition.folder)
+    code = _outermost(
+        [folder, *(Path(step.component.code) for step in pipeline.steps if step.component.code)]
+    )
+    tests = [part for part in (folder / "tests", *parts) if part.name == "tests" and part.is_dir()]
+    return ModelSource(
+        name=name,
+        paths=tuple(_relative(part, layout.repository) or "*" for part in parts),
+        code=tuple(_relative_or_up(part, layout.project) for part in code),
+        tests=tuple(_relative_or_up(part, layout.project) for part in dict.fromkeys(tests)),
+        requirements=tuple(
+            sorted({each for step in pipeline.steps for each in step.component.environment.requirements})
+        ),
+    )
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """The paths that are not below another of them, sorted."""
+    return sorted(path for path in set(paths) if not any(parent in set(paths) for parent in path.parents))
+
+
+def _relative(path: Path, root: Path) -> str:
+    """The path from `root`, "" for the root itself; UsageError when it is elsewhere."""
+    if not path.is_relative_to(root):
+        raise UsageError(f"{path} is not in the repository {root}", fix="choose a --folder inside it")
+    return path.relative_to(root).as_posix() if path != root else ""
+
+
+def _relative_or_up(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _render(folder: TextFolder, layout: Layout, name: str, document: Map) -> str:
+    file = str(layout.pipelines / name)
+    before = folder.read(name)
+    if before is not None and not before.startswith(f"# {HEADER}"):
+        raise UsageError(
+            f"{file} was not written by edgeferry, and would be lost",
+            fix="move it away, or choose another --folder",
+        )
+    return render_yaml(document, parse_places(before or "", file), file)

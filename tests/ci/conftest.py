@@ -1,0 +1,152 @@
+"""A factory: a hub, a registry, a ledger and two devices on this machine, and a repository whose pipelines
+reach them by addresses and secrets, as a self-hosted fleet is reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.ci.platform_stub import TOKEN, Platform, approved
+from tests.ci.runner import Machine, Run
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "fleet/taxi"
+MAIN = f"{PROJECT}/.azure-pipelines/nyc_taxi_factory_main.yml"
+PULL_REQUEST = f"{PROJECT}/.azure-pipelines/nyc_taxi_pr.yml"
+SHARED = f"{PROJECT}/.azure-pipelines/shared_factory_pr.yml"
+
+
+def edgeferry(project: Path, *arguments: str, **extra: str) -> str:
+    """What the command printed; it must succeed."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeferry", "--project", str(project), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment | extra,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@dataclass
+class Factory:
+    """The sandbox that stands for the fleet, the platform's stub, and the machine that runs pipelines."""
+
+    home: Path
+    machine: Machine
+    platform: Platform
+    stopped: list[int] = field(default_factory=list)
+    runs: int = 0
+
+    def __call__(self, *arguments: str) -> str:
+        return edgeferry(self.home / "own", *arguments, EDGEFERRY_STATE=str(self.home / "state"))
+
+    def ask_anew(self) -> None:
+        """A new run, whose rollout ann approved."""
+        self.runs += 1
+        self.platform.build = str(40 + self.runs)
+        self.platform.approvals = {"rollout": [approved(f"approval-{self.runs}", "ann@contoso.com")]}
+        self.machine.predefined |= {
+            "System.CollectionUri": self.platform.collection,
+            "System.TeamProject": self.platform.project,
+            "Build.BuildId": self.platform.build,
+            "Build.Repository.Uri": str(self.home / "nowhere.git"),
+        }
+
+    def pid(self, name: str) -> int:
+        return int(json.loads((self.home / "state" / "run" / f"{name}.json").read_text())["pid"])
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        os.kill(self.pid(name), number)
+
+
+@pytest.fixture(scope="session")
+def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Factory]:
+    """The factory, with a device that shall have nyc_taxi; all of it is gone afterwards."""
+    home = tmp_path_factory.mktemp("factory")
+    ignore = shutil.ignore_patterns(".edgeferry", "__pycache__", ".azure-pipelines")
+    shutil.copytree(ROOT / "examples" / "taxi", home / "own", ignore=ignore)
+    repository = home / "repository"
+    project = repository / PROJECT
+    shutil.copytree(ROOT / "examples" / "taxi", project, ignore=ignore)
+    subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
+    assert pytestconfig.cache is not None
+    caches = Path(pytestconfig.cache.mkdir("pipeline-caches"))
+    machine = Machine(home / "machine", repository, token=TOKEN, caches=caches)
+    platform = Platform(home / "platform")
+    machine.environment["SSL_CERT_FILE"] = platform.ca_file
+    built = Factory(home, machine, platform)
+    try:
+        built("up", "--devices", "2")
+        built("devices", "tag", "device-1", "models.nyc_taxi=true")
+        machine.groups["edgeferry-factory"] = _write_environment(built, project)
+        edgeferry(project, "ci", "azure-devops", "--env", "factory")
+        built.ask_anew()
+        yield built
+    finally:
+        for name in ("device-1", "device-2"):
+            if (home / "state" / "run" / f"{name}.json").exists():
+                built.send(name, signal.SIGCONT)
+        built("down", "--wipe")
+        platform.close()
+        for place in (home / "machine", home / "state"):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def merged(factory: Factory) -> Run:
+    """One run of the main pipeline, from nothing, with a person's approval."""
+    return factory.machine.run(MAIN)
+
+
+def _write_environment(factory: Factory, project: Path) -> dict[str, str]:
+    """environments/factory.toml and keys/ci.pem in the project; the secrets, as a variable group has them."""
+    known = json.loads((factory.home / "state" / "sandbox.json").read_text())["settings"]
+    key = ec.generate_private_key(ec.SECP256R1())
+    (project / "keys").mkdir()
+    (project / "keys" / "ci.pem").write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    secrets = {
+        "hub-connection-string": known["hub.connection_string"],
+        "registry-username": known["registry.username"],
+        "registry-password": known["registry.password"],
+        "ledger-signing-key": key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode(),
+    }
+    tables: dict[str, dict[str, str]] = {}
+    addresses = {
+        "hub.ca_file": known["hub.ca_file"],
+        "registry.host": known["registry.host"],
+        "registry.ca_file": known["registry.ca_file"],
+        "ledger.url": known.get("ledger.url", str(factory.home / "state" / "ledger.git")),
+        "ledger.trusted_keys": "keys",
+    }
+    if known.get("engine.url"):
+        addresses["engine.url"] = known["engine.url"]
+    for name, text in addresses.items():
+        table, _, key_name = name.partition(".")
+        tables.setdefault(table, {})[key_name] = text
+    lines = []
+    for table, values in tables.items():
+        lines += [f"[{table}]", *(f"{name} = {json.dumps(text)}" for name, text in values.items())]
+    (project / "environments").mkdir()
+    (project / "environments" / "factory.toml").write_text("\n".join(lines) + "\n")
+    return secrets
