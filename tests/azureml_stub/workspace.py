@@ -302,12 +302,13 @@ class Azure:
         return {**run, "error": {"error": {"code": "UserError", "message": job.error}}} if job.error else run
 
     def _child(self, job: Job, child: Child) -> dict[str, Any]:
+        component = self.assets[child.node["componentId"]]["properties"]["componentSpec"]
         return {
             "runId": child.id,
             "parentRunId": job.name,
             "rootRunId": job.name,
             "status": child.status,
-            "displayName": child.node.get("display_name") or child.node.get("displayName") or child.name,
+            "displayName": child.node.get("display_name") or component.get("display_name") or child.name,
             "runType": "azureml.StepRun",
             "properties": child.properties,
             "startTimeUtc": child.started or None,

@@ -26,6 +26,7 @@ from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
 COMPONENT = """
 type: command
 name: {name}
+display_name: The step that is {name}
 inputs:
   given: {{type: uri_folder}}
   word: {{type: string, default: hello}}

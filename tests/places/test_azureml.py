@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,7 +89,11 @@ def test_no_secret_stands_in_a_request_body_or_in_a_log(
     assert "cpu-cluster" in texts
 
 
-def test_the_job_carries_model_content_and_commit(lab: Bench, azure: Azure, tmp_path: Path) -> None:
+def test_the_job_carries_model_content_and_commit_and_no_address_of_a_remote(
+    lab: Bench, azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lab.model.folder)  # where the SDK asks git
+
     def git(*words: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         command = ["git", "-C", str(lab.model.folder), *identity, *words]
@@ -97,7 +102,7 @@ def test_the_job_carries_model_content_and_commit(lab: Bench, azure: Azure, tmp_
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "all")
-    git("remote", "add", "origin", "https://me:SECRETPAT@example.com/x.git")
+    git("remote", "add", "origin", "http://me:SECRETPAT@example.com/x.git")
     for number in (1, 2):
         lab.submit(f"demo-{number}")
     lab.model.write("src/copy.py", "print(1)")
@@ -237,3 +242,18 @@ def test_only_azures_own_hosts_are_asked(lab: Bench, azure: Azure) -> None:
         "labstore.blob.core.windows.net",
     }
     assert azure.proxy.refused_hosts == []
+
+
+def test_without_the_extra_the_fix_says_what_to_install() -> None:
+    script = """
+import sys
+sys.modules["azure.ai.ml"] = None
+from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
+from edgeferry.errors import UsageError
+try:
+    AzureMlPlace(None, Workspace("s", "g", "w"), Cluster("c", "x", 1), print).poll("demo-1")
+except UsageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "pip install 'edgeferry[azure]'" in done.stdout, done.stderr

@@ -208,6 +208,7 @@ class AzureMlPlace:
 
         UsageError when there is no run `run_id`; else PlaceError.
         """
+        _sdk()
         from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
 
         with translated(self._workspace.name):
