@@ -310,12 +310,7 @@ def test_azure_ml_is_waited_for_without_an_agent(project: Path) -> None:
 
 def test_the_build_goes_on_with_the_very_run_that_was_submitted(project: Path) -> None:
     write(project, "azure")
-    submit, _, build = documents(project)["nyc_taxi_azure_main.yml"]["stages"][0]["jobs"]
-    kept = [step["inputs"] for step in submit["steps"] if step.get("task") == "PublishPipelineArtifact@1"]
-    fetched = [step["inputs"] for step in build["steps"] if step.get("task") == "DownloadPipelineArtifact@2"]
-    assert [each["artifact"] for each in kept] == ["run-$(submit.run)"]
-    assert [each["artifactName"] for each in fetched] == ["run-$(trainRun)"]
-    assert kept[0]["targetPath"] == fetched[0]["targetPath"]
+    _, _, build = documents(project)["nyc_taxi_azure_main.yml"]["stages"][0]["jobs"]
     assert build["variables"] == [
         {"name": "trainRun", "value": "$[ dependencies.submit.outputs['submit.run'] ]"}
     ]

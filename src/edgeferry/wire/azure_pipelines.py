@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from edgeferry.wire.azure_steps import (
     EVIDENCE,
     RESULTS,
-    RUNS,
     STATE,
     Steps,
-    fetch_artifact,
     fields,
     in_shell,
     publish_artifact,
@@ -205,16 +203,13 @@ def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
     version = '--model-version "$MODELVERSION"'
     job: dict[str, Node] = {"job": "build", "displayName": f"Build {model.name}", "timeoutInMinutes": 120}
     train = f"edgeferry train {name} ${{TRAININPUTS:-}}"
-    submitted: tuple[Map, ...] = ()
     if fleet.workspace:
         train = 'edgeferry runs wait "$TRAINRUN" --no-logs'
-        submitted = (fetch_artifact("Fetch the run", "run-$(trainRun)", RUNS),)
         job["dependsOn"] = Seq(("submit", "wait"))
         job["variables"] = _carried("trainRun", "dependencies.submit.outputs['submit.run']")
     job["steps"] = Seq(
         (
             *make.start(programs=_LAYERS),
-            *submitted,
             Place("your steps: before train"),
             make.run(
                 "Train",
@@ -260,7 +255,6 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
 """,
         name="submit",
     )
-    remembered = publish_artifact("Remember the run", "run-$(submit.run)", RUNS)
     wait = fields(
         task="AzureMLJobWaitTask@1",
         displayName="Wait",
@@ -275,7 +269,7 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
         fields(
             job="submit",
             displayName=f"Submit the training of {model.name}",
-            steps=Seq((*source.steps().start(), submit, remembered)),
+            steps=Seq((*source.steps().start(), submit)),
         ),
         fields(
             job="wait",
