@@ -34,6 +34,9 @@ GIT_LOGIN = {
 """Lets git log in to the run's own organization, and nowhere else, with the run's token."""
 
 _TOKEN = {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
+_AS_CONNECTION = {"AZURE_TOKEN_CREDENTIALS": "dev"}
+"""azure-identity's word for logins like that of `az`, here the service connection's: an agent that is a
+machine in Azure has an identity of its own, which would come first."""
 _LAYERS = ("mmdebstrap",)
 _SANDBOX = ("mmdebstrap", "docker-registry")
 _WAIT_MINUTES = 2880
@@ -172,6 +175,8 @@ def render_main(source: Source, model: ModelSource, fleet: Fleet, file: str) -> 
     settings = {"EDGEFERRY_USER": "ci"}
     if fleet.environment:
         settings["EDGEFERRY_ENV"] = fleet.environment
+    if fleet.identity:
+        settings |= _AS_CONNECTION
     where = f"environment {fleet.environment}" if fleet.environment else "the project's own settings"
     waiting = _azureml_jobs(source, model, fleet, fleet.workspace) if fleet.workspace else ()
     build = fields(
