@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from edgeferry.wire.azure_steps import (
     EVIDENCE,
     RESULTS,
-    RUNS,
     STATE,
     Steps,
-    fetch_artifact,
     fields,
     in_shell,
     publish_artifact,
@@ -36,6 +34,9 @@ GIT_LOGIN = {
 """Lets git log in to the run's own organization, and nowhere else, with the run's token."""
 
 _TOKEN = {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
+_AS_CONNECTION = {"AZURE_TOKEN_CREDENTIALS": "dev"}
+"""azure-identity's word for logins like that of `az`, here the service connection's: an agent that is a
+machine in Azure has an identity of its own, which would come first."""
 _LAYERS = ("mmdebstrap",)
 _SANDBOX = ("mmdebstrap", "docker-registry")
 _WAIT_MINUTES = 2880
@@ -174,6 +175,8 @@ def render_main(source: Source, model: ModelSource, fleet: Fleet, file: str) -> 
     settings = {"EDGEFERRY_USER": "ci"}
     if fleet.environment:
         settings["EDGEFERRY_ENV"] = fleet.environment
+    if fleet.identity:
+        settings |= _AS_CONNECTION
     where = f"environment {fleet.environment}" if fleet.environment else "the project's own settings"
     waiting = _azureml_jobs(source, model, fleet, fleet.workspace) if fleet.workspace else ()
     build = fields(
@@ -205,16 +208,13 @@ def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
     version = '--model-version "$MODELVERSION"'
     job: dict[str, Node] = {"job": "build", "displayName": f"Build {model.name}", "timeoutInMinutes": 120}
     train = f"edgeferry train {name} ${{TRAININPUTS:-}}"
-    submitted: tuple[Map, ...] = ()
     if fleet.workspace:
         train = 'edgeferry runs wait "$TRAINRUN" --no-logs'
-        submitted = (fetch_artifact("Fetch the run", "run-$(trainRun)", RUNS),)
         job["dependsOn"] = Seq(("submit", "wait"))
         job["variables"] = _carried("trainRun", "dependencies.submit.outputs['submit.run']")
     job["steps"] = Seq(
         (
             *make.start(programs=_LAYERS),
-            *submitted,
             Place("your steps: before train"),
             make.run(
                 "Train",
@@ -260,7 +260,6 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
 """,
         name="submit",
     )
-    remembered = publish_artifact("Remember the run", "run-$(submit.run)", RUNS)
     wait = fields(
         task="AzureMLJobWaitTask@1",
         displayName="Wait",
@@ -275,7 +274,7 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
         fields(
             job="submit",
             displayName=f"Submit the training of {model.name}",
-            steps=Seq((*source.steps().start(), submit, remembered)),
+            steps=Seq((*source.steps().start(), submit)),
         ),
         fields(
             job="wait",

@@ -13,7 +13,6 @@ from edgeferry.wire.yaml_text import Block, Map, Node, Place
 
 STATE = "$(Pipeline.Workspace)/edgeferry"
 EVIDENCE = "$(Build.ArtifactStagingDirectory)"
-RUNS = f"{STATE}/runs"
 RESULTS = "$(Agent.TempDirectory)/results"
 
 _PYTHON = "3.11"
@@ -112,12 +111,6 @@ def publish_artifact(title: str, artifact: str, path: str, *, when: str = "") ->
     if when:
         step["condition"] = when
     return fields(**step, inputs=fields(targetPath=path, artifact=artifact))
-
-
-def fetch_artifact(title: str, artifact: str, path: str) -> Map:
-    """What another job of the run kept under that name, in the folder."""
-    inputs = fields(artifactName=artifact, targetPath=path)
-    return fields(task="DownloadPipelineArtifact@2", displayName=title, inputs=inputs)
 
 
 def in_shell(path: str) -> str:
