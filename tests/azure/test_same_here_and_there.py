@@ -1,7 +1,7 @@
 """One suite for two places: the hub and the registry of this machine always, Azure's where they are named.
 
-Only address and login differ. On Azure: EDGEFERRY_TEST_AZURE_HUB and EDGEFERRY_TEST_AZURE_REGISTRY (host names),
-and a login of Microsoft Entra's chain with the roles of docs/how_to_setup.md.
+Only address and login differ. On Azure: EDGEFERRY_TEST_AZURE_HUB and EDGEFERRY_TEST_AZURE_REGISTRY (host
+names), and a login of Microsoft Entra's chain with the roles of docs/how_to_setup.md.
 """
 
 from __future__ import annotations
