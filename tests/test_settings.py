@@ -30,7 +30,7 @@ def test_flags_win_over_environment_over_file_over_what_up_started(
     said = {name: (v.text, v.source) for name, v in settings.values.items() if v.text.startswith("from-")}
     assert said == {
         "registry.host": ("from-file", "edgeferry.toml"),
-        "registry.username": ("from-environment", "environment"),
+        "registry.username": ("from-environment", "EDGEFERRY_REGISTRY__USERNAME"),
         "registry.prefix": ("from-flag", "flag"),
         "engine.url": ("from-up", "this machine (edgeferry up)"),
     }
@@ -153,8 +153,6 @@ def test_an_environment_holds_a_reference_to_a_secret_but_no_secret(project: Pat
 
 def test_a_value_that_is_no_choice_says_who_set_it_and_what_may_stand_there(project: Path) -> None:
     write_environment(project, "prod", '[train]\nplace = "mars"')
-    with pytest.raises(
-        UsageError, match=r"train\.place is 'mars', set by the environments/prod\.toml"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"train\.place is 'mars', set by environments/prod\.toml") as caught:
         load_settings(project, environment="prod")
     assert caught.value.fix == "choose one of: local, azureml"

@@ -189,7 +189,7 @@ class Settings:
             value = 0.0
         if not 0 < value < float("inf"):
             raise UsageError(
-                f"{name} is {self[name]!r}, set by the {self.values[name].source}: not a number of seconds",
+                f"{name} is {self[name]!r}, set by {self.values[name].source}: not a number of seconds",
                 fix="give seconds, e.g. 180",
             )
         return value
@@ -222,7 +222,7 @@ def load_settings(
         ("default", _computed_defaults(state)),
         ("this machine (edgeferry up)", _where_not_replaced(_read_sandbox(state / SANDBOX_FILE), given)),
         *files,
-        ("environment", environment_values),
+        *((environment_name(name), {name: text}) for name, text in environment_values.items()),
         ("flag", flags or {}),
     ]
     values: dict[str, Value] = {}
@@ -356,7 +356,7 @@ def _where_not_replaced(sandbox: Mapping[str, str], given: Mapping[str, str]) ->
 def _check_choice(setting: Setting, value: Value) -> None:
     if setting.choices and value.text not in setting.choices:
         raise UsageError(
-            f"{setting.name} is {value.text!r}, set by the {value.source}",
+            f"{setting.name} is {value.text!r}, set by {value.source}",
             fix=f"choose one of: {', '.join(setting.choices)}",
         )
 

@@ -147,6 +147,6 @@ def _write_environment(factory: Factory, project: Path) -> dict[str, str]:
     lines = []
     for table, values in tables.items():
         lines += [f"[{table}]", *(f"{name} = {json.dumps(text)}" for name, text in values.items())]
-    (project / "environments").mkdir()
+    (project / "environments").mkdir(exist_ok=True)
     (project / "environments" / "factory.toml").write_text("\n".join(lines) + "\n")
     return secrets

@@ -65,6 +65,7 @@ def copy(example: str, folder: Path) -> Path:
     ignore = shutil.ignore_patterns(".edgeferry", "__pycache__", ".azure-pipelines")
     shutil.copytree(ROOT / "examples" / example, target, ignore=ignore)
     subprocess.run(["git", "init", "--quiet", str(folder / "repository")], check=True)
+    shutil.rmtree(target / "environments", ignore_errors=True)
     (target / "environments").mkdir()
     (target / "environments" / "azure.toml").write_text(AZURE)
     (target / "environments" / "own.toml").write_text(OWN)

@@ -69,7 +69,9 @@ def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
     return table
 
 
-_WHOLE = frozenset({"device", "model", "module", "state", "digest", "verdict", "ms", "stage", "seconds"})
+_WHOLE = frozenset(
+    {"setting", "device", "model", "module", "state", "digest", "verdict", "ms", "stage", "seconds"}
+)
 """Columns whose cells must stay on one line, however narrow the terminal."""
 
 

@@ -119,12 +119,17 @@ def demo(
 
 @config.command("show")
 def show_config(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Every setting, its value (secrets masked), and who set it."""
+    """Every setting, its value (secrets masked), and who set it; --output json says what each means as well.
+    E.g. edgeferry config show --env prod"""
     settings = load(context)
     values = settings.masked()
-    rows = [[name, value.text, value.source, KNOWN[name].meaning] for name, value in values.items()]
-    facts = {name: {"value": value.text, "source": value.source} for name, value in values.items()}
-    Terminal(output).answer(facts, [render_table("Settings", ("name", "value", "set by", "meaning"), rows)])
+    rows = [[name, value.text, value.source] for name, value in values.items()]
+    facts = {
+        name: {"value": value.text, "source": value.source, "meaning": KNOWN[name].meaning}
+        for name, value in values.items()
+    }
+    title = f"Settings in {settings.environment}" if settings.environment else "Settings"
+    Terminal(output).answer(facts, [render_table(title, ("setting", "value", "set by"), rows)])
 
 
 def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str]:
@@ -136,7 +141,7 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
             source = settings.values[name].source
             if not source.startswith("this machine"):
                 raise UsageError(
-                    f"{name} is set by the {source}, so this is no sandbox of this machine",
+                    f"{name} is set by {source}, so this is no sandbox of this machine",
                     fix="unset it for up and demo; what it names was not touched",
                 )
         with open_hub(settings, terminal.say) as hub:
