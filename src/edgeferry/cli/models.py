@@ -89,9 +89,12 @@ def ship(
     """The whole road of one model, each stage only if the last held: train, package, verify, push, release,
     approve, rollout, smoke. Stages whose work is already done are 'unchanged'; the smoke test asks afresh."""
     with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
+        given = parse_pairs(inputs, "the input")
+        services.project.load_model(model)
+        settings.need("registry.host")  # asked for now, and not after minutes of training
         order = Order(
             model=model,
-            inputs=parse_pairs(inputs, "the input"),
+            inputs=given,
             user=settings["user"],
             fleet=read_fleet(settings),
             timeout_s=settings.seconds("rollout.timeout_s"),
