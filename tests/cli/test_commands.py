@@ -184,6 +184,17 @@ def test_validate_of_a_model_that_is_not_there_is_a_wrong_usage(tmp_path: Path) 
     assert "did you mean `nyc_taxi`?" in err
 
 
+def test_up_starts_nothing_for_an_environment_with_a_hub_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "edgeferry.toml").write_text("")
+    (tmp_path / "environments" / "prod.toml").write_text('[hub]\nhost = "prod.example"\n')
+    code, _, err = run(tmp_path / "state", "up", "--env", "prod", where=tmp_path)
+    assert code == 2
+    assert "hub.host is set by the environments/prod.toml" in err
+    assert "nothing was started" in err
+    assert not (tmp_path / "state").exists()
+
+
 def test_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
     code = """
 import edgeferry.__main__, signal, sys
