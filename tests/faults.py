@@ -511,6 +511,13 @@ FAULTS = [
         E("unprovided-output", "registered:", "no step"),
     ),
     fault(
+        "pipeline that does not say what it registered",
+        PIPELINE,
+        "",
+        VALID[PIPELINE].replace(PROVIDED, "").replace("outputs:\n  registered:\n    type: uri_file\n", ""),
+        E("missing-key", 1, "`registered` is missing"),
+    ),
+    fault(
         "output that two steps provide",
         PIPELINE,
         RATE,

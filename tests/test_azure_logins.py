@@ -135,6 +135,14 @@ def test_a_wrong_client_secret_is_refused_without_being_shown(
     assert "wrong-canary" not in str(caught.value)
 
 
+def test_what_no_login_could_do_is_told_once_and_by_us(
+    directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(LoginError, match="EnvironmentCredential authentication unavailable"):
+        EntraLogin(print).token(HUB_SCOPE)
+    assert caplog.records == []
+
+
 def test_a_token_is_renewed_before_it_expires(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
     directory.entra.lasts_s = 200  # Microsoft's client renews one that has less than five minutes

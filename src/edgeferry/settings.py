@@ -174,10 +174,11 @@ class Settings:
         """The value; UsageError that says how to set it when it is empty."""
         text = self[name]
         if not text:
+            ours = name.partition(".")[0] in _ADDRESSES
+            here = "run 'edgeferry up' for servers on this machine, " if ours else ""
             raise UsageError(
                 f"{name} is not set: {KNOWN[name].meaning}",
-                fix="run 'edgeferry up' for servers on this machine, choose an environment with --env, "
-                f"or set {environment_name(name)}",
+                fix=f"{here}choose an environment with --env, or set {environment_name(name)}",
             )
         return text
 

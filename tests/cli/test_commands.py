@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edgeferry.cli.console import Output, Terminal, render_table
 from edgeferry.cli.fleet import parse_tags
 from edgeferry.errors import UsageError
 from tests.faults import FAULTS, PIPELINE, write_project
@@ -64,6 +66,19 @@ def run(state: Path, *arguments: str, where: Path = ROOT / "examples" / "taxi") 
             ["train", "nyc_taxi", "-i", "rawdata=x"], "no input `rawdata`", "raw_data", id="misspelt input"
         ),
         pytest.param(["status"], "hub.connection_string is not set", "edgeferry up", id="nothing started"),
+        pytest.param(
+            ["ship", "nyc_taxi"],
+            "registry.host is not set",
+            "edgeferry up",
+            id="nothing started, before training",
+        ),
+        pytest.param(["status", "--env"], "--env names nothing", "--env NAME", id="env without its name"),
+        pytest.param(
+            ["train", "nyc_taxi", "--place", "azureml"],
+            "azure.subscription_id is not set",
+            "fix: choose an environment with --env",
+            id="a workspace that nobody named, which up does not start",
+        ),
         pytest.param(["verify", "nyc_taxi"], "MLflow does not know", "edgeferry train", id="not trained"),
         pytest.param(["shp"], "No such command", "ship", id="misspelt command"),
     ],
@@ -111,8 +126,10 @@ def test_settings_are_shown_with_their_source_and_secrets_masked(tmp_path: Path)
     assert code == 0
     assert "hunter2" not in out + err
     facts = json.loads(out)
-    assert facts["registry.password"] == {"value": "********", "source": "this machine (edgeferry up)"}
-    assert facts["registry.prefix"] == {"value": "taxi", "source": "edgeferry.toml"}
+    shown = {name: (facts[name]["value"], facts[name]["source"]) for name in facts}
+    assert shown["registry.password"] == ("********", "this machine (edgeferry up)")
+    assert shown["registry.prefix"] == ("taxi", "edgeferry.toml")
+    assert facts["registry.password"]["meaning"] == "its password"
 
 
 def seeded(root: Path, id_: str) -> Path:
@@ -167,3 +184,50 @@ def test_validate_of_a_model_that_is_not_there_is_a_wrong_usage(tmp_path: Path) 
     code, _, err = run(tmp_path, "validate", "nyc_tax")
     assert code == 2
     assert "did you mean `nyc_taxi`?" in err
+
+
+def test_up_starts_nothing_for_an_environment_with_a_hub_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "edgeferry.toml").write_text("")
+    (tmp_path / "environments" / "prod.toml").write_text('[hub]\nhost = "prod.example"\n')
+    code, _, err = run(tmp_path / "state", "up", "--env", "prod", where=tmp_path)
+    assert code == 2
+    assert "hub.host is set by the environments/prod.toml" in err
+    assert "nothing was started" in err
+    assert not (tmp_path / "state").exists()
+
+
+def test_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    code = """
+import edgeferry.__main__, signal, sys
+class Press:
+    def find_spec(*_): signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Press())
+edgeferry.__main__.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
+
+
+def test_ctrl_c_is_said_and_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    code = "import edgeferry.cli.main as m, signal; m.lift_root_options = lambda a: ['probe']; "
+    code += "m.app.command('probe')(lambda: signal.raise_signal(signal.SIGINT)); m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_long_title_and_a_name_stay_whole_in_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    title, name = (
+        "/a/folder/whose/name/is/longer/than/the/table",
+        "a-name-that-must-stay-one-word-to-be-copied",
+    )
+    table = render_table(title, ["name", "meaning"], [[name, "word " * 30]])
+    Terminal(Output.TABLE).answer([], [table])
+    out = capsys.readouterr().out
+    assert title in out
+    assert name in out

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.domain.condition import matches, parse_condition, parse_query, project
+from edgeferry.domain.condition import matches, parse_condition, parse_query, project, wanted_tags
 from edgeferry.errors import ConditionError
 
 DEVICE = {
@@ -223,3 +223,20 @@ def _both(one, other):
 def test_logic_is_three_valued(logic):
     text, value = logic
     assert matches(parse_condition(text), DEVICE) is (value is True)
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("tags.models.nyc_taxi = true", {"models.nyc_taxi": True}),
+        ("tags.environment = 'prod' and (tags.n = 3)", {"environment": "prod", "n": 3}),
+        ("tags.env = 'test' or tags.n = 3", None),
+        ("tags.env != 'test'", None),
+        ("deviceId = 'd'", None),
+        ("tags.nothing = null", None),
+        ("*", None),
+        ("", None),
+    ],
+)
+def test_the_tags_that_a_plain_condition_wants_are_told(text, tags):
+    assert wanted_tags(parse_condition(text)) == tags

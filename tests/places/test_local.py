@@ -50,6 +50,7 @@ def test_an_interrupt_ends_the_running_step_and_keeps_what_had_ended(
         _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "edgeferry runs" not in err
+    assert "the run is ended; steps that had ended are kept" in err
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert list((state / "steps").glob("*/result.json"))

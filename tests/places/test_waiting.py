@@ -76,6 +76,15 @@ def test_a_place_that_stays_away_ends_the_waiting_and_not_the_run(
     assert azure.asked("/cancel") == []
 
 
+def test_a_run_of_which_nothing_was_sent_is_not_remembered(
+    services: Services, azure: Azure, model: Model
+) -> None:
+    model.write("src/deploy.pem", "a key")
+    with pytest.raises(UsageError, match="nothing was sent"):
+        submit(services, model.load()[0], {})
+    assert services.runs.list_all() == []
+
+
 def test_a_run_is_remembered_before_it_is_submitted(services: Services, azure: Azure, model: Model) -> None:
     definition, _ = model.load()
     azure.trouble(1, "PUT management.azure.com", Answer(403, {"error": {"message": "no"}}))

@@ -72,7 +72,7 @@ def test_a_record_longer_than_a_page_comes_home_whole(services, capturing, serve
 @pytest.mark.parametrize(
     ("name", "error", "problem"),
     [
-        pytest.param("boat", RefusedError, "no captures of 'boat' are asked for", id="another model"),
+        pytest.param("boat", RefusedError, "no model 'boat' that keeps captures", id="another model"),
         pytest.param("gone", OutsideError, "no answer", id="a model that does not answer"),
     ],
 )
@@ -81,9 +81,11 @@ def test_captures_that_cannot_be_had_are_told_apart(services, capturing, name, e
         fetch_captures(services, capturing, name)
 
 
-def test_a_device_that_is_not_connected_is_the_outside_world(services, device):  # noqa: F811
-    with pytest.raises(HubError):
+def test_a_device_without_a_companion_is_told_from_one_that_is_not_there(services, device):  # noqa: F811
+    with pytest.raises(UsageError, match="no companion to ask: nothing has been rolled out"):
         fetch_captures(services, device, "taxi")
+    with pytest.raises(HubError, match="DeviceNotFound"):
+        fetch_captures(services, "nobody", "taxi")
 
 
 def test_a_model_that_no_device_reports_is_a_usage_error(services):

@@ -6,6 +6,7 @@ In its order: a service principal by secret or certificate (`AZURE_*`), workload
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -62,6 +63,7 @@ class EntraLogin:
             # Only the public clouds' authorities can be looked up at Microsoft; one of our own choice is
             # trusted because we chose it (azure-identity, "disable_instance_discovery").
             own = bool(chosen_authority()) and not re.search(_PUBLIC, chosen_authority())
+            logging.getLogger("azure.identity").setLevel(logging.ERROR)  # its warnings are in our error
             self._chain = DefaultAzureCredential(
                 exclude_interactive_browser_credential=True,
                 disable_instance_discovery=own,

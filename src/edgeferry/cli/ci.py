@@ -55,7 +55,6 @@ def azure_devops(
         differing = [file.name for file in files if file.state == "differs"]
         environment = f" --env {settings.environment}" if settings.environment else ""
         finish(
-            terminal,
             not differing,
             f"not as they would be written: {', '.join(differing)}",
             f"edgeferry ci azure-devops{environment}, and commit the result",

@@ -38,6 +38,7 @@ class Terminal:
         _errors().print(
             f"[{colour}]{state:>9}[/{colour}] [bold]{name:<8}[/bold] {seconds:6.1f} s  {escape(detail)}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
@@ -47,6 +48,9 @@ class Terminal:
             return
         console = Console()
         for table in tables:
+            if isinstance(table, Table) and table.title:  # rich would break it at the table's own width
+                console.print(table.title, style="bold", highlight=False, soft_wrap=True)
+                table.title = None
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))
 
     def failure(self, error: EdgeferryError) -> None:
@@ -61,7 +65,7 @@ class Terminal:
 
 def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table with a title; cells are plain text."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=escape(title), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
@@ -70,7 +74,20 @@ def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
 
 
 _WHOLE = frozenset(
-    {"setting", "device", "model", "module", "state", "digest", "verdict", "ms", "stage", "seconds"}
+    {
+        "device",
+        "digest",
+        "model",
+        "module",
+        "ms",
+        "name",
+        "run",
+        "seconds",
+        "setting",
+        "stage",
+        "state",
+        "verdict",
+    }
 )
 """Columns whose cells must stay on one line, however narrow the terminal."""
 

@@ -32,8 +32,10 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """What every device runs now, as the device itself reports it."""
     with opened(context, output) as (_, services, terminal):
         sightings = survey_devices(services)
-        columns = ("device", "module", "state", "digest", "verdict", "ms", "port", "agent says")
+        columns = ["device", "module", "state", "digest", "verdict", "ms", "port", "agent says"]
         rows = [_sighting_row(each) for each in sightings]
+        if not any(each.status for each in sightings):  # it would only take the others' room
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
         terminal.answer(
             [_sighting_facts(each) for each in sightings], [render_table("Devices", columns, rows)]
         )
@@ -86,8 +88,11 @@ def smoke(
         columns = ("device", "verdict", "cases", "ms", "reason")
         terminal.answer(facts, [render_table(f"Smoke test of {layer.release}", columns, rows)])
         passed = bool(results) and all(each.passed for each in results)
-        problem = "a smoke test did not pass" if results else "Inconclusive: nobody targeted"
-        finish(terminal, passed, problem, f"edgeferry logs {model} --device DEVICE")
+        problem, fix = "a smoke test did not pass", f"edgeferry logs {model} --device DEVICE"
+        if not results:
+            problem = f"Inconclusive: nobody targeted: no device matches {layer.target_condition}"
+            fix = "edgeferry devices list shows the tags, edgeferry devices tag sets them"
+        finish(passed, problem, fix)
 
 
 def logs(

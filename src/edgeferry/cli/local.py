@@ -114,7 +114,7 @@ def demo(
         "devices": [asdict(arrival) for arrival in journey.arrivals],
     }
     terminal.answer(facts, _journey_tables(journey, stages, total_s))
-    finish(terminal, journey.ok, journey.problem, journey.fix)
+    finish(journey.ok, journey.problem, journey.fix)
 
 
 @config.command("show")
@@ -134,16 +134,16 @@ def show_config(context: typer.Context, output: OutputOption = Output.TABLE) -> 
 
 def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str]:
     settings = load(context)
+    for name in ("hub.host", "hub.connection_string", "registry.host", "ledger.url"):
+        source = settings.values[name].source
+        if settings[name] and source != "default" and not source.startswith("this machine"):
+            raise UsageError(
+                f"{name} is set by {source}, so this is no sandbox of this machine",
+                fix="unset it for up and demo; nothing was started, and what it names was not touched",
+            )
     with sandbox.locked(settings.state):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
-        for name in ("hub.connection_string", "registry.host", "ledger.url"):
-            source = settings.values[name].source
-            if not source.startswith("this machine"):
-                raise UsageError(
-                    f"{name} is set by {source}, so this is no sandbox of this machine",
-                    fix="unset it for up and demo; what it names was not touched",
-                )
         with open_hub(settings, terminal.say) as hub:
             return sandbox.start_devices(started, hub, devices, terminal.say)
 

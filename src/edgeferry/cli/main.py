@@ -14,7 +14,7 @@ import typer
 from edgeferry import __version__
 from edgeferry.cli import captures, ci, deployments, fleet, local, models, registry, runs, validate
 from edgeferry.cli.console import Output, Terminal
-from edgeferry.errors import EdgeferryError
+from edgeferry.errors import EdgeferryError, UsageError
 
 app = typer.Typer(
     name="edgeferry",
@@ -35,6 +35,10 @@ deployments.register(app)
 registry.register(app)
 local.register(app)
 ci.register(app)
+
+
+_INTERRUPTED = 130
+"""The exit code that typer gives on Ctrl-C."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +73,9 @@ def lift_root_options(arguments: Sequence[str]) -> list[str]:
     rest = list(arguments)
     while rest and rest[0] != "--":
         word = rest.pop(0)
-        if word in ("--project", "--env") and rest:
+        if word in ("--project", "--env") and not rest:
+            raise UsageError(f"{word} names nothing", fix=f"put its value behind it: {word} NAME")
+        if word in ("--project", "--env"):
             first += [word, rest.pop(0)]
         elif word.startswith(("--project=", "--env=")):
             first.append(word)
@@ -84,6 +90,10 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
     try:
         app(lift_root_options(sys.argv[1:]))
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise
     except EdgeferryError as error:
         wants_json = any(word in ("--output=json", "-ojson") for word in sys.argv) or any(
             pair == (flag, "json")

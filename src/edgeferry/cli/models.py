@@ -89,9 +89,12 @@ def ship(
     """The whole road of one model, each stage only if the last held: train, package, verify, push, release,
     approve, rollout, smoke. Stages whose work is already done are 'unchanged'; the smoke test asks afresh."""
     with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
+        given = parse_pairs(inputs, "the input")
+        services.project.load_model(model)
+        settings.need("registry.host")  # asked for now, and not after minutes of training
         order = Order(
             model=model,
-            inputs=parse_pairs(inputs, "the input"),
+            inputs=given,
             user=settings["user"],
             fleet=read_fleet(settings),
             timeout_s=settings.seconds("rollout.timeout_s"),
@@ -100,7 +103,7 @@ def ship(
         )
         shipment = ship_model(services, order, lambda s: terminal.stage(s.name, s.state, s.seconds, s.detail))
         terminal.answer(shipment_facts(shipment), shipment_tables(shipment))
-        finish(terminal, shipment.ok, shipment.problem, shipment.fix)
+        finish(shipment.ok, shipment.problem, shipment.fix)
 
 
 def train(
@@ -184,7 +187,6 @@ def verify(
         ).verification
         terminal.answer(verification_facts(verification), _verification_lines(verification))
         finish(
-            terminal,
             verification.passed,
             f"{model} version {version.version} does not answer as its pipeline predicted",
             "mend the model or its serving; nothing was pushed",
@@ -315,15 +317,14 @@ def rollout(
         write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
         terminal.answer(rollout_facts(result), [_rollout_table(result)] if result.outcomes else [])
         fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
-        finish(terminal, result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
+        finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
 
 
-def finish(terminal: Terminal, ok: bool, problem: str, fix: str) -> None:
-    """Exit code 1, with the problem and the fix, unless `ok`."""
+def finish(ok: bool, problem: str, fix: str) -> None:
+    """Exit code 1, with problem and fix on stderr, unless `ok`: the answer is on stdout already."""
     if ok:
         return
-    if terminal.output is not Output.JSON:
-        terminal.failure(RefusedError(problem, fix=fix))
+    Terminal(Output.TABLE).failure(RefusedError(problem, fix=fix))  # on stderr, whatever stdout holds
     raise typer.Exit(1)
 
 

@@ -40,7 +40,7 @@ def validate(
         terminal.answer(validation_facts(validation), [*_lines(validation), _table(validation)])
         errors, warnings = validation.count("error"), validation.count("warning")
         problem = f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
-        finish(terminal, validation.ok, problem, "each finding above names its own")
+        finish(validation.ok, problem, "each finding above names its own")
 
 
 def validation_facts(validation: Validation) -> dict[str, Any]:

@@ -197,6 +197,20 @@ def parse_condition(text: str) -> Condition:
     return Condition(text, expression)
 
 
+def wanted_tags(condition: Condition) -> dict[str, str | float | bool] | None:
+    """The tags that a device needs to be selected, by dotted name, e.g. {"models.nyc_taxi": True}; None for a
+    condition that says more than which tags have which values."""
+    expression = condition.expression
+    wanted: dict[str, str | float | bool] = {}
+    for part in expression.parts if isinstance(expression, All) else (expression,):
+        match part:
+            case Compared(Path(("tags", *names)), "=", Literal(str() | int() | float() as value)) if names:
+                wanted[".".join(names)] = value
+            case _:
+                return None
+    return wanted
+
+
 def parse_query(text: str) -> Query:
     """The query `SELECT … FROM devices|devices.modules [WHERE …]`; ConditionError with the column."""
     query: Query = _parse(text, "query")

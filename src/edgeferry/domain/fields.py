@@ -22,7 +22,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1)
     if close:
         return f"did you mean `{close[0]}`?"
-    return "known here: " + (", ".join(names) or "nothing")
+    return f"known here: {', '.join(names)}" if names else "none is known here: declare it, or take this away"
 
 
 def check_keys(

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeferry.domain.fields import mapping
 from edgeferry.domain.finding import At, Fault, Report
-from edgeferry.domain.pipeline import REFERENCE
+from edgeferry.domain.pipeline import REFERENCE, REGISTERED
 from edgeferry.domain.secret import is_secret, is_secret_value
 from edgeferry.domain.snapshot import Upload
 
@@ -41,8 +41,13 @@ def check_component_use(document: Mapping[str, Any], report: Report) -> None:
 
 
 def check_pipeline_use(document: Mapping[str, Any], report: Report) -> None:
-    """Reports inputs of a pipeline that no step takes."""
+    """Reports inputs of a pipeline that no step takes, and one without an output for what it registered."""
     used = set(_references(document.get("jobs")))
+    named = REGISTERED in mapping(document, "outputs", report=_nowhere)
+    if used and not named and f"parent.outputs.{REGISTERED}" not in used:  # else that reference is told
+        problem = f"`{REGISTERED}` is missing: the pipeline does not say which model version it registered"
+        fix = f"add the output, and bind the register step's file to ${{{{parent.outputs.{REGISTERED}}}}}"
+        report(Fault("missing-key", problem, fix, ("outputs",)))
     for name in mapping(document, "inputs", report=_nowhere):
         if f"parent.inputs.{name}" not in used:
             fix = f"bind it in a step: ${{{{parent.inputs.{name}}}}}, or take it away"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeferry.domain.capture import SMOKE, USER, Counts, Cursor, Record
-from edgeferry.errors import OutsideError, RefusedError, UsageError
+from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.capture import parse_counts, parse_cursor, parse_page, parse_record, render_cursor
 from edgeferry.wire.deployment import COMPANION
@@ -52,7 +52,9 @@ def fetch_captures(
         request = _request(model, cursor, _PAGE_RECORDS, purpose)
         page = parse_page(_ask(services, device, "captures", request))
         if page.more and page.next == cursor:
-            raise RefusedError(f"{device}'s captures lead nowhere after {render_cursor(cursor)}", fix=_LOOK)
+            raise RefusedError(
+                f"{device}'s captures lead nowhere after {render_cursor(cursor)}", fix=_look(device)
+            )
         *lines, rest = (rest + page.text).split("\n")
         for line in lines:
             try:
@@ -76,7 +78,6 @@ def count_captures(services: Services, device: str, model: str, purpose: str = U
 
 
 _UNANSWERED = (502, 504)
-_LOOK = "edgeferry status; edgeferry logs companion --device DEVICE"
 
 
 def _request(model: str, cursor: Cursor, limit: int, purpose: str) -> Json:
@@ -84,12 +85,30 @@ def _request(model: str, cursor: Cursor, limit: int, purpose: str) -> Json:
 
 
 def _ask(services: Services, device: str, method: str, request: Json) -> object:
-    answer = services.hub.call_module(device, COMPANION, method, request)
+    try:
+        answer = services.hub.call_module(device, COMPANION, method, request)
+    except HubError as error:
+        if error.status == 404 and _lacks_companion(services, device):
+            raise UsageError(
+                f"{device} has no companion to ask: nothing has been rolled out to it yet",
+                fix=f"edgeferry ship {request['model']} brings model and companion to the devices it targets",
+            ) from error
+        raise
     payload = answer.get("payload")
     if answer.get("status") == 200:
         return payload
     said = payload.get("message") if isinstance(payload, dict) else payload
     problem = f"{device} gives no captures of {request['model']}: {said}"
     if answer.get("status") in _UNANSWERED:
-        raise OutsideError(problem, fix=_LOOK, retryable=True)
-    raise RefusedError(problem, fix=_LOOK)
+        raise OutsideError(problem, fix=_look(device), retryable=True)
+    raise RefusedError(problem, fix=_look(device))
+
+
+def _lacks_companion(services: Services, device: str) -> bool:
+    """The device is there, and no companion on it."""
+    has_agent = services.hub.module_twin(device, "$edgeAgent") is not None
+    return has_agent and services.hub.module_twin(device, COMPANION) is None
+
+
+def _look(device: str) -> str:
+    return f"edgeferry status shows what runs there; edgeferry logs {COMPANION} --device {device}"

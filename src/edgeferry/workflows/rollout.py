@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import (
@@ -72,7 +75,9 @@ def rollout(
     targeted = [twin["deviceId"] for twin in services.hub.devices(condition)]
     if not targeted:
         state, reason = judge_rollout(())
-        fix = "tag a device, e.g. edgeferry devices tag device-1 KEY=VALUE, or correct the target condition"
+        fix = (
+            f"tag a device: edgeferry devices tag DEVICE {_render_tags(condition)}, or correct the condition"
+        )
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
@@ -259,3 +264,22 @@ def _record(result: RolloutResult, layer: ModelLayer, approval: str) -> Json:
             for outcome in result.outcomes
         },
     }
+
+
+def _render_tags(condition: str) -> str:
+    """What `edgeferry devices tag` takes to let a device match; KEY=VALUE where that cannot be told."""
+    wanted = wanted_tags(parse_condition(condition)) or {}
+    return (
+        " ".join(shlex.quote(f"{name}={_render_value(value)}") for name, value in wanted.items())
+        or "KEY=VALUE"
+    )
+
+
+def _render_value(value: str | float | bool) -> str:
+    """As text where it would be read as text again, else as JSON."""
+    try:
+        json.loads(str(value))
+    except ValueError:
+        if isinstance(value, str):
+            return value
+    return json.dumps(value)

@@ -10,6 +10,9 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import COMPANION, SCORE_PORT
 from edgeferry.wire.facts import parse_facts
 
+_NOTHING_YET = "nothing is deployed to it"
+"""As every device begins: its agent reports 417, empty desired properties."""
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -39,6 +42,7 @@ def survey(services: Services) -> list[Sighting]:
         for module in modules:
             facts = parse_facts(device, module, agent, companion)
             said = "" if facts.status_code in (0, 200) else f"{facts.status_code} {facts.status_reason}"
+            said = _NOTHING_YET if facts.status_code == 417 else said
             digest = facts.image.partition("@")[2]
             state = facts.runtime_status if module else ""
             port = (reported.get(module, {}).get("hostPorts") or {}).get(f"{SCORE_PORT}/tcp")

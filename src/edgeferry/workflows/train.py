@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import REGISTERED, Pipeline, Step
 from edgeferry.domain.run import Preview, RunRecord, RunState, StepState, changes, pause_after
-from edgeferry.errors import DefinitionError, OutsideError, RefusedError, UsageError
+from edgeferry.errors import DefinitionError, LoginError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Services
 
 LogLine = Callable[[str, str], None]
@@ -60,7 +60,12 @@ def submit(services: Services, definition: ModelDefinition, inputs: Mapping[str,
         services.runs.add(
             RunRecord(run_id, definition.name, place.name, place.workspace, services.now(), dict(inputs))
         )
-    services.place.submit(run_id, definition, pipeline, inputs)
+    try:
+        services.place.submit(run_id, definition, pipeline, inputs)
+    except (UsageError, LoginError):  # nothing was sent, so there is no run to remember
+        if place.outlives_process:
+            services.runs.forget(run_id)
+        raise
     return run_id
 
 
@@ -106,6 +111,7 @@ def wait(
             services.say(f"wait for it: edgeferry runs wait {run_id}; end it: edgeferry runs cancel {run_id}")
         else:
             services.place.cancel(run_id)
+            services.say("the run is ended; steps that had ended are kept, and reused by the next one")
         raise
     if state.state != "completed":
         raise _refused(services, definition, state)
@@ -152,7 +158,7 @@ class _Watch:
                 state = self.services.place.poll(self.run_id)
                 news = changes(before, state)
                 for step in news:
-                    if not step.ended and far:
+                    if not step.ended and (far or step.state == "running"):
                         self.services.say(_render(step))
                 if self.on_log:
                     self._tell_logs(state, self.on_log)

@@ -29,7 +29,7 @@ def answer_captures(
     model = said.get("model")
     url = parse_source(sources.get(model)) if isinstance(model, str) else ""
     if not url:
-        return 404, {"message": f"no captures of {model!r} are asked for on this device"}
+        return 404, {"message": f"no model {model!r} that keeps captures is deployed to this device"}
     try:
         path = COUNT_PATH if name == "countCaptures" else f"{CAPTURES_PATH}?{_query(said)}"
         return _fetch(url, path)
