@@ -92,6 +92,9 @@ class Runs(Protocol):
 
     def add(self, record: RunRecord) -> None: ...
 
+    def forget(self, run_id: str) -> None:
+        """No run of that id is remembered."""
+
     def find(self, run_id: str) -> RunRecord | None: ...
 
     def list_all(self) -> Sequence[RunRecord]:

@@ -23,6 +23,10 @@ class RunsFolder:
         written.write_text(json.dumps(render_record(record), indent=2) + "\n", "utf-8")
         written.rename(self._folder / f"{record.id}.json")
 
+    def forget(self, run_id: str) -> None:
+        """Removes the record of a run that never was; nothing, when there is none."""
+        (self._folder / f"{run_id}.json").unlink(missing_ok=True)
+
     def find(self, run_id: str) -> RunRecord | None:
         """The record of the run; None when this project knows none of that id."""
         return next((record for record in self.list_all() if record.id == run_id), None)
