@@ -129,11 +129,8 @@ class StepResult:
     """Absolute paths by output name."""
     log: str
     """Absolute path of the step's log."""
-    exit_status: int = 0
     reason: str = ""
     """Why it failed, in words; empty otherwise."""
-    last_lines: tuple[str, ...] = ()
-    """The end of a failed step's log."""
 
 
 @dataclass(frozen=True)
