@@ -92,7 +92,8 @@ class Runs(Protocol):
 
     def add(self, record: RunRecord) -> None: ...
 
-    def forget(self, run_id: str) -> None: ...
+    def forget(self, run_id: str) -> None:
+        """No run of that id is remembered."""
 
     def find(self, run_id: str) -> RunRecord | None: ...
 

@@ -67,3 +67,20 @@ def test_anything_in_any_place_is_found_not_raised(file: str, data: st.DataObjec
         for finding in ProjectFolder(root).find_faults("demo"):
             assert finding.line >= 1
             assert Path(finding.file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        pytest.param("2024-13-45", 2, id="a date that is none"),
+        pytest.param("0x_", 2, id="a number that is none"),
+        pytest.param("!!timestamp soon", 2, id="a word that is said to be a date"),
+        pytest.param("&here [*here]", 1, id="a list that holds itself"),
+        pytest.param("[" * 3000, 1, id="lists in lists in lists"),
+    ],
+)
+def test_what_pyyaml_stumbles_over_is_found_too(tmp_path: Path, written: str, line: int) -> None:
+    root = write_project(tmp_path)
+    (root / MODEL).write_text(f"prediction_column: y\ndescription: {written}\n", "utf-8")
+    (found,) = ProjectFolder(root).find_faults("demo")
+    assert (found.rule, found.line) == ("not-yaml", line)

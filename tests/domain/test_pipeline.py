@@ -389,6 +389,7 @@ def test_overrides_are_read_by_the_type_of_their_input() -> None:
     [
         pytest.param({"rates": "1"}, "did you mean `rate`", id="unknown name"),
         pytest.param({"rate": "fast"}, "no number", id="other type"),
+        pytest.param({"title": "AccountKey=c2VjcmV0c2VjcmV0"}, "`title` holds a secret", id="a secret"),
     ],
 )
 def test_a_wrong_override_is_refused(overrides: dict[str, str], says: str) -> None:

@@ -15,7 +15,7 @@ import yaml
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.errors import PlaceError, UsageError
 from tests.azureml_stub.proxy import Answer, Request
-from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
+from tests.azureml_stub.workspace import GROUP, NAME, ROOT, SUBSCRIPTION, Azure, Login
 from tests.places.conftest import Bench, Model, azure_place
 
 BUSY = Answer(429, {"error": {"code": "TooManyRequests", "message": "slow down"}}, {"Retry-After": "1"})
@@ -168,6 +168,33 @@ def test_a_compute_the_pipeline_names_is_used_when_it_is_there(
     assert any("has no compute gpu: using cpu-cluster" in line for line in said) is not there
 
 
+def test_a_compute_that_one_step_names_is_looked_for_as_well(
+    lab: Bench, azure: Azure, said: list[str]
+) -> None:
+    azure.add_compute("gpu")
+    text = (lab.model.folder / "pipeline.yml").read_text()
+    for step, compute in (("copy", "gpu"), ("count", "gone")):
+        component = f"component: ./components/{step}.yml\n"
+        text = text.replace(component, f"{component}    compute: azureml:{compute}\n")
+    lab.model.write("pipeline.yml", text)
+    lab.submit("demo-1")
+    steps = azure.jobs["demo-1"].document["properties"]["jobs"]
+    used = {name: (step.get("computeId") or "").rpartition("/")[2] for name, step in steps.items()}
+    assert used == {"copy": "gpu", "count": "cpu-cluster", "register": ""}
+    assert any("has no compute gone: using cpu-cluster" in line for line in said)
+
+
+def test_a_pipeline_that_names_its_compute_in_one_word_names_one(
+    lab: Bench, azure: Azure, said: list[str]
+) -> None:
+    azure.add_compute("gpu")
+    text = (lab.model.folder / "pipeline.yml").read_text()
+    lab.model.write("pipeline.yml", text.replace("settings:\n", "compute: azureml:gpu\nsettings:\n"))
+    lab.submit("demo-1")
+    assert azure.jobs["demo-1"].document["properties"]["computeId"].endswith("/computes/gpu")
+    assert not any("names no compute" in line for line in said)
+
+
 def test_throttled_and_failing_requests_are_repeated(lab: Bench, azure: Azure) -> None:
     azure.trouble(1, "/codes/", BUSY)
     azure.trouble(1, f"PUT {'labstore.blob.core.windows.net'}", Answer(503, b"", {"Retry-After": "1"}))
@@ -206,13 +233,54 @@ def test_a_place_that_stays_away_is_an_error_worth_trying_again(
     assert caught.value.retryable
 
 
-def test_a_denied_permission_names_the_role(lab: Bench, azure: Azure) -> None:
-    denied = {"error": {"code": "AuthorizationFailed", "message": "no action jobs/write?sig=SECRETSIG"}}
-    azure.trouble(1, "PUT management.azure.com", Answer(403, denied))
+def denied(action: str) -> Answer:
+    message = (
+        "The client 'x' with object id 'y' does not have authorization to perform action "
+        f"'Microsoft.MachineLearningServices/workspaces/{action}' over scope '{ROOT}/{action}?sig=SECRETSIG'."
+    )
+    return Answer(403, {"error": {"code": "AuthorizationFailed", "message": message}})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer", "role"),
+    [
+        pytest.param(
+            "PUT management.azure.com",
+            denied("codes/versions/write"),
+            "AzureML Data Scientist on the workspace lab",
+            id="submit",
+        ),
+        pytest.param(
+            "/computes/cpu-cluster",
+            denied("computes/read"),
+            "AzureML Data Scientist on the workspace lab",
+            id="see the compute",
+        ),
+        pytest.param(
+            f"PUT management.azure.com{ROOT}/computes/gone",
+            denied("computes/write"),
+            "AzureML Compute Operator on the workspace lab",
+            id="make the compute",
+        ),
+        pytest.param(
+            "PUT labstore.blob",
+            Answer(403, b"", {"x-ms-error-code": "AuthorizationPermissionMismatch"}),
+            "Storage Blob Data Contributor on the storage account of the workspace lab",
+            id="send the code",
+        ),
+    ],
+)
+def test_a_denied_permission_names_the_role_and_the_resource(
+    azure: Azure, model: Model, request_line: str, answer: Answer, role: str
+) -> None:
+    wanted = "gone" if "gone" in request_line else "cpu-cluster"
+    azure.add_compute("cpu-cluster")
+    place = AzureMlPlace(Login(), Workspace(SUBSCRIPTION, GROUP, NAME), Cluster(wanted, "x", 1), print)
+    azure.trouble(1, request_line, answer)
     with pytest.raises(PlaceError) as caught:
-        lab.submit("demo-1")
+        Bench(place, model).submit("demo-1")
     assert "403" in caught.value.problem
-    assert "AzureML Data Scientist on the workspace lab" in caught.value.fix
+    assert role in caught.value.fix
     assert "SECRET" not in str(caught.value)
     assert not caught.value.retryable
 

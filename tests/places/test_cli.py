@@ -15,6 +15,7 @@ import pytest
 
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, TENANT, Azure
 from tests.places.conftest import Model
+from tests.places.test_models import MLMODEL
 
 REGISTER = """
 import sys
@@ -212,3 +213,23 @@ def test_a_run_of_another_project_or_workspace_is_refused(shell: Shell) -> None:
     code, _, err = shell.run("runs", "wait", run)
     assert code == 2
     assert "choose its environment with --env" in err
+
+
+def test_what_was_trained_by_a_flag_is_gone_on_with_by_the_same_flag(
+    shell: Shell, azure: Azure, model: Model
+) -> None:
+    for name in ("TRACKING__URI", "TRAIN__PLACE"):
+        del shell.environment[f"EDGEFERRY_{name}"]
+    azure.models.register("demo", "2", "run-two", {"mse": 0.5}, {"model/MLmodel": MLMODEL})
+    azure.models.add_artifact("run-two", "predictions/predictions.csv", b"nothing,of,use\n")
+    registered = json.dumps({"name": "demo", "version": "2", "run_id": "run-two"})
+    model.write("src/register.py", f"import sys\nopen(sys.argv[2], 'w').write({registered!r})")
+    code, out, err = shell.run("train", "demo", "--place", "azureml", "--no-logs", "-o", "json")
+    assert code == 0, err
+    assert json.loads(out)["version"] == "2"
+    assert "--place azureml too" in err
+    code, _, err = shell.run("package", "demo")
+    assert (code, "MLflow does not know any version of demo" in err) == (2, True)
+    for command in ("package", "verify", "push", "release"):
+        code, _, err = shell.run(command, "demo", "--place", "azureml")
+        assert "the held-out file has no column length" in err, command  # the workspace's own file

@@ -37,7 +37,15 @@ from edgeferry.domain.pipeline import (
     bind_inputs,
     parse_registration,
 )
-from edgeferry.domain.run import Capabilities, Preview, RunState, State, StepState, StepWord
+from edgeferry.domain.run import (
+    Capabilities,
+    Preview,
+    RunState,
+    State,
+    StepState,
+    StepWord,
+    refuse_keys,
+)
 from edgeferry.domain.snapshot import Upload
 from edgeferry.errors import PlaceError, UsageError
 
@@ -126,11 +134,7 @@ class AzureMlPlace:
         """Uploads the code, makes the compute when it is missing, and puts the job, named `run_id`."""
         with translated(self._workspace.name):
             job, preview = self._prepare(run_id, model, pipeline, inputs)
-        if preview.refused:
-            raise UsageError(
-                "these files look like keys, so nothing was sent: " + "; ".join(preview.refused),
-                fix="move them elsewhere, or name them in .amlignore in that folder",
-            )
+        refuse_keys(preview)
         for note in preview.notes:
             self._say(note)
         self._settle_compute(job)
@@ -179,7 +183,7 @@ class AzureMlPlace:
                 self._workspace.resource_group,
                 self._workspace.name,
                 enable_telemetry=False,
-                show_progress=False,
+                show_progress=True,  # without it the SDK waits for ever for a file that could not be uploaded
                 **_PATIENCE,
             )
         return self._opened
@@ -249,7 +253,7 @@ class AzureMlPlace:
         )
         for name, step in job.jobs.items():
             step.display_name = name  # by which its run is found again
-        if not job.settings.default_compute:
+        if not (job.settings.default_compute or job.compute):
             job.settings.default_compute = self._cluster.name
             notes.append(f"pipeline.yml names no compute: {self._cluster.name}, from azureml.compute")
         commit = _git_commit(Path(model.folder))
@@ -265,16 +269,21 @@ class AzureMlPlace:
         return job, Preview(_render(job), uploads, tuple(notes))
 
     def _settle_compute(self, job: Any) -> None:
-        """The job's compute is there: the one it names, else ours, made when it is missing."""
-        wanted = str(job.settings.default_compute).removeprefix("azureml:")
-        if wanted == "serverless" or self._has_compute(wanted):
-            return
+        """Every compute that the job or a step names is there, else ours in its place, made when missing."""
         ours = self._cluster
-        if wanted != ours.name:
-            self._say(f"the workspace has no compute {wanted}: using {ours.name}, from azureml.compute")
-            job.settings.default_compute = ours.name
-            if self._has_compute(ours.name):
-                return
+        named: dict[str, list[tuple[Any, str]]] = {}
+        steps = [(step, "compute") for step in job.jobs.values()]
+        for owner, field in [(job.settings, "default_compute"), (job, "compute"), *steps]:
+            name = str(getattr(owner, field, None) or "").removeprefix("azureml:")
+            named.setdefault(name, []).append((owner, field))
+        missing = [name for name in named if name not in ("", "serverless") and not self._has_compute(name)]
+        for name in missing:
+            if name != ours.name:
+                self._say(f"the workspace has no compute {name}: using {ours.name}, from azureml.compute")
+            for owner, field in named[name]:
+                setattr(owner, field, ours.name)
+        if not missing or (ours.name not in missing and self._has_compute(ours.name)):
+            return
         self._say(f"making the compute cluster {ours.name}: {ours.size}, 0 to {ours.most_nodes} nodes")
         cluster = _sdk().entities.AmlCompute(
             name=ours.name,

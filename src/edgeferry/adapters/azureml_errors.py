@@ -78,8 +78,16 @@ def _translate_answer(status: int, said: str, workspace: str) -> EdgeferryError:
         return PlaceError(f"Azure ML answers {status}: {said}", fix="try again in a while", retryable=True)
     fix = {
         401: "az login",
-        403: f"give this login the role AzureML Data Scientist on the workspace {workspace} (to make its "
-        "compute: AzureML Compute Operator; to send code: Storage Blob Data Contributor on its storage)",
+        403: f"give this login the role {_missing_role(said, workspace)}",
         404: "check azure.subscription_id, azure.resource_group and azure.workspace",
     }.get(status, "correct what Azure names")
     return PlaceError(f"Azure ML answers {status}: {said}", fix=fix)
+
+
+def _missing_role(said: str, workspace: str) -> str:
+    """The least role that allows what Azure refused, and the resource to give it on."""
+    if re.search(r"/computes/(?:write|delete|\w+/action)", said, re.IGNORECASE):
+        return f"AzureML Compute Operator on the workspace {workspace}, or name a compute that is there"
+    if "AuthorizationPermissionMismatch" in said or "Microsoft.Storage/" in said:
+        return f"Storage Blob Data Contributor on the storage account of the workspace {workspace}"
+    return f"AzureML Data Scientist on the workspace {workspace}"

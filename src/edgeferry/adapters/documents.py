@@ -62,6 +62,7 @@ def load_document(file: Path, found: Found) -> Document | None:
         try:
             node = loader.get_single_node()
             content = loader.construct_document(node) if node else {}
+            twice = list(_twice(node)) if node else []
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -75,7 +76,14 @@ def load_document(file: Path, found: Found) -> Document | None:
     except OSError as error:
         wrong("missing-file", f"this cannot be read: {error.strerror}", "check the path and its rights")
         return None
-    for key in _twice(node) if node else ():
+    except (ValueError, AttributeError) as error:  # PyYAML lets through what Python says of such a value
+        line = next(_unbuilt(node), 1) if node else 1
+        wrong("not-yaml", f"a date or number that is none: {error}", "put it in quotes", line)
+        return None
+    except RecursionError:
+        wrong("not-yaml", "nested without end", "take away the `*` that refers to what it stands in")
+        return None
+    for key in twice:
         problem, line = f"`{key.value}` stands here twice", key.start_mark.line + 1
         wrong("duplicate-key", problem, "keep one of them", line)
     return Document(file, node, content)
@@ -94,3 +102,16 @@ def _twice(node: yaml.Node) -> Iterator[yaml.Node]:
                     yield key
                 seen.add(key.value)
             yield from _twice(value)
+
+
+def _unbuilt(node: yaml.Node) -> Iterator[int]:
+    """The lines of scalars that look like a date or number, and are none."""
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            yaml.SafeLoader("").construct_document(node)
+        except (ValueError, AttributeError):
+            yield node.start_mark.line + 1
+    else:
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                yield from _unbuilt(part)

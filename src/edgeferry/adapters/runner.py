@@ -59,7 +59,6 @@ _NOT_FOR_STEPS = re.compile(
 )
 _GRACE_S = 5.0
 _LOOK_S = 0.1
-_TAIL = 15
 
 
 class CanceledError(Exception):
@@ -344,7 +343,7 @@ def _execute(
     for old in (work, failed):
         shutil.rmtree(old, ignore_errors=True)
     try:
-        status, reason = _call(step, work, arguments, environment, asked_to_end)
+        reason = _call(step, work, arguments, environment, asked_to_end)
         result = _result(step, "ran", work)
         if not reason:
             reason = _wrong_outputs(step, result, registers)
@@ -352,9 +351,7 @@ def _execute(
         if reason:
             shutil.rmtree(work / "outputs")
             work.rename(failed)
-            log = failed / "log.txt"
-            last = log.read_text("utf-8", errors="replace").splitlines()[-_TAIL:]
-            return StepResult(step.name, "failed", 0, {}, str(log), status, reason, tuple(last))
+            return StepResult(step.name, "failed", 0, {}, str(failed / "log.txt"), reason)
         recorded = {name: _hash(Path(path)) for name, path in result.outputs.items()}
         for path in result.outputs.values():
             for file in _files(Path(path)):
@@ -373,8 +370,8 @@ def _call(
     arguments: Mapping[str, Value],
     environment: Mapping[str, str],
     asked_to_end: Callable[[], bool],
-) -> tuple[int, str]:
-    """The exit status of the step's command, and why it failed ("" when it did not)."""
+) -> str:
+    """Why the step's command failed; "" when it did not."""
     outputs = {name: work / "outputs" / name for name in step.component.outputs}
     (work / "outputs").mkdir(parents=True)
     for name, path in outputs.items():
@@ -398,15 +395,15 @@ def _call(
                 start_new_session=True,
             )
         except OSError as error:
-            return 127, f"could not start {command[0]}: {error.strerror}"
+            return f"could not start {command[0]}: {error.strerror}"
         with process:
             try:
                 status = _wait(process, asked_to_end)
             finally:
                 _end(process)
     if status < 0:
-        return status, f"was ended by {signal.Signals(-status).name}"
-    return status, f"ended with exit status {status}" if status else ""
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with exit status {status}" if status else ""
 
 
 def _wait(process: subprocess.Popen[bytes], asked_to_end: Callable[[], bool]) -> int:

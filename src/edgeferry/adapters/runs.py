@@ -24,7 +24,7 @@ class RunsFolder:
         written.rename(self._folder / f"{record.id}.json")
 
     def forget(self, run_id: str) -> None:
-        """The run was never submitted."""
+        """Removes the record of a run that never was; nothing, when there is none."""
         (self._folder / f"{run_id}.json").unlink(missing_ok=True)
 
     def find(self, run_id: str) -> RunRecord | None:

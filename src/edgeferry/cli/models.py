@@ -10,22 +10,31 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, render_table, short
-from edgeferry.cli.preview import preview_facts, preview_lines, refuse_keys
+from edgeferry.cli.preview import preview_facts, preview_lines
 from edgeferry.cli.project import (
     InputOption,
     ModelArgument,
     OutputOption,
+    TrainedAtOption,
     choose_condition,
     opened,
     parse_pairs,
     read_fleet,
 )
 from edgeferry.cli.report import JunitOption, outcome_case, write_report
-from edgeferry.cli.runs import DeadlineOption, LogsOption, log_printer, trained_facts, trained_lines
+from edgeferry.cli.runs import (
+    DeadlineOption,
+    LogsOption,
+    log_printer,
+    remind_place,
+    trained_facts,
+    trained_lines,
+)
 from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.rollout import State
+from edgeferry.domain.run import refuse_keys
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
@@ -79,6 +88,7 @@ def ship(
     context: typer.Context,
     model: ModelArgument,
     inputs: InputOption = None,
+    place: TrainedAtOption = "",
     target_condition: ConditionOption = "",
     approve_as: Annotated[
         str, typer.Option(help="Approve in this person's name, by this flag, said aloud and signed.")
@@ -88,7 +98,8 @@ def ship(
 ) -> None:
     """The whole road of one model, each stage only if the last held: train, package, verify, push, release,
     approve, rollout, smoke. Stages whose work is already done are 'unchanged'; the smoke test asks afresh."""
-    with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
+    flags = {"rollout__timeout_s": str(timeout or ""), "train__place": place}
+    with opened(context, output, **flags) as (settings, services, terminal):
         given = parse_pairs(inputs, "the input")
         services.project.load_model(model)
         settings.need("registry.host")  # asked for now, and not after minutes of training
@@ -110,9 +121,7 @@ def train(
     context: typer.Context,
     model: ModelArgument,
     inputs: InputOption = None,
-    place: Annotated[
-        str, typer.Option(help="Where: local or azureml; default: the setting train.place.")
-    ] = "",
+    place: TrainedAtOption = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the job and every file that would leave this machine.")
     ] = False,
@@ -131,7 +140,7 @@ def train(
 
     Example: edgeferry train nyc_taxi --place azureml --dry-run, then the same with --no-wait instead.
     """
-    with opened(context, output, train__place=place) as (_, services, terminal):
+    with opened(context, output, train__place=place) as (settings, services, terminal):
         definition = services.project.load_model(model)
         given = parse_pairs(inputs, "the input")
         if dry_run:
@@ -152,16 +161,18 @@ def train(
         else:
             trained = train_model(services, definition, given, log_printer(terminal, logs), deadline)
             terminal.answer(trained_facts(model, trained), trained_lines(model, trained))
+            remind_place(context, settings, terminal)
 
 
 def package(
     context: typer.Context,
     model: ModelArgument,
     model_version: VersionOption = "",
+    place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon."""
-    with opened(context, output) as (_, services, terminal):
+    with opened(context, output, train__place=place) as (_, services, terminal):
         image = _packaged(services, model, model_version)[2].image
         rows = [[layer.title, short(layer.digest), f"{layer.size_bytes / 1e6:.2f}"] for layer in image.layers]
         terminal.answer(
@@ -177,10 +188,11 @@ def verify(
     context: typer.Context,
     model: ModelArgument,
     model_version: VersionOption = "",
+    place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
-    with opened(context, output) as (settings, services, terminal):
+    with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
         verification = prove(
             services, definition, version, packed, read_fleet(settings).limits, afresh=True
@@ -197,10 +209,11 @@ def push(
     context: typer.Context,
     model: ModelArgument,
     model_version: VersionOption = "",
+    place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
-    with opened(context, output) as (settings, services, terminal):
+    with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
         limits = read_fleet(settings).limits
         proof = prove(services, definition, version, packed, limits)
@@ -221,10 +234,11 @@ def release(
     context: typer.Context,
     model: ModelArgument,
     model_version: VersionOption = "",
+    place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Sign that this version, this image and this evidence belong together, in the ledger."""
-    with opened(context, output) as (settings, services, terminal):
+    with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = _packaged(services, model, model_version)
         limits = read_fleet(settings).limits
         proof = find_proof(services, definition, version, packed, limits)

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from edgeferry.cli.console import render_table
 from edgeferry.domain.run import Preview
-from edgeferry.errors import UsageError
 
 
 def preview_facts(preview: Preview) -> dict[str, Any]:
@@ -41,12 +40,3 @@ def preview_lines(preview: Preview) -> list[Table | str]:
     count = sum(len(upload.files) for upload in preview.uploads.values())
     lines.append(f"{count} files, {preview.size_bytes} bytes would leave this machine; nothing was sent")
     return lines
-
-
-def refuse_keys(preview: Preview) -> None:
-    """UsageError when a file looks like a key."""
-    if preview.refused:
-        raise UsageError(
-            "these files look like keys, so a submit would send nothing: " + "; ".join(preview.refused),
-            fix="move them elsewhere, or name them in .amlignore in that folder",
-        )

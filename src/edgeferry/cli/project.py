@@ -26,6 +26,10 @@ InputOption = Annotated[
     typer.Option("--input", "-i", metavar="NAME=VALUE", help="A pipeline input, e.g. raw_data=DIR."),
 ]
 
+TrainedAtOption = Annotated[
+    str, typer.Option("--place", help="Where it trains: local or azureml; default: the setting train.place.")
+]
+
 
 def load(context: typer.Context, **flags: str) -> Settings:
     """The settings of the project and the environment that the command line names (--project, --env)."""

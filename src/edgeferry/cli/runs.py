@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, render_table
-from edgeferry.cli.project import OutputOption, opened
+from edgeferry.cli.project import OutputOption, load, opened
 from edgeferry.domain.run import RunRecord, RunState
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
+from edgeferry.settings import Settings
 from edgeferry.workflows.train import LogLine, Trained, find_run
 from edgeferry.workflows.train import wait as wait_for_run
 
@@ -23,6 +24,8 @@ DeadlineOption = Annotated[
     float, typer.Option(min=0, help="Give up waiting after so many seconds; 0: as long as it takes.")
 ]
 LogsOption = Annotated[bool, typer.Option("--logs/--no-logs", help="Show the steps' logs as they come.")]
+
+_PLACE = "azureml"
 
 
 def register(app: typer.Typer) -> None:
@@ -68,10 +71,12 @@ def wait(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Wait until a run ends, and say which model version it registered. Ctrl-C leaves the run going."""
-    with _opened_at(context, run, output) as (services, record, terminal):
+    with opened(context, output, train__place=_PLACE) as (settings, services, terminal):
+        record = find_run(services, run)
         definition = services.project.load_model(record.model)
         trained = wait_for_run(services, definition, run, log_printer(terminal, logs), deadline)
         terminal.answer(trained_facts(record.model, trained), trained_lines(record.model, trained))
+        remind_place(context, settings, terminal)
 
 
 def logs(
@@ -158,12 +163,22 @@ def log_printer(terminal: Terminal, wanted: bool) -> LogLine | None:
     return (lambda step, line: terminal.say(f"{step} | {line}")) if wanted else None
 
 
+def remind_place(context: typer.Context, settings: Settings, terminal: Terminal) -> None:
+    """Says how to go on when a version lies where the settings without this command's flag do not look."""
+    place = settings["train.place"]
+    if place != load(context)["train.place"] and settings.values["tracking.uri"].source == "default":
+        terminal.say(
+            f"the version is in the models of {place}: give package, verify, push and release "
+            f"--place {place} too, or set train.place"
+        )
+
+
 @contextmanager
 def _opened_at(
     context: typer.Context, run: str, output: Output
 ) -> Iterator[tuple[Services, RunRecord, Terminal]]:
     """The services where the run is, whatever `train.place` says."""
-    with opened(context, output, train__place="azureml") as (_, services, terminal):
+    with opened(context, output, train__place=_PLACE) as (_, services, terminal):
         yield services, find_run(services, run), terminal
 
 

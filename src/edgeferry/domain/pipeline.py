@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeferry.domain.fields import nearest
+from edgeferry.domain.secret import is_secret, is_secret_value
 from edgeferry.errors import UsageError
 
 Value = str | int | float | bool
@@ -128,11 +129,8 @@ class StepResult:
     """Absolute paths by output name."""
     log: str
     """Absolute path of the step's log."""
-    exit_status: int = 0
     reason: str = ""
     """Why it failed, in words; empty otherwise."""
-    last_lines: tuple[str, ...] = ()
-    """The end of a failed step's log."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,8 @@ class Run:
 def bind_inputs(pipeline: Pipeline, overrides: Mapping[str, str]) -> Mapping[str, Value]:
     """The value of every pipeline input, `overrides` (text, as typed) first.
 
-    Raises UsageError when an override names no input or does not fit its type, or an input has no value.
+    Raises UsageError when an override names no input or does not fit its type, or an input has no value or
+    holds a secret: inputs stand in process lists, in what is sent, and in what is remembered of a run.
     """
     for name in overrides:
         if name not in pipeline.inputs:
@@ -162,6 +161,12 @@ def bind_inputs(pipeline: Pipeline, overrides: Mapping[str, str]) -> Mapping[str
         value = _read(overrides[name], spec.type, name) if name in overrides else spec.default
         if value is None:
             raise UsageError(f"the pipeline's input `{name}` has no value", fix=f"give it: {name}=…")
+        named_so = spec.type not in PATHS and is_secret(name, value)
+        if isinstance(value, str) and (named_so or is_secret_value(value)):
+            raise UsageError(
+                f"the pipeline's input `{name}` holds a secret in the clear",
+                fix="keep it in a vault, give keyvault://VAULT/NAME, and let the step fetch it",
+            )
         values[name] = value
     return values
 

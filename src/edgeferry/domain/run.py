@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from edgeferry.domain.pipeline import Registration
 from edgeferry.domain.snapshot import Upload
+from edgeferry.errors import UsageError
 
 State = Literal["queued", "running", "completed", "failed", "canceled"]
 StepWord = Literal["queued", "running", "ran", "reused", "failed", "canceled"]
@@ -94,6 +95,15 @@ class Preview:
             for folder, upload in self.uploads.items()
             for file in upload.refused
         ]
+
+
+def refuse_keys(preview: Preview) -> None:
+    """UsageError when a file that would leave looks like a key."""
+    if preview.refused:
+        raise UsageError(
+            "these files look like keys, so nothing was sent: " + "; ".join(preview.refused),
+            fix="move them elsewhere, or name them in .amlignore in that folder",
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.pipeline import REGISTERED, Pipeline, Step
+from edgeferry.domain.pipeline import REGISTERED, Pipeline, Step, bind_inputs
 from edgeferry.domain.run import Preview, RunRecord, RunState, StepState, changes, pause_after
 from edgeferry.errors import DefinitionError, LoginError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Services
@@ -52,8 +52,9 @@ def preview(services: Services, definition: ModelDefinition, inputs: Mapping[str
 
 
 def submit(services: Services, definition: ModelDefinition, inputs: Mapping[str, str]) -> str:
-    """The id of a run that is on its way."""
+    """The id of a run that is on its way; UsageError, and none remembered, when it cannot be."""
     pipeline, _ = _load(services, definition)
+    bind_inputs(pipeline, inputs)  # before they are written down
     place = services.place.capabilities()
     run_id = _new_id(services, definition)
     if place.outlives_process:
@@ -63,8 +64,7 @@ def submit(services: Services, definition: ModelDefinition, inputs: Mapping[str,
     try:
         services.place.submit(run_id, definition, pipeline, inputs)
     except (UsageError, LoginError):  # nothing was sent, so there is no run to remember
-        if place.outlives_process:
-            services.runs.forget(run_id)
+        services.runs.forget(run_id)
         raise
     return run_id
 
@@ -105,6 +105,8 @@ def wait(
     place = services.place.capabilities()
     try:
         state = _Watch(services, run_id, on_log, deadline_s).until_end()
+    except UsageError:  # there is no such run, or what it was started with is wrong
+        raise
     except BaseException:
         if place.outlives_process:
             services.say(f"the run {run_id} is not ended by this")
@@ -145,6 +147,7 @@ class _Watch:
         self.on_log = on_log
         self.deadline_s = deadline_s
         self.read: dict[str, int] = {}
+        self.whole: set[str] = set()  # logs told to their end
         self.cut: dict[str, bytes] = {}  # the begun last line of each log
 
     def until_end(self) -> RunState:
@@ -169,7 +172,8 @@ class _Watch:
                 if state.ended:
                     return state
             except OutsideError as error:
-                if not error.retryable or self.services.now() - answered > _PATIENCE_S:
+                # A run that lives in this process has ended with its error: it never answers again.
+                if not (far and error.retryable) or self.services.now() - answered > _PATIENCE_S:
                     raise
                 failures += 1
                 self.services.say(f"asking again: {error.problem}")
@@ -182,7 +186,7 @@ class _Watch:
 
     def _tell_logs(self, state: RunState, tell: LogLine) -> None:
         for step in state.steps:
-            if step.state not in ("running", "ran", "failed", "canceled"):
+            if step.state not in ("running", "ran", "failed", "canceled") or step.name in self.whole:
                 continue
             new = self.services.place.logs(self.run_id, step.name, self.read.get(step.name, 0))
             self.read[step.name] = self.read.get(step.name, 0) + len(new)
@@ -190,6 +194,8 @@ class _Watch:
             if step.ended and rest:
                 lines, rest = [*lines, rest], b""
             self.cut[step.name] = rest
+            if step.ended:
+                self.whole.add(step.name)
             for line in lines:
                 tell(step.name, line.decode("utf-8", "replace").rstrip("\r"))
 
