@@ -286,9 +286,9 @@ def test_a_throttled_call_waits_as_long_as_the_hub_says(
     entra_hub: tuple[EntraHub, HubClient, list[float]],
 ) -> None:
     door, client, pauses = entra_hub
-    door.throttled = ["7", "3"]
+    door.throttled = ["7", "Thu, 01 Jan 1970 00:00:00 GMT", "-5", "9999"]
     assert client.configurations() == []
-    assert pauses == [7.0, 3.0]
+    assert pauses == [7.0, 0.0, 4.0, 60.0]
 
 
 def test_a_hub_that_throttles_without_end_is_given_up_and_said_to_be_worth_another_try(
