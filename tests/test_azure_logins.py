@@ -345,3 +345,20 @@ def test_a_connection_string_of_another_hub_is_never_sent_to_the_environments_hu
     assert done.returncode == 2
     assert "is for dev.azure-devices.net, and hub.host is prod.azure-devices.net" in done.stderr
     assert "Y2FuYXJ5" not in done.stderr
+
+
+def test_entras_token_goes_to_a_hub_of_azures_only(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
+    (tmp_path / "edgeferry.toml").write_text('[hub]\nhost = "ferry.azure-devices.net.example.org"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeferry", "--project", str(tmp_path), "devices", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "which is no hub of Azure's" in done.stderr
+    assert directory.entra.issued == []
