@@ -294,9 +294,9 @@ def test_a_throttled_call_waits_as_long_as_the_hub_says(
     entra_hub: tuple[EntraHub, HubClient, list[float]],
 ) -> None:
     door, client, pauses = entra_hub
-    door.throttled = ["7", "3"]
+    door.throttled = ["7", "Thu, 01 Jan 1970 00:00:00 GMT", "-5", "9999"]
     assert client.configurations() == []
-    assert pauses == [7.0, 3.0]
+    assert pauses == [7.0, 0.0, 4.0, 60.0]
 
 
 def test_a_hub_that_throttles_without_end_is_given_up_and_said_to_be_worth_another_try(
@@ -353,3 +353,20 @@ def test_a_connection_string_of_another_hub_is_never_sent_to_the_environments_hu
     assert done.returncode == 2
     assert "is for dev.azure-devices.net, and hub.host is prod.azure-devices.net" in done.stderr
     assert "Y2FuYXJ5" not in done.stderr
+
+
+def test_entras_token_goes_to_a_hub_of_azures_only(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
+    (tmp_path / "edgeferry.toml").write_text('[hub]\nhost = "ferry.azure-devices.net.example.org"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeferry", "--project", str(tmp_path), "devices", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "which is no hub of Azure's" in done.stderr
+    assert directory.entra.issued == []

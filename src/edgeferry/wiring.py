@@ -39,6 +39,7 @@ from edgeferry.ports import Approvals, Hub, Images, Ledger, Place, Registry, Ser
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
 from edgeferry.wire.acr import is_azure
+from edgeferry.wire.connection import azure_hub_name
 
 
 @contextmanager
@@ -174,10 +175,15 @@ def open_folder(root: Path) -> TextFolder:
 
 
 def _hub_login(values: _Values) -> HubLogin:
-    """By connection string where there is one, else Microsoft Entra at `hub.host`; UsageError when the two
-    name different hubs: a key goes to its own hub only."""
+    """By connection string where there is one, else Microsoft Entra at `hub.host`. UsageError when the two
+    name different hubs, or Entra's token would go to a hub that is not Azure's."""
     host = values.get("hub.host")
     if host and not values.get("hub.connection_string"):
+        if not azure_hub_name(host):
+            raise UsageError(
+                f"hub.host is {host}, which is no hub of Azure's, and there is no connection string for it",
+                fix="write NAME.azure-devices.net, or set EDGEFERRY_HUB__CONNECTION_STRING; nothing was sent",
+            )
         return EntraHubLogin(host, values.entra.token, values.entra.identity)
     values.need("hub.connection_string")
     login = SharedKeyLogin(lambda afresh: values.get("hub.connection_string", afresh=afresh), time.time)

@@ -6,14 +6,12 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
 from edgeferry.adapters.registry import RegistryClient
-from edgeferry.adapters.registry_transport import ATTEMPTS, PATIENCE_S, choose_wait
+from edgeferry.adapters.registry_transport import ATTEMPTS, PATIENCE_S
 from edgeferry.errors import RegistryError
 from edgeferry.wire.registry_token import DELETE, PULL, PUSH
 from tests.adapters.acr import Acr, running_acr
@@ -200,30 +198,6 @@ def test_an_answer_that_is_no_token_is_neither_used_nor_repeated(world: World) -
 
 
 # patience
-
-
-def http_date(later_s: float) -> str:
-    return format_datetime(datetime.fromtimestamp(1_700_000_000 + later_s, UTC), usegmt=True)
-
-
-@pytest.mark.parametrize(
-    ("retry_after", "attempt", "jitter", "wait_s"),
-    [
-        pytest.param("7", 0, 0.5, 7, id="seconds"),
-        pytest.param(" 0 ", 3, 0.5, 0, id="at once"),
-        pytest.param(http_date(12), 0, 0.5, 12, id="a date"),
-        pytest.param(http_date(-12), 0, 0.5, 0, id="a date gone by"),
-        pytest.param("", 0, 0.0, 1, id="nothing said"),
-        pytest.param("", 3, 0.0, 8, id="doubling"),
-        pytest.param("", 3, 1.0, 4, id="jitter halves at most"),
-        pytest.param("soon", 1, 0.0, 2, id="nonsense"),
-        pytest.param("-5", 1, 0.0, 2, id="negative"),
-    ],
-)
-def test_the_wait_is_what_the_registry_asks_for_or_doubles(
-    retry_after: str, attempt: int, jitter: float, wait_s: float
-) -> None:
-    assert choose_wait(retry_after, attempt, 1_700_000_000, jitter) == wait_s
 
 
 @pytest.mark.parametrize(

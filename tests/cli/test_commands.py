@@ -192,7 +192,7 @@ def test_up_starts_nothing_for_an_environment_with_a_hub_of_its_own(tmp_path: Pa
     (tmp_path / "environments" / "prod.toml").write_text('[hub]\nhost = "prod.example"\n')
     code, _, err = run(tmp_path / "state", "up", "--env", "prod", where=tmp_path)
     assert code == 2
-    assert "hub.host is set by the environments/prod.toml" in err
+    assert "hub.host is set by environments/prod.toml" in err
     assert "nothing was started" in err
     assert not (tmp_path / "state").exists()
 

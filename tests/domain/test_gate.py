@@ -17,6 +17,7 @@ def approval(by: str = "ann", **changes: Any) -> Entry:
     body = {
         "release": RELEASE.subject,
         "release_signature": RELEASE.signature,
+        "environment": "prod",
         "target_condition": CONDITION,
         "decision": "yes",
     } | changes
@@ -39,6 +40,15 @@ def approval(by: str = "ann", **changes: Any) -> Entry:
         pytest.param([(approval(decision="no"), ""), (approval("bob"), "")], True, "bob", id="a later yes"),
         pytest.param([(approval(target_condition="*"), "")], False, "'*'", id="a yes for other devices"),
         pytest.param(
+            [(approval(environment="dev"), "")],
+            False,
+            "ann approved it for dev, not prod",
+            id="a yes for the same condition in another environment",
+        ),
+        pytest.param(
+            [(approval(environment=""), "")], False, "for no environment", id="a yes outside of environments"
+        ),
+        pytest.param(
             [(approval(release_signature="x"), "")], False, "another content", id="a yes for other content"
         ),
         pytest.param(
@@ -48,14 +58,16 @@ def approval(by: str = "ann", **changes: Any) -> Entry:
     ],
 )
 def test_the_gate(approvals: list[tuple[Entry, str]], is_open: bool, says: str) -> None:
-    decision = judge_gate(RELEASE, CONDITION, approvals, "")
+    decision = judge_gate(RELEASE, CONDITION, "prod", approvals, "")
     assert decision.open is is_open
     assert says in decision.reason
     assert is_open or decision.fix
 
 
 def test_a_release_that_cannot_be_trusted_shuts_the_gate_whatever_was_approved() -> None:
-    decision = judge_gate(RELEASE, CONDITION, [(approval(), "")], "the signature does not fit the content")
+    decision = judge_gate(
+        RELEASE, CONDITION, "prod", [(approval(), "")], "the signature does not fit the content"
+    )
     assert not decision.open
     assert "does not fit" in decision.reason
 
@@ -84,6 +96,7 @@ SOURCE = {
         ),
         pytest.param(approval("ci"), False, "ci is a pipeline", id="a pipeline's own yes is nobody's"),
         pytest.param(approval("ci-prod"), False, "ci-prod is a pipeline", id="by whatever pipeline"),
+        pytest.param(approval("CI"), False, "CI is a pipeline", id="however its name is written"),
         pytest.param(
             approval("ci", source={**SOURCE, "kind": "rumour"}),
             False,
@@ -123,11 +136,11 @@ SOURCE = {
 def test_a_pipelines_key_counts_only_for_the_people_a_platform_names(
     entry: Entry, is_open: bool, says: str
 ) -> None:
-    decision = judge_gate(RELEASE, CONDITION, [(entry, "")], "")
+    decision = judge_gate(RELEASE, CONDITION, "prod", [(entry, "")], "")
     assert decision.open is is_open
     assert says in decision.reason
 
 
 def test_a_pipelines_yes_does_not_undo_a_persons_no() -> None:
     words = [(approval("ann", decision="no"), ""), (approval("ci"), "")]
-    assert not judge_gate(RELEASE, CONDITION, words, "").open
+    assert not judge_gate(RELEASE, CONDITION, "prod", words, "").open

@@ -16,6 +16,9 @@ from edgeferry.wire.acr import is_azure, registry_name, render_creation, render_
         ("127.31.1.1:5443", False),
         ("azurecr.io.example.org", False),
         ("contosoazurecr.io", False),
+        ("x.azurecr.io:443@example.org", False),
+        ("example.org/x.azurecr.io", False),
+        ("example.org?x.azurecr.io", False),
     ],
 )
 def test_azures_hosts_are_known(host: str, azure: bool) -> None:

@@ -1,7 +1,12 @@
 import pytest
 
 from edgeferry.errors import UsageError
-from edgeferry.wire.connection import ConnectionString, parse_connection_string, render_connection_string
+from edgeferry.wire.connection import (
+    ConnectionString,
+    azure_hub_name,
+    parse_connection_string,
+    render_connection_string,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,20 @@ def test_what_is_missing_is_named_and_the_key_is_not(text, missing):
 
 def test_printing_a_connection_string_does_not_show_its_key():
     assert "s3cr3t" not in repr(ConnectionString("h", "s3cr3t", policy="p"))
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("ferry-hub.azure-devices.net", "ferry-hub"),
+        ("Ferry.Azure-Devices.cn", "Ferry"),
+        ("ferry.azure-devices.us", "ferry"),
+        ("127.31.1.1:8443", ""),
+        ("ferry.azure-devices.example.org", ""),
+        ("example.org/ferry.azure-devices.net", ""),
+        ("ferry.azure-devices.net@example.org", ""),
+        ("", ""),
+    ],
+)
+def test_azures_hubs_are_known_by_their_hosts(host, name):
+    assert azure_hub_name(host) == name

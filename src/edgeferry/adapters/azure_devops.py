@@ -18,6 +18,7 @@ from edgeferry.wire.azure_devops import (
     render_run_url,
     render_timeline_url,
 )
+from edgeferry.wire.retry_after import choose_wait
 
 _TRIES = 4
 _LONGEST_WAIT_S = 30.0
@@ -27,10 +28,14 @@ class AzureDevOpsApprovals:
     """Implements the `Approvals` port. `find_run` gives the run around us, or raises UsageError."""
 
     def __init__(
-        self, find_run: Callable[[], PipelineRun], sleep: Callable[[float], None] = time.sleep
+        self,
+        find_run: Callable[[], PipelineRun],
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._find_run = find_run
         self._sleep = sleep
+        self._now = now
 
     def fetch(self) -> Record:
         """The approvals that the run's stage waited for."""
@@ -67,7 +72,8 @@ class AzureDevOpsApprovals:
                 ) from error
             if answer.status_code == 429 or answer.status_code >= 500:
                 if number < _TRIES - 1:
-                    self._sleep(_wait_s(answer, number))
+                    asked_s = choose_wait(answer.headers.get("retry-after", ""), number, self._now())
+                    self._sleep(min(asked_s, _LONGEST_WAIT_S))
                     continue
                 raise OutsideError(
                     f"Azure DevOps answered {answer.status_code} at {answer.url.path}",
@@ -91,11 +97,3 @@ class AzureDevOpsApprovals:
                 f"Azure DevOps answered {answer.url.path} with no object", fix="is a proxy in between?"
             )
         return document
-
-
-def _wait_s(answer: httpx.Response, number: int) -> float:
-    """What `Retry-After` asks for, within reason."""
-    try:
-        return min(float(answer.headers["retry-after"]), _LONGEST_WAIT_S)
-    except (KeyError, ValueError):
-        return float(2**number)

@@ -12,6 +12,7 @@ import httpx
 
 from edgeferry.adapters.hub_login import HubLogin
 from edgeferry.errors import HubError, UsageError
+from edgeferry.wire.retry_after import choose_wait
 
 Json = dict[str, Any]
 
@@ -26,10 +27,16 @@ class HubClient:
     """Implements the `Hub` port. Use as a context manager, or close it."""
 
     def __init__(
-        self, login: HubLogin, ca_file: str = "", *, sleep: Callable[[float], None] = time.sleep
+        self,
+        login: HubLogin,
+        ca_file: str = "",
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._login = login
         self._sleep = sleep
+        self._now = now
         try:
             context = ssl.create_default_context(cafile=ca_file or None)
         except OSError as error:
@@ -165,7 +172,8 @@ class HubClient:
             if response.status_code == 401 and not renewed and self._login.renew():
                 renewed = True
             elif response.status_code == 429 and attempt + 1 < _ATTEMPTS:
-                self._sleep(_pause_s(response, attempt))
+                asked_s = choose_wait(response.headers.get("retry-after", ""), attempt, self._now())
+                self._sleep(min(asked_s, _LONGEST_PAUSE_S))
             else:
                 break
         if response.is_success:
@@ -218,9 +226,3 @@ class HubClient:
             retryable=status == 429 or status >= 500,
             status=status,
         )
-
-
-def _pause_s(response: httpx.Response, attempt: int) -> float:
-    """Seconds until the next try, as the hub says, else doubled each time."""
-    said = response.headers.get("retry-after", "")
-    return min(float(said), _LONGEST_PAUSE_S) if said.isdigit() else float(2**attempt)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 
 from edgeferry.errors import RegistryError, UsageError
+from edgeferry.wire.retry_after import choose_wait
 
 ATTEMPTS = 6
 PATIENCE_S = 120.0
 """How long one request may wait in all for a registry that throttles."""
 THROTTLED = (429, 503)
-_FIRST_WAIT_S = 1.0
 
 Body = bytes | Path
 
@@ -126,18 +125,6 @@ class Transport:
             fix="start it (here: edgeferry up), or correct registry.host",
             retryable=True,
         )
-
-
-def choose_wait(retry_after: str, attempt: int, now: float, jitter: float) -> float:
-    """Seconds to wait after attempt number `attempt` (from 0): what `Retry-After` says (RFC 9110, section
-    10.2.3: seconds or a date), else 1, 2, 4 … seconds, halved at most by `jitter` (0 to 1)."""
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, TypeError):
-        return float(_FIRST_WAIT_S * 2**attempt * (1 - jitter / 2))
 
 
 def _origin(url: str) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,13 +31,13 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """One line of progress, on stderr."""
-        _errors().print(f"[dim]·[/dim] {escape(line)}", highlight=False, soft_wrap=True)
+        _errors().print(f"[dim]·[/dim] {_shown(line)}", highlight=False, soft_wrap=True)
 
     def stage(self, name: str, state: str, seconds: float, detail: str) -> None:
         """One finished stage, on stderr."""
         colour = {"done": "green", "unchanged": "cyan", "refused": "red"}.get(state, "white")
         _errors().print(
-            f"[{colour}]{state:>9}[/{colour}] [bold]{name:<8}[/bold] {seconds:6.1f} s  {escape(detail)}",
+            f"[{colour}]{state:>9}[/{colour}] [bold]{name:<8}[/bold] {seconds:6.1f} s  {_shown(detail)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -44,32 +45,37 @@ class Terminal:
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
         """The answer: `facts` as JSON, or the tables and lines, on stdout."""
         if self.output is Output.JSON:
-            print(json.dumps(facts, indent=2, default=str))
+            _print_json(facts)
             return
         console = Console()
         for table in tables:
-            if isinstance(table, Table) and table.title:  # rich would break it at the table's own width
-                console.print(table.title, style="bold", highlight=False, soft_wrap=True)
+            if isinstance(table, str):
+                console.print(disarm(table), markup=False, highlight=False, soft_wrap=True)
+                continue
+            if table.title:  # rich would break it at the table's own width
+                console.print(
+                    disarm(str(table.title)), style="bold", highlight=False, markup=False, soft_wrap=True
+                )
                 table.title = None
-            console.print(table, highlight=False, soft_wrap=isinstance(table, str))
+            console.print(table, highlight=False)
 
     def failure(self, error: EdgeferryError) -> None:
         """An error's two lines: the problem, the fix."""
         if self.output is Output.JSON:
-            print(json.dumps({"ok": False, "problem": error.problem, "fix": error.fix}, indent=2))
+            _print_json({"ok": False, "problem": error.problem, "fix": error.fix})
         console = _errors()
-        console.print(f"[red]error[/red]: {escape(error.problem)}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error[/red]: {_shown(error.problem)}", highlight=False, soft_wrap=True)
         if error.fix:
-            console.print(f"  [green]fix[/green]: {escape(error.fix)}", highlight=False, soft_wrap=True)
+            console.print(f"  [green]fix[/green]: {_shown(error.fix)}", highlight=False, soft_wrap=True)
 
 
 def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table with a title; cells are plain text."""
-    table = Table(title=escape(title), header_style="bold")
+    table = Table(title=title, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(_shown(cell) for cell in row))
     return table
 
 
@@ -95,6 +101,25 @@ _WHOLE = frozenset(
 def short(digest: str) -> str:
     """The first twelve digits of a digest."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def disarm(text: str) -> str:
+    """The text without orders for the agent of Azure Pipelines, which obeys `##vso[…]` in whatever a step
+    prints: what we show was written by models and devices too."""
+    return _ORDER.sub("# #", text)
+
+
+_ORDER = re.compile(r"##(?=vso\[)", re.IGNORECASE)
+
+
+def _shown(text: str) -> str:
+    """The text as it is, inside of rich's markup."""
+    return escape(disarm(text))
+
+
+def _print_json(facts: Any) -> None:
+    """The facts; an order in them is written in another way, and read as it was."""
+    print(_ORDER.sub(r"\\u0023#", json.dumps(facts, indent=2, default=str)))
 
 
 def _errors() -> Console:

@@ -14,7 +14,7 @@ from edgeferry.cli.project import OutputOption, choose_condition, opened, read_f
 from edgeferry.errors import UsageError
 from edgeferry.settings import REFERENCE, Settings
 from edgeferry.wire.azure_cli import render_command, render_file
-from edgeferry.wire.connection import parse_connection_string
+from edgeferry.wire.connection import azure_hub_name, parse_connection_string
 from edgeferry.workflows.layers import render_all
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
@@ -114,5 +114,4 @@ def _azure_name(settings: Settings) -> str:
     host, text = settings["hub.host"], settings["hub.connection_string"]
     if text and not text.startswith(REFERENCE):
         host = parse_connection_string(text).host_name
-    name, _, domain = host.partition(".")
-    return name if domain.startswith("azure-devices.") else ""
+    return azure_hub_name(host)

@@ -60,7 +60,9 @@ from edgeferry.workflows.train import train as train_model
 ConditionOption = Annotated[
     str,
     typer.Option(
-        "--target-condition", "-t", help="Which devices; default: the model's own, from model.yaml."
+        "--target-condition",
+        "-t",
+        help="Which devices of this environment; default: the model's own, from model.yaml.",
     ),
 ]
 ReleaseArgument = Annotated[str, typer.Argument(help="A release, or a model for its newest one.")]
@@ -275,8 +277,10 @@ def approve(
     no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """One person's signed yes (or no), bound to a release and to a target condition. E.g. edgeferry approve
-    nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops."""
+    """One person's signed yes (or no), bound to a release, an environment and a target condition.
+
+    E.g. edgeferry approve nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567
+    --from azure-devops."""
     if bool(by) == (from_platform is not None) or (no and from_platform is not None):
         raise UsageError(
             "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
@@ -286,9 +290,12 @@ def approve(
         entry = find_release(services, release)
         condition = choose_condition(settings, services, entry.body["model"], target_condition)
         if from_platform is None:
-            signed = approve_release(services, entry, condition, by, yes=not no)
+            signed = approve_release(
+                services, entry, condition, by, yes=not no, environment=settings.environment
+            )
         else:
-            signed = approve_from(services, entry, condition, open_approvals().fetch(), settings["user"])
+            record, user = open_approvals().fetch(), settings["user"]
+            signed = approve_from(services, entry, condition, record, user, environment=settings.environment)
         people = " and ".join(find_people(signed)) or f"{signed.author}, who is no person,"
         facts = {
             "entry": signed.id,

@@ -61,8 +61,8 @@ def read_fleet(settings: Settings) -> Fleet:
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
-    """The target condition of `flag`, else the model's own within this environment."""
-    return flag or read_fleet(settings).narrow(services.project.load_model(model).target_condition)
+    """The target condition of `flag`, else the model's own; never beyond this environment's devices."""
+    return read_fleet(settings).narrow(flag or services.project.load_model(model).target_condition)
 
 
 def parse_pairs(pairs: list[str] | None, what: str) -> dict[str, str]:

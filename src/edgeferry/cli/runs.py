@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edgeferry.cli.console import Output, Terminal, render_table
+from edgeferry.cli.console import Output, Terminal, disarm, render_table
 from edgeferry.cli.project import OutputOption, load, opened
 from edgeferry.domain.run import RunRecord, RunState
 from edgeferry.errors import UsageError
@@ -92,7 +92,7 @@ def logs(
         for name in [step] if step else known:
             text = services.place.logs(run, name, 0).decode("utf-8", "replace")
             for line in text.splitlines():
-                print(line if step else f"{name}: {line}")
+                print(disarm(line if step else f"{name}: {line}"))
 
 
 def cancel(context: typer.Context, run: RunArgument, output: OutputOption = Output.TABLE) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from edgeferry.cli.console import Output, render_table
@@ -70,7 +69,7 @@ def _lines(validation: Validation) -> list[Table | str]:
 
 def _line(finding: Finding) -> str:
     where = f"{_short(finding.file)}:{finding.line}"
-    return escape(f"{where}: {finding.severity}: {finding.problem} ({finding.rule})\n  fix: {finding.fix}")
+    return f"{where}: {finding.severity}: {finding.problem} ({finding.rule})\n  fix: {finding.fix}"
 
 
 def _table(validation: Validation) -> Table:

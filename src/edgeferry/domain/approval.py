@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeferry.domain.release import Entry
 
-_PIPELINE = re.compile(r"ci(-.*)?")
+_PIPELINE = re.compile(r"ci(-.*)?", re.IGNORECASE)  # some file systems take CI.pem for ci.pem
 AZURE_DEVOPS = "azure-devops"
 _PLATFORMS = {AZURE_DEVOPS: "Azure DevOps"}
 

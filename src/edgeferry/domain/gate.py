@@ -20,9 +20,14 @@ class Decision:
 
 
 def judge_gate(
-    release: Entry, condition: str, approvals: Sequence[tuple[Entry, str]], release_distrust: str
+    release: Entry,
+    condition: str,
+    environment: str,
+    approvals: Sequence[tuple[Entry, str]],
+    release_distrust: str,
 ) -> Decision:
-    """Open when the latest trusted word on this release and this condition is a yes.
+    """Open when the latest trusted word on this release, this condition and this environment ("" for none) is
+    a yes: environments may share a ledger, and the same condition picks other devices in each.
 
     `approvals` pairs each approval entry of the ledger, oldest first, with why its signature does not
     count ("" when it does). Whose word an entry is, says `domain/approval.py`.
@@ -44,6 +49,9 @@ def judge_gate(
             ignored = f"{approval.author} is a pipeline and names no person who approved"
         elif approval.body.get("release_signature") != release.signature:
             ignored = f"the approval by {approval.author} is for another content of this release"
+        elif approval.body.get("environment", "") != environment:
+            other = approval.body.get("environment") or "no environment"
+            ignored = f"{_render_people(approval)} approved it for {other}, not {environment or 'none'}"
         elif approval.body.get("target_condition") != condition:
             other = approval.body.get("target_condition")
             ignored = f"{_render_people(approval)} approved it for {other!r}, not {condition!r}"
@@ -62,7 +70,8 @@ def judge_gate(
     return Decision(
         False,
         f"{problem}: {ignored}" if ignored else problem,
-        fix=f"a person approves with: edgeferry approve {release.subject} --by NAME -t {condition!r}",
+        fix=f"a person approves with: edgeferry approve {release.subject} --by NAME -t {condition!r}"
+        + (f" --env {environment}" if environment else ""),
     )
 
 

@@ -6,6 +6,7 @@ and the reference of `az acr` (Azure CLI 2.60), learn.microsoft.com.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from edgeferry.wire.registry_token import DELETE, PULL, PUSH
@@ -23,13 +24,13 @@ SCOPE_MAP_ACTIONS: Mapping[str, str] = {PULL: "content/read", PUSH: "content/wri
 NO_USER = "00000000-0000-0000-0000-000000000000"
 """The user name beside which a refresh token stands as the password, as `docker login` takes it."""
 
-_HOSTS = (".azurecr.io", ".azurecr.cn", ".azurecr.us")
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.azurecr\.(?:io|cn|us)(?::[0-9]+)?", re.IGNORECASE)
 _READS = "content/read metadata/read"
 
 
 def is_azure(host: str) -> bool:
     """Whether that is a host name of Azure's: the public cloud, China's or the US government's."""
-    return host.partition(":")[0].lower().endswith(_HOSTS)
+    return _HOST.fullmatch(host) is not None
 
 
 def registry_name(host: str) -> str:

@@ -118,6 +118,7 @@ def render_pull_request(source: Source, model: ModelSource, file: str) -> Map:
     """What a change of the model must pass: the whole road, to a hub and a device on the agent."""
     make = source.steps()
     name, tag = shlex.quote(model.name), f"models.{model.name}"
+    condition = shlex.quote(f"tags.{tag} = true")
     python = f"{in_shell(STATE)}/tests/bin/python"
     tests = make.run(
         "Unit tests",
@@ -134,14 +135,14 @@ uv pip install --quiet --python {python} pytest {words(model.requirements)}
         make.run("Lint", f"ruff check {words(model.code)}"),
         *((tests,) if model.tests else ()),
         make.run("Start a hub and a device", "edgeferry up --devices 1"),
-        make.run("Train on the sample", f"edgeferry train {name}"),
-        make.run("Package", f"edgeferry package {name}"),
-        make.run("Verify", f"edgeferry verify {name}"),
+        make.run("Train on the sample", f"edgeferry train {name} --place local"),
+        make.run("Package", f"edgeferry package {name} --place local"),
+        make.run("Verify", f"edgeferry verify {name} --place local"),
         make.run(
             "Roll out to the device",
             f"""
 edgeferry devices tag device-1 {shlex.quote(f"{tag}=true")}
-edgeferry ship {name} --target-condition {shlex.quote(f"tags.{tag} = true")} --approve-as pull-request
+edgeferry ship {name} --place local --approve-as pull-request --target-condition {condition}
 """,
         ),
         make.run("Smoke test", f"edgeferry smoke {name} --junit {in_shell(RESULTS)}/smoke.xml"),

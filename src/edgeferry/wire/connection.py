@@ -6,6 +6,7 @@ hub's identity; `GatewayHostName`, where present, is the place to connect to ove
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from edgeferry.errors import UsageError
@@ -18,6 +19,7 @@ _NAMES = {
     "SharedAccessKey": "key",
     "GatewayHostName": "gateway_host_name",
 }
+_AZURE = re.compile(r"([a-z0-9-]+)\.azure-devices\.(?:net|cn|us)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ def render_connection_string(cs: ConnectionString) -> str:
     _check(cs)
     parts = {name: getattr(cs, member) for name, member in _NAMES.items()}
     return ";".join(f"{name}={value}" for name, value in parts.items() if value)
+
+
+def azure_hub_name(host: str) -> str:
+    """The name of Azure's hub at `host` (the public cloud's, China's or the US government's), as `az` takes
+    it; "" for any other host."""
+    match = _AZURE.fullmatch(host)
+    return match[1] if match else ""
 
 
 def _check(cs: ConnectionString) -> None:

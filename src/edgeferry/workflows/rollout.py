@@ -69,7 +69,7 @@ def rollout(
 
     Without an approval, or with nobody targeted, nothing is touched.
     """
-    gate = ask_gate(services, release, condition)
+    gate = ask_gate(services, release, condition, environment=fleet.environment)
     if not gate.open:
         return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
     targeted = [twin["deviceId"] for twin in services.hub.devices(condition)]

@@ -60,7 +60,7 @@ class Order:
     approve_as: str = ""
     """Approve in this person's name, by a flag; "" when a person must have approved before."""
     target_condition: str = ""
-    """Instead of the model's own in this environment."""
+    """Instead of the model's own; narrowed to the environment likewise."""
 
 
 def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) -> Shipment:
@@ -76,7 +76,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         return "done" if changed else "unchanged"
 
     definition = services.project.load_model(order.model)
-    condition = order.target_condition or order.fleet.narrow(definition.target_condition)
+    condition = order.fleet.narrow(order.target_condition or definition.target_condition)
 
     since = services.now()
     trained = train(services, definition, order.inputs)
@@ -115,12 +115,13 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("release", since, entry.subject, state=done(created))
 
     since = services.now()
-    gate = ask_gate(services, entry, condition)
+    where = order.fleet.environment
+    gate = ask_gate(services, entry, condition, environment=where)
     approved = not gate.open and bool(order.approve_as)
     if approved:
         services.say(f"approving {entry.subject} as {order.approve_as}: a flag says so, no person looked")
-        approve(services, entry, condition, order.approve_as, yes=True)
-        gate = ask_gate(services, entry, condition)
+        approve(services, entry, condition, order.approve_as, yes=True, environment=where)
+        gate = ask_gate(services, entry, condition, environment=where)
     if not gate.open:
         close("approve", since, gate.reason, state="refused")
         return Shipment(order.model, False, tuple(stages), gate.reason, gate.fix, entry, image)
