@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.domain.model import ModelDefinition
 from edgeferry.ports import Services
 from edgeferry.workflows.train import train
 from tests.azureml_stub.workspace import Azure
@@ -28,9 +29,19 @@ from tests.places.conftest import azure_place
 EXAMPLE = Path(__file__).parents[2] / "examples" / "taxi"
 
 
-def test_the_example_trains_on_azure_ml_from_the_same_files(
-    azure: Azure, tmp_path: Path, migrated: Path, pytestconfig: pytest.Config
-) -> None:
+@dataclass(frozen=True)
+class Prepared:
+    """The example's model, its step environment's interpreter, and a registry of models of the test's own."""
+
+    project: ProjectFolder
+    definition: ModelDefinition
+    python: Path
+    tracking: MlflowTracking
+    state: Path
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, migrated: Path, pytestconfig: pytest.Config) -> Prepared:
     assert pytestconfig.cache is not None
     state = tmp_path / "state"
     state.mkdir()
@@ -40,9 +51,13 @@ def test_the_example_trains_on_azure_ml_from_the_same_files(
     tracking.prepare("nyc_taxi")
     project = ProjectFolder(EXAMPLE)
     definition = project.load_model("nyc_taxi")
-    python = LocalRunner(state, tracking, uv.find_uv_bin(), print).python_of(
-        project.load_pipeline(definition)
-    )
+    runner = LocalRunner(state, tracking, uv.find_uv_bin(), print)
+    return Prepared(project, definition, runner.python_of(project.load_pipeline(definition)), tracking, state)
+
+
+# `prepared` comes before `azure`, while this process's HTTPS still reaches a package index.
+def test_the_example_trains_on_azure_ml_from_the_same_files(prepared: Prepared, azure: Azure) -> None:
+    tracking, python = prepared.tracking, prepared.python
     azure.variables |= {
         **tracking.step_environment("nyc_taxi"),
         "PATH": f"{python.parent}:{os.defpath}",
@@ -51,16 +66,16 @@ def test_the_example_trains_on_azure_ml_from_the_same_files(
     nothing = cast(Any, None)
     services = replace(
         Services(**dict.fromkeys(Services.__dataclass_fields__, nothing)),
-        project=project,
+        project=prepared.project,
         place=azure_place([]),
-        runs=RunsFolder(state / "runs"),
+        runs=RunsFolder(prepared.state / "runs"),
         tracking=tracking,
         now=time.time,
         sleep=lambda _: time.sleep(0.5),
         new_id=lambda: uuid.uuid4().hex,
         say=lines.append,
     )
-    trained = train(services, definition, {}, lambda step, line: lines.append(f"{step} | {line}"))
+    trained = train(services, prepared.definition, {}, lambda step, line: lines.append(f"{step} | {line}"))
     assert [step.name for step in trained.run.steps] == [
         "prepare",
         "transform",
