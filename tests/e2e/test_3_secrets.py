@@ -5,6 +5,7 @@ A sandbox of its own, whose device is rolled out to as one with IoT Edge is: a p
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -59,7 +61,11 @@ class Shipped:
 
 
 def _marks(secret: str) -> set[bytes]:
-    return {part.encode() for part in (secret, json.dumps(secret)[1:-1], _longest_line(secret))}
+    """How the secret would look: as it is, in JSON, in an address, a line of it, in base64."""
+    line = _longest_line(secret)
+    encoded = (base64.b64encode(bytes(shift) + line.encode())[4:-4] for shift in range(3))
+    texts = (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), line)
+    return {text.encode() for text in texts} | set(encoded)
 
 
 def _longest_line(secret: str) -> str:
@@ -195,6 +201,9 @@ def test_every_secret_was_really_there(shipped: Shipped) -> None:
     assert all(len(secret) >= 16 for secret in shipped.secrets.values())
     assert len(set(shipped.secrets.values())) == len(shipped.secrets)
     assert shipped.leaked(" ".join(shipped.secrets.values())) == sorted(shipped.secrets)
+    for name, secret in shipped.secrets.items():
+        for user in ("", "u", "us", "use"):
+            assert name in shipped.leaked(base64.b64encode(f"{user}:{secret}".encode()))
 
 
 def test_no_secret_is_in_what_commands_say(shipped: Shipped) -> None:

@@ -245,6 +245,21 @@ NEEDS = {
 }
 
 
+@pytest.mark.parametrize(("place", "logged_in"), [("local", False), ("azureml", True)])
+def test_a_models_own_code_runs_logged_in_only_where_azure_ml_ran_it(
+    project: Path, place: str, logged_in: bool
+) -> None:
+    settings = AZURE.replace('place = "azureml"', f'place = "{place}"')
+    (project / "environments" / "azure.toml").write_text(settings)
+    write(project, "azure")
+    steps = steps_of(documents(project)["nyc_taxi_azure_main.yml"])
+    asks = {step["displayName"]: step.get("task") == "AzureCLI@2" for step in steps if "displayName" in step}
+    for title in ("Train", "Package", "Verify"):
+        assert asks[title] is logged_in, title
+    for title in ("Push model and companion", "Release", "Roll out", "Smoke test"):
+        assert asks[title], title
+
+
 @pytest.mark.parametrize("environment", ["", "azure", "own"])
 def test_secrets_are_mapped_only_in_the_steps_that_need_them(project: Path, environment: str) -> None:
     write(project, environment)

@@ -205,6 +205,8 @@ def render_main(source: Source, model: ModelSource, fleet: Fleet, file: str) -> 
 
 def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
     make = source.steps(fleet.name if fleet.identity else "")
+    # A model's own code runs in these: they are logged in to Azure only where the run is Azure ML's.
+    model_steps = source.steps(fleet.name if fleet.workspace else "")
     name, evidence = shlex.quote(model.name), in_shell(EVIDENCE)
     version = '--model-version "$MODELVERSION"'
     job: dict[str, Node] = {"job": "build", "displayName": f"Build {model.name}", "timeoutInMinutes": 120}
@@ -217,7 +219,7 @@ def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
         (
             *make.start(programs=_LAYERS),
             Place("your steps: before train"),
-            make.run(
+            model_steps.run(
                 "Train",
                 f"""
 {train} --output json | tee {evidence}/train.json
@@ -225,8 +227,8 @@ version=$({_read("version")} < {evidence}/train.json)
 echo "##vso[task.setvariable variable=modelVersion]$version"
 """,
             ),
-            make.run("Package", f"edgeferry package {name} {version}"),
-            make.run(
+            model_steps.run("Package", f"edgeferry package {name} {version}"),
+            model_steps.run(
                 "Verify", f"edgeferry verify {name} {version} --output json | tee {evidence}/verify.json"
             ),
             Place("your steps: before push"),
