@@ -78,17 +78,21 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
 
 
 def _azureml(values: _Values, say: Callable[[str], None]) -> Place:
-    workspace = Workspace(
-        values.need("azure.subscription_id"),
-        values.need("azure.resource_group"),
-        values.need("azure.workspace"),
-    )
+    names = ("azure.subscription_id", "azure.resource_group", "azure.workspace")
+    workspace = Workspace(*(values.get(name) for name in names))
     cluster = Cluster(
         values.need("azureml.compute"),
         values.get("azureml.compute_size"),
         values.count("azureml.compute_nodes"),
     )
-    return AzureMlPlace(values.entra, workspace, cluster, say, values.seconds("azureml.poll_s"))
+    return AzureMlPlace(
+        values.entra,
+        workspace,
+        cluster,
+        say,
+        values.seconds("azureml.poll_s"),
+        lambda: [values.need(name) for name in names],
+    )
 
 
 def _tracking(settings: Settings, azureml: AzureMlPlace) -> MlflowTracking:

@@ -25,6 +25,7 @@ RANDOM = "q1W2e3R4t5Y6u7I8o9P0" + "a1S2d3F4g5H6j7K8l9Z0"
         pytest.param("monkey", "george", False, id="no key at all"),
         pytest.param("pad_token", "<pad>", False, id="token of a tokenizer"),
         pytest.param("max_tokens", 5, False, id="how many tokens"),
+        pytest.param("max_token", 5, False, id="how many, in bad grammar"),
         pytest.param("tokenizer", "bert", False, id="tokenizer"),
         pytest.param("use_token", True, False, id="yes or no"),
         pytest.param("db_password", "", False, id="nothing in it"),

@@ -233,3 +233,16 @@ def test_what_was_trained_by_a_flag_is_gone_on_with_by_the_same_flag(
     for command in ("package", "verify", "push", "release"):
         code, _, err = shell.run(command, "demo", "--place", "azureml")
         assert "the held-out file has no column length" in err, command  # the workspace's own file
+
+
+def test_a_dry_run_needs_no_workspace_and_a_run_says_which_setting_is_missing(
+    shell: Shell, azure: Azure
+) -> None:
+    del shell.environment["EDGEFERRY_AZURE__WORKSPACE"]
+    code, out, err = shell.run("train", "demo", "--dry-run", "-o", "json")
+    assert code == 0, err
+    assert json.loads(out)["uploads"]
+    code, _, err = shell.run("train", "demo", "--no-wait")
+    assert (code, "azure.workspace is not set" in err) == (2, True)
+    assert azure.requests == []
+    assert shell.run("runs", "list", "-o", "json")[1].strip() == "[]"

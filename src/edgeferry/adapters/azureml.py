@@ -95,7 +95,8 @@ class Cluster:
 
 
 class AzureMlPlace:
-    """Implements the `Place` port. `say`: a line for a person, before what takes long or differs."""
+    """Implements the `Place` port. `say`: a line for a person, before what takes long or differs. `check`
+    raises UsageError when the workspace is not named; a preview asks nobody, so it does without one."""
 
     def __init__(
         self,
@@ -104,7 +105,9 @@ class AzureMlPlace:
         cluster: Cluster,
         say: Callable[[str], None],
         poll_s: float = 10.0,
+        check: Callable[[], object] = bool,
     ) -> None:
+        self._check = check
         self._login = login
         self._workspace = workspace
         self._cluster = cluster
@@ -177,6 +180,7 @@ class AzureMlPlace:
 
     def _client(self) -> Any:
         if self._opened is None:
+            self._check()
             self._opened = _sdk().MLClient(
                 self._login,
                 self._workspace.subscription_id,

@@ -26,6 +26,8 @@ _NAMES = re.compile(
     r"|(?:api|access|account|auth|client|encryption|hub|private|secret|shared|signing|storage|ssh"
     r"|subscription)_?key|sas)$"
 )
+_SPOKEN = re.compile(r"(?:^|_)(?:password|passwd|passphrase|pwd|secret)$")
+"""Of these, what may be a number all the same."""
 _NO_SECRETS = re.compile(r"(?:^|_)(?:bos|cls|end|eos|mask|pad|sep|special|start|stop|unk)_token$")
 _RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{20,}")
 _REFERENCES = ("keyvault://", "azureml:", "${{")
@@ -68,6 +70,8 @@ def is_secret(name: str, value: object) -> bool:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-.]", "_", name).lower()
     if words.endswith("key") and _RANDOM.fullmatch(str(value)):
         return True
+    if not isinstance(value, str) and not _SPOKEN.search(words):
+        return False  # max_token: 512 counts something
     return bool(_NAMES.search(words)) and not _NO_SECRETS.search(words)
 
 
