@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.adapters.hub import HubClient
+from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
 from edgeferry.ports import Services
 from edgeferry.workflows.layers import choose_layer, render_all
-from edgeferry.workflows.rollout import apply_layers
+from edgeferry.workflows.rollout import apply_layers, collect_older
 from tests.iot_edge import AGENT, BODY, IOT_EDGE, RELEASE, documents, services
+from tests.registries import RegistryServer
 
 FLEET = "tags.edgeferry = true"
 NEWER = replace(RELEASE, subject="nyc_taxi-v2-abababab", body={**BODY, "version": "2"})
@@ -100,3 +102,39 @@ def test_environments_that_share_a_hub_leave_each_others_deployments_alone(clien
     assert {name: one["etag"] for name, one in made.items()} == {
         one["id"]: one["etag"] for one in client.configurations()
     }
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        pytest.param("", ["may not delete from taxi/nyc_taxi"], id="a login that may not delete: said"),
+        pytest.param("dev", [], id="an environment: others may run them, so they stay"),
+    ],
+)
+def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_success(
+    client: HubClient, registry_server: RegistryServer, environment: str, said: list[str]
+) -> None:
+    fleet = Fleet(FLEET, environment=environment)
+    lines: list[str] = []
+    puller = RegistryClient(
+        registry_server.host, "taxi", "puller", registry_server.password, registry_server.ca_file
+    )
+    given = services(hub=client, registry=puller, say=lines.append)
+    releases = [
+        replace(
+            RELEASE,
+            subject=f"nyc_taxi-v{number}-abababab",
+            body={**BODY, "version": str(number), "digest": f"sha256:{number:064x}"},
+        )
+        for number in range(1, 5)
+    ]
+    try:
+        for release in releases:
+            layer, _ = apply_layers(given, release, FLEET, fleet, ["device-1"])
+        collect_older(given, layer, releases[-1], fleet)
+    finally:
+        puller.close()
+    left = [one for one in client.configurations() if one["labels"]["edgeferry"] == "model"]
+    assert sorted(one["labels"]["release"] for one in left) == [each.subject for each in releases[2:]]
+    assert len(lines) == 2 * len(said)
+    assert all(word in line for word in said for line in lines)

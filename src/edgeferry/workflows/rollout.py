@@ -95,7 +95,7 @@ def rollout(
         approval = gate.approval.id if gate.approval else ""
         services.ledger.append("rollout", release.subject, _record(result, layer, approval), user)
     if state is State.SUCCEEDED:
-        _collect_older(services, layer, release, fleet)
+        collect_older(services, layer, release, fleet)
     return result
 
 
@@ -213,15 +213,19 @@ def _withdraw(
     return f"{removed}, {previous.release} serves again: {state}: {reason}"
 
 
-def _collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
+def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
     """Remove what is older than the previous release for the same devices: its layer, its image and tag in
-    the registry; and older companions. The previous release stays, beneath this one."""
+    the registry; and older companions. The previous release stays, beneath this one. Images stay where there
+    are environments: another one, perhaps on another hub, may run what this one has left behind."""
     *old, _ = sorted(_beneath(services, layer, fleet), key=lambda other: other.priority) or [layer]
     for other in old:
         services.hub.delete_configuration(other.name)
     needed = {layer.digest, *(other.digest for other in _others(services, layer, fleet))}
-    for digest in {other.digest for other in old} - needed:
-        services.registry.remove(layer.model, digest)
+    for digest in () if fleet.environment else {other.digest for other in old} - needed:
+        try:
+            services.registry.remove(layer.model, digest)
+        except OutsideError as error:  # the release is on its devices all the same
+            services.say(f"{layer.model}@{digest} stays in the registry: {error.problem}")
     companion = companion_layer_name(release.body["companion"]["digest"], fleet)
     for configuration in filter(fleet.owns, services.hub.configurations()):
         labels = configuration.get("labels") or {}
