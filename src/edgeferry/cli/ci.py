@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli.console import Output, render_table
-from edgeferry.cli.models import finish
+from edgeferry.cli.console import Output, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.settings import environment_names, find_repository
 from edgeferry.wiring import open_folder

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgeferry.errors import EdgeferryError
+from edgeferry.errors import EdgeferryError, RefusedError
 
 
 class Output(StrEnum):
@@ -67,6 +68,14 @@ class Terminal:
         console.print(f"[red]error[/red]: {_shown(error.problem)}", highlight=False, soft_wrap=True)
         if error.fix:
             console.print(f"  [green]fix[/green]: {_shown(error.fix)}", highlight=False, soft_wrap=True)
+
+
+def finish(ok: bool, problem: str, fix: str) -> None:
+    """Exit code 1, with problem and fix on stderr, unless `ok`: the answer is on stdout already."""
+    if ok:
+        return
+    Terminal(Output.TABLE).failure(RefusedError(problem, fix=fix))  # on stderr, whatever stdout holds
+    raise typer.Exit(1)
 
 
 def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -9,8 +9,14 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, render_table
-from edgeferry.cli.models import ConditionOption, ReleaseArgument
-from edgeferry.cli.project import OutputOption, choose_condition, opened, read_fleet
+from edgeferry.cli.project import (
+    ConditionOption,
+    OutputOption,
+    ReleaseArgument,
+    choose_condition,
+    opened,
+    read_fleet,
+)
 from edgeferry.errors import UsageError
 from edgeferry.settings import REFERENCE, Settings
 from edgeferry.wire.azure_cli import render_command, render_file

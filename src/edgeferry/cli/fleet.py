@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.console import Output, render_table, short
-from edgeferry.cli.models import finish
+from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
 from edgeferry.errors import UsageError

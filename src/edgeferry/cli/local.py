@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.console import Output, Terminal, render_table, short
-from edgeferry.cli.models import finish, shipment_facts
+from edgeferry.cli.console import Output, Terminal, finish, render_table, short
+from edgeferry.cli.facts import shipment_facts
 from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from edgeferry.cli.console import Output, Terminal, render_table, short
+from edgeferry.cli.console import Output, finish, render_table, short
+from edgeferry.cli.facts import (
+    image_facts,
+    rollout_facts,
+    rollout_table,
+    shipment_facts,
+    shipment_tables,
+    verification_facts,
+    verification_lines,
+)
 from edgeferry.cli.preview import preview_facts, preview_lines
 from edgeferry.cli.project import (
+    ConditionOption,
     InputOption,
     ModelArgument,
     OutputOption,
+    ReleaseArgument,
     TrainedAtOption,
     choose_condition,
     opened,
@@ -31,12 +40,10 @@ from edgeferry.cli.runs import (
     trained_lines,
 )
 from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
-from edgeferry.domain.image import Image
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.rollout import State
 from edgeferry.domain.run import refuse_keys
-from edgeferry.domain.verification import Verification
-from edgeferry.errors import RefusedError, UsageError
+from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.wiring import open_approvals
@@ -49,23 +56,13 @@ from edgeferry.workflows.prove import find_proof, prove
 from edgeferry.workflows.push import push as push_image
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.release import release as release_image
-from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollout import rollout as roll_out
-from edgeferry.workflows.ship import Order, Shipment, render_outcome, render_runtime
+from edgeferry.workflows.ship import Order, render_outcome
 from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import preview as preview_training
 from edgeferry.workflows.train import submit as submit_training
 from edgeferry.workflows.train import train as train_model
 
-ConditionOption = Annotated[
-    str,
-    typer.Option(
-        "--target-condition",
-        "-t",
-        help="Which devices of this environment; default: the model's own, from model.yaml.",
-    ),
-]
-ReleaseArgument = Annotated[str, typer.Argument(help="A release, or a model for its newest one.")]
 TimeoutOption = Annotated[
     int, typer.Option(help="Seconds until it is judged; 0: the setting rollout.timeout_s.")
 ]
@@ -199,7 +196,7 @@ def verify(
         verification = prove(
             services, definition, version, packed, read_fleet(settings).limits, afresh=True
         ).verification
-        terminal.answer(verification_facts(verification), _verification_lines(verification))
+        terminal.answer(verification_facts(verification), verification_lines(verification))
         finish(
             verification.passed,
             f"{model} version {version.version} does not answer as its pipeline predicted",
@@ -336,110 +333,9 @@ def rollout(
         cases = [outcome_case(model, outcome) for outcome in result.outcomes]
         cases = cases or [nobody(model, str(result.state), result.reason)]
         write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
-        terminal.answer(rollout_facts(result), [_rollout_table(result)] if result.outcomes else [])
+        terminal.answer(rollout_facts(result), [rollout_table(result)] if result.outcomes else [])
         fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
         finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
-
-
-def finish(ok: bool, problem: str, fix: str) -> None:
-    """Exit code 1, with problem and fix on stderr, unless `ok`: the answer is on stdout already."""
-    if ok:
-        return
-    Terminal(Output.TABLE).failure(RefusedError(problem, fix=fix))  # on stderr, whatever stdout holds
-    raise typer.Exit(1)
-
-
-def image_facts(image: Image) -> dict[str, Any]:
-    """An image as JSON."""
-    return {
-        "name": image.name,
-        "digest": image.digest,
-        "config_digest": image.config_digest,
-        "size_bytes": image.size_bytes,
-        "labels": dict(image.labels),
-        "layers": [
-            {
-                "title": layer.title,
-                "digest": layer.digest,
-                "diff_id": layer.diff_id,
-                "size_bytes": layer.size_bytes,
-            }
-            for layer in image.layers
-        ],
-    }
-
-
-def shipment_facts(shipment: Shipment) -> dict[str, Any]:
-    """A shipment as JSON."""
-    return {
-        "ok": shipment.ok,
-        "model": shipment.model,
-        "problem": shipment.problem,
-        "fix": shipment.fix,
-        "release": shipment.release.subject if shipment.release else None,
-        "digest": shipment.image.digest if shipment.image else None,
-        "stages": [
-            {"stage": s.name, "state": s.state, "seconds": round(s.seconds, 2), "detail": s.detail}
-            for s in shipment.stages
-        ],
-        "rollout": rollout_facts(shipment.rollout) if shipment.rollout else None,
-        "smoke": [
-            {
-                "device": each.device,
-                "passed": each.passed,
-                "state": each.state,
-                "reason": each.reason,
-                "latency_ms": each.verdict.latency_ms if each.verdict else None,
-                "asked": each.verdict.asked if each.verdict else 0,
-            }
-            for each in shipment.smokes
-        ],
-    }
-
-
-def shipment_tables(shipment: Shipment) -> list[Table | str]:
-    """A shipment as a table: device, state, digest, verdict, latency."""
-    if not shipment.rollout or not shipment.rollout.outcomes:
-        return []
-    fresh = {each.device: each for each in shipment.smokes}
-    rows = []
-    for outcome in shipment.rollout.outcomes:
-        asked = fresh.get(outcome.device)
-        verdict = asked.verdict if asked else outcome.verdict
-        rows.append(
-            [
-                outcome.device,
-                shipment.model,
-                str(outcome.state),
-                short(outcome.digest),
-                verdict.state if verdict else "none",
-                f"{verdict.latency_ms:.1f}" if verdict else "",
-            ]
-        )
-    columns = ("device", "model", "state", "digest", "verdict", "ms")
-    return [render_table("Devices", columns, rows)]
-
-
-def rollout_facts(result: RolloutResult) -> dict[str, Any]:
-    """A rollout as JSON."""
-    return {
-        "ok": result.state is State.SUCCEEDED,
-        "release": result.release,
-        "layer": result.layer,
-        "state": str(result.state),
-        "reason": result.reason,
-        "fix": result.fix,
-        "changed": result.changed,
-        "devices": [
-            {"device": o.device, "state": str(o.state), "reason": o.reason, "digest": o.digest}
-            for o in result.outcomes
-        ],
-    }
-
-
-def _rollout_table(result: RolloutResult) -> Table:
-    rows = [[o.device, str(o.state), short(o.digest), o.reason] for o in result.outcomes]
-    return render_table(result.release, ("device", "state", "digest", "reason"), rows)
 
 
 def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefinition, ModelVersion, Packed]:
@@ -449,19 +345,3 @@ def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefini
         wanted = f"version {version} of {model}" if version else f"any version of {model}"
         raise UsageError(f"MLflow does not know {wanted}", fix=f"edgeferry train {model}")
     return definition, found, package_model(services, definition, found)
-
-
-def verification_facts(verification: Verification) -> dict[str, Any]:
-    """A verification as JSON."""
-    return asdict(verification)
-
-
-def _verification_lines(verification: Verification) -> list[Table | str]:
-    if not verification.passed:
-        return [*verification.problems, render_runtime(verification)]
-    return [
-        render_runtime(verification),
-        f"asked: {verification.asked}; all equal within tolerance, "
-        f"worst relative difference {verification.worst_relative:.1e}",
-        f"ready in {verification.ready_s:.2f} s, median answer {verification.latency_ms:.2f} ms",
-    ]

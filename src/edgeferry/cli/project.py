@@ -30,6 +30,16 @@ TrainedAtOption = Annotated[
     str, typer.Option("--place", help="Where it trains: local or azureml; default: the setting train.place.")
 ]
 
+ConditionOption = Annotated[
+    str,
+    typer.Option(
+        "--target-condition",
+        "-t",
+        help="Which devices of this environment; default: the model's own, from model.yaml.",
+    ),
+]
+ReleaseArgument = Annotated[str, typer.Argument(help="A release, or a model for its newest one.")]
+
 
 def load(context: typer.Context, **flags: str) -> Settings:
     """The settings of the project and the environment that the command line names (--project, --env)."""

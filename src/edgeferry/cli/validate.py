@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edgeferry.cli.console import Output, render_table
-from edgeferry.cli.models import finish
+from edgeferry.cli.console import Output, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.finding import Finding
 from edgeferry.workflows.validate import Validation
