@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from edgeferry.sandbox.engine import OWN_SOCKET, close_engine, is_idle
 from tests.engines import find_engine
 from tests.needs import lack
 from tests.registries import REGISTRY_ADDRESS, RegistryServer, free_port
+
+# Read when onnxruntime is imported: tests talk to nobody outside, and some look who is talked to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _ENGINE_WAS_THERE = pytest.StashKey[bool]()
 

@@ -25,7 +25,11 @@ def serve(app: ASGIApp, folder: Path, *, tls: bool = True) -> Iterator[str]:
     if tls:
         certificate, key = open_authority(folder).issue(folder, "stub", ("localhost",), (ADDRESS,))
         options = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", **options))
+    # Microsoft's clients keep connections open, and TLS says goodbye slowly: one answer a connection.
+    headers = [("connection", "close")]
+    server = uvicorn.Server(
+        uvicorn.Config(app, headers=headers, log_level="warning", lifespan="off", **options)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10

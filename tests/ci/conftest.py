@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgeferry.adapters.images import LayeredImages
 from tests.ci.platform_stub import TOKEN, Platform, approved
 from tests.ci.runner import Machine, Run
 
@@ -75,7 +76,9 @@ class Factory:
 
 
 @pytest.fixture(scope="session")
-def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Factory]:
+def factory(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, images: LayeredImages
+) -> Iterator[Factory]:
     """The factory, with a device that shall have nyc_taxi; all of it is gone afterwards."""
     home = tmp_path_factory.mktemp("factory")
     ignore = shutil.ignore_patterns(".edgeferry", "__pycache__", ".azure-pipelines")
@@ -87,6 +90,8 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     assert pytestconfig.cache is not None
     caches = Path(pytestconfig.cache.mkdir("pipeline-caches"))
     machine = Machine(home / "machine", repository, token=TOKEN, caches=caches)
+    images.assemble_companion()  # makes the base, once for all of the session's tests
+    machine.layers = Path(pytestconfig.cache.mkdir("images"))
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
     built = Factory(home, machine, platform)

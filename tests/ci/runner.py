@@ -89,6 +89,8 @@ class Machine:
     """Further environment of the agents' machine."""
     caches: Path = Path()
     """Where caches of earlier runs are kept, by key."""
+    layers: Path | None = None
+    """What an earlier run would have left of image layers, where there is no cache of one."""
     _known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
     """The variables ahead of each step of the last run from the beginning."""
     _outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
@@ -278,6 +280,8 @@ class _Agent:
         kept, target = self.machine.caches / key, Path(inputs["path"])
         if kept.is_dir():
             shutil.copytree(kept, target, symlinks=True)
+        elif self.machine.layers and target.name == "images":
+            shutil.copytree(self.machine.layers, target, symlinks=True)
         else:
             self.saved.append((target, kept))
 

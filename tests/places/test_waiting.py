@@ -156,4 +156,4 @@ def test_a_run_on_this_machine_that_broke_is_not_asked_again(
     with pytest.raises(TrackingError) as caught:
         train(replace(services, place=place), definition, {})
     assert caught.value.retryable
-    assert said == []
+    assert not [line for line in said if "asking again" in line]
