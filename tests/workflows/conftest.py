@@ -114,6 +114,7 @@ def packaged(
         registry=registry,
         ledger=nothing,
         hub=nothing,
+        pull_login=lambda: None,
         now=time.time,
         sleep=time.sleep,
         new_id=lambda: uuid4().hex,
