@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -194,7 +195,7 @@ def test_a_library_image_that_answers_wrongly_is_refused(packaged: Packaged, for
         "library",
         "",
         "model/model.skops",
-        files["model/requirements.txt"].decode().replace("mlflow==3.17.2\n", ""),
+        re.sub(r"(?m)^mlflow==.*\n", "", files["model/requirements.txt"].decode()),
         tuple(
             packaged.services.runner.versions_of(packaged.services.project.load_pipeline(forest.definition))
         ),
