@@ -312,6 +312,12 @@ def test_a_hub_that_throttles_without_end_is_given_up_and_said_to_be_worth_anoth
 # the command line: addresses from a file, secrets from the vault
 
 
+def list_devices(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What the command says in that project."""
+    command = [sys.executable, "-m", "edgeferry", "--project", str(project), "devices", "list", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
 def test_a_rotated_connection_string_in_the_vault_drives_the_hub(
     vault: tuple[Vault, str], hub: RunningHub, tmp_path: Path
 ) -> None:
@@ -323,14 +329,7 @@ def test_a_rotated_connection_string_in_the_vault_drives_the_hub(
     (project / "environments" / "prod.toml").write_text(
         f'[vault]\nname = "{name}"\n[hub]\nconnection_string = "keyvault://hub"\nca_file = "{hub.ca_file}"\n'
     )
-    command = [sys.executable, "-m", "edgeferry", "--project", str(project)]
-    listed = subprocess.run(
-        [*command, "devices", "list", "--env", "prod", "-o", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    listed = list_devices(project, "--env", "prod", "-o", "json")
     assert listed.returncode == 0, listed.stderr
     assert isinstance(json.loads(listed.stdout), list)
     assert "hub.connection_string: secret hub of Key Vault" in listed.stderr
@@ -343,13 +342,7 @@ def test_a_connection_string_of_another_hub_is_never_sent_to_the_environments_hu
     (tmp_path / "edgeferry.toml").write_text('[hub]\nhost = "prod.azure-devices.net"\n')
     string = "HostName=dev.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=Y2FuYXJ5"
     monkeypatch.setenv("EDGEFERRY_HUB__CONNECTION_STRING", string)
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeferry", "--project", str(tmp_path), "devices", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = list_devices(tmp_path)
     assert done.returncode == 2
     assert "is for dev.azure-devices.net, and hub.host is prod.azure-devices.net" in done.stderr
     assert "Y2FuYXJ5" not in done.stderr
@@ -360,13 +353,7 @@ def test_entras_token_goes_to_a_hub_of_azures_only(
 ) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
     (tmp_path / "edgeferry.toml").write_text('[hub]\nhost = "ferry.azure-devices.net.example.org"\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeferry", "--project", str(tmp_path), "devices", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = list_devices(tmp_path)
     assert done.returncode == 2
     assert "which is no hub of Azure's" in done.stderr
     assert directory.entra.issued == []
