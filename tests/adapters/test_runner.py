@@ -21,6 +21,7 @@ from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.pipeline import Pipeline, Run
 from edgeferry.errors import DefinitionError, UsageError
+from tests.step_sources import COPY, COUNT
 
 UV = str(Path(sys.executable).parent / "uv")
 COMPONENT = """
@@ -48,16 +49,6 @@ jobs:
   count:
     component: ./components/count.yml
     inputs: {given: "${{parent.jobs.copy.outputs.out}}"}
-"""
-COPY = """
-import shutil, sys
-shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)
-print("copied with", sys.argv[3])
-"""
-COUNT = """
-import pathlib, sys
-total = sum(len(f.read_text()) for f in pathlib.Path(sys.argv[1]).iterdir())
-(pathlib.Path(sys.argv[2]) / "total.txt").write_text(str(total))
 """
 
 

@@ -22,6 +22,7 @@ from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.run import RunState
 from edgeferry.ports import Place
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
+from tests.step_sources import COPY, COUNT
 
 COMPONENT = """
 type: command
@@ -60,16 +61,6 @@ jobs:
     component: ./components/register.yml
     inputs: {given: "${{parent.jobs.count.outputs.out}}", word: "${{parent.inputs.word}}"}
     outputs: {out: "${{parent.outputs.registered}}"}
-"""
-COPY = """
-import shutil, sys
-shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)
-print("copied with", sys.argv[3])
-"""
-COUNT = """
-import pathlib, sys
-total = sum(len(f.read_text()) for f in pathlib.Path(sys.argv[1]).iterdir())
-(pathlib.Path(sys.argv[2]) / "total.txt").write_text(str(total))
 """
 REGISTER = """
 import json, pathlib, sys
