@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeferry.domain.condition import matches, parse_condition, parse_query, project
+from edgeferry.domain.condition import matches, parse_condition
 from edgeferry.domain.layering import AGENT, HUB, MAX_MODULES, Deployment, find_content_fault
+from edgeferry.domain.query import aggregate, parse_query, project
 from edgeferry.domain.twin import (
     SECTION_BYTES,
     TAGS_BYTES,
@@ -221,20 +222,17 @@ class Fleet:
             query = parse_query(text)
         except ConditionError as error:
             raise RefusalError("ArgumentInvalid", error.problem, fix=error.fix) from error
-        rows: list[Json] = []
-        last: tuple[str, str] | None = None
-        item_type = "Raw" if query.columns else "Twin"
-        for identity in self._identities(query.collection):
-            key = (identity.device, identity.module or "")
-            if after is not None and key <= after:
-                continue
-            document = self.show_twin(identity)
-            if matches(query.condition, document):
-                if len(rows) == limit:
-                    return Page(rows, item_type, last)
-                rows.append(project(query, document))
-                last = key
-        return Page(rows, item_type, None)
+        twins = {
+            (identity.device, identity.module or ""): self.show_twin(identity)
+            for identity in self._identities(query.collection)
+        }
+        selected = [key for key, document in twins.items() if matches(query.condition, document)]
+        if query.is_aggregate:
+            return Page(aggregate(query, (twins[key] for key in selected)), "Raw", None)
+        waiting = [key for key in selected[: query.top] if after is None or key > after]
+        rows = [project(query, twins[key]) for key in waiting[:limit]]
+        next_after = waiting[limit - 1] if len(waiting) > limit else None
+        return Page(rows, "Raw" if query.columns else "Twin", next_after)
 
     def statistics(self) -> tuple[int, int, int]:
         """How many devices there are, are enabled, are connected."""
