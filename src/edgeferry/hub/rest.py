@@ -20,8 +20,9 @@ from starlette.routing import Route
 
 from edgeferry.hub.access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, Access, Caller
 from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.links import Log
 from edgeferry.hub.methods import Methods
-from edgeferry.hub.mqtt import Log
+from edgeferry.hub.rest_messages import MessageRoute
 from edgeferry.wire.hub import (
     Identity,
     RefusalError,
@@ -86,6 +87,7 @@ class Routes:
     access: Access
     fleet: Fleet
     methods: Methods
+    messages: MessageRoute
     log: Log
     now: Callable[[], float]
     new_id: Callable[[], str]
@@ -114,6 +116,7 @@ class Routes:
             self._route("GET", "/configurations/{name}", REGISTRY_READ, self._configuration),
             self._route("PUT", "/configurations/{name}", REGISTRY_WRITE, self._put_configuration),
             self._route("DELETE", "/configurations/{name}", REGISTRY_WRITE, self._delete_configuration),
+            self._route("GET", "/messages/events", SERVICE_CONNECT, self._messages),
             self._route("GET", "/statistics/devices", REGISTRY_READ, self._registry_statistics),
             self._route("GET", "/statistics/service", REGISTRY_READ, self._service_statistics),
         ]
@@ -256,6 +259,9 @@ class Routes:
         configuration = self.fleet.configuration(name)
         [document] = self.fleet.show_configurations([configuration])
         return _ok(document, etag=render_etag(configuration.etag))
+
+    async def _messages(self, call: Call) -> Response:
+        return _ok(await self.messages.read(call.request.query_params))
 
     # statistics, health
 
