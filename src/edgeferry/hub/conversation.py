@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeferry.domain.message import Message
-from edgeferry.hub.fleet import Fleet
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Answer, Link, Links
 from edgeferry.hub.messages import stamp
 from edgeferry.hub.store import Store
+from edgeferry.hub.twins import Twins
 from edgeferry.wire import mqtt as packets
 from edgeferry.wire import topics
 from edgeferry.wire.hub import ERROR_CODES, RefusalError, parse_json, render_device_twin, render_json
@@ -23,10 +23,10 @@ MAX_SUBSCRIPTIONS = 50
 
 @dataclass(frozen=True)
 class Conversation:
-    """Carries what clients say to the fleet and the journal."""
+    """Carries what clients say to twins and journal."""
 
     store: Store
-    fleet: Fleet
+    twins: Twins
     links: Links
     journal: Journal
     now: Callable[[], float]
@@ -94,7 +94,7 @@ class Conversation:
                 self._take_telemetry(packet, topic, link)
                 return
             case topics.TwinGet(rid):
-                twin = self.fleet.twin(link.device, link.module)
+                twin = self.twins.twin(link.device, link.module)
                 link.publish(topics.render_twin_response(200, rid), render_device_twin(twin))
             case topics.ReportedPatch(rid):
                 self._report(rid, packet.payload, link)
@@ -137,7 +137,7 @@ class Conversation:
                 patch = parse_json(payload)
             except ValueError as error:
                 raise RefusalError("DeserializationError", f"not JSON: {error}", fix="send JSON") from error
-            version = self.fleet.report(link.device, link.module, patch)
+            version = self.twins.report(link.device, link.module, patch)
         except RefusalError as error:
             # Node's SDK looks only at the body, Python's only at the status.
             body = render_json({"errorCode": ERROR_CODES[error.name], "message": str(error)})

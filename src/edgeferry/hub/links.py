@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from edgeferry.hub.assigner import AssignmentRefused, DesiredChanged, Event, IdentityGone
+from edgeferry.hub.events import AssignmentRefused, DesiredChanged, Event, IdentityGone
 from edgeferry.hub.messages import Key
 from edgeferry.hub.presence import Presences
 from edgeferry.wire import mqtt as packets

@@ -25,18 +25,23 @@ import uvicorn
 from edgeferry.errors import HubError
 from edgeferry.hub.access import RIGHTS, Access
 from edgeferry.hub.admission import Admission
+from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.configurations import Configurations
 from edgeferry.hub.conversation import Conversation
-from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.core import Core
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.mqtt import Door
 from edgeferry.hub.presence import Presences
+from edgeferry.hub.queries import Queries
+from edgeferry.hub.registry import Registry
 from edgeferry.hub.rest import Routes
 from edgeferry.hub.rest_messages import MessageRoute
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import open_tls
+from edgeferry.hub.twins import Twins
 from edgeferry.wire.connection import ConnectionString, render_connection_string
 
 _BACKLOG = 1024
@@ -90,9 +95,12 @@ async def _serve(
     journal = Journal(messages, _log, time.time)
     presences = Presences(messages.presence(), journal.note, _now())
     links = Links(presences, lambda device, module: store.identity(device, module) is not None, _log)
-    fleet = Fleet(store, _now, _new_key, presences.of, links.announce)
+    core = Core(store, _now, _new_key, presences.of, links.announce, _log)
+    assigner = Assigner(core)
+    queries = Queries(core)
+    twins = Twins(core, assigner)
     access = Access(store, policies)
-    conversation = Conversation(store, fleet, links, journal, time.time)
+    conversation = Conversation(store, twins, links, journal, time.time)
     door = Door(Admission(store, access, time.time), conversation, links, _log, time.time)
     listeners: list[asyncio.Server] = []
 
@@ -100,8 +108,21 @@ async def _serve(
         serving = bool(listeners) and all(listener.is_serving() for listener in listeners)
         return serving and not stop.is_set() and store.serves()
 
-    asking = (Methods(links), MessageRoute(journal))
-    routes = Routes(access, fleet, *asking, _log, time.time, lambda: secrets.token_hex(16), healthy)
+    routes = Routes(
+        access=access,
+        core=core,
+        registry=Registry(core, assigner),
+        twins=twins,
+        queries=queries,
+        configurations=Configurations(core, queries, assigner),
+        assigner=assigner,
+        methods=Methods(links),
+        messages=MessageRoute(journal),
+        now=time.time,
+        new_id=lambda: secrets.token_hex(16),
+        healthy=healthy,
+    )
+    assigner.wake()
     config = uvicorn.Config(
         routes.app(),
         http="httptools",
