@@ -25,6 +25,7 @@ import uvicorn
 from edgeferry.errors import HubError
 from edgeferry.hub.access import RIGHTS, Access
 from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.mqtt import Door, Links
 from edgeferry.hub.rest import Routes
@@ -86,7 +87,7 @@ async def _serve(
     routes = Routes(access, fleet, Methods(links), _log, time.time, lambda: secrets.token_hex(16), healthy)
     config = uvicorn.Config(
         routes.app(),
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
