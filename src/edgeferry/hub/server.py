@@ -24,13 +24,18 @@ import uvicorn
 
 from edgeferry.errors import HubError
 from edgeferry.hub.access import RIGHTS, Access
-from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.configurations import Configurations
+from edgeferry.hub.core import Core
 from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.mqtt import Door, Links
+from edgeferry.hub.queries import Queries
+from edgeferry.hub.registry import Registry
 from edgeferry.hub.rest import Routes
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import open_tls
+from edgeferry.hub.twins import Twins
 from edgeferry.wire.connection import ConnectionString, render_connection_string
 
 _BACKLOG = 1024
@@ -75,16 +80,32 @@ async def _serve(
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(_log_record)
     links = Links(_log)
-    fleet = Fleet(store, _now, _new_key, links.presence, links.announce)
+    core = Core(store, _now, _new_key, links.presence, links.announce, _log)
+    assigner = Assigner(core)
+    queries = Queries(core)
+    twins = Twins(core, assigner)
     access = Access(store, policies)
-    door = Door(store, access, fleet, links, _log, time.time)
+    door = Door(store, access, twins, links, _log, time.time)
     listeners: list[asyncio.Server] = []
 
     def healthy() -> bool:
         serving = bool(listeners) and all(listener.is_serving() for listener in listeners)
         return serving and not stop.is_set() and store.serves()
 
-    routes = Routes(access, fleet, Methods(links), _log, time.time, lambda: secrets.token_hex(16), healthy)
+    routes = Routes(
+        access=access,
+        core=core,
+        registry=Registry(core, assigner),
+        twins=twins,
+        queries=queries,
+        configurations=Configurations(core, queries, assigner),
+        assigner=assigner,
+        methods=Methods(links),
+        now=time.time,
+        new_id=lambda: secrets.token_hex(16),
+        healthy=healthy,
+    )
+    assigner.wake()
     config = uvicorn.Config(
         routes.app(),
         http=BoundedHttp,
