@@ -66,9 +66,7 @@ def judge(condition: Condition, device: str, tags: dict) -> Any:
             return _compare(_look(path, device, tags), operator, value)
         case ("in", path, values):
             found = _look(path, device, tags)
-            if found is UNDEFINED or isinstance(found, dict | list):
-                return UNDEFINED
-            return any(_compare(found, "=", value) is True for value in values)
+            return _any([_compare(found, "=", value) for value in values])
         case ("not in", path, values):
             return _negate(judge(("in", path, values), device, tags))
         case ("not", one):
