@@ -32,6 +32,7 @@ from edgeferry.hub.configurations import Configurations
 from edgeferry.hub.content import Content
 from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
+from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
@@ -131,7 +132,7 @@ async def _serve(
     assigner.wake()
     config = uvicorn.Config(
         api.app(),
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
