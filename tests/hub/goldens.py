@@ -39,6 +39,7 @@ CLIENTS = {
 PLACEHOLDERS = {
     "time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z",
     "key": r"[A-Za-z0-9+/]{43}=",
+    "cursor": r"[0-9A-Za-z_=-]+",
     "digits": r"\d{10,}",
     "tracking": r"[0-9a-f]{32}(-G:0)?-TimeStamp:\d\d/\d\d/\d{4} \d\d:\d\d:\d\d",
 }

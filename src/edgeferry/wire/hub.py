@@ -230,7 +230,7 @@ def render_system_queries(deployment: Deployment) -> Mapping[str, str]:
     condition = deployment.condition.text.strip()
     targeted = "select deviceId from devices where capabilities.iotEdge = true"
     if condition != "*":
-        targeted = f"{targeted} and ({condition})" if condition else ""
+        targeted = f"{targeted} and ({condition})" if condition else ""  # parsed, so a whole one
     applied = (
         "select deviceId from devices.modules where moduleId = '$edgeAgent' "
         f"and configurations.[[{deployment.id}]].status = 'Applied'"

@@ -299,6 +299,30 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
             "description": "{device}/{module} of a module that calls with its own credential.",
             "schema": _STRING,
         },
+        "after": {
+            "name": "after",
+            "in": "query",
+            "description": "A page's `next`; from the oldest message kept when absent.",
+            "schema": _STRING,
+        },
+        "limit": {
+            "name": "limit",
+            "in": "query",
+            "description": "Messages of a page, 100 when absent.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 1000},
+        },
+        "wait": {
+            "name": "wait",
+            "in": "query",
+            "description": "Seconds to wait for a message where there is none.",
+            "schema": {"type": "integer", "minimum": 0, "maximum": 60},
+        },
+        "of-device": {
+            "name": "device",
+            "in": "query",
+            "description": "Only this device's and its modules'.",
+            "schema": _STRING,
+        },
     }
 )
 """Parameters by the name that an Operation gives."""
@@ -377,6 +401,27 @@ SCHEMAS: Mapping[str, Json] = MappingProxyType(
                 **_EDGE,
             },
             optional=("moduleId", *_EDGE),
+        ),
+        "Messages": _object(
+            {
+                "messages": _list(
+                    _object(
+                        {
+                            "sequence": _COUNT,
+                            "enqueuedTime": _TIME,
+                            "deviceId": _STRING,
+                            "moduleId": _STRING,
+                            "systemProperties": _map(_STRING),
+                            "properties": _map(_NULLABLE),
+                            "encoding": {"enum": ["json", "base64"]},
+                            "body": _ANY,
+                        },
+                        optional=("moduleId",),
+                    )
+                ),
+                "next": _STRING,
+                "lost": {**_COUNT, "description": "Messages after the cursor that were dropped for room."},
+            }
         ),
         "Configuration": _object(
             {

@@ -10,6 +10,7 @@ from edgeferry.hub.access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT
 from edgeferry.hub.rest.call import Call, Handler, Route, ok
 from edgeferry.hub.rest.configurations import ConfigurationHandlers
 from edgeferry.hub.rest.identities import IdentityHandlers
+from edgeferry.hub.rest.messages import MessageHandlers
 from edgeferry.hub.rest.queries import QueryHandlers
 from edgeferry.hub.rest.twins import TwinHandlers
 from edgeferry.wire.hub import Json
@@ -38,6 +39,7 @@ def list_routes(
     twins: TwinHandlers,
     configurations: ConfigurationHandlers,
     queries: QueryHandlers,
+    messages: MessageHandlers,
     healthy: Callable[[], bool],
     version: str,
 ) -> Sequence[Route]:
@@ -47,12 +49,21 @@ def list_routes(
         *_list_twin_routes(twins),
         *_list_configuration_routes(configurations),
         *_list_query_routes(queries),
+        Route(_MESSAGES, messages.read),
         Route(_HEALTH, _tell_health(healthy)),
     ]
     document = render_openapi([*(route.operation for route in routes), _DESCRIPTION], version)
     return [*routes, Route(_DESCRIPTION, _tell(document))]
 
 
+_MESSAGES = Operation(
+    "GET",
+    "/messages/events",
+    "Messages from devices, the oldest first, after a cursor; Azure has Event Hubs for them",
+    SERVICE_CONNECT,
+    answer="Messages",
+    parameters=("after", "limit", "wait", "of-device"),
+)
 _HEALTH = Operation(
     "GET", "/health", "Whether the hub serves", None, answer="Health", refusals=("ServiceUnavailable",)
 )
