@@ -1,5 +1,6 @@
 """The hub is what it says it is: asked at random, within its description and beyond."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ def test_every_described_route_asks_who_it_is(service):
 @pytest.mark.usefixtures("example")
 def test_the_hub_does_as_described_whatever_it_is_asked(hub, service, tmp_path):
     """What a schema cannot say (a condition's grammar, an id's device) is left to other tests."""
+    hooks = Path(__file__).with_name("impatient.py")
+    (tmp_path / "schemathesis.toml").write_text(f"hooks = {json.dumps(str(hooks))}\n")
     done = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"),
