@@ -130,6 +130,10 @@ class HubClient:
         path = f"/twins/{quote(device)}/modules/{quote(module, safe='$')}/methods"
         return self._ask("POST", path, body, timeout_s=timeout_s + 10)
 
+    def get(self, path: str, query: Mapping[str, str], timeout_s: float) -> Any:
+        """The document at `path`; HubError when the hub refuses."""
+        return self._ask("GET", path, query=query, timeout_s=timeout_s)
+
     def _query(self, text: str) -> list[Json]:
         rows: list[Json] = []
         continuation = ""
