@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli import credentials, twins, why
+from edgeferry.cli import credentials, messages, twins, why
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     twins.register(devices)
     credentials.register(devices)
     why.register(devices)
+    messages.register(devices)
     app.add_typer(devices, name="devices", rich_help_panel="The fleet")
 
 
