@@ -49,7 +49,7 @@ class Queries:
         }
         for key, tags in core.store.section("tags", modules=False):
             self._indexes[_DEVICES].put(key, {"tags": tags})
-        for key, _ in core.store.section("tags", modules=True):
+        for key in core.store.module_keys():
             self._indexes["devices.modules"].put(key, {})
         core.store.watch(self._note)
 

@@ -22,13 +22,17 @@ from pathlib import Path
 
 import uvicorn
 
+import edgeferry
 from edgeferry.errors import HubError
 from edgeferry.hub.access import RIGHTS, Access
 from edgeferry.hub.admission import Admission
 from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.bulk import Bulk
 from edgeferry.hub.configurations import Configurations
+from edgeferry.hub.content import Content
 from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
+from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
@@ -37,8 +41,13 @@ from edgeferry.hub.mqtt import Door
 from edgeferry.hub.presence import Presences
 from edgeferry.hub.queries import Queries
 from edgeferry.hub.registry import Registry
-from edgeferry.hub.rest import Routes
-from edgeferry.hub.rest_messages import MessageRoute
+from edgeferry.hub.rest.app import Api
+from edgeferry.hub.rest.configurations import ConfigurationHandlers
+from edgeferry.hub.rest.identities import IdentityHandlers
+from edgeferry.hub.rest.messages import MessageHandlers
+from edgeferry.hub.rest.queries import QueryHandlers
+from edgeferry.hub.rest.table import list_routes
+from edgeferry.hub.rest.twins import TwinHandlers
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import open_tls
 from edgeferry.hub.twins import Twins
@@ -108,24 +117,22 @@ async def _serve(
         serving = bool(listeners) and all(listener.is_serving() for listener in listeners)
         return serving and not stop.is_set() and store.serves()
 
-    routes = Routes(
-        access=access,
-        core=core,
-        registry=Registry(core, assigner),
-        twins=twins,
-        queries=queries,
-        configurations=Configurations(core, queries, assigner),
-        assigner=assigner,
-        methods=Methods(links),
-        messages=MessageRoute(journal),
-        now=time.time,
-        new_id=lambda: secrets.token_hex(16),
-        healthy=healthy,
+    registry = Registry(core, assigner)
+    configurations = Configurations(core, queries, assigner)
+    routes = list_routes(
+        IdentityHandlers(core, registry, Bulk(core, registry, twins)),
+        TwinHandlers(core, twins, Methods(links)),
+        ConfigurationHandlers(core, configurations, Content(core, assigner), assigner),
+        QueryHandlers(queries),
+        MessageHandlers(journal),
+        healthy,
+        edgeferry.__version__,
     )
+    api = Api(access, core, routes, now=time.time, new_id=lambda: secrets.token_hex(16))
     assigner.wake()
     config = uvicorn.Config(
-        routes.app(),
-        http="httptools",
+        api.app(),
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,

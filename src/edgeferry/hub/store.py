@@ -111,6 +111,11 @@ class Store:
         )
         return map(_parse_identity, rows)
 
+    def module_keys(self) -> Iterator[Key]:
+        """Device and module of all modules, in no order."""
+        rows = self._connection.execute("SELECT device, module FROM identities WHERE module <> ''")
+        return ((device, module) for device, module in rows)
+
     def section(self, name: str, modules: bool) -> Iterator[tuple[Key, Any]]:
         """A column of all devices, or of all modules, in no order."""
         rows = self._connection.execute(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from starlette.responses import Response
+
+from edgeferry.hub.core import invalid
 from edgeferry.hub.journal import Journal
-from edgeferry.wire.hub import RefusalError
+from edgeferry.hub.rest.call import Call, ok
 from edgeferry.wire.telemetry import render_page
 
 MAX_LIMIT = 1000
@@ -16,24 +18,21 @@ _LIMIT = 100
 
 
 @dataclass(frozen=True)
-class MessageRoute:
-    """Reads from the journal as a query string says."""
+class MessageHandlers:
+    """Answers from the journal."""
 
     journal: Journal
 
-    async def read(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """`{"messages", "next", "lost"}` for `after`, `limit` (1 to 1000), `wait` (0 to 60 s) and `device`;
-        RefusalError ArgumentInvalid."""
+    async def read(self, call: Call) -> Response:
+        query = call.request.query_params
         limit = _whole(query, "limit", _LIMIT, 1, MAX_LIMIT)
         wait_s = _whole(query, "wait", 0, 0, MAX_WAIT_S)
         page = await self.journal.read(query.get("after", ""), limit, wait_s, query.get("device", ""))
-        return render_page(page)
+        return ok(render_page(page))
 
 
 def _whole(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     text = query.get(name, str(default))
     if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
         return int(text)
-    raise RefusalError(
-        "ArgumentInvalid", f"{name} is {text[:40]!r}", fix=f"give a whole number from {least} to {most}"
-    )
+    raise invalid(f"{name} is {text[:40]!r}", f"give a whole number from {least} to {most}")
