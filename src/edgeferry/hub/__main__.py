@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from edgeferry.errors import EdgeferryError
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds
 from edgeferry.hub.server import Options, run
 
 
@@ -24,9 +25,20 @@ def main() -> int:
     )
     parser.add_argument("--https-port", type=int, default=8443, help="service REST (default %(default)s)")
     parser.add_argument("--mqtt-port", type=int, default=8883, help="device MQTT (default %(default)s)")
+    bounds = DEFAULT_BOUNDS
+    for name, unit in (("count", "messages"), ("bytes", "bytes"), ("age", "seconds")):
+        parser.add_argument(
+            f"--messages-{name}",
+            type=_amount,
+            default={"count": bounds.count, "bytes": bounds.size_bytes, "age": int(bounds.age_s)}[name],
+            metavar="N",
+            help=f"telemetry is kept up to so many {unit} (default %(default)s)",
+        )
     given = parser.parse_args()
+    kept = Bounds(given.messages_count, given.messages_bytes, given.messages_age)
+    addresses = tuple(dict.fromkeys(given.address))
     try:
-        run(Options(given.state, tuple(dict.fromkeys(given.address)), given.https_port, given.mqtt_port))
+        run(Options(given.state, addresses, given.https_port, given.mqtt_port, kept))
     except EdgeferryError as error:
         sys.stderr.write(f"edgeferry hub: {error}\n")
         return error.exit_code
@@ -38,6 +50,12 @@ def _address(text: str) -> str:
         return str(IPv4Address(text))
     except AddressValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from error
+
+
+def _amount(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -15,24 +15,39 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
 
+import edgeferry
 from edgeferry.errors import HubError
 from edgeferry.hub.access import RIGHTS, Access
+from edgeferry.hub.admission import Admission
 from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.bulk import Bulk
 from edgeferry.hub.configurations import Configurations
+from edgeferry.hub.content import Content
+from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
 from edgeferry.hub.http import BoundedHttp
+from edgeferry.hub.journal import Journal
+from edgeferry.hub.links import Links
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
 from edgeferry.hub.methods import Methods
-from edgeferry.hub.mqtt import Door, Links
+from edgeferry.hub.mqtt import Door
+from edgeferry.hub.presence import Presences
 from edgeferry.hub.queries import Queries
 from edgeferry.hub.registry import Registry
-from edgeferry.hub.rest import Routes
+from edgeferry.hub.rest.app import Api
+from edgeferry.hub.rest.configurations import ConfigurationHandlers
+from edgeferry.hub.rest.identities import IdentityHandlers
+from edgeferry.hub.rest.messages import MessageHandlers
+from edgeferry.hub.rest.queries import QueryHandlers
+from edgeferry.hub.rest.table import list_routes
+from edgeferry.hub.rest.twins import TwinHandlers
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import open_tls
 from edgeferry.hub.twins import Twins
@@ -40,6 +55,8 @@ from edgeferry.wire.connection import ConnectionString, render_connection_string
 
 _BACKLOG = 1024
 _HANDSHAKE_S = 15.0
+_SHUTDOWN_S = 0.5
+"""How long a connection that ends may take to say so; who does not read is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,8 @@ class Options:
     addresses: tuple[str, ...]
     https_port: int = 8443
     mqtt_port: int = 8883
+    bounds: Bounds = DEFAULT_BOUNDS
+    """How much telemetry is kept."""
 
 
 def run(options: Options) -> None:
@@ -63,11 +82,14 @@ def run(options: Options) -> None:
         policies = _open_policies(options)
         store = open_store(options.state / "hub.db")
         stack.callback(store.close)
-        asyncio.run(_serve(store, policies, context, https, mqtt))
+        messages = open_messages(options.state / "messages.db", options.bounds)
+        stack.callback(messages.close)
+        asyncio.run(_serve(store, messages, policies, context, https, mqtt))
 
 
 async def _serve(
     store: Store,
+    messages: MessageStore,
     policies: Mapping[str, str],
     context: ssl.SSLContext,
     https: Sequence[socket.socket],
@@ -79,35 +101,37 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(_log_record)
-    links = Links(_log)
-    core = Core(store, _now, _new_key, links.presence, links.announce, _log)
+    journal = Journal(messages, _log, time.time)
+    presences = Presences(messages.presence(), journal.note, _now())
+    links = Links(presences, lambda device, module: store.identity(device, module) is not None, _log)
+    core = Core(store, _now, _new_key, presences.of, links.announce, _log)
     assigner = Assigner(core)
     queries = Queries(core)
     twins = Twins(core, assigner)
     access = Access(store, policies)
-    door = Door(store, access, twins, links, _log, time.time)
+    conversation = Conversation(store, twins, links, journal, time.time)
+    door = Door(Admission(store, access, time.time), conversation, links, _log, time.time)
     listeners: list[asyncio.Server] = []
 
     def healthy() -> bool:
         serving = bool(listeners) and all(listener.is_serving() for listener in listeners)
         return serving and not stop.is_set() and store.serves()
 
-    routes = Routes(
-        access=access,
-        core=core,
-        registry=Registry(core, assigner),
-        twins=twins,
-        queries=queries,
-        configurations=Configurations(core, queries, assigner),
-        assigner=assigner,
-        methods=Methods(links),
-        now=time.time,
-        new_id=lambda: secrets.token_hex(16),
-        healthy=healthy,
+    registry = Registry(core, assigner)
+    configurations = Configurations(core, queries, assigner)
+    routes = list_routes(
+        IdentityHandlers(core, registry, Bulk(core, registry, twins)),
+        TwinHandlers(core, twins, Methods(links)),
+        ConfigurationHandlers(core, configurations, Content(core, assigner), assigner),
+        QueryHandlers(queries),
+        MessageHandlers(journal),
+        healthy,
+        edgeferry.__version__,
     )
+    api = Api(access, core, routes, now=time.time, new_id=lambda: secrets.token_hex(16))
     assigner.wake()
     config = uvicorn.Config(
-        routes.app(),
+        api.app(),
         http=BoundedHttp,
         ws="none",
         lifespan="off",
@@ -122,19 +146,26 @@ async def _serve(
     server = uvicorn.Server(config)
     for one in mqtt:
         listeners.append(
-            await asyncio.start_server(
-                door.serve, sock=one, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S, backlog=_BACKLOG
+            await loop.create_server(
+                door.connection,
+                sock=one,
+                ssl=context,
+                ssl_handshake_timeout=_HANDSHAKE_S,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+                backlog=_BACKLOG,
             )
         )
     rest = asyncio.create_task(server.serve(sockets=list(https)))
     _log("serving", https=_places(https), mqtt=_places(mqtt))
     stopping = asyncio.create_task(stop.wait())
+    writing = asyncio.create_task(journal.run())
     await asyncio.wait((rest, stopping), return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     for listener in listeners:
         listener.close()
-    for transport in list(door.open):
-        transport.close()
+    await door.close(2 * _SHUTDOWN_S)
+    await journal.close()
+    writing.cancel()
     server.should_exit = True
     await asyncio.gather(rest, stopping)
     _log("stopped")
@@ -149,10 +180,11 @@ def _new_key() -> str:
 
 
 def _log(event: str, **facts: object) -> None:
-    """One JSON line on stderr; members without a value are left out."""
+    """One JSON line on stderr; members without a value are left out. Lost where the disk takes no more."""
     said = {name: value for name, value in facts.items() if value not in (None, "")}
-    sys.stderr.write(json.dumps({"at": _now(), "event": event, **said}) + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(json.dumps({"at": _now(), "event": event, **said}) + "\n")
+        sys.stderr.flush()
 
 
 def _log_record(record: logging.LogRecord) -> bool:
