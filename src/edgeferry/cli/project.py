@@ -13,9 +13,9 @@ from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.errors import UsageError
-from edgeferry.ports import Services
+from edgeferry.ports import Hub, Services
 from edgeferry.settings import Settings, load_settings
-from edgeferry.wiring import open_services
+from edgeferry.wiring import open_hub, open_services
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
@@ -48,6 +48,12 @@ def load(context: typer.Context, **flags: str) -> Settings:
     return load_settings(named.get("project"), given, named.get("environment") or "")
 
 
+def load_anywhere(context: typer.Context) -> Settings:
+    """The same, or where there is no project those of this machine's user."""
+    named = context.obj or {}
+    return load_settings(named.get("project"), {}, named.get("environment") or "", need_project=False)
+
+
 @contextmanager
 def opened(
     context: typer.Context, output: Output, **flags: str
@@ -57,6 +63,15 @@ def opened(
     settings = load(context, **flags)
     with open_services(settings, terminal.say) as services:
         yield settings, services, terminal
+
+
+@contextmanager
+def opened_hub(context: typer.Context, output: Output) -> Iterator[tuple[Settings, Hub, Terminal]]:
+    """Settings, hub and terminal for a command that asks only a hub, so that it needs no project."""
+    terminal = Terminal(output)
+    settings = load_anywhere(context)
+    with open_hub(settings, terminal.say) as hub:
+        yield settings, hub, terminal
 
 
 def read_fleet(settings: Settings) -> Fleet:

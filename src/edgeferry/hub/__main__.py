@@ -8,7 +8,8 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from edgeferry.errors import EdgeferryError
-from edgeferry.hub.server import Options, run
+from edgeferry.hub.logs import LEVELS
+from edgeferry.hub.server import Limits, Options, Port443, run
 
 
 def main() -> int:
@@ -24,9 +25,40 @@ def main() -> int:
     )
     parser.add_argument("--https-port", type=int, default=8443, help="service REST (default %(default)s)")
     parser.add_argument("--mqtt-port", type=int, default=8883, help="device MQTT (default %(default)s)")
+    parser.add_argument(
+        "--port-443",
+        choices=list(Port443),
+        default=Port443.OFF,
+        type=Port443,
+        help="service REST on 443 too: if it may (auto), not at all (off), or not start without (required)",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="name for the certificate; may be repeated, the first is what connection strings say",
+    )
+    parser.add_argument(
+        "--limits",
+        choices=list(Limits),
+        default=Limits.DEFAULT,
+        type=Limits,
+        help="Azure's sizes and counts (default), none (off), its rates as well (azure)",
+    )
+    parser.add_argument("--log-level", choices=list(LEVELS), default="info")
     given = parser.parse_args()
+    options = Options(
+        given.state,
+        tuple(dict.fromkeys(given.address)),
+        given.https_port,
+        given.mqtt_port,
+        given.port_443,
+        tuple(dict.fromkeys(given.name)),
+        given.limits,
+        LEVELS[given.log_level],
+    )
     try:
-        run(Options(given.state, tuple(dict.fromkeys(given.address)), given.https_port, given.mqtt_port))
+        run(options)
     except EdgeferryError as error:
         sys.stderr.write(f"edgeferry hub: {error}\n")
         return error.exit_code

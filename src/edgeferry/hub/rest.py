@@ -22,6 +22,7 @@ from edgeferry.hub.access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT,
 from edgeferry.hub.fleet import Fleet
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.mqtt import Log
+from edgeferry.hub.rates import Rates, ThrottledError, operation_of
 from edgeferry.wire.hub import (
     Identity,
     RefusalError,
@@ -90,6 +91,7 @@ class Routes:
     now: Callable[[], float]
     new_id: Callable[[], str]
     healthy: Callable[[], bool]
+    rates: Rates
 
     def app(self) -> Starlette:
         """The API as an ASGI application."""
@@ -123,12 +125,15 @@ class Routes:
         return app
 
     def _route(self, method: str, path: str, right: str, answer: Answer, own: bool = False) -> Route:
+        operation = operation_of(method, path)
+
         async def endpoint(request: Request) -> Response:
             began = time.monotonic()
             who = ""
             try:
                 caller = self._authorise(request, right, own)
                 who = caller.name()
+                self.rates.count(operation)
                 if not request.query_params.get("api-version"):
                     raise RefusalError(
                         "ArgumentInvalid", "api-version is missing", fix="add ?api-version=2021-04-12"
@@ -274,17 +279,19 @@ class Routes:
 
     async def _health(self, _request: Request) -> Response:
         if self.healthy():
-            return _ok({"status": "ok"})
-        return Response(render_json({"status": "not ready"}), 503, media_type=_JSON)
+            return _ok({"status": "ok", "live": True, "ready": True})
+        not_ready = {"status": "not ready", "live": True, "ready": False}
+        return Response(render_json(not_ready), 503, media_type=_JSON)
 
     # refusals
 
     def _refuse(self, refusal: RefusalError) -> Response:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now()))
+        wait = {"retry-after": str(refusal.retry_after_s)} if isinstance(refusal, ThrottledError) else {}
         return Response(
             render_error(refusal, self.new_id(), at),
             status_code=refusal.status,
-            headers={"iothub-errorcode": refusal.name},
+            headers={"iothub-errorcode": refusal.name, **wait},
             media_type=_JSON,
         )
 
