@@ -214,6 +214,27 @@ def test_a_query_is_answered_in_pages_and_the_last_has_no_continuation(service):
     assert rows == [{"deviceId": name, "l": line} for name in names]
 
 
+def test_top_ends_a_query_whatever_the_pages(service):
+    line = service.new_device()["deviceId"]
+    names = sorted(service.new_device(tags={"line": line})["deviceId"] for _ in range(4))
+    query = {"query": f"SELECT TOP 3 deviceId FROM devices WHERE tags.line = '{line}'"}
+    first = service.ask("POST", "/devices/query", query, headers={"x-ms-max-item-count": "2"})
+    more = {"x-ms-max-item-count": "2", "x-ms-continuation": first.headers["x-ms-continuation"]}
+    second = service.ask("POST", "/devices/query", query, headers=more)
+    assert "x-ms-continuation" not in second.headers
+    assert [row["deviceId"] for row in first.json() + second.json()] == names[:3]
+
+
+def test_an_aggregate_query_counts_by_groups(service):
+    line = service.new_device()["deviceId"]
+    for slot in (1, 1, 2):
+        service.new_device(tags={"line": line, "slot": slot})
+    text = f"SELECT tags.slot, COUNT() AS n FROM devices WHERE tags.line = '{line}' GROUP BY tags.slot"
+    answer = service.ask("POST", "/devices/query", {"query": text})
+    assert answer.headers["x-ms-item-type"] == "Raw"
+    assert sorted(answer.json(), key=lambda row: row["slot"]) == [{"slot": 1, "n": 2}, {"slot": 2, "n": 1}]
+
+
 def test_a_query_nobody_can_read_says_the_column(service):
     response = service.ask("POST", "/devices/query", {"query": "select * from devices where tags.a =="})
     assert response.status_code == 400
@@ -346,9 +367,9 @@ def test_metrics_of_a_deployment_are_counted_on_read(hub, service):
         ),
         pytest.param({"priority": -1}, "ArgumentInvalid", id="priority"),
         pytest.param(
-            {"metrics": {"queries": {"q": "select count() from devices"}}},
+            {"metrics": {"queries": {"q": "select count( from devices"}}},
             "InvalidConfigurationCustomMetricsQuery",
-            id="aggregate",
+            id="metric",
         ),
     ],
 )

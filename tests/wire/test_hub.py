@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from edgeferry.domain.condition import parse_condition, parse_query
+from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.layering import Deployment
+from edgeferry.domain.query import parse_query
 from edgeferry.domain.twin import new_twin
 from edgeferry.wire import hub
 

@@ -61,10 +61,19 @@ def is_base(modules: Mapping[str, Mapping[str, Any]]) -> bool:
 
 def merge_layers(deployments: Iterable[Deployment], device: Mapping[str, Any]) -> Assignment:
     """The assignment for the device whose twin document is `device`."""
-    targeted = sorted(
+    return merge_targeted(find_targeted(deployments, device))
+
+
+def find_targeted(deployments: Iterable[Deployment], device: Mapping[str, Any]) -> Sequence[Deployment]:
+    """The deployments whose condition selects the device, the weakest first."""
+    return sorted(
         (deployment for deployment in deployments if matches(deployment.condition, device)),
         key=lambda deployment: (deployment.priority, deployment.created_at, deployment.id),
     )
+
+
+def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
+    """The assignment for every device that just these deployments target, the weakest first."""
     last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
         return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})

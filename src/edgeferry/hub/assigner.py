@@ -1,56 +1,137 @@
-"""Gives a device what the deployments make of it: desired properties, statuses, module identities.
+"""Gives devices what the deployments make of them: desired properties, statuses, module identities.
 
-Runs within the transaction of whatever changed, at once: there is no evaluation cycle to wait for. A pass
-that changes nothing writes nothing.
+There is no evaluation cycle. A change of a device is assigned within its own transaction. A change of a
+deployment marks, within its transaction, the devices that it concerns; they are worked off in slices, so
+that others are served between, and after a crash the hub goes on where it was. What deployments make of a
+device depends only on which of them target it, so it is merged once for all such devices. A pass that changes
+nothing writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgeferry.domain.expression import find_paths
 from edgeferry.domain.layering import (
     AGENT,
     HUB,
     Assignment,
     Deployment,
     find_assignment_fault,
-    merge_layers,
+    find_targeted,
+    merge_targeted,
 )
-from edgeferry.domain.twin import Json, diff_for_client, new_twin, settle_desired
+from edgeferry.domain.twin import diff_for_client, new_twin, settle_desired
+from edgeferry.hub.core import Core
+from edgeferry.hub.events import AssignmentRefused, DesiredChanged, Event, IdentityGone
 from edgeferry.hub.store import Store
-from edgeferry.wire.hub import Identity, Presence, render_twin
+from edgeferry.wire.hub import Configuration, Identity, Presence, render_twin
 
 MANAGED = "IotEdge"
+_SLICE_S = 0.025
+_SLICE_DEVICES = 100
+_RETRY_S = 1.0
+_MERGED = 1024
 
 
 @dataclass(frozen=True)
-class DesiredChanged:
-    """A module's or device's desired properties are new; `patch` turns the old ones into them."""
-
-    device: str
-    module: str | None
-    patch: Json
-    version: int
+class _Merged:
+    assignment: Assignment
+    fault: str | None
 
 
-@dataclass(frozen=True)
-class IdentityGone:
-    """The identity must not stay connected: it was deleted, disabled or got other keys."""
+class Assigner:
+    """Assigns devices, at once or in slices."""
 
-    device: str
-    module: str | None
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._configurations: Sequence[Configuration] = ()
+        self._deployments: Sequence[Deployment] = ()
+        self._looks_at_reported = False
+        self._merged: dict[tuple[str, ...], _Merged] = {}
+        self._drain: asyncio.Task[None] | None = None
 
+    def assign(self, device: Identity) -> Sequence[Event]:
+        """What happened: writes the device's assignment to its modules, within the caller's transaction. Does
+        nothing to a device that is not an edge device."""
+        if not device.is_edge:
+            return []
+        self._refresh()
+        merged = self._merge(find_targeted(self._deployments, render_twin(device, Presence())))
+        return _write(self._core, device, merged)
 
-@dataclass(frozen=True)
-class AssignmentRefused:
-    """Deployments together ask for what a device cannot have; it keeps what it had."""
+    def looks_at_reported(self) -> bool:
+        """Whether some condition reads reported properties."""
+        self._refresh()
+        return self._looks_at_reported
 
-    device: str
-    reason: str
+    def wake(self) -> None:
+        """Devices that are marked are being assigned: a first slice now, the rest between other work."""
+        if self._drain is None and self._work_slice():
+            self._drain = asyncio.get_running_loop().create_task(self._work())
 
+    async def settled(self) -> None:
+        """Returns when no device is marked any more."""
+        while self._drain is not None:
+            await asyncio.wait((self._drain,))
 
-Event = DesiredChanged | IdentityGone | AssignmentRefused
+    async def _work(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(0)
+                try:
+                    if not self._work_slice():
+                        return
+                except sqlite3.Error as error:
+                    self._core.log("assignment delayed", error=f"the store failed: {error}")
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            self._drain = None
+
+    def _work_slice(self) -> bool:
+        """Whether more is left."""
+        store, began = self._core.store, time.monotonic()
+        names = store.pending(_SLICE_DEVICES)
+        if not names:
+            return False
+        events: list[Event] = []
+        with store.transaction():
+            for name in names:
+                device = store.identity(name)
+                if device is not None:
+                    events += self.assign(device)
+                store.remove_pending(name)
+                if time.monotonic() - began > _SLICE_S:
+                    break
+        self._core.announce(events)
+        return bool(store.pending(1))
+
+    def _merge(self, targeted: Sequence[Deployment]) -> _Merged:
+        key = tuple(one.id for one in targeted)
+        merged = self._merged.get(key)
+        if merged is None:
+            if len(self._merged) >= _MERGED:
+                self._merged.clear()
+            assignment = merge_targeted(targeted)
+            merged = self._merged[key] = _Merged(assignment, find_assignment_fault(assignment))
+        return merged
+
+    def _refresh(self) -> None:
+        configurations = self._core.store.configurations()
+        if configurations is self._configurations:
+            return
+        self._configurations = configurations
+        self._deployments = [one.deployment for one in configurations]
+        self._looks_at_reported = any(
+            path.segments[:1] not in (("tags",), ("deviceId",))
+            for one in self._deployments
+            for path in find_paths(one.condition.expression)
+        )
+        self._merged.clear()
 
 
 def new_identity(device: str, module: str | None, now: str, new_key: Callable[[], str]) -> Identity:
@@ -67,26 +148,20 @@ def new_identity(device: str, module: str | None, now: str, new_key: Callable[[]
     )
 
 
-def assign(
-    store: Store, device: Identity, deployments: Sequence[Deployment], now: str, new_key: Callable[[], str]
-) -> Sequence[Event]:
-    """What happened: writes the device's assignment to its modules. Does nothing to a device that is not
-    an edge device."""
-    if not device.is_edge:
-        return []
-    assignment = merge_layers(deployments, render_twin(device, Presence()))
+def _write(core: Core, device: Identity, merged: _Merged) -> Sequence[Event]:
+    store, assignment = core.store, merged.assignment
     modules = {module.module or "": module for module in store.modules(device.device)}
-    fault = find_assignment_fault(assignment)
-    if fault:
+    if merged.fault:
         _save_statuses(store, modules, _all_targeted(assignment))
-        return [AssignmentRefused(device.device, fault)]
+        return [AssignmentRefused(device.device, merged.fault)]
     if assignment.base is None:
         _save_statuses(store, modules, assignment)
         return []
+    now = core.now()
     events: list[Event] = []
     wanted = assignment.module_names() | {AGENT, HUB}
     for name in sorted(wanted - modules.keys()):
-        modules[name] = replace(new_identity(device.device, name, now, new_key), managed_by=MANAGED)
+        modules[name] = replace(new_identity(device.device, name, now, core.new_key), managed_by=MANAGED)
         store.save_identity(modules[name])
     for name in sorted(modules.keys() - wanted):
         if modules[name].managed_by.lower() == MANAGED.lower():
@@ -122,7 +197,7 @@ def _all_targeted(assignment: Assignment) -> Assignment:
     return replace(assignment, statuses=statuses)
 
 
-def _save_statuses(store: Store, modules: dict[str, Identity], assignment: Assignment) -> None:
+def _save_statuses(store: Store, modules: Mapping[str, Identity], assignment: Assignment) -> None:
     for name, module in modules.items():
         statuses = dict(assignment.statuses.get(name, {}))
         if statuses != module.deployments:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgeferry.hub.assigner import DesiredChanged, Event
+from edgeferry.hub.events import DesiredChanged, Event
 
 # Else each series has a twin with the time it began.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -16,9 +16,9 @@ from itertools import count
 from typing import Any
 
 from edgeferry.hub.access import CLOCK_SKEW_S, Access
-from edgeferry.hub.assigner import AssignmentRefused, DesiredChanged, Event, IdentityGone
-from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.events import AssignmentRefused, DesiredChanged, Event, IdentityGone
 from edgeferry.hub.store import Store
+from edgeferry.hub.twins import Twins
 from edgeferry.wire import mqtt as packets
 from edgeferry.wire import topics
 from edgeferry.wire.hub import (
@@ -191,7 +191,7 @@ class Door:
 
     store: Store
     access: Access
-    fleet: Fleet
+    twins: Twins
     links: Links
     log: Log
     now: Callable[[], float]
@@ -357,7 +357,7 @@ class Door:
     def _take_publish(self, packet: packets.Publish, link: Link) -> None:
         match topics.parse_publish(packet.topic):
             case topics.TwinGet(rid):
-                twin = self.fleet.twin(link.device, link.module)
+                twin = self.twins.twin(link.device, link.module)
                 link.publish(topics.render_twin_response(200, rid), render_device_twin(twin))
             case topics.ReportedPatch(rid):
                 self._report(rid, packet.payload, link)
@@ -376,7 +376,7 @@ class Door:
                 patch = parse_json(payload)
             except ValueError as error:
                 raise RefusalError("DeserializationError", f"not JSON: {error}", fix="send JSON") from error
-            version = self.fleet.report(link.device, link.module, patch)
+            version = self.twins.report(link.device, link.module, patch)
         except RefusalError as error:
             # Node's SDK looks only at the body, Python's only at the status.
             body = render_json({"errorCode": ERROR_CODES[error.name], "message": str(error)})

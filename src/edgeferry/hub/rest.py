@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,10 +20,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgeferry.hub.access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, Access, Caller
-from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.configurations import Configurations
+from edgeferry.hub.core import Core
 from edgeferry.hub.methods import Methods
-from edgeferry.hub.mqtt import Log
+from edgeferry.hub.queries import Cursor, Queries
 from edgeferry.hub.rates import Rates, ThrottledError, operation_of
+from edgeferry.hub.registry import Registry
+from edgeferry.hub.twins import Twins
 from edgeferry.wire.hub import (
     Identity,
     RefusalError,
@@ -82,12 +87,16 @@ Answer = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Routes:
-    """The REST API over a fleet."""
+    """The REST API over the hub's rooms."""
 
     access: Access
-    fleet: Fleet
+    core: Core
+    registry: Registry
+    twins: Twins
+    queries: Queries
+    configurations: Configurations
+    assigner: Assigner
     methods: Methods
-    log: Log
     now: Callable[[], float]
     new_id: Callable[[], str]
     healthy: Callable[[], bool]
@@ -143,7 +152,7 @@ class Routes:
                 response = self._refuse(refusal)
             except ClientDisconnect:
                 response = Response(status_code=400)
-            self.log(
+            self.core.log(
                 "request",
                 method=method,
                 path=request.url.path,
@@ -179,34 +188,34 @@ class Routes:
     async def _devices(self, call: Call) -> Response:
         top = call.request.query_params.get("top", str(_MAX_PAGE_ROWS))
         rows = min(int(top), _MAX_PAGE_ROWS) if top.isdigit() else _MAX_PAGE_ROWS
-        return _ok([self.fleet.show(device) for device in self.fleet.store.devices()[:rows]])
+        return _ok([self.registry.show(device) for device in islice(self.core.store.devices(), rows)])
 
     async def _modules(self, call: Call) -> Response:
-        self.fleet.identity(call.device)
-        return _ok([self.fleet.show(module) for module in self.fleet.store.modules(call.device)])
+        self.core.identity(call.device)
+        return _ok([self.registry.show(module) for module in self.core.store.modules(call.device)])
 
     async def _show(self, call: Call) -> Response:
-        return self._shown(self.fleet.identity(call.device, call.module))
+        return self._shown(self.core.identity(call.device, call.module))
 
     async def _put_device(self, call: Call) -> Response:
-        return self._shown(self.fleet.put_device(call.device, call.json(), call.if_match))
+        return self._shown(self.registry.put_device(call.device, call.json(), call.if_match))
 
     async def _put_module(self, call: Call) -> Response:
         return self._shown(
-            self.fleet.put_module(call.device, call.path("module"), call.json(), call.if_match)
+            self.registry.put_module(call.device, call.path("module"), call.json(), call.if_match)
         )
 
     async def _delete(self, call: Call) -> Response:
-        self.fleet.delete(call.device, call.module, call.if_match)
+        self.registry.delete(call.device, call.module, call.if_match)
         return Response(status_code=204)
 
     def _shown(self, identity: Identity) -> Response:
-        return _ok(self.fleet.show(identity), etag=render_etag(identity.etag))
+        return _ok(self.registry.show(identity), etag=render_etag(identity.etag))
 
     # twins
 
     async def _twin(self, call: Call) -> Response:
-        return self._shown_twin(self.fleet.identity(call.device, call.module))
+        return self._shown_twin(self.core.identity(call.device, call.module))
 
     async def _patch_twin(self, call: Call) -> Response:
         return self._written(call, whole=False)
@@ -215,15 +224,13 @@ class Routes:
         return self._written(call, whole=True)
 
     def _written(self, call: Call, whole: bool) -> Response:
-        return self._shown_twin(
-            self.fleet.write_twin(call.device, call.module, call.json(), call.if_match, whole)
-        )
+        return self._shown_twin(self.twins.write(call.device, call.module, call.json(), call.if_match, whole))
 
     def _shown_twin(self, identity: Identity) -> Response:
-        return _ok(self.fleet.show_twin(identity), etag=render_etag(identity.twin.version))
+        return _ok(self.twins.show(identity), etag=render_etag(identity.twin.version))
 
     async def _method(self, call: Call) -> Response:
-        self.fleet.identity(call.device, call.module)
+        self.core.identity(call.device, call.module)
         request = parse_method_request(call.json())
         return _ok(await self.methods.call(call.device, call.module, request))
 
@@ -234,7 +241,7 @@ class Routes:
             raise RefusalError("ArgumentInvalid", "query is missing", fix="send {'query': 'SELECT …'}")
         wished = headers.get("x-ms-max-item-count", "")
         rows = min(max(int(wished), 1), _MAX_PAGE_ROWS) if wished.isdigit() else _PAGE_ROWS
-        page = self.fleet.query(text, _parse_continuation(headers.get("x-ms-continuation", "")), rows)
+        page = self.queries.query(text, _parse_continuation(headers.get("x-ms-continuation", "")), rows)
         response = _ok(page.rows)
         response.headers["x-ms-item-type"] = page.item_type
         if page.next_after is not None:
@@ -244,28 +251,29 @@ class Routes:
     # configurations
 
     async def _configurations(self, _call: Call) -> Response:
-        return _ok(self.fleet.show_configurations(self.fleet.store.configurations()))
+        return _ok([self.configurations.show(one) for one in self.core.store.configurations()])
 
     async def _configuration(self, call: Call) -> Response:
         return self._shown_configuration(call.path("name"))
 
     async def _put_configuration(self, call: Call) -> Response:
-        self.fleet.put_configuration(call.path("name"), call.json(), call.if_match)
+        self.configurations.put(call.path("name"), call.json(), call.if_match)
+        await self.assigner.settled()
         return self._shown_configuration(call.path("name"))
 
     async def _delete_configuration(self, call: Call) -> Response:
-        self.fleet.delete_configuration(call.path("name"), call.if_match)
+        self.configurations.delete(call.path("name"), call.if_match)
+        await self.assigner.settled()
         return Response(status_code=204)
 
     def _shown_configuration(self, name: str) -> Response:
-        configuration = self.fleet.configuration(name)
-        [document] = self.fleet.show_configurations([configuration])
-        return _ok(document, etag=render_etag(configuration.etag))
+        configuration = self.configurations.configuration(name)
+        return _ok(self.configurations.show(configuration), etag=render_etag(configuration.etag))
 
     # statistics, health
 
     async def _registry_statistics(self, _call: Call) -> Response:
-        total, enabled, _ = self.fleet.statistics()
+        total, enabled, _ = self.queries.statistics()
         return _ok(
             {
                 "totalDeviceCount": total,
@@ -275,7 +283,7 @@ class Routes:
         )
 
     async def _service_statistics(self, _call: Call) -> Response:
-        return _ok({"connectedDeviceCount": self.fleet.statistics()[2]})
+        return _ok({"connectedDeviceCount": self.queries.statistics()[2]})
 
     async def _health(self, _request: Request) -> Response:
         if self.healthy():
@@ -298,13 +306,13 @@ class Routes:
     async def _no_route(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
         message = f"ErrorCode:InvalidProtocolVersion;this hub has no {request.method} {request.url.path}"
-        self.log("request", method=request.method, path=request.url.path, status=status, who="")
+        self.core.log("request", method=request.method, path=request.url.path, status=status, who="")
         return Response(
             render_json({"Message": message, "ExceptionMessage": ""}), status_code=status, media_type=_JSON
         )
 
     async def _bug(self, request: Request, error: Exception) -> Response:
-        self.log("failure", path=request.url.path, error=f"{type(error).__name__}: {error}")
+        self.core.log("failure", path=request.url.path, error=f"{type(error).__name__}: {error}")
         return self._refuse(RefusalError("ServerError", "the hub failed", fix="see the hub's log"))
 
 
@@ -326,17 +334,17 @@ def _ok(document: Any, etag: str | None = None) -> Response:
     return Response(render_json(document), headers=headers, media_type=_JSON)
 
 
-def _render_continuation(after: Sequence[str]) -> str:
-    return base64.urlsafe_b64encode(render_json(list(after))).decode()
+def _render_continuation(after: Cursor) -> str:
+    return base64.urlsafe_b64encode(render_json([after.device, after.module, after.left])).decode()
 
 
-def _parse_continuation(text: str) -> tuple[str, str] | None:
+def _parse_continuation(text: str) -> Cursor | None:
     if not text:
         return None
     try:
-        device, module = parse_json(base64.urlsafe_b64decode(text))
-        if isinstance(device, str) and isinstance(module, str):
-            return device, module
+        device, module, left = parse_json(base64.urlsafe_b64decode(text))
+        if isinstance(device, str) and isinstance(module, str) and isinstance(left, int | None):
+            return Cursor(device, module, left)
     except (ValueError, TypeError):
         pass
     raise RefusalError(

@@ -26,18 +26,23 @@ import uvicorn
 from edgeferry.domain.limits import AZURE_RATES
 from edgeferry.errors import HubError
 from edgeferry.hub.access import Access
-from edgeferry.hub.assigner import Event
+from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.configurations import Configurations
 from edgeferry.hub.connection import open_policies
-from edgeferry.hub.fleet import Fleet
+from edgeferry.hub.core import Core
+from edgeferry.hub.events import Event
 from edgeferry.hub.logs import LEVELS, JsonLog
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.metrics import Metrics
 from edgeferry.hub.mqtt import Door, Links
+from edgeferry.hub.queries import Queries
 from edgeferry.hub.rates import Rates
+from edgeferry.hub.registry import Registry
 from edgeferry.hub.rest import Routes
 from edgeferry.hub.sockets import BACKLOG, listen, places
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import Tls, open_tls
+from edgeferry.hub.twins import Twins
 
 _HTTPS = 443
 _HANDSHAKE_S = 15.0
@@ -152,14 +157,29 @@ async def _serve(
         logging.getLogger(library).addFilter(written.take_record)
     links = Links(log)
     metrics.tell("connections", "Clients connected now", lambda: len(links.live))
-    fleet = Fleet(store, _now, _new_key, links.presence, announce)
+    core = Core(store, _now, _new_key, links.presence, announce, log)
+    assigner = Assigner(core)
+    queries = Queries(core)
+    twins = Twins(core, assigner)
     access = Access(store, policies)
-    door = Door(store, access, fleet, links, log, time.time)
+    door = Door(store, access, twins, links, log, time.time)
     listeners: list[asyncio.Server] = []
     rates = Rates(AZURE_RATES if options.limits is Limits.AZURE else {}, time.monotonic)
     routes = Routes(
-        access, fleet, Methods(links), log, time.time, lambda: secrets.token_hex(16), healthy, rates
+        access=access,
+        core=core,
+        registry=Registry(core, assigner),
+        twins=twins,
+        queries=queries,
+        configurations=Configurations(core, queries, assigner),
+        assigner=assigner,
+        methods=Methods(links),
+        now=time.time,
+        new_id=lambda: secrets.token_hex(16),
+        healthy=healthy,
+        rates=rates,
     )
+    assigner.wake()
     config = uvicorn.Config(
         metrics.watch(routes.app()),
         http="httptools",

@@ -1,7 +1,7 @@
 """The hub's memory: identities with their twins, configurations, subscriptions, in one SQLite file.
 
-WAL with synchronous=FULL: what was committed survives the process and the power. Documents are JSON rows;
-`user_version` is the schema's version. Used from one thread.
+WAL with synchronous=FULL: what was committed survives the process and the power. `user_version` is the
+schema's version; an older file is brought forward when it is opened. Used from one thread.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,28 @@ from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.layering import Deployment
 from edgeferry.domain.twin import Section, Twin
 from edgeferry.errors import HubError
+from edgeferry.hub.schema import bring_forward
 from edgeferry.wire.hub import Configuration, Identity
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE identities (device TEXT NOT NULL, module TEXT NOT NULL, document TEXT NOT NULL,
-    PRIMARY KEY (device, module)) WITHOUT ROWID;
-CREATE TABLE configurations (id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE subscriptions (device TEXT NOT NULL, module TEXT NOT NULL, filters TEXT NOT NULL,
-    PRIMARY KEY (device, module)) WITHOUT ROWID;
-"""
+Key = tuple[str, str]
+"""Device and module, "" for a device itself."""
+Watcher = Callable[[Key, Identity | None], None]
+
+_TWIN = (
+    "tags, desired, desired_metadata, desired_version, reported, reported_metadata, reported_version, "
+    "twin_version, deployments, record"
+)
+_SAVE = f"INSERT OR REPLACE INTO identities (device, module, {_TWIN}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
 class Store:
-    """Reads and writes of the hub's documents; a device has module "" in its tables."""
+    """Reads and writes of the hub's documents."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._configurations: Sequence[Configuration] | None = None
+        self._written: dict[Key, Identity | None] = {}
+        self._watcher: Watcher | None = None
 
     def close(self) -> None:
         self._connection.close()
@@ -49,6 +52,10 @@ class Store:
             return False
         return True
 
+    def watch(self, watcher: Watcher) -> None:
+        """The watcher hears of each identity that a committed transaction saved or deleted."""
+        self._watcher = watcher
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All writes within are committed together, durably, or not at all."""
@@ -58,50 +65,99 @@ class Store:
             self._connection.execute("COMMIT")
         except BaseException:
             self._configurations = None
+            self._written.clear()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        written, self._written = self._written, {}
+        if self._watcher is not None:
+            for key, identity in written.items():
+                self._watcher(key, identity)
 
     # identities
 
     def identity(self, device: str, module: str | None = None) -> Identity | None:
         row = self._connection.execute(
-            "SELECT document FROM identities WHERE device = ? AND module = ?", (device, module or "")
+            f"SELECT device, module, {_TWIN} FROM identities WHERE device = ? AND module = ?",
+            (device, module or ""),
         ).fetchone()
-        return _parse_identity(device, module, row[0]) if row else None
+        return _parse_identity(row) if row else None
 
-    def devices(self) -> Sequence[Identity]:
+    def device_names(self) -> Sequence[str]:
+        """All devices by id."""
+        rows = self._connection.execute("SELECT device FROM identities WHERE module = '' ORDER BY device")
+        return [name for (name,) in rows]
+
+    def devices(self) -> Iterator[Identity]:
         """All devices by id."""
         rows = self._connection.execute(
-            "SELECT device, document FROM identities WHERE module = '' ORDER BY device"
-        ).fetchall()
-        return [_parse_identity(device, None, document) for device, document in rows]
+            f"SELECT device, module, {_TWIN} FROM identities WHERE module = '' ORDER BY device"
+        )
+        return map(_parse_identity, rows)
 
-    def modules(self, device: str | None = None) -> Sequence[Identity]:
-        """The device's modules by id (`$edgeAgent` and `$edgeHub` first); of all devices when None."""
+    def modules(self, device: str) -> Sequence[Identity]:
+        """The device's modules by id (`$edgeAgent` and `$edgeHub` first)."""
         rows = self._connection.execute(
-            "SELECT device, module, document FROM identities "
-            "WHERE module <> '' AND (?1 IS NULL OR device = ?1) ORDER BY device, module",
+            f"SELECT device, module, {_TWIN} FROM identities "
+            "WHERE device = ? AND module <> '' ORDER BY module",
             (device,),
-        ).fetchall()
-        return [_parse_identity(owner, module, document) for owner, module, document in rows]
+        )
+        return [_parse_identity(row) for row in rows]
+
+    def all_modules(self) -> Iterator[Identity]:
+        """The modules of all devices, by device and id."""
+        rows = self._connection.execute(
+            f"SELECT device, module, {_TWIN} FROM identities WHERE module <> '' ORDER BY device, module"
+        )
+        return map(_parse_identity, rows)
+
+    def module_keys(self) -> Iterator[Key]:
+        """Device and module of all modules, in no order."""
+        rows = self._connection.execute("SELECT device, module FROM identities WHERE module <> ''")
+        return ((device, module) for device, module in rows)
+
+    def section(self, name: str, modules: bool) -> Iterator[tuple[Key, Any]]:
+        """A column of all devices, or of all modules, in no order."""
+        rows = self._connection.execute(
+            f"SELECT device, module, CAST({name} AS TEXT) FROM identities WHERE (module <> '') = ?",
+            (modules,),
+        )
+        return (((device, module), json.loads(text)) for device, module, text in rows)
 
     def save_identity(self, identity: Identity) -> None:
-        self._connection.execute(
-            "INSERT INTO identities VALUES (?, ?, ?) "
-            "ON CONFLICT (device, module) DO UPDATE SET document = excluded.document",
-            (identity.device, identity.module or "", _render_identity(identity)),
-        )
+        key = (identity.device, identity.module or "")
+        self._connection.execute(_SAVE, (*key, *_render_identity(identity)))
+        self._written[key] = identity
 
     def delete_identity(self, device: str, module: str | None) -> None:
         """Forgets the module, or the device with its modules, and their subscriptions."""
-        for table in ("identities", "subscriptions"):
-            if module is None:
-                self._connection.execute(f"DELETE FROM {table} WHERE device = ?", (device,))
-            else:
+        if module is None:
+            rows = self._connection.execute("SELECT module FROM identities WHERE device = ?", (device,))
+            names = [name for (name,) in rows]
+        else:
+            names = [module]
+        for name in names:
+            for table in ("identities", "subscriptions"):
                 self._connection.execute(
-                    f"DELETE FROM {table} WHERE device = ? AND module = ?", (device, module)
+                    f"DELETE FROM {table} WHERE device = ? AND module = ?", (device, name)
                 )
+            self._written[(device, name)] = None
+
+    # devices whose deployments have changed and that do not know it yet
+
+    def add_pending(self, devices: Iterable[str]) -> None:
+        """These devices are to be assigned anew."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO pending VALUES (?)", ((device,) for device in devices)
+        )
+
+    def remove_pending(self, device: str) -> None:
+        self._connection.execute("DELETE FROM pending WHERE device = ?", (device,))
+
+    def pending(self, limit: int) -> Sequence[str]:
+        """At most `limit` of the devices that are to be assigned anew."""
+        rows = self._connection.execute("SELECT device FROM pending LIMIT ?", (limit,))
+        return [device for (device,) in rows]
 
     # configurations
 
@@ -109,7 +165,7 @@ class Store:
         return next((one for one in self.configurations() if one.deployment.id == name), None)
 
     def configurations(self) -> Sequence[Configuration]:
-        """All configurations by id; kept in memory, since each change of a device asks for them."""
+        """All configurations by id; the very same sequence until one changes."""
         if self._configurations is None:
             rows = self._connection.execute("SELECT id, document FROM configurations ORDER BY id").fetchall()
             self._configurations = [_parse_configuration(name, document) for name, document in rows]
@@ -117,8 +173,7 @@ class Store:
 
     def save_configuration(self, configuration: Configuration) -> None:
         self._connection.execute(
-            "INSERT INTO configurations VALUES (?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET document = excluded.document",
+            "INSERT OR REPLACE INTO configurations VALUES (?, ?)",
             (configuration.deployment.id, _render_configuration(configuration)),
         )
         self._configurations = None
@@ -142,9 +197,7 @@ class Store:
         key = (device, module or "")
         if filters:
             self._connection.execute(
-                "INSERT INTO subscriptions VALUES (?, ?, ?) "
-                "ON CONFLICT (device, module) DO UPDATE SET filters = excluded.filters",
-                (*key, json.dumps(dict(filters))),
+                "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)", (*key, json.dumps(dict(filters)))
             )
         else:
             self._connection.execute("DELETE FROM subscriptions WHERE device = ? AND module = ?", key)
@@ -158,14 +211,7 @@ def open_store(path: Path) -> Store:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > _SCHEMA_VERSION:
-                raise HubError(
-                    f"{path} was written by a newer edgeferry: schema {version}, not {_SCHEMA_VERSION}",
-                    fix="install that version, or start with another state folder",
-                )
-            if version == 0:
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+            bring_forward(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -177,23 +223,55 @@ def open_store(path: Path) -> Store:
     return Store(connection)
 
 
-def _render_identity(identity: Identity) -> str:
-    document = asdict(identity)
-    del document["device"], document["module"]
-    return json.dumps(document, separators=(",", ":"))
-
-
-def _parse_identity(device: str, module: str | None, text: str) -> Identity:
-    document: dict[str, Any] = json.loads(text)
-    twin = document.pop("twin")
-    parsed = Twin(
-        desired=Section(**twin["desired"]),
-        reported=Section(**twin["reported"]),
-        tags=twin["tags"],
-        version=twin["version"],
+def _render_identity(identity: Identity) -> tuple[object, ...]:
+    twin, desired, reported = identity.twin, identity.twin.desired, identity.twin.reported
+    record = {
+        "generation": identity.generation,
+        "created_at": identity.created_at,
+        "primary_key": identity.primary_key,
+        "secondary_key": identity.secondary_key,
+        "etag": identity.etag,
+        "status": identity.status,
+        "status_reason": identity.status_reason,
+        "status_updated_at": identity.status_updated_at,
+        "managed_by": identity.managed_by,
+        "is_edge": identity.is_edge,
+        "scope": identity.scope,
+        "parent_scopes": identity.parent_scopes,
+        "assigned": identity.assigned,
+    }
+    return (
+        _dump(twin.tags),
+        _dump(desired.values),
+        _dump(desired.metadata),
+        desired.version,
+        _dump(reported.values),
+        _dump(reported.metadata),
+        reported.version,
+        twin.version,
+        _dump(identity.deployments),
+        _dump(record),
     )
-    document["parent_scopes"] = tuple(document["parent_scopes"])
-    return Identity(device=device, module=module, twin=parsed, **document)
+
+
+def _parse_identity(row: Sequence[Any]) -> Identity:
+    device, module, tags, desired, desired_metadata, desired_version, *rest = row
+    reported, reported_metadata, reported_version, twin_version, deployments, text = rest
+    record: dict[str, Any] = json.loads(text)
+    record["parent_scopes"] = tuple(record["parent_scopes"])
+    twin = Twin(
+        desired=Section(json.loads(desired), json.loads(desired_metadata), desired_version),
+        reported=Section(json.loads(reported), json.loads(reported_metadata), reported_version),
+        tags=json.loads(tags),
+        version=twin_version,
+    )
+    return Identity(
+        device=device, module=module or None, twin=twin, deployments=json.loads(deployments), **record
+    )
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _render_configuration(configuration: Configuration) -> str:
