@@ -244,3 +244,34 @@ def test_by_default_it_does_not_throttle(lone):
     with owner(lone) as service:
         said = [service.ask("POST", "/devices/query", {"query": "SELECT * FROM devices"}) for _ in range(30)]
     assert {each.status_code for each in said} == {200}
+
+
+def test_limits_off_lifts_sizes_and_counts_but_not_nesting(lone):
+    large = {"properties": {"desired": {f"k{number}": "x" * 6000 for number in range(16)}}}
+    deep: dict = {}
+    for _ in range(40):
+        deep = {"d": deep}
+
+    def ask_all(service: Service) -> list[int]:
+        device = service.new_device()["deviceId"]
+        said = [service.ask("PATCH", f"/twins/{device}", large)]
+        said.append(service.ask("PATCH", f"/twins/{device}", {"tags": {"t": "x" * 9000}}))
+        said += [service.ask("PUT", f"/devices/{device}/modules/m{one}", {}) for one in range(52)][-1:]
+        body = {"content": {"modulesContent": {"m": {"properties.desired.a": "x" * 40_000}}}}
+        body |= {"targetCondition": "", "priority": 1}
+        said.append(service.ask("PUT", "/configurations/large", body))
+        body["content"]["modulesContent"]["m"]["properties.desired.a"] = 1
+        said += [service.ask("PUT", f"/configurations/c{number}", body) for number in range(101)][-1:]
+        said.append(service.ask("PATCH", f"/twins/{device}", {"tags": deep}))
+        return [each.status_code for each in said]
+
+    lone.start()
+    with owner(lone) as service:
+        assert ask_all(service) == [400, 400, 413, 400, 413, 400]
+        for number in range(100):
+            service.done("DELETE", f"/configurations/c{number}")
+    lone.stop()
+    lone.limits = "off"
+    lone.start()
+    with owner(lone) as service:
+        assert ask_all(service) == [200, 200, 200, 200, 200, 400]

@@ -1,5 +1,5 @@
-"""How much at once is too much: Azure IoT Hub's rates of one S1 unit, by Microsoft's page "IoT Hub quotas and
-throttling", and the token bucket that counts against one. Sizes stand with twins, counts with layering."""
+"""How much is too much, and how much at once: Azure IoT Hub's numbers for one S1 unit, by Microsoft's page
+"IoT Hub quotas and throttling"; the token bucket that counts against a rate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+
+from edgeferry.domain.twin import SECTION_BYTES, TAGS_BYTES
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large and how many things may be; None for any number. Nesting and names have limits of their
+    own, which always hold."""
+
+    section_bytes: int | None = SECTION_BYTES
+    """Desired properties, or reported ones."""
+    tags_bytes: int | None = TAGS_BYTES
+    modules: int | None = 50
+    """Of one device, `$edgeAgent` and `$edgeHub` among them."""
+    configurations: int | None = 100
+
+
+AZURE_SIZES = Sizes()
+ANY_SIZES = Sizes(None, None, None, None)
+
+
+def is_full(count: int, limit: int | None) -> bool:
+    """Whether one more would be too many."""
+    return limit is not None and count >= limit
 
 
 class Operation(StrEnum):

@@ -23,7 +23,7 @@ from typing import Any
 
 import uvicorn
 
-from edgeferry.domain.limits import AZURE_RATES
+from edgeferry.domain.limits import ANY_SIZES, AZURE_RATES, AZURE_SIZES
 from edgeferry.errors import HubError
 from edgeferry.hub.access import Access
 from edgeferry.hub.assigner import Assigner
@@ -157,7 +157,8 @@ async def _serve(
         logging.getLogger(library).addFilter(written.take_record)
     links = Links(log)
     metrics.tell("connections", "Clients connected now", lambda: len(links.live))
-    core = Core(store, _now, _new_key, links.presence, announce, log)
+    sizes = ANY_SIZES if options.limits is Limits.OFF else AZURE_SIZES
+    core = Core(store, _now, _new_key, links.presence, announce, log, sizes)
     assigner = Assigner(core)
     queries = Queries(core)
     twins = Twins(core, assigner)
