@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -217,6 +220,98 @@ def logs(
                 print(line, end="", flush=True)
             else:
                 time.sleep(_SIGHTS_S)
+
+
+@hub.command()
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The copy; it must not exist yet.")],
+    state: StateOption = None,
+) -> None:
+    """Copy the hub's database as it is at one moment, running or not. To restore it, put it in the place of
+    hub.db in the folder of a hub that is stopped."""
+    local = _find(context, state)
+    _need_server()
+    from edgeferry.hub.transfer import back_up
+
+    back_up(local.folder, file)
+    Terminal(Output.TABLE).say(f"wrote {file}; it holds keys, and only you can read it")
+
+
+@hub.command("export")
+def export_hub(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="Where to; - for the terminal.")],
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Leave the keys of devices out.")] = False,
+    state: StateOption = None,
+) -> None:
+    """Write every device, module and configuration, a JSON document a line, running or not.
+    E.g. edgeferry hub export hub.jsonl"""
+    local = _find(context, state)
+    _need_server()
+    from edgeferry.hub.transfer import export
+
+    lines = export(local.folder, keys=not no_keys)
+    if file == "-":
+        sys.stdout.writelines(lines)
+        return
+    try:
+        count = _write_private(Path(file), lines)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}", fix="name another file") from error
+    Terminal(Output.TABLE).say(f"wrote {count - 1} documents to {file}")
+
+
+@hub.command("import")
+def import_hub(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="An export; - for standard input.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Leave what is there already as it is.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make what is there already as the file says.")
+    ] = False,
+    state: StateOption = None,
+) -> None:
+    """Bring an export into the hub, running or not: all of it, or nothing when something is there already.
+    E.g. edgeferry hub import hub.jsonl --merge"""
+    if merge and replace:
+        raise UsageError("--merge and --replace contradict each other", fix="give one of them")
+    local, terminal = _find(context, state), Terminal(Output.TABLE)
+    _need_server()
+    mode = "merge" if merge else "replace" if replace else "refuse"
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}", fix="name an export") from error
+    count = local.send_import(text, mode) if local.runs() else _import_stopped(local.folder, text, mode)
+    terminal.say(f"imported {count} documents")
+
+
+def _import_stopped(folder: Path, text: str, mode: str) -> int:
+    from edgeferry.hub.server import new_key, owning
+    from edgeferry.hub.store import open_store
+    from edgeferry.hub.transfer import Mode, bring_in
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with owning(folder), contextlib.closing(open_store(folder / "hub.db")) as store:
+        return bring_in(store, text.split("\n"), Mode(mode), new_key)[0]
+
+
+def _write_private(path: Path, lines: Iterable[str]) -> int:
+    """How many lines were written; the file is its owner's, and there only when it is whole."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    count = 0
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            for line in lines:
+                opened.write(line)
+                count += 1
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return count
 
 
 def _find(context: typer.Context, state: Path | None) -> LocalHub:

@@ -42,6 +42,7 @@ from edgeferry.hub.rest import Routes
 from edgeferry.hub.sockets import BACKLOG, listen, places
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import Tls, open_tls
+from edgeferry.hub.transfer import ImportRoute
 from edgeferry.hub.twins import Twins
 
 _HTTPS = 443
@@ -95,7 +96,7 @@ def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT. HubError when the state folder or an address is taken."""
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_owning(options.state))
+        stack.enter_context(owning(options.state))
         https = [stack.enter_context(listen(one, options.https_port)) for one in options.addresses]
         mqtt = [stack.enter_context(listen(one, options.mqtt_port)) for one in options.addresses]
         more = _listen_443(options, stack)
@@ -103,7 +104,7 @@ def run(options: Options) -> None:
         tls = open_tls(options.state, options.names, options.addresses)
         name = (*options.names, *options.addresses)[0]
         host_name = name if more or options.https_port == _HTTPS else f"{name}:{options.https_port}"
-        policies = open_policies(options.state, host_name, places(doors.https), places(mqtt), _new_key)
+        policies = open_policies(options.state, host_name, places(doors.https), places(mqtt), new_key)
         store = open_store(options.state / "hub.db")
         stack.callback(store.close)
         asyncio.run(_serve(options, store, policies, tls, doors))
@@ -158,7 +159,7 @@ async def _serve(
     links = Links(log)
     metrics.tell("connections", "Clients connected now", lambda: len(links.live))
     sizes = ANY_SIZES if options.limits is Limits.OFF else AZURE_SIZES
-    core = Core(store, _now, _new_key, links.presence, announce, log, sizes)
+    core = Core(store, _now, new_key, links.presence, announce, log, sizes)
     assigner = Assigner(core)
     queries = Queries(core)
     twins = Twins(core, assigner)
@@ -181,8 +182,13 @@ async def _serve(
         rates=rates,
     )
     assigner.wake()
+    importing = ImportRoute(
+        access, store, announce, assigner.wake, log, time.time, _now, new_key, lambda: secrets.token_hex(16)
+    )
+    app = routes.app()
+    app.router.routes.append(importing.route())
     config = uvicorn.Config(
-        metrics.watch(routes.app()),
+        metrics.watch(app),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -244,12 +250,14 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """A fresh shared access key."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @contextmanager
-def _owning(folder: Path) -> Iterator[None]:
+def owning(folder: Path) -> Iterator[None]:
+    """No hub uses the folder meanwhile; HubError when one does."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         for left in reversed(range(_LOCK_TRIES)):

@@ -20,13 +20,16 @@ from typing import Any
 
 import httpx
 
-from edgeferry.errors import HubError, OutsideError, UsageError
+from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.sandbox.process import Process, locked
 from edgeferry.settings import child_environment, hub_runs
+from edgeferry.wire.hub import parse_error
+from edgeferry.wire.sas import render_sas
 
 HUB_START, HUB_UP, HUB_OTHER = "edgeferry hub start", "edgeferry up", "somebody else"
 NODE_PRELOAD = "node-port-443.js"
 _READY_S = 30
+_IMPORT_S = 600
 _FAILURE = re.compile(r"edgeferry hub: (?P<problem>.*) \((?P<fix>[^()]*)\)")
 _NODE = """\
 // Node's service SDK knows port 443 only. With NODE_OPTIONS="--require FILE" what it opens to port 443 of
@@ -188,6 +191,34 @@ class LocalHub:
             return self.process.stop()
         end = "edgeferry down" if who == HUB_UP else "end it where it was started"
         raise UsageError(f"the hub in {self.folder} was started by {who}", fix=end)
+
+    def send_import(self, text: str, mode: str) -> int:
+        """How many documents the running hub took from the export. RefusedError when it did not want it,
+        HubError when it did not answer."""
+        connection = self.connection()
+        host, _, port = connection.https[0].rpartition(":")
+        address = "127.0.0.1" if host == "0.0.0.0" else host
+        expires_at = int(time.time()) + _IMPORT_S
+        key = connection.policies["iothubowner"]
+        token = render_sas(connection.host_name, key, expires_at, "iothubowner")
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        try:
+            with httpx.Client(verify=context, trust_env=False, timeout=_IMPORT_S) as client:
+                said = client.post(
+                    f"https://{address}:{port}/edgeferry/import",
+                    params={"mode": mode},
+                    content=text.encode(),
+                    headers={"authorization": token},
+                )
+        except httpx.HTTPError as error:
+            raise HubError(
+                f"the hub did not take the import: {error or type(error).__name__}",
+                fix="edgeferry hub logs",
+                retryable=True,
+            ) from error
+        if said.status_code != 200:
+            raise RefusedError(parse_error(said.content), fix="")
+        return int(said.json()["imported"])
 
     def must_not_run_alone(self) -> None:
         """UsageError when it runs, and `up` did not start it."""
