@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,6 +200,12 @@ AUTOLOG = "mlflow.autolog(log_models=False)"
 SORTED = 'sorted(Path(folder).glob("*.csv"))'
 UNUSED_RAW = E("unused-input", "raw:", "no step uses")
 UNUSED_RATE = E("unused-input", "rate: 0.5", "no step uses")
+
+
+def condition(id: str, text: str, rule: str, says: str) -> Edit:
+    line = f"target_condition: {json.dumps(text)}"
+    before = "prediction_column: predicted_y\n"
+    return fault(id, MODEL, before, f"{before}{line}\n", E(rule, "target_condition", says))
 
 
 def listing(id: str, expression: str, imported: str = "") -> Edit:
@@ -729,6 +736,13 @@ FAULTS = [
         E("conda-requirement", "uvicorn[standard]"),
     ),
     fault("option of pip", CONDA, PIP, f"{PIP}      - -r more.txt\n", E("conda-requirement", "-r more.txt")),
+    # target conditions
+    condition("condition nobody can read", "tags.line ==", "wrong-value", "column 12"),
+    condition("condition on modules", "FROM devices.modules WHERE a = 1", "wrong-value", "for modules"),
+    condition("function that Azure lacks", "LOWER(tags.line) = 'a'", "unportable-condition", "LOWER()"),
+    condition("double quotes", 'tags.line = "a"', "unportable-condition", "write 'a'"),
+    condition("reported property", "properties.reported.x = 1", "unportable-condition", "reported.x"),
+    condition("exclusion of a tag's value", "tags.line != 'a'", "missing-tag", "is_defined(tags.line)"),
     # what would leave
     fault(
         "key in the code",
@@ -791,6 +805,12 @@ FAULTS = [
 ]
 
 VALIDS = [
+    Edit(
+        "target condition that says what becomes of devices without the tag",
+        MODEL,
+        "tolerance:",
+        "target_condition: tags.line != 'a' OR NOT is_defined(tags.line)\ntolerance:",
+    ),
     Edit("as it is", MODEL, "A demonstration", "Another demonstration"),
     Edit("number for an optional text in quotes", PIPELINE, RATE, f"{RATE}\n      note: '5'"),
     Edit("integer where a number is wanted", PIPELINE, "rate: 0.5", "rate: 1"),

@@ -29,26 +29,17 @@ class RunningHub:
     https_port: int
     mqtt_port: int
     also: tuple[str, ...] = ()
-    limits: str = "default"
+    options: tuple[str, ...] = ()
     process: subprocess.Popen | None = None
 
     def start(self) -> "RunningHub":
         """The hub serves."""
         addresses = [part for address in (self.address, *self.also) for part in ("--address", address)]
         ports = ["--https-port", str(self.https_port), "--mqtt-port", str(self.mqtt_port)]
-        limits = ["--limits", self.limits]
+        options = (*addresses, *ports, *self.options)
         with (self.state / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "edgeferry.hub",
-                    "--state",
-                    str(self.state),
-                    *addresses,
-                    *ports,
-                    *limits,
-                ],
+                [sys.executable, "-m", "edgeferry.hub", "--state", str(self.state), *options],
                 stderr=log,
                 env=os.environ.copy(),
             )

@@ -17,6 +17,7 @@ from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.manifest import RegistryLogin
+from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.release import Entry
@@ -297,6 +298,14 @@ class Hub(Protocol):
 
     def call_module(self, device: str, module: str, method: str, payload: Json, timeout_s: int = 30) -> Json:
         """`{"status": int, "payload": …}`; HubError with status 404 when the module is not connected."""
+
+
+class Messages(Protocol):
+    """What devices said: telemetry, kept for a while by the hub or beside it."""
+
+    def read(self, after: str = "", limit: int = 100, wait_s: float = 0, device: str = "") -> MessagePage:
+        """At most `limit` messages behind the cursor `after` (empty: all that are kept; `end`: new ones),
+        of one device if it is named; when there are none, waits for one, up to 60 s."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ MASK = "********"
 
 _INHERITS = "inherits"
 _ADDRESSES = {
-    "hub": ("hub.host", "hub.connection_string"),
+    "hub": ("hub.host", "hub.connection_string", "hub.events_connection_string"),
     "registry": ("registry.host",),
     "ledger": ("ledger.url",),
 }
@@ -68,6 +68,12 @@ SETTINGS: tuple[Setting, ...] = (
         "hub.connection_string",
         "",
         "service connection string of the hub (iothubowner or a policy with the same rights)",
+        secret=True,
+    ),
+    Setting(
+        "hub.events_connection_string",
+        "",
+        "on Azure, where messages of devices are read: the hub's Event Hub-compatible endpoint",
         secret=True,
     ),
     Setting("hub.ca_file", "", "certificate authority of the hub; empty: the system's"),

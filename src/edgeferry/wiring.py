@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +15,10 @@ from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
+from edgeferry.adapters.event_hub import EventHubMessages
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
+from edgeferry.adapters.hub_messages import HubMessages
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
@@ -33,9 +35,9 @@ from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
-from edgeferry.ports import Approvals, Hub, Images, Ledger, Place, Registry, Services, TextFolder
+from edgeferry.ports import Approvals, Hub, Images, Ledger, Messages, Place, Registry, Services, TextFolder
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.settings import Settings, default_engine_host, read_pipeline_run
+from edgeferry.settings import Settings, default_engine_host, environment_name, read_pipeline_run
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.connection import azure_hub_name
 
@@ -167,6 +169,25 @@ def open_hub(settings: Settings, say: Callable[[str], None]) -> Iterator[Hub]:
     """The hub's service API."""
     with _connected(_Values(settings, say)) as hub:
         yield hub
+
+
+@contextmanager
+def open_messages(settings: Settings, say: Callable[[str], None]) -> Iterator[Messages]:
+    """What devices said: from the events endpoint where one is set, else from our own hub. UsageError where
+    the hub is Azure's and no endpoint is set."""
+    values = _Values(settings, say)
+    name = "hub.events_connection_string"
+    if settings[name]:
+        yield EventHubMessages(lambda afresh: values.get(name, afresh=afresh))
+        return
+    login = _hub_login(values)
+    if azure_hub_name(login.host):
+        raise UsageError(
+            f"messages of {login.host} are read at its Event Hub-compatible endpoint, and {name} is not set",
+            fix=f"set {environment_name(name)}: az iot hub connection-string show --default-eventhub",
+        )
+    with closing(HubClient(login, values.get("hub.ca_file"))) as hub:
+        yield HubMessages(hub)
 
 
 @contextmanager

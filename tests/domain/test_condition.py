@@ -1,11 +1,6 @@
-from contextlib import suppress
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edgeferry.domain.condition import matches, parse_condition, wanted_tags
-from edgeferry.domain.query import parse_query, project
+from edgeferry.domain.condition import join_conditions, matches, parse_condition, wanted_tags
 from edgeferry.errors import ConditionError
 
 DEVICE = {
@@ -100,93 +95,6 @@ def test_a_condition_selects_a_device_only_when_it_is_true_of_it(text, selected)
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "part"),
-    [
-        ("tags.env == 'x'", 11, "column 11"),
-        ("tags.env = 'x", 12, "column 12"),
-        ("tags.env = 'x' and", 19, "the end"),
-        ("tags. = 1", 7, "column 7"),
-        ("a = 1)", 6, "column 6"),
-        ("x = 1 and starts_wit(tags.a, 'b')", 11, "starts_wit"),
-        ("is_defined('x')", 1, "takes a path"),
-        ("array_contains(tags.a)", 1, "takes 2"),
-        ("a = '\\u00g1'", 6, "hexadecimal"),
-        ("a = 1 " * 1400, 8193, "8192"),
-        ("not " * 100 + "true", 401, "nested"),
-        ("not " * 2000 + "true", 8001, "nested"),
-        ("from devices.modules where x = 1", 1, "for modules"),
-    ],
-)
-def test_what_cannot_be_read_names_its_column_and_a_fix(text, column, part):
-    with pytest.raises(ConditionError) as caught:
-        parse_condition(text)
-    assert caught.value.column == column
-    assert part in caught.value.problem
-    assert caught.value.fix
-
-
-_WORDS = st.sampled_from(
-    [
-        *("tags.env", "deviceId", "=", "!=", "<>", "<=", ">", "and", "or", "not", "in", "nin", "is_defined"),
-        *("array_contains", "(", ")", "[", "]", "[[", "]]", ",", ".", "'x'", '"y"', "'z", "1", "-2.5e3"),
-        *("true", "false", "null", "undefined", "*", "select", "from", "devices", "where", "as", "group"),
-        *("by", "/*", "*/", "\\", "$", "%"),
-    ]
-)
-
-
-@given(st.lists(_WORDS, max_size=25).map(" ".join) | st.text(max_size=60))
-def test_no_text_crashes_the_parsers_or_the_evaluation(text):
-    with suppress(ConditionError):
-        assert matches(parse_condition(text), DEVICE) in (True, False)
-    with suppress(ConditionError):
-        query = parse_query(text)
-        assert matches(query.condition, DEVICE) in (True, False)
-        project(query, DEVICE)
-
-
-_LEAVES = st.sampled_from(("true", "false", "undefined", "tags.missing = 1", "tags.n = 3", "tags.n = 4"))
-_VALUES = {
-    "true": True,
-    "false": False,
-    "undefined": None,
-    "tags.missing = 1": None,
-    "tags.n = 3": True,
-    "tags.n = 4": False,
-}
-_LOGIC = st.recursive(
-    _LEAVES.map(lambda leaf: (leaf, _VALUES[leaf])),
-    lambda inner: st.one_of(
-        inner.map(lambda one: (f"not ({one[0]})", None if one[1] is None else not one[1])),
-        st.tuples(inner, inner).map(
-            lambda two: (f"({two[0][0]}) and ({two[1][0]})", _both(two[0][1], two[1][1]))
-        ),
-        st.tuples(inner, inner).map(
-            lambda two: (
-                f"({two[0][0]}) or ({two[1][0]})",
-                _negate(_both(_negate(two[0][1]), _negate(two[1][1]))),
-            )
-        ),
-    ),
-    max_leaves=8,
-)
-
-
-def _negate(value):
-    return None if value is None else not value
-
-
-def _both(one, other):
-    return False if False in (one, other) else None if None in (one, other) else True
-
-
-@given(_LOGIC)
-def test_logic_is_three_valued(logic):
-    text, value = logic
-    assert matches(parse_condition(text), DEVICE) is (value is True)
-
-
-@pytest.mark.parametrize(
     ("text", "tags"),
     [
         ("tags.models.nyc_taxi = true", {"models.nyc_taxi": True}),
@@ -201,3 +109,30 @@ def test_logic_is_three_valued(logic):
 )
 def test_the_tags_that_a_plain_condition_wants_are_told(text, tags):
     assert wanted_tags(parse_condition(text)) == tags
+
+
+def test_joined_conditions_select_what_each_of_them_selects():
+    joined = join_conditions("tags.n = 3 or tags.n = 4", "tags.env = 'test' /* or true */")
+    assert matches(parse_condition(joined), DEVICE)
+    assert not matches(parse_condition(joined), {"tags": {"n": 4}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tags.n = 4) or (true",
+        "true /*",
+        "true or '",
+        "true or tags.[[x",
+        "true or tags.x in [1",
+        "from devices where true",
+        "true) /* and",
+        "",
+    ],
+)
+def test_no_condition_reaches_beyond_the_one_it_is_joined_with(text):
+    try:
+        joined = join_conditions(text, "tags.env = 'prod'")
+    except ConditionError:
+        return
+    assert not matches(parse_condition(joined), DEVICE)

@@ -26,7 +26,7 @@ def raw(hub) -> ssl.SSLSocket:
     return context.wrap_socket(plain, server_hostname=hub.address)
 
 
-def connect_packet(hub, device, name, key, keep_alive_s=60, expires_in_s=3600) -> bytes:
+def connect_packet(hub, device, name, key, keep_alive_s=60, expires_in_s=3600, will=None) -> bytes:
     resource = topics.resource(hub.host_name, device, name)
     return mqtt.render_packet(
         mqtt.Connect(
@@ -35,6 +35,7 @@ def connect_packet(hub, device, name, key, keep_alive_s=60, expires_in_s=3600) -
             password=render_sas(resource, key, int(time.time()) + expires_in_s).encode(),
             clean_session=False,
             keep_alive_s=keep_alive_s,
+            will=will,
         )
     )
 

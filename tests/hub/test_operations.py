@@ -224,7 +224,7 @@ def test_a_bucket_gives_its_count_then_refills():
 
 
 def test_like_azure_it_throttles_each_kind_by_itself(lone):
-    lone.limits = "azure"
+    lone.options = ("--limits", "azure")
     lone.start()
     queries = AZURE_RATES[Operation.QUERIES]
     with owner(lone) as service:
@@ -271,7 +271,7 @@ def test_limits_off_lifts_sizes_and_counts_but_not_nesting(lone):
         for number in range(100):
             service.done("DELETE", f"/configurations/c{number}")
     lone.stop()
-    lone.limits = "off"
+    lone.options = ("--limits", "off")
     lone.start()
     with owner(lone) as service:
         assert ask_all(service) == [200, 200, 200, 200, 200, 400]

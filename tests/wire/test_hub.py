@@ -98,15 +98,35 @@ def test_an_error_body_of_another_form_is_shown_as_it_is(body):
     [
         (None, None),
         ("", None),
-        ("*", "*"),
-        ('"*"', "*"),
-        ("MQ==", "MQ=="),
-        ('"MQ=="', "MQ=="),
-        ('W/"MQ=="', "MQ=="),
+        ("*", ("*",)),
+        ('"*"', ("*",)),
+        ("MQ==", ("MQ==",)),
+        ('"MQ=="', ("MQ==",)),
+        ('W/"MQ=="', ("MQ==",)),
+        ("W/MQ==", ("MQ==",)),
+        ('"MQ==", "Mg=="', ("MQ==", "Mg==")),
+        ('W/"MQ==",Mg== ,*', ("MQ==", "Mg==", "*")),
+        ('""', ("",)),
+        (",", ()),
     ],
 )
 def test_if_match_is_read_as_every_client_writes_it(header, expected):
     assert hub.parse_if_match(header) == expected
+
+
+@pytest.mark.parametrize(
+    ("if_match", "fits"),
+    [
+        (None, True),
+        (("*",), True),
+        (("MQ==",), True),
+        (("Mg==", "MQ=="), True),
+        (("Mg==",), False),
+        ((), False),
+    ],
+)
+def test_one_of_the_etags_must_be_the_documents(if_match, fits):
+    assert hub.matches_etag(if_match, "MQ==") is fits
 
 
 def test_etags_count():

@@ -21,6 +21,7 @@ from edgeferry.domain.finding import At, Fault, Finding, Found, Report, place
 from edgeferry.domain.lint import (
     check_component_use,
     check_compute,
+    check_condition,
     check_pipeline_use,
     check_secrets,
     check_upload,
@@ -40,6 +41,7 @@ def find_faults(root: Path, folder: Path) -> Sequence[Finding]:
     if model:
         for document in model.documents:
             check_secrets(document.content, document.reporting(found))
+        check_condition(model.definition.target_condition, model.documents[0].reporting(found))
         file = Path(model.definition.pipeline)
         pipeline = read_pipeline(file, found) if kind_of(file) == "file" else None
         if pipeline:

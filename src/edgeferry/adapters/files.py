@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from edgeferry.adapters.documents import Document, load_document
 from edgeferry.domain.component_file import parse_component, parse_conda
+from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.finding import At, Fault, Found, Report
 from edgeferry.domain.model import ModelDefinition, parse_model
 from edgeferry.domain.pipeline import PATHS, Component, Input, Pipeline
 from edgeferry.domain.pipeline_file import component_paths, parse_pipeline
+from edgeferry.errors import ConditionError
 
 MODEL_FILE = "model.yaml"
 
@@ -57,6 +59,10 @@ def read_model(folder: Path, found: Found) -> ModelFiles | None:
     if kind_of(Path(definition.pipeline)) != "file":
         problem = f"{definition.pipeline} does not exist"
         report(Fault("missing-file", problem, "add the file, or set `pipeline:`", ("pipeline",)))
+    try:
+        parse_condition(definition.target_condition)
+    except ConditionError as error:
+        report(Fault("wrong-value", error.problem, error.fix, ("target_condition",)))
     documents = (document, checks) if checks else (document,)
     return ModelFiles(documents, _find_serving(definition, content, report))
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from edgeferry.adapters.hub_login import HubLogin
+from edgeferry.domain.condition import join_conditions
 from edgeferry.errors import HubError, UsageError
 from edgeferry.wire.retry_after import choose_wait
 
@@ -56,7 +57,7 @@ class HubClient:
 
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Twins of the edge devices that match the target condition (all when empty or `*`)."""
-        where = _EDGE if condition in ("", "*") else f"{_EDGE} AND ({condition})"
+        where = _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
         return self._query(f"SELECT * FROM devices WHERE {where}")
 
     def device_twin(self, device: str) -> Json:
@@ -128,6 +129,10 @@ class HubClient:
         }
         path = f"/twins/{quote(device)}/modules/{quote(module, safe='$')}/methods"
         return self._ask("POST", path, body, timeout_s=timeout_s + 10)
+
+    def get(self, path: str, query: Mapping[str, str], timeout_s: float) -> Any:
+        """The document at `path`; HubError when the hub refuses."""
+        return self._ask("GET", path, query=query, timeout_s=timeout_s)
 
     def _query(self, text: str) -> list[Json]:
         rows: list[Json] = []

@@ -17,6 +17,8 @@ from edgeferry.cli.project import (
     opened,
     read_fleet,
 )
+from edgeferry.domain.condition import parse_condition
+from edgeferry.domain.portability import find_remarks
 from edgeferry.errors import UsageError
 from edgeferry.settings import REFERENCE, Settings
 from edgeferry.wire.azure_cli import render_command, render_file
@@ -57,12 +59,15 @@ def render(
     with opened(context, output, device__runtime=runtime) as (settings, services, terminal):
         entry = find_release(services, release)
         has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
+        condition = choose_condition(settings, services, entry.body["model"], target_condition)
+        for remark in find_remarks(parse_condition(condition).expression):
+            terminal.say(f"{condition}: column {remark.column}: {remark.problem}\n  fix: {remark.fix}")
         if not has_hub:
             terminal.say("no hub is set: priorities are those for a hub without deployments of ours")
         documents = render_all(
             services,
             entry,
-            choose_condition(settings, services, entry.body["model"], target_condition),
+            condition,
             read_fleet(settings),
             services.hub.configurations() if has_hub else [],
         )

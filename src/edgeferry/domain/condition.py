@@ -39,6 +39,15 @@ def parse_condition(text: str) -> Condition:
     return Condition(text, parsed.expression)
 
 
+def join_conditions(*texts: str) -> str:
+    """The condition that is true where all of these are; ConditionError for one that is none by itself, such
+    as `a) OR (b`, which would reach beyond the others."""
+    words = [parse_condition(text).text.strip() for text in texts]
+    if "" in words:
+        return ""
+    return " AND ".join(f"({text})" for text in words if text != "*") or "*"
+
+
 def _refuse_collection(collection: str, column: int) -> None:
     if collection == "devices.modules":
         problem = "this condition is for modules, and here devices are targeted"

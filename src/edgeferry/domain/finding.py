@@ -73,6 +73,12 @@ RULES = {
         Rule("wide-code", "warning", "a code folder takes along what no code is made of, such as `.git`"),
         Rule("directory-order", "warning", "a step reads a folder in whatever order the machine lists it"),
         Rule("log-model", "warning", "a step uses an interface of MLflow that Azure ML's server lacks"),
+        Rule("unportable-condition", "warning", "a target condition that Azure IoT Hub would not take"),
+        Rule(
+            "missing-tag",
+            "warning",
+            "a target condition that excludes a tag's value, and with it who lacks it",
+        ),
         Rule("not-python", "warning", "a `.py` file that Python cannot read"),
     )
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.condition import join_conditions
 from edgeferry.domain.device_class import SMALL, DeviceClass
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 
@@ -29,12 +30,13 @@ class Fleet:
         return self.narrow(self.condition)
 
     def narrow(self, condition: str) -> str:
-        """The target condition of those devices of the environment that `condition` picks."""
+        """The target condition of those devices of the environment that `condition` picks; ConditionError
+        when it cannot be read."""
         if not self.only or condition == self.only:
             return condition
         if condition in ("", "*"):
             return self.only
-        return f"({condition}) AND ({self.only})"
+        return join_conditions(condition, self.only)
 
     @property
     def suffix(self) -> str:

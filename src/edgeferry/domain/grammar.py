@@ -30,13 +30,15 @@ from edgeferry.domain.expression import (
 )
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.function import FUNCTIONS
+from edgeferry.domain.notation import KEYWORD, PLAIN_NAME
 from edgeferry.domain.value import UNDEFINED
 from edgeferry.errors import ConditionError
 
 MAX_LENGTH = 8192
 _MAX_DEPTH = 60
 
-_GRAMMAR = r"""
+_GRAMMAR = (
+    r"""
 condition: [_FROM collection _WHERE] disjunction
 query: _SELECT [_TOP NUMBER] columns _FROM collection [_WHERE disjunction] [grouping]
 
@@ -87,7 +89,7 @@ _BY.2: /by(?![\w$])/i
 _AS.2: /as(?![\w$])/i
 _OR.2: /or(?![\w$])/i
 _AND.2: /and(?![\w$])/i
-_NOT_IN.3: /not(\s|\/\*.*?\*\/)+in(?![\w$])/is
+_NOT_IN.3: /not(\s|\/\*([^*]|\*(?!\/))*\*\/)+in(?![\w$])/i
 _NOT.2: /not(?![\w$])/i
 _IN.2: /in(?![\w$])/i
 _NIN.2: /nin(?![\w$])/i
@@ -96,14 +98,16 @@ STAR: "*"
 SIGN: /[+-]/
 FACTOR: /[*%]|\/(?!\*)/
 COMPARATOR: "<=" | ">=" | "<>" | "!=" | "=" | "<" | ">"
-STRING: /'(?:[^'\\]|''|\\.)*'/s | /"(?:[^"\\]|\\.)*"/s
+STRING: /'(?:[^'\\]|''|\\.)*'(?!')/s | /"(?:[^"\\]|\\.)*"/s
 NUMBER: /0x[0-9a-f]+(?![\w$.])/i | /\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w$.])/i
-NAME: /[A-Za-z_$][A-Za-z0-9_$]*/
 QUOTED: /\[\[.+?\]\]/s
 COMMENT: /\/\*.*?\*\//s
 %ignore /\s+/
 %ignore COMMENT
 """
+    + f"NAME: /{PLAIN_NAME}/\n"
+)
+
 
 # Members of a twin document that resolve in any letter case and are returned in this one.
 _MEMBERS = {
@@ -169,18 +173,6 @@ def parse_clauses(text: str) -> Clauses:
     parsed: Clauses = _parse(text, "query")
     _check_depth(parsed.where or Literal(True))
     return parsed
-
-
-def quote(value: str) -> str:
-    """The text as a constant of a condition, whatever is in it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def quote_name(name: str) -> str:
-    """The member name as a segment of a path; ConditionError for the few that no path can name."""
-    if not name or "]]" in name or name.endswith("]"):
-        raise ConditionError(f"no condition can name {name!r}", fix="use a name without ]] and final ]")
-    return f"[[{name}]]"
 
 
 def refuse(problem: str, fix: str, column: int) -> NoReturn:
@@ -358,14 +350,15 @@ def _unquote(token: Token) -> str:
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), problem, fix)
     for pattern, problem, fix in (
-        (r"'(?!(?:[^'\\]|''|\\.)*')", "the text that begins there is not closed", "close it with '"),
+        (r"'(?!(?:[^'\\]|''|\\.)*'(?!'))", "the text that begins there is not closed", "close it with '"),
         (r'"(?!(?:[^"\\]|\\.)*")', "the text that begins there is not closed", 'close it with "'),
         (r"/\*(?!.*?\*/)", "the comment that begins there is not closed", "close it with */"),
         (r"\[\[(?!.+?\]\])", "the name that begins there is not closed", "write [[name]]"),
-        (r"=", "{found} does not fit there", "write one = to compare"),
+        (r"(?<==)=", "{found} does not fit there", "write one = to compare"),
         (r"&&?", "{found} does not fit there", "write AND"),
         (r"\|\|?", "{found} does not fit there", "write OR"),
         (r"!(?!=)", "{found} does not fit there", "write NOT"),
+        (r"(?<=\.)\d\w*", "{found} does not fit there", "write it as [[{word}]]"),
         (r"[‘’“”«»`]", "{found} is no quotation mark of the language", "write '"),
         (r"like\b", "there is no LIKE", "compare with >= and <, or use STARTS_WITH or CONTAINS"),
         (r"between\b", "there is no BETWEEN", "compare with >= and <="),
@@ -375,7 +368,7 @@ _HINTS = tuple(
         (r"(limit|offset)\b", "{found} does not fit there", "write SELECT TOP 10 …, and page the answer"),
         (r"(join|having|distinct|value|union)\b", "{found} does not fit there", "leave it out"),
         (
-            r"(select|top|from|where|group|by|as|or|and|not|in|nin|true|false|null|undefined)(?![\w$])",
+            rf"({KEYWORD})(?![\w$])",
             "{found} does not fit there",
             "write it as [[{word}]] if it is a member's name",
         ),
@@ -391,11 +384,13 @@ def _explain(text: str, start: str, position: int) -> ConditionError:
     column, rest = position + 1, text[position:]
     found = repr(rest[:12]) if rest else "the end"
     problem, fix = "{found} does not fit there", _EXAMPLES[start]
+    if start == "condition" and re.match(r"\s*select\b", text, re.IGNORECASE):
+        fix = "this is a query: write only what follows WHERE"
     if re.search(r"\bin\s*$", text[:position], re.IGNORECASE):
         fix = "write a list of constants in brackets: IN ['a', 'b']"
     for pattern, says, remedy in _HINTS:
-        hit = pattern.match(rest)
-        if hit and (hit[0] != "=" or text[:position].endswith("=")):
+        hit = pattern.match(text, position)
+        if hit:
             problem, fix = says, remedy.replace("{word}", hit[0])
             break
     problem = problem.replace("{found}", found)

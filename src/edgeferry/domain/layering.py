@@ -106,6 +106,20 @@ def find_assignment_fault(assignment: Assignment, sizes: Sizes = AZURE_SIZES) ->
     return None
 
 
+def apply_content(
+    current: Mapping[str, Json], content: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Json]:
+    """Desired properties of each module that the `modulesContent` names, on top of the `current` ones: all of
+    them replaced by `properties.desired`, some by a path below it."""
+    applied: dict[str, Json] = {}
+    for module, settings in content.items():
+        values = dict(current.get(module, {}))
+        for path, value in sorted(settings.items(), key=lambda setting: setting[0].count(".")):
+            values = _set(values, tuple(path.split("."))[2:], value)
+        applied[module] = values
+    return applied
+
+
 def find_content_fault(modules: Any, sizes: Sizes = AZURE_SIZES) -> str | None:
     """Why this `modulesContent` is not one, naming the place; None when it is."""
     if not isinstance(modules, Mapping) or not modules:

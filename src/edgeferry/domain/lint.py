@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.fields import mapping
 from edgeferry.domain.finding import At, Fault, Report
 from edgeferry.domain.pipeline import REFERENCE, REGISTERED
+from edgeferry.domain.portability import find_missing_tag, find_unportable, find_untargetable
 from edgeferry.domain.secret import is_secret, is_secret_value
 from edgeferry.domain.snapshot import Upload
+from edgeferry.errors import ConditionError
 
 _VAULT = "keep it in a vault and write keyvault://VAULT/NAME"
 
@@ -62,6 +65,21 @@ def check_compute(document: Mapping[str, Any], report: Report) -> None:
         if isinstance(step, dict) and not step.get("compute"):
             fix = "add `default_compute: azureml:CLUSTER` below `settings:`"
             report(Fault("no-compute", f"step `{name}` has no compute on Azure ML", fix, ("jobs", name)))
+
+
+def check_condition(text: str, report: Report) -> None:
+    """Reports what Azure would not take in a model's target condition, and devices that it leaves out for
+    want of a tag. One that cannot be read has none of that."""
+    try:
+        expression = parse_condition(text).expression
+    except ConditionError:
+        return  # whoever read the model has said it
+    unportable = [*find_unportable(expression), *find_untargetable(expression)]
+    remarks = [("unportable-condition", remark) for remark in unportable]
+    remarks += [("missing-tag", remark) for remark in find_missing_tag(expression)]
+    for rule, remark in remarks:
+        problem = f"{remark.problem} (column {remark.column})"
+        report(Fault(rule, problem, remark.fix, ("target_condition",)))
 
 
 def check_upload(upload: Upload, report: Report) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from edgeferry.domain.fields import check_keys, mapping, nearest, number, text
 from edgeferry.domain.finding import Fault, Report, refuse
+from edgeferry.domain.notation import render_path
+from edgeferry.errors import ConditionError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PIXELS = 4096
@@ -154,7 +156,7 @@ def parse_model(
         ),
         latency_ms=number(document, "latency_ms", 250, report=report),
         smoke_cases=int(smoke_cases),
-        target_condition=text(document, "target_condition", f"tags.models.{name} = true", report=report),
+        target_condition=_parse_condition(document, name, report),
         checks=checks,
         runtime=runtime,
         score=f"{folder}/{inside('score', 'score.py')}",
@@ -184,6 +186,14 @@ def _parse_image(document: Mapping[str, Any], report: Report) -> ImageInput | No
         fix = "write the number that stands for white"
         report(Fault("wrong-value", "`scale` is 0", fix, ("image", "scale")))
     return ImageInput(sizes["width"], sizes["height"], scale)
+
+
+def _parse_condition(document: Mapping[str, Any], name: str, report: Report) -> str:
+    try:
+        default = f"{render_path('tags', 'models', name)} = true"
+    except ConditionError:
+        default = ""  # the name has been told of
+    return text(document, "target_condition", default, report=report)
 
 
 def _inside(document: Mapping[str, Any], field: str, default: str, report: Report) -> str:

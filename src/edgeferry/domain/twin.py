@@ -7,6 +7,7 @@ leaf, or anything below the node), so the `$lastUpdatedVersion` of a subtree is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,8 @@ _KEY_BYTES = 1024
 _STRING_BYTES = 4 * 1024
 _DEPTH = 10
 _INTEGER = 4503599627370496
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that do not count in a string's size."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def _size(value: Any) -> int:
     if isinstance(value, list):
         return sum(_size(child) for child in value)
     if isinstance(value, str):
-        return len(value.encode())
+        return len(_CONTROLS.sub("", value).encode())
     if isinstance(value, bool):
         return 4
     return 0 if value is None else 8

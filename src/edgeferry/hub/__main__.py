@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeferry.errors import EdgeferryError
 from edgeferry.hub.logs import LEVELS
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds
 from edgeferry.hub.server import Limits, Options, Port443, run
 
 
@@ -46,12 +47,22 @@ def main() -> int:
         help="Azure's sizes and counts (default), none (off), its rates as well (azure)",
     )
     parser.add_argument("--log-level", choices=list(LEVELS), default="info")
+    bounds = DEFAULT_BOUNDS
+    for name, unit in (("count", "messages"), ("bytes", "bytes"), ("age", "seconds")):
+        parser.add_argument(
+            f"--messages-{name}",
+            type=_amount,
+            default={"count": bounds.count, "bytes": bounds.size_bytes, "age": int(bounds.age_s)}[name],
+            metavar="N",
+            help=f"telemetry is kept up to so many {unit} (default %(default)s)",
+        )
     given = parser.parse_args()
     options = Options(
         given.state,
         tuple(dict.fromkeys(given.address)),
         given.https_port,
         given.mqtt_port,
+        Bounds(given.messages_count, given.messages_bytes, given.messages_age),
         given.port_443,
         tuple(dict.fromkeys(given.name)),
         given.limits,
@@ -70,6 +81,12 @@ def _address(text: str) -> str:
         return str(IPv4Address(text))
     except AddressValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from error
+
+
+def _amount(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.expression import find_paths
@@ -150,6 +150,26 @@ def new_identity(device: str, module: str | None, now: str, new_key: Callable[[]
     )
 
 
+def settle_modules(
+    core: Core, device: str, modules: dict[str, Identity], listed: Iterable[str], now: str
+) -> Sequence[Event]:
+    """The device has the modules that are listed and the hub's own, and none that it was managed to have
+    otherwise; `modules`, its modules by name, is brought up to date. Within the caller's transaction."""
+    wanted = {*listed, AGENT, HUB}
+    for name in sorted(wanted - modules.keys()):
+        modules[name] = replace(new_identity(device, name, now, core.new_key), managed_by=MANAGED)
+        core.store.save_identity(modules[name])
+    gone = [
+        name
+        for name in sorted(modules.keys() - wanted)
+        if modules[name].managed_by.lower() == MANAGED.lower()
+    ]
+    for name in gone:
+        core.store.delete_identity(device, name)
+        del modules[name]
+    return [IdentityGone(device, name) for name in gone]
+
+
 def _write(core: Core, device: Identity, merged: _Merged) -> Sequence[Event]:
     store, assignment = core.store, merged.assignment
     modules = {module.module or "": module for module in store.modules(device.device)}
@@ -160,16 +180,7 @@ def _write(core: Core, device: Identity, merged: _Merged) -> Sequence[Event]:
         _save_statuses(store, modules, assignment)
         return []
     now = core.now()
-    events: list[Event] = []
-    wanted = assignment.module_names() | {AGENT, HUB}
-    for name in sorted(wanted - modules.keys()):
-        modules[name] = replace(new_identity(device.device, name, now, core.new_key), managed_by=MANAGED)
-        store.save_identity(modules[name])
-    for name in sorted(modules.keys() - wanted):
-        if modules[name].managed_by.lower() == MANAGED.lower():
-            store.delete_identity(device.device, name)
-            events.append(IdentityGone(device.device, name))
-            del modules[name]
+    events: list[Event] = [*settle_modules(core, device.device, modules, assignment.module_names(), now)]
     for name, module in modules.items():
         settled = _settle(module, assignment, now)
         if settled is not module:

@@ -17,7 +17,9 @@ from edgeferry.hub.assigner import Assigner
 from edgeferry.hub.core import Core, check_etag, check_id, check_put, invalid
 from edgeferry.hub.queries import Queries
 from edgeferry.wire.hub import (
+    CONFIGURATION_ID,
     Configuration,
+    IfMatch,
     RefusalError,
     render_configuration,
     render_etag,
@@ -25,8 +27,6 @@ from edgeferry.wire.hub import (
 )
 
 Json = dict[str, Any]
-
-_CONFIGURATION_ID = re.compile(r"[a-z0-9\-:+%_#*?!(),=@;']{1,128}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Configurations:
             self._counts(configuration.metric_queries),
         )
 
-    def put(self, name: str, body: Json, if_match: str | None) -> Configuration:
+    def put(self, name: str, body: Json, if_match: IfMatch) -> Configuration:
         """The configuration created (without If-Match) or updated (with it); the devices that it concerns,
         now or until now, are to be assigned."""
         check_id(body, "id", name)
@@ -78,7 +78,7 @@ class Configurations:
         self.assigner.wake()
         return new
 
-    def delete(self, name: str, if_match: str | None) -> None:
+    def delete(self, name: str, if_match: IfMatch) -> None:
         """The configuration is gone, and what it gave is to be taken back where another base applies."""
         configuration = self.configuration(name)
         check_etag(if_match, render_etag(configuration.etag), f"configuration {name!r}")
@@ -153,7 +153,7 @@ def _parse_content(
     content = body.get("content")
     if content is None and old is not None:
         return old.deployment.modules
-    if not _CONFIGURATION_ID.fullmatch(name):
+    if not re.fullmatch(CONFIGURATION_ID, name):
         raise invalid(f"{name!r} cannot be a configuration id", "use lower-case letters, digits and '-'")
     if not isinstance(content, dict):
         raise RefusalError("InvalidConfigurationContent", "content is missing", fix="send modulesContent")

@@ -10,7 +10,15 @@ from edgeferry.domain.limits import AZURE_SIZES, Sizes
 from edgeferry.domain.twin import find_fault
 from edgeferry.hub.events import Event
 from edgeferry.hub.store import Store
-from edgeferry.wire.hub import Configuration, Identity, Presence, RefusalError, render_etag
+from edgeferry.wire.hub import (
+    Configuration,
+    Identity,
+    IfMatch,
+    Presence,
+    RefusalError,
+    matches_etag,
+    render_etag,
+)
 
 Json = dict[str, Any]
 
@@ -51,12 +59,12 @@ def invalid(problem: str, fix: str) -> RefusalError:
 
 def check_id(body: Mapping[str, Any], member: str, expected: str) -> None:
     """RefusalError when the body names another one than the address."""
-    if body.get(member, expected) != expected:
+    if body.get(member) not in (None, expected):
         raise invalid(f"{member} {body[member]!r} is not the one in the address", f"make it {expected!r}")
 
 
 def check_put(
-    old: Identity | Configuration | None, if_match: str | None, exists: str, missing: str, what: str
+    old: Identity | Configuration | None, if_match: IfMatch, exists: str, missing: str, what: str
 ) -> None:
     """RefusalError unless a PUT without If-Match creates, or one with it updates the write it has seen."""
     if old is not None and if_match is None:
@@ -67,11 +75,12 @@ def check_put(
         check_etag(if_match, render_etag(old.etag), what)
 
 
-def check_etag(if_match: str | None, etag: str, what: str) -> None:
+def check_etag(if_match: IfMatch, etag: str, what: str) -> None:
     """RefusalError PreconditionFailed when If-Match names another write."""
-    if if_match not in (None, "*", etag):
+    if not matches_etag(if_match, etag):
+        wanted = " or ".join(if_match or ()) or "none"
         raise RefusalError(
-            "PreconditionFailed", f"{what} has etag {etag}, not {if_match}", fix="read it again, then write"
+            "PreconditionFailed", f"{what} has etag {etag}, not {wanted}", fix="read it again, then write"
         )
 
 

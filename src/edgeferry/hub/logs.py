@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -19,6 +20,9 @@ _EVENTS = MappingProxyType(
         "assignment refused": 30,
         "connection refused": 30,
         "connection closed": 30,
+        "messages not kept": 30,
+        "assignment delayed": 30,
+        "import refused": 30,
         "failure": 40,
     }
 )
@@ -48,7 +52,7 @@ class JsonLog:
     least: int = LEVELS["info"]
 
     def __call__(self, event: str, **facts: object) -> None:
-        """Writes the line; members without a value are left out."""
+        """Writes the line; members without a value are left out. Lost where the disk takes no more."""
         level = _EVENTS.get(event, LEVELS["info"])
         status = facts.get("status")
         if isinstance(status, int) and status >= 500:
@@ -57,8 +61,9 @@ class JsonLog:
             return
         said = {name: _masked(value) for name, value in facts.items() if value not in (None, "")}
         word = next(name for name, number in LEVELS.items() if number >= level)
-        self.stream.write(json.dumps({"at": self.now(), "level": word, "event": event, **said}) + "\n")
-        self.stream.flush()
+        with suppress(OSError):
+            self.stream.write(json.dumps({"at": self.now(), "level": word, "event": event, **said}) + "\n")
+            self.stream.flush()
 
     def take_record(self, record: logging.LogRecord) -> bool:
         """What a library says about itself, as a line of ours; False, so that its own line is dropped."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from edgeferry.hub.mqtt import Links
+from edgeferry.hub.links import Links
 from edgeferry.wire.hub import MethodRequest, RefusalError, parse_json, render_json
 
 PAYLOAD_BYTES = 128 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,11 +14,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeferry.hub.events import DesiredChanged, Event
 
@@ -60,6 +57,11 @@ class Metrics:
     def note(self, event: str, facts: dict[str, Any]) -> None:
         """Counts what goes into the log."""
         match event:
+            case "request":
+                route = facts.get("route", "other")
+                method = facts["method"] if "route" in facts else ""  # else clients could invent labels
+                told = self._requests.labels(method, route, facts["status"])
+                told.observe(facts.get("ms", 0) / 1000)
             case "connected":
                 self._connects.labels(_CONNACK_ACCEPTED).inc()
             case "connection refused":
@@ -73,29 +75,9 @@ class Metrics:
         """Counts what clients are told."""
         self._pushes.inc(sum(isinstance(event, DesiredChanged) for event in events))
 
-    def watch(self, app: Starlette) -> ASGIApp:
-        """The application, its requests counted, with `/metrics`."""
-        paths = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
-        app.router.routes.append(Route("/metrics", self._show, methods=["GET"]))
-
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            began = time.monotonic()
-            status = 500
-
-            async def noting(message: Message) -> None:
-                nonlocal status
-                if message["type"] == "http.response.start":
-                    status = message["status"]
-                await send(message)
-
-            try:
-                await app(scope, receive, noting)
-            finally:
-                route = paths.get(scope.get("endpoint", self._show), "other")
-                method = scope["method"] if route != "other" else ""  # else clients could invent labels
-                self._requests.labels(method, route, status).observe(time.monotonic() - began)
-
-        return watched
+    def route(self) -> Route:
+        """GET /metrics."""
+        return Route("/metrics", self._show, methods=["GET"])
 
     async def _show(self, _request: Request) -> Response:
         return Response(generate_latest(self.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,415 +1,224 @@
-"""The door for devices and modules: MQTT 3.1.1 over TLS, one connection per identity.
+"""The door for devices and modules: MQTT 3.1.1 over TLS, connections cut into packets.
 
-Subscriptions of a client that connects without CleanSession live in the store, because Microsoft's SDK
-never subscribes again after a reconnect. CONNACK 5 makes that SDK give up for ever, so it is said only
-when the store is sure; any doubt is 3. Wills are read and dropped; telemetry is counted, not kept.
+A client that says nothing, too much, or what is no MQTT is closed; one that floods takes turns with the
+others and waits for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import count
-from typing import Any
 
-from edgeferry.hub.access import CLOCK_SKEW_S, Access
-from edgeferry.hub.events import AssignmentRefused, DesiredChanged, Event, IdentityGone
-from edgeferry.hub.store import Store
-from edgeferry.hub.twins import Twins
+from edgeferry.hub.admission import Admission, Refused
+from edgeferry.hub.conversation import Conversation
+from edgeferry.hub.links import Link, Links, Log
+from edgeferry.hub.messages import stamp
+from edgeferry.hub.presence import ACTIVE_S
+from edgeferry.hub.tls import shrink_read_buffer
 from edgeferry.wire import mqtt as packets
-from edgeferry.wire import topics
-from edgeferry.wire.hub import (
-    ERROR_CODES,
-    Presence,
-    RefusalError,
-    parse_json,
-    render_device_twin,
-    render_json,
-)
+from edgeferry.wire.hub import RefusalError
 
 PACKET_BYTES = 300 * 1024
 """Largest packet taken: telemetry of 256 KiB with its topic."""
-BACKLOG_BYTES = 1024 * 1024
-"""Bytes a client may leave unread before it is dropped, so that it holds nobody up."""
-_CONNECT_BYTES = 16 * 1024
-_CONNECT_TIMEOUT_S = 10.0
+CONNECT_BYTES = 16 * 1024
+"""Largest first packet taken, from whoever it is."""
+CONNECT_S = 10.0
+UNKEPT_BYTES = 1024 * 1024
+"""Telemetry of one client that may wait for the disk before it is read no further."""
+_TURN = 16
 _MAX_KEEP_ALIVE_S = 1767
-
-Log = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A client's answer to a method."""
-
-    status: int
-    body: bytes
-
-
-@dataclass(eq=False)
-class Link:
-    """One live connection of an identity."""
-
-    device: str
-    module: str | None
-    transport: asyncio.Transport
-    subscriptions: dict[str, int]
-    durable: bool
-    since: str
-    expires_at: float
-    """When the credential stops counting, Unix seconds, skew included."""
-    idle_s: float
-    """How long the client may say nothing."""
-    waiting: dict[str, asyncio.Future[Answer | None]] = field(default_factory=dict)
-    rids: Any = field(default_factory=lambda: count(1))
-    telemetry: int = 0
-    left: str = ""
-    """Why the connection ends, once it does."""
-
-    @property
-    def name(self) -> str:
-        return topics.client_id(self.device, self.module)
-
-    def send(self, packet: packets.Packet) -> None:
-        """Queues the packet; a client that does not read is dropped instead."""
-        if self.transport.is_closing():
-            return
-        if self.transport.get_write_buffer_size() > BACKLOG_BYTES:
-            self.end("does not read what it is sent")
-            self.transport.abort()
-            return
-        self.transport.write(packets.render_packet(packet))
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        self.send(packets.Publish(topic, payload))
-
-    def end(self, reason: str) -> None:
-        """Closes the connection and lets go of whoever waits for its answers."""
-        self.left = self.left or reason
-        for future in self.waiting.values():
-            if not future.done():
-                future.set_result(None)
-        self.transport.close()
-
-    async def ask(self, method: str, payload: bytes) -> Answer | None:
-        """The client's answer to the method; None when it left first."""
-        rid = format(next(self.rids), "x")
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self.waiting[rid] = future
-        try:
-            if self.left:
-                return None
-            self.publish(topics.render_method(method, rid), payload)
-            return await future
-        finally:
-            del self.waiting[rid]
-
-
-@dataclass(frozen=True)
-class Links:
-    """Every live connection, and what those not connected were last seen doing."""
-
-    log: Log
-    live: dict[tuple[str, str | None], Link] = field(default_factory=dict)
-    seen: dict[tuple[str, str | None], Presence] = field(default_factory=dict)
-    listening: dict[tuple[str, str | None], list[asyncio.Future[None]]] = field(default_factory=dict)
-
-    def presence(self, device: str, module: str | None) -> Presence:
-        """Whether the identity is connected now."""
-        return self.seen.get((device, module), Presence())
-
-    def announce(self, events: Sequence[Event]) -> None:
-        """Tells connected clients what became of them."""
-        for event in events:
-            match event:
-                case DesiredChanged(device, module, patch, version):
-                    link = self.live.get((device, module))
-                    if link is not None and topics.DESIRED_PATCHES in link.subscriptions:
-                        body = render_json({**patch, "$version": version})
-                        link.publish(topics.render_desired_patch(version), body)
-                case IdentityGone(device, module):
-                    link = self.live.get((device, module))
-                    if link is not None:
-                        link.durable = False
-                        link.end("its identity was deleted, disabled or given other keys")
-                case AssignmentRefused(device, reason):
-                    self.log("assignment refused", device=device, reason=reason)
-
-    def enter(self, link: Link) -> None:
-        """Takes the link in; an older one of the same identity is closed."""
-        key = (link.device, link.module)
-        older = self.live.get(key)
-        if older is not None:
-            older.end("the same identity connected anew")
-        self.live[key] = link
-        self.seen[key] = Presence(True, link.since, link.since)
-
-    def leave(self, link: Link, at: str) -> None:
-        """Forgets the link, unless a newer one took its place."""
-        key = (link.device, link.module)
-        link.end("closed")
-        if self.live.get(key) is link:
-            del self.live[key]
-            self.seen[key] = Presence(False, at, at)
-
-    def listens(self, link: Link) -> None:
-        """Wakes whoever waits for this identity to listen for methods."""
-        for future in self.listening.get((link.device, link.module), ()):
-            if not future.done():
-                future.set_result(None)
-
-    async def wait_for_methods(self, device: str, module: str | None, timeout_s: float) -> Link | None:
-        """The identity's link once it listens for methods; None when it does not in time."""
-        key = (device, module)
-        try:
-            async with asyncio.timeout(timeout_s or None):
-                while True:
-                    link = self.live.get(key)
-                    if link is not None and topics.METHODS in link.subscriptions:
-                        return link
-                    if not timeout_s:
-                        return None
-                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    waiters = self.listening.setdefault(key, [])
-                    waiters.append(future)
-                    try:
-                        await future
-                    finally:
-                        waiters.remove(future)
-                        if not waiters:
-                            self.listening.pop(key, None)
-        except TimeoutError:
-            return None
+_CHECK_S = 60.0
 
 
 @dataclass(frozen=True)
 class Door:
-    """Takes connections in and carries what they say to the fleet."""
+    """Takes connections in and carries what they say to the conversation."""
 
-    store: Store
-    access: Access
-    twins: Twins
+    admission: Admission
+    conversation: Conversation
     links: Links
     log: Log
     now: Callable[[], float]
     open: set[asyncio.Transport] = field(default_factory=set)
     """Connections that may not have said who they are yet."""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection to its end; never raises."""
-        transport = writer.transport
-        if not isinstance(transport, asyncio.Transport):  # streams always come with one
-            return
-        self.open.add(transport)
-        link: Link | None = None
-        try:
-            buffer = _Buffer(reader, _CONNECT_BYTES)
-            link = await self._admit(buffer, transport)
-            if link is not None:
-                buffer.limit_bytes = PACKET_BYTES
-                await self._converse(buffer, link)
-        except ValueError as error:
-            self._note(link, f"protocol error: {error}")
-        except RefusalError as error:
-            self._note(link, error.problem)
-        except TimeoutError:
-            self._note(link, "said nothing in time")
-        except OSError as error:
-            self._note(link, f"connection lost: {type(error).__name__}")
-        except sqlite3.Error as error:
-            self._note(link, f"the store failed: {error}")
-        finally:
-            if link is not None:
-                self.links.leave(link, _stamp(self.now()))
-                self.log("disconnected", client=link.name, reason=link.left, telemetry=link.telemetry)
-            self.open.discard(transport)
+    def connection(self) -> asyncio.Protocol:
+        """Serves one connection to its end."""
+        return _Connection(self)
+
+    async def close(self, timeout_s: float) -> None:
+        """Every connection is closed, or has been given `timeout_s`."""
+        for transport in list(self.open):
             transport.close()
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self.open and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
 
-    def _note(self, link: Link | None, reason: str) -> None:
-        if link is None:
-            self.log("connection closed", reason=reason)
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._data = bytearray()
+        self._limit_bytes = CONNECT_BYTES
+        self._link: Link | None = None
+        self._heard_at = self._noted_at = self._loop.time()
+        self._held = False
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        shrink_read_buffer(transport)
+        self._transport = transport
+        self._door.open.add(transport)
+        self._timer = self._loop.call_later(CONNECT_S, self._close, "said nothing in time")
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if not self._held:
+            self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        door, link = self._door, self._link
+        door.open.discard(self._transport)
+        if link is not None:
+            if exc is not None:
+                link.left = link.left or f"connection lost: {type(exc).__name__}"
+            link.left = link.left or "closed by the client"
+            door.links.leave(link, stamp(door.now()))
+            door.conversation.take_will(link)
+            door.log("disconnected", client=link.name, reason=link.left, telemetry=link.telemetry)
+
+    def _work(self) -> None:
+        """Takes what has come, a turn of packets at most."""
+        try:
+            for _ in range(_TURN):
+                packet = None if self._is_ending() else self._cut()
+                if packet is None:
+                    return
+                self._take(packet)
+                if self._must_wait():
+                    self._hold()
+                    self._door.conversation.journal.when_written(self._go_on)
+                    return
+        except ValueError as error:
+            self._close(f"protocol error: {error}")
+        except RefusalError as error:
+            self._close(error.problem)
+        except sqlite3.Error as error:
+            self._close(f"the store failed: {error}")
+        except BaseException:
+            self._transport.abort()
+            raise
         else:
-            link.left = link.left or reason
+            self._hold()
+            self._loop.call_soon(self._go_on)
 
-    # coming in
-
-    async def _admit(self, buffer: _Buffer, transport: asyncio.Transport) -> Link | None:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            connect = await buffer.next()
-        if connect is None:
+    def _cut(self) -> packets.Packet | None:
+        """The next packet; None when it is not all there yet."""
+        length = packets.packet_length(self._data, self._limit_bytes)
+        if length is None or len(self._data) < length:
             return None
+        packet = packets.parse_packet(bytes(self._data[:length]))
+        del self._data[:length]
+        return packet
+
+    def _take(self, packet: packets.Packet) -> None:
+        link = self._link
+        if link is None:
+            self._come_in(packet)
+            return
+        self._heard_at = self._loop.time()
+        if self._heard_at - self._noted_at >= ACTIVE_S:
+            self._noted_at = self._heard_at
+            self._door.links.presences.heard(link.key, stamp(self._door.now()))
+        self._door.conversation.take(packet, link)
+
+    def _come_in(self, connect: packets.Packet) -> None:
+        door = self._door
         if not isinstance(connect, packets.Connect):
             raise ValueError("the first packet is not CONNECT")
         if connect.level != packets.PROTOCOL_LEVEL:
-            transport.write(packets.render_refusal(connect.level))
-            self.log("connection refused", reason=f"MQTT protocol level {connect.level}")
-            return None
-        code, reason = packets.ACCEPTED, ""
-        device, module, deadline = "", None, 0.0
-        subscriptions: dict[str, int] = {}
-        try:
-            device, module = topics.parse_client_id(connect.client_id)
-            named = topics.parse_username(connect.username or "")
-            if (named.device, named.module) != (device, module):
-                raise ValueError("client id and user name name different identities")
-            password = (connect.password or b"").decode("utf-8")
-            caller = self.access.admit(password, device, module, self.now())
-            deadline = caller.expires_at + CLOCK_SKEW_S
-            if connect.clean_session:
-                if self.store.subscriptions(device, module):
-                    with self.store.transaction():
-                        self.store.save_subscriptions(device, module, {})
-            else:
-                subscriptions = dict(self.store.subscriptions(device, module))
-        except ValueError as error:
-            code, reason = packets.WRONG_IDENTITY, str(error)
-        except RefusalError as error:
-            code, reason = packets.NOT_AUTHORISED, error.problem
-        except sqlite3.Error as error:
-            code, reason = packets.NOT_READY, f"the store failed: {error}"
-        if code != packets.ACCEPTED:
-            transport.write(packets.render_packet(packets.ConnAck(code)))
-            self.log("connection refused", client=connect.client_id[:300], code=code, reason=reason)
-            return None
-        link = Link(
-            device=device,
-            module=module,
-            transport=transport,
-            subscriptions=subscriptions,
-            durable=not connect.clean_session,
-            since=_stamp(self.now()),
-            expires_at=deadline,
-            idle_s=_idle_s(connect.keep_alive_s),
-        )
-        self.links.enter(link)
-        link.send(packets.ConnAck(packets.ACCEPTED, bool(subscriptions)))
-        self.links.listens(link)
-        self.log(
-            "connected", client=link.name, session=bool(subscriptions), keep_alive_s=connect.keep_alive_s
-        )
-        return link
-
-    # being in
-
-    async def _converse(self, buffer: _Buffer, link: Link) -> None:
-        while not link.left:
-            left_s = link.expires_at - self.now()
-            if left_s <= 0:
-                link.left = "its shared access signature expired"
-                return
-            try:
-                async with asyncio.timeout(min(link.idle_s, left_s)):
-                    packet = await buffer.next()
-            except TimeoutError:
-                if link.expires_at <= self.now():
-                    continue
-                raise
-            if packet is None:
-                link.left = link.left or "closed by the client"
-                return
-            if isinstance(packet, packets.Disconnect):
-                link.left = "disconnected by the client"
-                return
-            self._take(packet, link)
-
-    def _take(self, packet: packets.Packet, link: Link) -> None:
-        match packet:
-            case packets.Publish():
-                if packet.qos == 2:
-                    raise ValueError("QoS 2 is not offered")
-                self._take_publish(packet, link)
-                if packet.qos:
-                    link.send(packets.PubAck(packet.packet_id))
-            case packets.PubAck():
-                pass
-            case packets.Subscribe():
-                self._subscribe(packet, link)
-            case packets.Unsubscribe():
-                remaining = {
-                    name: qos for name, qos in link.subscriptions.items() if name not in packet.filters
-                }
-                self._keep(remaining, link)
-                link.send(packets.UnsubAck(packet.packet_id))
-            case packets.PingReq():
-                link.send(packets.PingResp())
-            case _:
-                raise ValueError(f"clients may not send {type(packet).__name__}")
-
-    def _subscribe(self, packet: packets.Subscribe, link: Link) -> None:
-        allowed = topics.allowed_filters(link.device, link.module)
-        forbidden = [name for name, _ in packet.filters if name not in allowed]
-        if forbidden:  # closing says it even to clients that overlook a refusal in SUBACK
-            raise ValueError(f"may not subscribe to {forbidden[0][:200]!r}")
-        granted = [(name, min(qos, 1)) for name, qos in packet.filters]
-        self._keep({**link.subscriptions, **dict(granted)}, link)
-        link.send(packets.SubAck(packet.packet_id, tuple(qos for _, qos in granted)))
-        self.links.listens(link)
-
-    def _keep(self, subscriptions: dict[str, int], link: Link) -> None:
-        if link.durable and subscriptions != link.subscriptions:
-            with self.store.transaction():
-                self.store.save_subscriptions(link.device, link.module, subscriptions)
-        link.subscriptions = subscriptions
-
-    def _take_publish(self, packet: packets.Publish, link: Link) -> None:
-        match topics.parse_publish(packet.topic):
-            case topics.TwinGet(rid):
-                twin = self.twins.twin(link.device, link.module)
-                link.publish(topics.render_twin_response(200, rid), render_device_twin(twin))
-            case topics.ReportedPatch(rid):
-                self._report(rid, packet.payload, link)
-            case topics.MethodResponse(status, rid):
-                future = link.waiting.get(rid)
-                if future is not None and not future.done():
-                    future.set_result(Answer(status, packet.payload))
-            case topics.Telemetry(device, module, _):
-                if (device, module) != (link.device, link.module):
-                    raise ValueError("may not send telemetry as another identity")
-                link.telemetry += 1
-
-    def _report(self, rid: str, payload: bytes, link: Link) -> None:
-        try:
-            try:
-                patch = parse_json(payload)
-            except ValueError as error:
-                raise RefusalError("DeserializationError", f"not JSON: {error}", fix="send JSON") from error
-            version = self.twins.report(link.device, link.module, patch)
-        except RefusalError as error:
-            # Node's SDK looks only at the body, Python's only at the status.
-            body = render_json({"errorCode": ERROR_CODES[error.name], "message": str(error)})
-            link.publish(topics.render_twin_response(error.status, rid), body)
+            self._transport.write(packets.render_refusal(connect.level))
+            self._close(f"MQTT protocol level {connect.level}")
             return
-        link.publish(topics.render_twin_response(204, rid, version), b"")
+        judged = door.admission.judge(connect)
+        if isinstance(judged, Refused):
+            self._transport.write(packets.render_packet(packets.ConnAck(judged.code)))
+            self._transport.close()
+            client = connect.client_id[:300]
+            door.log("connection refused", client=client, code=judged.code, reason=judged.reason)
+            return
+        link = Link(
+            device=judged.device,
+            module=judged.module,
+            transport=self._transport,
+            subscriptions=dict(judged.subscriptions),
+            durable=not connect.clean_session,
+            since=stamp(door.now()),
+            expires_at=judged.expires_at,
+            idle_s=_idle_s(connect.keep_alive_s),
+            will=connect.will,
+        )
+        self._link, self._limit_bytes = link, PACKET_BYTES
+        session = bool(link.subscriptions)
+        door.links.enter(link)
+        link.send(packets.ConnAck(packets.ACCEPTED, session))
+        door.links.listens(link)
+        door.log("connected", client=link.name, session=session, keep_alive_s=connect.keep_alive_s)
+        self._watch(link)
 
+    # waiting
 
-@dataclass
-class _Buffer:
-    """Cuts a stream into packets of at most `limit_bytes`."""
+    def _must_wait(self) -> bool:
+        unkept = self._link.unkept_bytes if self._link else 0
+        return unkept > UNKEPT_BYTES or (unkept > 0 and self._door.conversation.journal.full)
 
-    reader: asyncio.StreamReader
-    limit_bytes: int
-    data: bytearray = field(default_factory=bytearray)
+    def _hold(self) -> None:
+        if not self._held and not self._transport.is_closing():
+            self._held = True
+            self._transport.pause_reading()
 
-    async def next(self) -> packets.Packet | None:
-        """The next packet; None at the end of the stream."""
-        while True:
-            length = packets.packet_length(self.data, self.limit_bytes)
-            if length is not None and len(self.data) >= length:
-                packet = packets.parse_packet(bytes(self.data[:length]))
-                del self.data[:length]
-                return packet
-            chunk = await self.reader.read(64 * 1024)
-            if not chunk:
-                return None
-            self.data += chunk
+    def _go_on(self) -> None:
+        if self._is_ending():
+            return
+        if self._must_wait():
+            self._door.conversation.journal.when_written(self._go_on)
+            return
+        self._held = False
+        self._transport.resume_reading()
+        self._work()
+
+    # ending
+
+    def _watch(self, link: Link) -> None:
+        """Ends the connection when its credential does or when the client is silent for too long."""
+        self._timer.cancel()
+        if self._held:
+            self._heard_at = self._loop.time()
+        valid_s = link.expires_at - self._door.now()
+        quiet_s = self._heard_at + link.idle_s - self._loop.time()
+        if valid_s <= 0:
+            self._close("its shared access signature expired")
+        elif quiet_s <= 0:
+            self._close("said nothing in time")
+        else:
+            self._timer = self._loop.call_later(min(valid_s, quiet_s, _CHECK_S) + 0.001, self._watch, link)
+
+    def _close(self, reason: str) -> None:
+        if self._link is not None:
+            self._link.end(reason)
+        else:
+            self._door.log("connection closed", reason=reason)
+            self._transport.close()
+
+    def _is_ending(self) -> bool:
+        return self._transport.is_closing() or bool(self._link and self._link.left)
 
 
 def _idle_s(keep_alive_s: int) -> float:
     return min(1.5 * keep_alive_s, _MAX_KEEP_ALIVE_S) if keep_alive_s else _MAX_KEEP_ALIVE_S
-
-
-def _stamp(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

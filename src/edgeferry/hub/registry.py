@@ -13,13 +13,20 @@ from edgeferry.hub.assigner import MANAGED, Assigner, new_identity
 from edgeferry.hub.core import Core, check_etag, check_id, check_put, invalid
 from edgeferry.hub.events import Event, IdentityGone
 from edgeferry.hub.store import Store
-from edgeferry.wire.hub import Identity, RefusalError, is_key, render_etag, render_identity
+from edgeferry.wire.hub import (
+    DEVICE_ID,
+    MODULE_ID,
+    Identity,
+    IfMatch,
+    RefusalError,
+    is_key,
+    render_etag,
+    render_identity,
+)
 
 Json = dict[str, Any]
 
 SYSTEM_MODULES = (AGENT, HUB)
-_DEVICE_ID = re.compile(r"[A-Za-z0-9\-.%_*?!(),=@$']{1,128}")
-_MODULE_ID = re.compile(r"[A-Za-z0-9\-.%_*?!(),=@'][A-Za-z0-9\-.%_*?!(),=@$']{0,127}")
 _RESERVED_DEVICE_IDS = ("query", "keys", ".", "..")
 
 
@@ -34,14 +41,14 @@ class Registry:
         """The identity's document."""
         return render_identity(identity, self.core.presence_of(identity))
 
-    def put_device(self, device: str, body: Json, if_match: str | None) -> Identity:
+    def put_device(self, device: str, body: Json, if_match: IfMatch) -> Identity:
         """The device created (without If-Match) or updated (with it)."""
         check_id(body, "deviceId", device)
         store = self.core.store
         old = store.identity(device)
         check_put(old, if_match, "DeviceAlreadyExists", "DeviceNotFound", f"device {device!r}")
         now = self.core.now()
-        if old is None and (not _DEVICE_ID.fullmatch(device) or device in _RESERVED_DEVICE_IDS):
+        if old is None and (not re.fullmatch(DEVICE_ID, device) or device in _RESERVED_DEVICE_IDS):
             raise invalid(f"{device!r} cannot be a device id", "use letters, digits, '-', '_' and '.'")
         identity = old or new_identity(device, None, now, self.core.new_key)
         identity = _with_keys(identity, body)
@@ -60,7 +67,7 @@ class Registry:
         self.core.announce(events)
         return identity
 
-    def put_module(self, device: str, name: str, body: Json, if_match: str | None) -> Identity:
+    def put_module(self, device: str, name: str, body: Json, if_match: IfMatch) -> Identity:
         """The module created (without If-Match) or updated (with it)."""
         check_id(body, "deviceId", device)
         check_id(body, "moduleId", name)
@@ -68,7 +75,7 @@ class Registry:
         self.core.identity(device)
         old = store.identity(device, name)
         check_put(old, if_match, "ModuleAlreadyExistsOnDevice", "ModuleNotFound", f"module {device}/{name}")
-        if old is None and (not _MODULE_ID.fullmatch(name) or name in (".", "..")):
+        if old is None and (not re.fullmatch(MODULE_ID, name) or name in (".", "..")):
             raise invalid(f"{name!r} cannot be a module id", "use letters, digits, '-', '_' and '.'")
         if old is None and is_full(len(store.modules(device)), self.core.sizes.modules):
             raise RefusalError(
@@ -89,7 +96,7 @@ class Registry:
         self.core.announce(_gone(old, module, store))
         return module
 
-    def delete(self, device: str, module: str | None, if_match: str | None) -> None:
+    def delete(self, device: str, module: str | None, if_match: IfMatch) -> None:
         """The identity is gone, with its modules if it is a device, and may not stay connected."""
         identity = self.core.identity(device, module)
         check_etag(if_match, render_etag(identity.etag), f"{device}/{module}" if module else device)
@@ -149,8 +156,12 @@ def _with_capabilities(identity: Identity, body: Json) -> Identity:
         raise invalid(f"{identity.device!r} is an edge device", "delete it and create it anew")
     if not isinstance(scope, str) or not isinstance(parents, list) or len(parents) > 1:
         raise invalid("deviceScope is not a text, or parentScopes not a list of one", "leave both out")
-    if (is_edge or identity.is_edge) and not identity.scope:
+    if identity.is_edge:
+        scope = identity.scope
+    elif is_edge:
         scope = f"ms-azure-iot-edge://{identity.device}-{identity.generation}"
+    elif scope and not parents:
+        parents = [scope]  # a leaf names its parent by the scope alone
     return replace(
         identity,
         is_edge=identity.is_edge or bool(is_edge),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import fcntl
 import logging
 import os
@@ -23,22 +22,37 @@ from typing import Any
 
 import uvicorn
 
+import edgeferry
 from edgeferry.domain.limits import ANY_SIZES, AZURE_RATES, AZURE_SIZES
 from edgeferry.errors import HubError
 from edgeferry.hub.access import Access
+from edgeferry.hub.admission import Admission
 from edgeferry.hub.assigner import Assigner
+from edgeferry.hub.bulk import Bulk
 from edgeferry.hub.configurations import Configurations
 from edgeferry.hub.connection import open_policies
+from edgeferry.hub.content import Content
+from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
 from edgeferry.hub.events import Event
+from edgeferry.hub.journal import Journal
+from edgeferry.hub.links import Links
 from edgeferry.hub.logs import LEVELS, JsonLog
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.metrics import Metrics
-from edgeferry.hub.mqtt import Door, Links
+from edgeferry.hub.mqtt import Door
+from edgeferry.hub.presence import Presences
 from edgeferry.hub.queries import Queries
 from edgeferry.hub.rates import Rates
 from edgeferry.hub.registry import Registry
-from edgeferry.hub.rest import Routes
+from edgeferry.hub.rest.app import Api
+from edgeferry.hub.rest.configurations import ConfigurationHandlers
+from edgeferry.hub.rest.identities import IdentityHandlers
+from edgeferry.hub.rest.messages import MessageHandlers
+from edgeferry.hub.rest.queries import QueryHandlers
+from edgeferry.hub.rest.table import list_routes
+from edgeferry.hub.rest.twins import TwinHandlers
 from edgeferry.hub.sockets import BACKLOG, listen, places
 from edgeferry.hub.store import Store, open_store
 from edgeferry.hub.tls import Tls, open_tls
@@ -48,7 +62,8 @@ from edgeferry.hub.twins import Twins
 _HTTPS = 443
 _HANDSHAKE_S = 15.0
 _REQUESTS_END_S = 5
-_CLIENTS_END_S = 2.0
+_SHUTDOWN_S = 0.5
+"""How long a connection that ends may take to say so; who does not read is not waited for."""
 _RENEW_S = 3600.0
 _LOCK_TRIES = 20
 
@@ -77,6 +92,8 @@ class Options:
     addresses: tuple[str, ...]
     https_port: int = 8443
     mqtt_port: int = 8883
+    bounds: Bounds = DEFAULT_BOUNDS
+    """How much telemetry is kept."""
     port_443: Port443 = Port443.OFF
     names: tuple[str, ...] = ()
     """Names that clients reach it by; the first is what connection strings say, else the first address."""
@@ -107,7 +124,9 @@ def run(options: Options) -> None:
         policies = open_policies(options.state, host_name, places(doors.https), places(mqtt), new_key)
         store = open_store(options.state / "hub.db")
         stack.callback(store.close)
-        asyncio.run(_serve(options, store, policies, tls, doors))
+        messages = open_messages(options.state / "messages.db", options.bounds)
+        stack.callback(messages.close)
+        asyncio.run(_serve(options, store, messages, policies, tls, doors))
 
 
 def _listen_443(options: Options, stack: ExitStack) -> Sequence[socket.socket]:
@@ -133,7 +152,12 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    options: Options, store: Store, policies: Mapping[str, str], tls: Tls, doors: _Doors
+    options: Options,
+    store: Store,
+    messages: MessageStore,
+    policies: Mapping[str, str],
+    tls: Tls,
+    doors: _Doors,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -156,39 +180,37 @@ async def _serve(
 
     for library in ("uvicorn.error", "asyncio"):
         logging.getLogger(library).addFilter(written.take_record)
-    links = Links(log)
+    journal = Journal(messages, log, time.time)
+    presences = Presences(messages.presence(), journal.note, _now())
+    links = Links(presences, lambda device, module: store.identity(device, module) is not None, log)
     metrics.tell("connections", "Clients connected now", lambda: len(links.live))
     sizes = ANY_SIZES if options.limits is Limits.OFF else AZURE_SIZES
-    core = Core(store, _now, new_key, links.presence, announce, log, sizes)
+    core = Core(store, _now, new_key, presences.of, announce, log, sizes)
     assigner = Assigner(core)
     queries = Queries(core)
     twins = Twins(core, assigner)
     access = Access(store, policies)
-    door = Door(store, access, twins, links, log, time.time)
+    conversation = Conversation(store, twins, links, journal, time.time)
+    door = Door(Admission(store, access, time.time), conversation, links, log, time.time)
     listeners: list[asyncio.Server] = []
     rates = Rates(AZURE_RATES if options.limits is Limits.AZURE else {}, time.monotonic)
-    routes = Routes(
-        access=access,
-        core=core,
-        registry=Registry(core, assigner),
-        twins=twins,
-        queries=queries,
-        configurations=Configurations(core, queries, assigner),
-        assigner=assigner,
-        methods=Methods(links),
-        now=time.time,
-        new_id=lambda: secrets.token_hex(16),
-        healthy=healthy,
-        rates=rates,
+    registry = Registry(core, assigner)
+    configurations = Configurations(core, queries, assigner)
+    routes = list_routes(
+        IdentityHandlers(core, registry, Bulk(core, registry, twins)),
+        TwinHandlers(core, twins, Methods(links)),
+        ConfigurationHandlers(core, configurations, Content(core, assigner), assigner),
+        QueryHandlers(queries),
+        MessageHandlers(journal),
+        healthy,
+        edgeferry.__version__,
     )
+    importing = ImportRoute(access, store, announce, assigner.wake, log, time.time, _now, new_key, _new_id)
+    more = (metrics.route(), importing.route())
+    api = Api(access, core, routes, now=time.time, new_id=_new_id, rates=rates, more=more)
     assigner.wake()
-    importing = ImportRoute(
-        access, store, announce, assigner.wake, log, time.time, _now, new_key, lambda: secrets.token_hex(16)
-    )
-    app = routes.app()
-    app.router.routes.append(importing.route())
     config = uvicorn.Config(
-        metrics.watch(app),
+        api.app(),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -203,14 +225,20 @@ async def _serve(
     server = _Server(config)
     for one in doors.mqtt:
         listeners.append(
-            await asyncio.start_server(
-                door.serve, sock=one, ssl=tls.context, ssl_handshake_timeout=_HANDSHAKE_S, backlog=BACKLOG
+            await loop.create_server(
+                door.connection,
+                sock=one,
+                ssl=tls.context,
+                ssl_handshake_timeout=_HANDSHAKE_S,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+                backlog=BACKLOG,
             )
         )
     rest = asyncio.create_task(server.serve(sockets=list(doors.https)))
     renewal = asyncio.create_task(_keep_renewing(tls, log))
     log("serving", https=places(doors.https), mqtt=places(doors.mqtt), limits=options.limits.value)
     stopping = asyncio.create_task(stop.wait())
+    writing = asyncio.create_task(journal.run())
     await asyncio.wait((rest, stopping), return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     log("stopping")
@@ -219,22 +247,12 @@ async def _serve(
         listener.close()
     server.should_exit = True
     await asyncio.gather(rest, stopping)  # methods in flight may still be answered
-    await _dismiss(door)
-    log("stopped")
-
-
-async def _dismiss(door: Door) -> None:
-    """Every client's connection is closed, what was written to it sent first where it still reads."""
-    for link in list(door.links.live.values()):
+    for link in list(links.live.values()):
         link.end("the hub stops")
-    for transport in list(door.open):
-        transport.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_CLIENTS_END_S):
-            while door.open:
-                await asyncio.sleep(0.01)
-    for transport in list(door.open):
-        transport.abort()
+    await door.close(2 * _SHUTDOWN_S)
+    await journal.close()
+    writing.cancel()
+    log("stopped")
 
 
 async def _keep_renewing(tls: Tls, log: Any) -> None:
@@ -248,6 +266,10 @@ async def _keep_renewing(tls: Tls, log: Any) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 def new_key() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from edgeferry.errors import HubError
 
 HOST_NAMES = ("localhost", "edgeferry-hub", "host.docker.internal")
 """Besides the addresses; `edgeferry-hub` is its name inside containers."""
+READ_BYTES = 16 * 1024
+"""As much as one TLS record holds."""
 
 
 @dataclass(frozen=True)
@@ -59,4 +62,18 @@ def _is_address(name: str) -> bool:
         ip_address(name)
     except ValueError:
         return False
+    return True
+
+
+def shrink_read_buffer(transport: asyncio.Transport, size: int = READ_BYTES) -> bool:
+    """Whether this server connection now reads through `size` bytes instead of asyncio's 256 KiB, which would
+    be most of what an idle client costs. Private to asyncio: where its insides are others, nothing
+    is changed."""
+    protocol = getattr(transport, "_ssl_protocol", None)
+    names = ("max_size", "_ssl_buffer", "_ssl_buffer_view")
+    if protocol is None or not all(hasattr(protocol, name) for name in names):
+        return False
+    protocol.max_size = size
+    protocol._ssl_buffer = bytearray(size)
+    protocol._ssl_buffer_view = memoryview(protocol._ssl_buffer)
     return True

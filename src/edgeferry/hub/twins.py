@@ -20,7 +20,7 @@ from edgeferry.domain.twin import (
 from edgeferry.hub.assigner import Assigner
 from edgeferry.hub.core import Core, check_etag, check_values, invalid, section_of
 from edgeferry.hub.events import DesiredChanged, Event
-from edgeferry.wire.hub import Identity, render_etag, render_twin
+from edgeferry.wire.hub import Identity, IfMatch, render_etag, render_twin
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Twins:
         return self.core.identity(device, module).twin
 
     def write(
-        self, device: str, module: str | None, body: Mapping[str, Any], if_match: str | None, whole: bool
+        self, device: str, module: str | None, body: Mapping[str, Any], if_match: IfMatch, whole: bool
     ) -> Identity:
         """The identity with tags and desired properties merged, or the given ones replaced when `whole`."""
         old = self.core.identity(device, module)

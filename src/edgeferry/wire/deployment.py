@@ -15,6 +15,7 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.edge_runtime import EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
@@ -157,10 +158,10 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet
         "nonce": layer.nonce,
         **fleet.labels,
     }
-    verdict = f"properties.reported.verdicts.{layer.model}"
+    verdict = render_path("properties", "reported", "verdicts", layer.model)
     proven = (
-        f"SELECT deviceId FROM devices.modules WHERE moduleId = '{COMPANION}' "
-        f"AND {verdict}.state = 'Passed' AND {verdict}.nonce = '{layer.nonce}'"
+        f"SELECT deviceId FROM devices.modules WHERE moduleId = {render_text(COMPANION)} "
+        f"AND {verdict}.state = 'Passed' AND {verdict}.nonce = {render_text(layer.nonce)}"
     )
     return render_configuration(
         layer.name, content, layer.target_condition, layer.priority, labels, {"proven": proven}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,9 +23,15 @@ Json = dict[str, Any]
 
 NEVER = "0001-01-01T00:00:00Z"
 
+# Microsoft's lists of letters changed over the years; these are what all of them have.
+DEVICE_ID = r"[A-Za-z0-9\-.%_*?!(),=@$']{1,128}"
+MODULE_ID = rf"(?!\$){DEVICE_ID}"
+CONFIGURATION_ID = r"[a-z0-9\-:+%_#*?!(),=@;']{1,128}"
+
 ERROR_CODES: Mapping[str, int] = MappingProxyType(
     {
         "ArgumentInvalid": 400004,
+        "DeviceDefinedMultipleTimes": 400011,
         "DeserializationError": 400012,
         "InvalidConfigurationTargetCondition": 400401,
         "InvalidConfigurationContent": 400402,
@@ -32,16 +39,20 @@ ERROR_CODES: Mapping[str, int] = MappingProxyType(
         "InvalidConfigurationCustomMetricsQuery": 400404,
         "IotHubUnauthorizedAccess": 401002,
         "SystemModuleModifyUnauthorizedAccess": 401100,
+        "GenericNotFound": 404000,
         "DeviceNotFound": 404001,
         "ModuleNotFound": 404010,
+        "FeatureNotSupported": 404013,
         "DeviceNotOnline": 404103,
         "DeviceConnectionClosedRemotely": 404104,
         "ConfigurationNotFound": 404301,
+        "GenericMethodNotAllowed": 405000,
         "DeviceAlreadyExists": 409001,
         "ModuleAlreadyExistsOnDevice": 409301,
         "ConfigurationAlreadyExists": 409401,
         "PreconditionFailed": 412001,
         "MessageTooLarge": 413001,
+        "TooManyDevices": 413002,
         "TooManyModulesOnDevice": 413003,
         "ConfigurationCountLimitExceeded": 413101,
         "ServerError": 500001,
@@ -220,7 +231,7 @@ def render_system_queries(deployment: Deployment) -> Mapping[str, str]:
     condition = deployment.condition.text.strip()
     targeted = "select deviceId from devices where capabilities.iotEdge = true"
     if condition != "*":
-        targeted = f"{targeted} and ({condition})" if condition else ""
+        targeted = f"{targeted} and ({condition})" if condition else ""  # parsed, so a whole one
     applied = (
         "select deviceId from devices.modules where moduleId = '$edgeAgent' "
         f"and configurations.[[{deployment.id}]].status = 'Applied'"
@@ -282,11 +293,18 @@ def _timeout(body: Json, name: str, default: int, at_least: int) -> int:
 
 # --- errors, etags, JSON
 
+IfMatch = tuple[str, ...] | None
+"""Etags of which one must be the document's, unquoted; `*` is any; None is no condition."""
+ANY_ETAG: IfMatch = ("*",)
+
+_ETAG = re.compile(r'(?:W/)?(?:"([^"]*)"|([^\s,"]+))')
+
 
 def render_error(refusal: RefusalError, tracking_id: str, at: str) -> bytes:
-    """The error body: Azure's flat form, which all its SDKs can read; for method errors JSON in a string."""
+    """The error body: Azure's flat form, which all its SDKs can read; for method errors JSON in a string.
+    `at` is ISO 8601, UTC."""
     text = f"{refusal.problem}. {refusal.fix}" if refusal.fix else refusal.problem
-    tracking = f"{tracking_id}-TimeStamp:{at}"
+    tracking = f"{tracking_id}-TimeStamp:{at[5:7]}/{at[8:10]}/{at[:4]} {at[11:19]}"
     if refusal.name in ("DeviceNotOnline", "DeviceConnectionClosedRemotely", "GatewayTimeout"):
         inner = {
             "errorCode": ERROR_CODES[refusal.name],
@@ -297,6 +315,7 @@ def render_error(refusal: RefusalError, tracking_id: str, at: str) -> bytes:
         }
         return render_json({"Message": json.dumps(inner), "ExceptionMessage": ""})
     flat = f"ErrorCode:{refusal.name};{text}"
+    tracking = tracking.replace("-", "-G:0-", 1)
     return render_json({"Message": flat, "ExceptionMessage": f"Tracking ID:{tracking}"})
 
 
@@ -317,14 +336,16 @@ def render_etag(count: int) -> str:
     return base64.b64encode(str(count).encode()).decode()
 
 
-def parse_if_match(header: str | None) -> str | None:
-    """`*`, an unquoted etag, or None when there is no such header."""
+def parse_if_match(header: str | None) -> IfMatch:
+    """The etags that an `If-Match` names, whether quoted, bare, weak (`W/`) or several."""
     if header is None or not header.strip():
         return None
-    text = header.strip().removeprefix("W/")
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        text = text[1:-1]
-    return text
+    return tuple(quoted or bare for quoted, bare in _ETAG.findall(header))
+
+
+def matches_etag(if_match: IfMatch, etag: str) -> bool:
+    """Whether a document with this etag is one that was meant."""
+    return if_match is None or "*" in if_match or etag in if_match
 
 
 def is_key(text: str) -> bool:

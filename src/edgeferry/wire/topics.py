@@ -26,6 +26,10 @@ _METHOD = "$iothub/methods/POST/"
 _METHOD_RESPONSE = "$iothub/methods/res/"
 
 
+Properties = Mapping[str, str | None]
+"""What a topic's bag holds; a name without `=` has no value."""
+
+
 # --- who connects
 
 
@@ -183,7 +187,7 @@ class Telemetry:
 
     device: str
     module: str | None
-    properties: Mapping[str, str | None]
+    properties: Properties
 
 
 def render_telemetry(device: str, module: str | None, properties: Mapping[str, str]) -> str:
