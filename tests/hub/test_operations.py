@@ -14,9 +14,17 @@ import pytest
 from cryptography import x509
 
 from edgeferry.domain.limits import AZURE_RATES, Operation, Rate, take
+from edgeferry.hub.access import Access
+from edgeferry.hub.admission import Admission, Admitted, Refused
+from edgeferry.hub.assigner import new_identity
 from edgeferry.hub.logs import mask
+from edgeferry.hub.rates import Rates
+from edgeferry.hub.server import new_key
+from edgeferry.hub.store import open_store
 from edgeferry.hub.tls import open_tls
+from edgeferry.wire import mqtt as packets
 from edgeferry.wire import topics
+from edgeferry.wire.sas import render_sas
 from tests.hub.clients import MqttClient, Service, key_of
 from tests.hubs import RunningHub, free_address
 
@@ -275,3 +283,19 @@ def test_limits_off_lifts_sizes_and_counts_but_not_nesting(lone):
     lone.start()
     with owner(lone) as service:
         assert ask_all(service) == [200, 200, 200, 200, 200, 400]
+
+
+def test_too_many_connects_are_told_to_come_back(tmp_path):
+    with contextlib.closing(open_store(tmp_path / "hub.db")) as store:
+        identity = new_identity("d", None, "2026-01-02T03:04:05.000000Z", new_key)
+        with store.transaction():
+            store.save_identity(identity)
+        rates = Rates({Operation.CONNECTIONS: Rate(1, 60)}, lambda: 0.0)
+        admission = Admission(store, Access(store, {}), time.time, rates)
+        password = render_sas(topics.resource("h", "d"), identity.primary_key, int(time.time()) + 60)
+        connect = packets.Connect(
+            "d", username=topics.username("h", "d"), password=password.encode(), clean_session=True
+        )
+        first, second = admission.judge(connect), admission.judge(connect)
+    assert isinstance(first, Admitted)
+    assert second == Refused(packets.NOT_READY, "more than 1 connections in 60 s")

@@ -190,10 +190,10 @@ async def _serve(
     queries = Queries(core)
     twins = Twins(core, assigner)
     access = Access(store, policies)
-    conversation = Conversation(store, twins, links, journal, time.time)
-    door = Door(Admission(store, access, time.time), conversation, links, log, time.time)
-    listeners: list[asyncio.Server] = []
     rates = Rates(AZURE_RATES if options.limits is Limits.AZURE else {}, time.monotonic)
+    conversation = Conversation(store, twins, links, journal, time.time)
+    door = Door(Admission(store, access, time.time, rates), conversation, links, log, time.time)
+    listeners: list[asyncio.Server] = []
     registry = Registry(core, assigner)
     configurations = Configurations(core, queries, assigner)
     routes = list_routes(
