@@ -13,9 +13,9 @@ from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.errors import UsageError
-from edgeferry.ports import Hub, Services
+from edgeferry.ports import Services
 from edgeferry.settings import Settings, load_settings
-from edgeferry.wiring import open_hub, open_services
+from edgeferry.wiring import open_services
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
@@ -66,12 +66,12 @@ def opened(
 
 
 @contextmanager
-def opened_hub(context: typer.Context, output: Output) -> Iterator[tuple[Settings, Hub, Terminal]]:
-    """Settings, hub and terminal for a command that asks only a hub, so that it needs no project."""
+def opened_anywhere(context: typer.Context, output: Output) -> Iterator[tuple[Settings, Services, Terminal]]:
+    """The same for a command that asks only the hub, so that it needs no project."""
     terminal = Terminal(output)
     settings = load_anywhere(context)
-    with open_hub(settings, terminal.say) as hub:
-        yield settings, hub, terminal
+    with open_services(settings, terminal.say) as services:
+        yield settings, services, terminal
 
 
 def read_fleet(settings: Settings) -> Fleet:
