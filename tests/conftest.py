@@ -2,48 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uv
+from xdist.remote import Producer
+from xdist.workermanage import WorkerController
 
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.registry import RegistryClient
-from edgeferry.engine import Engine
-from edgeferry.errors import EngineError
-from edgeferry.sandbox.engine import OWN_SOCKET, close_engine, is_idle
+from edgeferry.sandbox.engine import OWN_SOCKET, close_idle_engine, using_engine
 from tests.engines import find_engine
 from tests.needs import lack
+from tests.parallel import Groups, end_workers, heed_one_interrupt, is_worker, rank_of
 from tests.registries import REGISTRY_ADDRESS, RegistryServer, free_port
 
 # Read when onnxruntime is imported: tests talk to nobody outside, and some look who is talked to.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+# How long an example takes says more of the machine than of what is tested.
+hypothesis.settings.register_profile("patient", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
+
 _ENGINE_WAS_THERE = pytest.StashKey[bool]()
+_HOLD = pytest.StashKey[contextlib.ExitStack]()
+_WORKERS = pytest.StashKey[list[WorkerController]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if is_worker(config):
+        items.sort(key=lambda item: rank_of(item.nodeid))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[_ENGINE_WAS_THERE] = OWN_SOCKET.exists()
+    """From now on nobody ends an engine that workers share."""
+    if is_worker(session.config):
+        heed_one_interrupt()
+        return
+    stash = session.config.stash
+    stash[_ENGINE_WAS_THERE] = OWN_SOCKET.exists()
+    stash[_HOLD], stash[_WORKERS] = contextlib.ExitStack(), []
+    if session.config.getoption("dist", "no") != "no":
+        stash[_HOLD].enter_context(using_engine())
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: WorkerController) -> None:
+    node.config.stash[_WORKERS].append(node)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """An engine that these tests started ends with them, unless somebody uses it by now."""
-    if session.config.stash[_ENGINE_WAS_THERE] or not OWN_SOCKET.exists():
-        return
-    engine = Engine(f"unix://{OWN_SOCKET}")
+    if is_worker(session.config):
+        return (yield)
+    stash = session.config.stash
+    end_workers(stash[_WORKERS])
     try:
-        idle = is_idle(engine)
-    except EngineError:
-        return
+        return (yield)
     finally:
-        engine.close()
-    if idle:
-        close_engine()
+        stash[_HOLD].close()
+        if not stash[_ENGINE_WAS_THERE]:
+            close_idle_engine()
 
 
 @pytest.fixture(scope="session")

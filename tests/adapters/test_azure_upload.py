@@ -57,7 +57,7 @@ def sent_by_azure(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [".amlignore", ".gitignore"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example("!")
 @given(TEXTS)
 def test_the_same_files_leave_as_with_azure_mls_client(name: str, text: str) -> None:

@@ -48,7 +48,7 @@ def places(content: Any, at: Path_ = ()) -> list[Path_]:
 
 
 @pytest.mark.parametrize("file", [MODEL, PIPELINE, PREPARE, TRAIN, CONDA, CHECKS])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_anything_in_any_place_is_found_not_raised(file: str, data: st.DataObject) -> None:
     content = yaml.safe_load(VALID[file])

@@ -17,7 +17,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeferry.adapters.images import LayeredImages
 from tests.ci.platform_stub import TOKEN, Platform, approved
 from tests.ci.runner import Machine, Run
 
@@ -37,7 +36,7 @@ def edgeferry(project: Path, *arguments: str, **extra: str) -> str:
         text=True,
         env=environment | extra,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -76,9 +75,7 @@ class Factory:
 
 
 @pytest.fixture(scope="session")
-def factory(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, images: LayeredImages
-) -> Iterator[Factory]:
+def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Factory]:
     """The factory, with a device that shall have nyc_taxi; all of it is gone afterwards."""
     home = tmp_path_factory.mktemp("factory")
     ignore = shutil.ignore_patterns(".edgeferry", "__pycache__", ".azure-pipelines")
@@ -88,10 +85,8 @@ def factory(
     shutil.copytree(ROOT / "examples" / "taxi", project, ignore=ignore)
     subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
     assert pytestconfig.cache is not None
-    caches = Path(pytestconfig.cache.mkdir("pipeline-caches"))
-    machine = Machine(home / "machine", repository, token=TOKEN, caches=caches)
-    images.assemble_companion()  # makes the base, once for all of the session's tests
-    machine.layers = Path(pytestconfig.cache.mkdir("images"))
+    layers = pytestconfig.cache.mkdir("images")
+    machine = Machine(home / "machine", repository, token=TOKEN, layers=layers)
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
     built = Factory(home, machine, platform)
@@ -106,6 +101,8 @@ def factory(
         for name in ("device-1", "device-2"):
             if (home / "state" / "run" / f"{name}.json").exists():
                 built.send(name, signal.SIGCONT)
+        for left in machine.folder.glob("agents/*/edgeferry/sandbox.json"):  # of a run that was interrupted
+            edgeferry(home / "own", "down", "--wipe", EDGEFERRY_STATE=str(left.parent))
         built("down", "--wipe")
         platform.close()
         for place in (home / "machine", home / "state"):

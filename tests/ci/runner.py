@@ -24,7 +24,7 @@ import yaml
 _MACRO = re.compile(r"\$\(([^()]+)\)")
 _CARRIED = re.compile(r"\$\[ (?:dependencies|stageDependencies\.(\w+))\.(\w+)\.outputs\['(\w+)\.(\w+)'\] \]")
 _COMMAND = re.compile(r"^##vso\[task\.setvariable variable=(\w+)(;isOutput=true)?\](.*)$", re.MULTILINE)
-_LIMIT_S = 300
+_LIMIT_S = 600
 
 
 class UnknownError(Exception):
@@ -87,10 +87,9 @@ class Machine:
     token: str = "token"
     environment: dict[str, str] = field(default_factory=dict)
     """Further environment of the agents' machine."""
-    caches: Path = Path()
-    """Where caches of earlier runs are kept, by key."""
-    layers: Path | None = None
-    """What an earlier run would have left of image layers, where there is no cache of one."""
+    layers: Path = Path()
+    """The cache of image layers, the only one there is. Runs find it in its place, not a copy of it, and
+    what they add is kept at once."""
     _known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
     """The variables ahead of each step of the last run from the beginning."""
     _outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
@@ -146,7 +145,6 @@ class _Agent:
         """Whether the job succeeded."""
         self.name = self.job.get("job") or self.job["deployment"]
         self.place = self.machine.folder / "agents" / f"{self.stage}.{self.name}"
-        self.saved: list[tuple[Path, Path]] = []
         self.bin = ""
         self.secrets = {"system.accesstoken": self.machine.token}
         self.variables = self._variables()
@@ -177,9 +175,6 @@ class _Agent:
             good = good and done
         if waiting:
             raise UnknownError(f"no step {waiting} in {self.stage}")
-        if good:
-            for source, target in self.saved:
-                shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
         return good
 
     def _variables(self) -> dict[str, str]:
@@ -276,14 +271,11 @@ class _Agent:
         self.bin = str(Path(sys.executable).parent)
 
     def _cache(self, inputs: Mapping[str, str]) -> None:
-        key = re.sub(r"\W+", "-", inputs["key"])
-        kept, target = self.machine.caches / key, Path(inputs["path"])
-        if kept.is_dir():
-            shutil.copytree(kept, target, symlinks=True)
-        elif self.machine.layers and target.name == "images":
-            shutil.copytree(self.machine.layers, target, symlinks=True)
-        else:
-            self.saved.append((target, kept))
+        target = Path(inputs["path"])
+        if target.name != "images":
+            raise UnknownError(f"a cache of {target}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(self.machine.layers)
 
     def _publish_artifact(self, inputs: Mapping[str, str]) -> None:
         target = self.machine.folder / "artifacts" / inputs["artifact"]

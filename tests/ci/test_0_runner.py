@@ -13,7 +13,7 @@ def run(tmp_path: Path, text: str, start: Start | None = None, **variables: str)
     (tmp_path / "repository").mkdir(exist_ok=True)
     (tmp_path / "repository" / "p.yml").write_text(text)
     group = {"edgeferry": {"door-key": "s3cret"}}
-    machine = Machine(tmp_path / "machine", tmp_path / "repository", group, caches=tmp_path / "caches")
+    machine = Machine(tmp_path / "machine", tmp_path / "repository", group)
     return machine.run("p.yml", start, variables=variables)
 
 
@@ -54,6 +54,7 @@ def test_secrets_are_seen_only_where_they_are_mapped_and_unset_macros_stay(tmp_p
         "task: Elsewhere@1",
         "bash: 'true'\n    condition: eq(1, 1)",
         "task: UsePythonVersion@0\n    inputs: {versionSpec: '2.7'}",
+        "task: Cache@2\n    inputs: {key: wheels, path: wheels}",
     ],
 )
 def test_what_is_not_simulated_is_refused(tmp_path: Path, step: str) -> None:

@@ -145,6 +145,23 @@ def test_a_module_edited_deeper_keeps_the_name_of_who_brought_it():
     assert entry == {"settings": {"image": "i"}, "status": "stopped", "configuration": {"id": "l"}}
 
 
+@pytest.mark.parametrize("taken_away", [None, 7])
+def test_a_module_made_anew_deeper_has_the_name_of_who_made_it(taken_away):
+    """What went before it, a null or no module at all, supplied nothing."""
+    gone = deployment("gone", {"$edgeAgent": {"properties.desired.modules.m": taken_away}}, 2)
+    edit = deployment("edit", {"$edgeAgent": {"properties.desired.modules.m.settings.image": "i2"}}, 3)
+    assignment = merge_layers([base(), layer("l", 1), gone, edit], DEVICE)
+    assert modules_of(assignment) == {"m": ("i2", "edit")}
+
+
+def test_a_module_is_taken_from_what_is_no_map_of_modules():
+    scalar = deployment("scalar", {"$edgeAgent": {"properties.desired.modules": 7}}, 2)
+    gone = deployment("gone", {"$edgeAgent": {"properties.desired.modules.m": None}}, 3)
+    assignment = merge_layers([base(), layer("l", 1), scalar, gone], DEVICE)
+    assert assignment.desired["$edgeAgent"]["modules"] == 7
+    assert assignment.module_names() == frozenset()
+
+
 def test_a_null_takes_a_module_away():
     gone = deployment("gone", {"$edgeAgent": {"properties.desired.modules.m": None}}, 2)
     assignment = merge_layers([base(), layer("l", 1), gone], DEVICE)

@@ -42,7 +42,7 @@ class CommandLine:
     project: Path
     state: Path
 
-    def __call__(self, *arguments: str, timeout_s: int = 400, **extra: str) -> Ran:
+    def __call__(self, *arguments: str, timeout_s: int = 900, **extra: str) -> Ran:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
         environment |= {"EDGEFERRY_STATE": str(self.state), "COLUMNS": "200", "NO_COLOR": "1", **extra}
         command = [sys.executable, "-m", "edgeferry", "--project", str(self.project), *arguments]
@@ -53,25 +53,40 @@ class CommandLine:
 
 
 @pytest.fixture(scope="session")
-def edgeferry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """A fresh copy of the taxi project with empty state; everything it started is gone afterwards."""
+def caches(pytestconfig: pytest.Config) -> dict[str, Path]:
+    """What a state folder holds that takes minutes to make and is safe to delete, kept in pytest's cache."""
+    assert pytestconfig.cache is not None
+    folders = {"images": "images", "environments": "step-environments"}
+    return {name: pytestconfig.cache.mkdir(kept) for name, kept in folders.items()}
+
+
+@pytest.fixture(scope="session")
+def edgeferry(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, Path]) -> Iterator[CommandLine]:
+    """A fresh copy of the taxi project, its state empty but for caches; everything it started is gone
+    afterwards."""
     home = tmp_path_factory.mktemp("e2e")
     shutil.copytree(
         ROOT / "examples" / "taxi", home / "taxi", ignore=shutil.ignore_patterns(".edgeferry", "__pycache__")
     )
     command = CommandLine(home / "taxi", home / "state")
+    link_caches(command.state, caches)
     try:
         yield command
     finally:
         command("down", "--wipe")
-        # The step environments and layers of a session are large; records of the run are not.
-        for name in ("environments", "images", "steps"):
-            shutil.rmtree(home / "state" / name, ignore_errors=True)
+        shutil.rmtree(command.state / "steps", ignore_errors=True)  # large, other than the records
+
+
+def link_caches(state: Path, caches: dict[str, Path]) -> None:
+    """The new state folder has these caches."""
+    state.mkdir()
+    for name, kept in caches.items():
+        (state / name).symlink_to(kept)
 
 
 @pytest.fixture(scope="session")
 def demo(edgeferry: CommandLine) -> Ran:
-    """The demo, run once from empty state."""
+    """The demo, run once."""
     return edgeferry("demo", "--devices", "3", "--output", "json")
 
 

@@ -40,10 +40,11 @@ def test_a_new_version_replaces_the_old_one_and_leaves_the_neighbour_alone(
 def test_what_is_older_than_the_previous_release_is_cleaned_up(
     edgeferry: CommandLine, devices: Devices, tmp_path: Path
 ) -> None:
-    first = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "one", 60))
-    second = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "two", 80))
-    assert devices.layers("nyc_taxi") == [first["release"], second["release"]]
-    third = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "three", 100))
+    reference, _, first = devices.container("device-1", "nyc_taxi").image.partition("@")
+    (*_, before) = devices.layers("nyc_taxi")
+    second = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "second", 60))
+    assert devices.layers("nyc_taxi") == [before, second["release"]]
+    third = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "third", 80))
     assert devices.layers("nyc_taxi") == [second["release"], third["release"]]
     manifests = {
         path.name
@@ -52,10 +53,9 @@ def test_what_is_older_than_the_previous_release_is_cleaned_up(
         )
         if (path / "link").exists()
     }
-    assert first["digest"].removeprefix("sha256:") not in manifests
+    assert first.removeprefix("sha256:") not in manifests
     assert {each["digest"].removeprefix("sha256:") for each in (second, third)} <= manifests
-    reference = devices.container("device-1", "nyc_taxi").image.partition("@")[0]
-    assert devices.engine.image(f"{reference}@{first['digest']}") is None
+    assert devices.engine.image(f"{reference}@{first}") is None
     assert devices.engine.image(f"{reference}@{second['digest']}") is not None
 
 

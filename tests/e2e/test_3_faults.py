@@ -118,6 +118,7 @@ def test_a_hub_that_is_restarted_in_mid_rollout_does_not_end_it(
         deadline = time.monotonic() + 120
         while devices.layers("nyc_taxi") == before and time.monotonic() < deadline:
             assert shipping.poll() is None
+            time.sleep(0.1)
         kill(edgeferry, "hub", signal.SIGKILL)
         assert edgeferry("up", "--devices", "3").code == 0
         out, err = shipping.communicate(timeout=200)

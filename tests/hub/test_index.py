@@ -49,7 +49,7 @@ def build(late: dict[tuple[str, str], dict], *, all_tags: bool) -> Index:
     return Index(scan, live, all_tags=all_tags)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(writes=WRITES, conditions=st.lists(CONDITIONS, min_size=1, max_size=4), all_tags=st.booleans())
 def test_the_index_selects_what_reading_every_document_selects(writes, conditions, all_tags):
     documents: dict[tuple[str, str], dict] = {}

@@ -50,8 +50,7 @@ class Assignment:
 
     def module_names(self) -> frozenset[str]:
         """Modules that the device is to run, without `$edgeAgent` and `$edgeHub`."""
-        modules = self.desired.get(AGENT, {}).get("modules")
-        return frozenset(modules) if isinstance(modules, Mapping) else frozenset()
+        return frozenset(_entries(self.desired.get(AGENT, {}), "modules"))
 
 
 def is_base(modules: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -84,12 +83,11 @@ def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
             desired[module] = _set(desired.get(module, {}), path, value)
     agent = desired[AGENT]
     for kind, name, giver in _givers(applied):
-        entry = agent.get(kind, {}).get(name)
+        entry = _entries(agent, kind).get(name)
         if isinstance(entry, Mapping):
             agent = _set(agent, (kind, name), {**entry, "configuration": {"id": giver}})
     desired[AGENT] = agent
-    listed = agent.get("modules")
-    present = {AGENT, HUB, *(listed if isinstance(listed, Mapping) else ())}
+    present = {AGENT, HUB, *_entries(agent, "modules")}
     desired = {module: values for module, values in desired.items() if module in present}
     return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
 
@@ -166,19 +164,25 @@ def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
 def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
     """(`modules` or `systemModules`, name, id of the deployment that supplied the entry)."""
     givers: dict[tuple[str, str], str] = {}
+    agent: Json = {}
     for deployment in applied:
         for module, path, value in _settings(deployment):
             if module != AGENT:
                 continue
+            before, agent = agent, _set(agent, path, value)
             for kind in _LISTS:
-                if not path or path == (kind,):
-                    entries = value.get(kind) if not path else value
-                    givers = {key: giver for key, giver in givers.items() if key[0] != kind}
-                    given = entries if isinstance(entries, Mapping) else {}
-                    givers.update({(kind, name): deployment.id for name in given})
-                elif path[0] == kind and (len(path) == 2 or (kind, path[1]) not in givers):
-                    givers[(kind, path[1])] = deployment.id
+                old = _entries(before, kind)
+                for name in _entries(agent, kind):
+                    is_whole = path == (kind, name)[: len(path)]
+                    is_within = path[:2] == (kind, name)
+                    if is_whole or (is_within and not isinstance(old.get(name), Mapping)):
+                        givers[(kind, name)] = deployment.id
     return [(kind, name, giver) for (kind, name), giver in givers.items()]
+
+
+def _entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    entries = agent.get(kind)
+    return entries if isinstance(entries, Mapping) else {}
 
 
 def _statuses(

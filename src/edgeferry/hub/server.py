@@ -35,6 +35,7 @@ from edgeferry.hub.content import Content
 from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
 from edgeferry.hub.events import Event
+from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.logs import LEVELS, JsonLog
@@ -211,7 +212,7 @@ async def _serve(
     assigner.wake()
     config = uvicorn.Config(
         api.app(),
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -44,10 +44,7 @@ class Twins:
         """The identity with tags and desired properties merged, or the given ones replaced when `whole`."""
         old = self.core.identity(device, module)
         check_etag(if_match, render_etag(old.twin.version), f"the twin of {device}")
-        properties = body.get("properties") or {}
-        if not isinstance(properties, dict):
-            raise invalid("properties is not an object", "send {'properties': {'desired': {…}}}")
-        tags, desired = section_of(body, "tags"), section_of(properties, "desired")
+        tags, desired = section_of(body, "tags"), section_of(section_of(body, "properties") or {}, "desired")
         now = self.core.now()
         twin = old.twin
         if tags is not None:

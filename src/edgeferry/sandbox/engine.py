@@ -7,13 +7,14 @@ either would cut off the first one's containers.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeferry.engine import Engine
@@ -41,7 +42,9 @@ def open_engine(wanted: str, say: Callable[[str], None]) -> str:
             return f"unix://{path}"
     if os.geteuid() != 0:
         raise EngineError("no container engine is running", fix=_advice())
-    _start(say)
+    with _locked("start.lock", fcntl.LOCK_EX):
+        if not _answer(OWN_SOCKET):
+            _start(say)
     return f"unix://{OWN_SOCKET}"
 
 
@@ -50,13 +53,34 @@ def is_own_engine(url: str) -> bool:
     return url == f"unix://{OWN_SOCKET}"
 
 
-def is_idle(engine: Engine) -> bool:
-    """Whether nobody uses the engine: no container, and no network but those it makes itself."""
-    return not engine.containers({}) and set(engine.networks({})) <= {"bridge", "host", "none"}
+@contextlib.contextmanager
+def using_engine() -> Iterator[None]:
+    """Nobody ends our own engine meanwhile, idle though it looks."""
+    with _locked("use.lock", fcntl.LOCK_SH):
+        yield
 
 
-def close_engine() -> bool:
-    """Whether an engine that we had started was there; it has been told to end."""
+def close_idle_engine() -> bool:
+    """Whether an engine that we had started was there and nobody used it: it had no container, no network
+    but those it makes itself, and no `using_engine`. It has been told to end."""
+    if os.geteuid() != 0:
+        return False
+    with contextlib.suppress(BlockingIOError), _locked("use.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        return _is_idle() and _close()
+    return False
+
+
+def _is_idle() -> bool:
+    engine = Engine(f"unix://{OWN_SOCKET}")
+    try:
+        return not engine.containers({}) and set(engine.networks({})) <= {"bridge", "host", "none"}
+    except EngineError:
+        return False
+    finally:
+        engine.close()
+
+
+def _close() -> bool:
     pid = _own_pid()
     if pid is None:
         return False
@@ -65,6 +89,20 @@ def close_engine() -> bool:
     while _own_pid() is not None and time.monotonic() < deadline:
         time.sleep(0.05)
     return True
+
+
+@contextlib.contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    """Holds a lock that the kernel lets go with its holder; no lock where no engine of ours can be."""
+    try:
+        OWN_RUN.mkdir(parents=True, exist_ok=True)
+        file = (OWN_RUN / name).open("w")
+    except OSError:
+        yield
+        return
+    with file:
+        fcntl.flock(file, how)
+        yield
 
 
 def _start(say: Callable[[str], None]) -> None:

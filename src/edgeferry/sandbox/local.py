@@ -28,7 +28,7 @@ from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
 from edgeferry.ports import Hub
 from edgeferry.sandbox.accounts import PULLER, PUSHER
-from edgeferry.sandbox.engine import close_engine, is_idle, is_own_engine, open_engine
+from edgeferry.sandbox.engine import close_idle_engine, is_own_engine, open_engine, using_engine
 from edgeferry.sandbox.hub import HubOptions, LocalHub
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
@@ -77,8 +77,9 @@ class Part:
 def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> Sandbox:
     """Hub, registry and ledger run and answer; their addresses are the project's settings from now on."""
     LocalHub(state / HUB_FOLDER).must_not_run_alone()
-    engine_url = open_engine(engine_url, say)
-    sandbox = _open_sandbox(state, engine_url)
+    with using_engine():  # until the sandbox's network shows that it is in use
+        engine_url = open_engine(engine_url, say)
+        sandbox = _open_sandbox(state, engine_url)
     authority = open_authority(state / "hub")
     logins = start_registry(state, sandbox.address, authority)
     hub = Process(state, "hub")
@@ -170,10 +171,9 @@ def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -
             engine.remove_volume(volume)
         if removed:
             say(f"removed {len(removed)} containers")
-        idle = is_idle(engine)
     finally:
         engine.close()
-    if idle and is_own_engine(sandbox.engine) and close_engine():
+    if is_own_engine(sandbox.engine) and close_idle_engine():
         say("stopped the container engine that edgeferry had started")
 
 
