@@ -11,7 +11,7 @@ import typer
 
 from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
-from edgeferry.cli.project import OutputOption, opened
+from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import azure_hub_name, device_connection, render_connection_string
@@ -54,7 +54,7 @@ def connection_string(
     """The connection string of a device or module: a secret. It works from this machine, and with
     --for container from a container on it.
     E.g. edgeferry devices connection-string press-1 --module scorer"""
-    with opened(context, output) as (settings, services, terminal):
+    with opened_anywhere(context, output) as (settings, services, terminal):
         host = services.hub.host
         identity = read_identity(services.hub, device, module)
         in_container = reader is Reader.CONTAINER and not azure_hub_name(host)
@@ -98,7 +98,7 @@ def regenerate(
     E.g. edgeferry devices keys regenerate press-1 --secondary"""
     if secondary and swap:
         raise UsageError("--secondary and --swap are both there", fix="give one of them")
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         identity = read_identity(hub, device, module)
         old = (identity.get("authentication") or {}).get("symmetricKey") or {}

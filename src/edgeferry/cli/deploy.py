@@ -12,7 +12,7 @@ import typer
 
 from edgeferry.cli.confirm import YesOption, confirm, read_deployment
 from edgeferry.cli.console import Output, render_table
-from edgeferry.cli.project import OutputOption, opened, parse_pairs
+from edgeferry.cli.project import OutputOption, opened_anywhere, parse_pairs
 from edgeferry.cli.twins import read_json
 from edgeferry.domain.condition import join_conditions, parse_condition
 from edgeferry.domain.deployment_check import RESERVED, find_warnings
@@ -52,7 +52,7 @@ def create(
 ) -> None:
     """Create a base deployment or a layer from a manifest file, checked before the hub sees it.
     E.g. edgeferry deployments create debug --modules debug.json -c "tags.site = 'berlin'" --priority 2000"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         _check_name(name)
         document = read_json(modules)
@@ -92,7 +92,7 @@ def create(
 def list_all(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """All deployments on the hub, highest priority first, with how far each has come.
     E.g. edgeferry deployments list --output json"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         now = services.now()
         facts = [_facts(one, now) for one in services.hub.configurations()]
         facts.sort(key=lambda one: (-one["priority"], one["deployment"]))
@@ -129,7 +129,7 @@ def show(
     """One deployment: content, metrics, labels. --output json prints the hub's whole document, which
     create --modules takes again.
     E.g. edgeferry deployments show debug"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         found = read_deployment(services.hub, name)
         facts = _facts(found, services.now())
         results = (found.get("metrics") or {}).get("results") or {}
@@ -154,7 +154,7 @@ def delete(
     """Delete deployments. Devices get what the next lower ones give; without another base they keep what
     they have.
     E.g. edgeferry deployments delete debug"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         facts: list[Json] = []
         for name in dict.fromkeys(names):

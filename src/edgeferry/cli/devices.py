@@ -11,7 +11,7 @@ import typer
 from edgeferry.cli import credentials, messages, twins, why
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, finish, render_table
-from edgeferry.cli.project import OutputOption, opened
+from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.tags import is_change, parse_changes
 from edgeferry.domain.twin import TAGS_BYTES, find_fault, merge
@@ -59,7 +59,7 @@ def create(
 ) -> None:
     """Create devices. Those that exist stay as they are.
     E.g. edgeferry devices create press-1 press-2 --tag site=berlin"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         wanted = list(dict.fromkeys([*(names or ()), *(f"{prefix}{one}" for one in range(1, count + 1))]))
         if not wanted:
@@ -105,7 +105,7 @@ def list_devices(
 ) -> None:
     """The devices on the hub, with tags and the deployments that apply.
     E.g. edgeferry devices list "tags.site = 'berlin'" --top 20"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         if condition and where:
             raise UsageError("the condition is there twice", fix="give it once, with or without --where")
         text = f"SELECT * FROM devices{_render_where(condition or where)}"
@@ -136,7 +136,7 @@ def query(
 ) -> None:
     """The rows of any query over device and module twins.
     E.g. edgeferry devices query "SELECT deviceId, tags.site FROM devices WHERE tags.floor > 2" """
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         rows = fetch(services.hub, text, terminal, top)
         columns = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[_cell(row[name]) if name in row else "" for name in columns] for row in rows]
@@ -151,7 +151,7 @@ def show(
 ) -> None:
     """One device at a glance: identity, modules, deployments. Never its keys.
     E.g. edgeferry devices show press-1"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         twin = read_device(hub, device)
         agent = hub.module_twin(device, "$edgeAgent") or {}
@@ -202,7 +202,7 @@ def tag_devices(
     """Set or remove tags: what target conditions look at.
     E.g. edgeferry devices tag press-1 press-2 models.nyc_taxi=true old_tag-
     or edgeferry devices tag --where "tags.site = 'berlin'" floor=3"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         names = [word for number, word in enumerate(words) if not is_change(word)]
         if not names and not where and "=" not in words[0]:
             names = words[:1]  # a device whose name ends in '-'
@@ -238,7 +238,7 @@ def delete(
 ) -> None:
     """Delete devices with their modules, keys and twins; what runs on them goes on running.
     E.g. edgeferry devices delete press-1 press-2"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         chosen = choose(services.hub, names or [], where, terminal)
         if not where and len(chosen) == 1:
             read_device(services.hub, chosen[0])

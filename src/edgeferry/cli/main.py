@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, ci, deployments, devices, fleet, local, models, registry, runs, validate
+from edgeferry.cli import (
+    captures,
+    ci,
+    deployments,
+    devices,
+    fleet,
+    hub,
+    local,
+    models,
+    registry,
+    runs,
+    validate,
+)
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError, UsageError
 
@@ -35,6 +47,7 @@ captures.register(app)
 deployments.register(app)
 registry.register(app)
 local.register(app)
+hub.register(app)
 ci.register(app)
 
 

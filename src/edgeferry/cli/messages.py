@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.console import Output, Terminal, render_table
-from edgeferry.cli.project import OutputOption, load
+from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.domain.message import Message
 from edgeferry.ports import Json, Messages
 from edgeferry.wiring import open_messages
@@ -37,7 +37,7 @@ def messages(
     """What devices said, as far as the hub still has it.
     E.g. edgeferry devices messages press-1 --follow"""
     terminal = Terminal(output)
-    with open_messages(load(context), terminal.say) as port:
+    with open_messages(load_anywhere(context), terminal.say) as port:
         if follow:
             _follow(port, device, terminal)
         found = [one for one in _read_all(port, device, terminal) if one.enqueued_at >= since]

@@ -11,7 +11,7 @@ import typer
 
 from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
-from edgeferry.cli.project import OutputOption, opened
+from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.tags import parse_changes
 from edgeferry.domain.twin import SECTION_BYTES, find_fault, strip_hub_members
 from edgeferry.errors import HubError, RefusedError, UsageError
@@ -39,7 +39,7 @@ def twin(
 ) -> None:
     """Print a twin; change desired properties. --output json prints the whole document.
     E.g. edgeferry devices twin press-1 --module scorer --set limits.rows=500 --set debug-"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         document = _read(hub, device, module)
         desired = parse_changes(changes or [], "--set")

@@ -10,7 +10,7 @@ import typer
 
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, render_table
-from edgeferry.cli.project import OutputOption, opened
+from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.explanation import (
     Absence,
     Drift,
@@ -42,7 +42,7 @@ def why(
     """Why a device has what it has: for each module and path the deployment that gave it and those that lost
     there; for every other deployment the part of its condition that is not true of the device.
     E.g. edgeferry devices why press-1"""
-    with opened(context, output) as (_, services, terminal):
+    with opened_anywhere(context, output) as (_, services, terminal):
         twin = read_device(services.hub, device)
         deployments, unread = _read_deployments(services.hub)
         found = explain(deployments, twin)

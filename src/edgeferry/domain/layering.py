@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.condition import Condition, matches
-from edgeferry.domain.twin import SECTION_BYTES, find_fault
+from edgeferry.domain.limits import AZURE_SIZES, Sizes
+from edgeferry.domain.twin import find_fault
 
 Json = dict[str, Any]
 
 AGENT = "$edgeAgent"
 HUB = "$edgeHub"
-MAX_MODULES = 50
 
 _DESIRED = ("properties", "desired")
 _LISTS = ("modules", "systemModules")
@@ -120,13 +120,13 @@ def live_settings(applied: Sequence[Deployment]) -> Mapping[tuple[str, tuple[str
     return live
 
 
-def find_assignment_fault(assignment: Assignment) -> str | None:
+def find_assignment_fault(assignment: Assignment, sizes: Sizes = AZURE_SIZES) -> str | None:
     """Why the hub cannot give the device this assignment; None when it can."""
     count = len(assignment.module_names())
-    if count > MAX_MODULES - 2:
-        return f"the deployments together list {count} modules, at most {MAX_MODULES - 2} are allowed"
+    if sizes.modules is not None and count > sizes.modules - 2:
+        return f"the deployments together list {count} modules, at most {sizes.modules - 2} are allowed"
     for module, values in sorted(assignment.desired.items()):
-        fault = find_fault(values, SECTION_BYTES)
+        fault = find_fault(values, sizes.section_bytes)
         if fault:
             return f"desired properties of {module}: {fault}"
     return None
@@ -146,7 +146,7 @@ def apply_content(
     return applied
 
 
-def find_content_fault(modules: Any) -> str | None:
+def find_content_fault(modules: Any, sizes: Sizes = AZURE_SIZES) -> str | None:
     """Why this `modulesContent` is not one, naming the place; None when it is."""
     if not isinstance(modules, Mapping) or not modules:
         return "modulesContent must be an object with at least one module"
@@ -159,7 +159,7 @@ def find_content_fault(modules: Any) -> str | None:
                 return f"modulesContent.{module}: key {path!r} must be properties.desired or a path below it"
             if len(segments) == 2 and not isinstance(value, Mapping):
                 return f"modulesContent.{module}.{path} must be an object"
-            fault = find_fault(_set({}, tuple(segments[2:]), value), SECTION_BYTES)
+            fault = find_fault(_set({}, tuple(segments[2:]), value), sizes.section_bytes)
             if fault:
                 return f"modulesContent.{module}.{path}: {fault}"
     return None
