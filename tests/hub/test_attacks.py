@@ -16,12 +16,14 @@ import uvicorn
 
 from edgeferry.hub.access import RIGHTS
 from edgeferry.hub.http import BoundedHttp
-from edgeferry.hub.rest.configurations import ConfigurationHandlers
-from edgeferry.hub.rest.identities import IdentityHandlers
-from edgeferry.hub.rest.messages import MessageHandlers
-from edgeferry.hub.rest.queries import QueryHandlers
-from edgeferry.hub.rest.table import list_routes
-from edgeferry.hub.rest.twins import TwinHandlers
+from edgeferry.hub.rest.table import (
+    ConfigurationHandlers,
+    IdentityHandlers,
+    MessageHandlers,
+    QueryHandlers,
+    TwinHandlers,
+    list_routes,
+)
 from edgeferry.wire import topics
 from edgeferry.wire.sas import render_sas
 from tests.hub.clients import MqttClient, Service, key_of
@@ -36,12 +38,14 @@ OWN = {
 """Routes that a device's own credential reaches, on itself and its modules."""
 
 
+HANDLERS = (IdentityHandlers, TwinHandlers, ConfigurationHandlers, QueryHandlers, MessageHandlers)
+
+
 def all_routes() -> list[tuple[str, str]]:
-    """(method, path) of every route that the hub has, from the table that it serves."""
-    kinds = (IdentityHandlers, TwinHandlers, ConfigurationHandlers, QueryHandlers, MessageHandlers)
-    handlers = [kind(*[None] * len(kind.__dataclass_fields__)) for kind in kinds]
-    routes = list_routes(*handlers, lambda: True, "0")
-    return sorted((route.operation.method, route.operation.path) for route in routes)
+    """(method, path) of every route of the application, from its own table."""
+    handlers = [object.__new__(kind) for kind in HANDLERS]
+    operations = [route.operation for route in list_routes(*handlers, lambda: True, "0")]
+    return sorted((one.method, one.path) for one in operations)
 
 
 def guarded_routes() -> list[tuple[str, str]]:
@@ -52,9 +56,7 @@ def right_for(method: str, path: str) -> str:
     """The right that Microsoft's "Control access to IoT Hub" asks for."""
     if path.startswith(("/twins/", "/devices/query", "/messages/")) or path.endswith("/commands"):
         return "ServiceConnect"
-    if path.endswith("/testQueries"):
-        return "RegistryRead"
-    return "RegistryRead" if method == "GET" else "RegistryWrite"
+    return "RegistryRead" if method == "GET" or path.endswith("/testQueries") else "RegistryWrite"
 
 
 def fill(path: str, device: str, module: str = "m") -> str:
@@ -196,6 +198,29 @@ def test_a_device_s_own_credential_reaches_its_own_routes_only(service, victim, 
     climbing = f"/devices/{device['deviceId']}/../{victim['deviceId']}"
     for one in (climbing, climbing.replace("..", "%2e%2e"), climbing.replace("/../", "%2f..%2f")):
         assert service.ask("GET", one, token=token).status_code in (401, 404)
+
+
+def test_a_module_calls_methods_on_its_own_device_only(service, victim):
+    """Azure's clients name the calling module in a header; it opens no other door."""
+    device = service.new_device()
+    name, key = device["deviceId"], key_of(service.new_module(device["deviceId"]))
+    token = signed(service, topics.resource(service.hub.host_name, name, "m"), key)
+    body = {"methodName": "any"}
+    for claimed, where, refused in (
+        (f"{name}/m", f"/twins/{name}/modules/m/methods", False),
+        (f"{name}/m", f"/twins/{victim['deviceId']}/modules/m/methods", True),
+        (f"{name}/m", f"/twins/{victim['deviceId']}/methods", True),
+        (f"{victim['deviceId']}/m", f"/twins/{victim['deviceId']}/modules/m/methods", True),
+        (f"{name}/$edgeAgent", f"/twins/{name}/methods", True),
+        (f"{name}/m/../../{victim['deviceId']}", f"/twins/{victim['deviceId']}/methods", True),
+        ("", f"/twins/{name}/modules/m/methods", True),
+    ):
+        response = service.ask("POST", where, body, token=token, headers={"x-ms-edge-moduleId": claimed})
+        assert is_refused(response) is refused, (claimed, where)
+    for method, path in guarded_routes():
+        if not path.endswith("/methods"):
+            headers = {"x-ms-edge-moduleId": f"{name}/m"}
+            assert is_refused(service.ask(method, fill(path, name), {}, token=token, headers=headers)), path
 
 
 def test_a_credential_dies_with_the_key_that_made_it(hub, service):

@@ -185,6 +185,7 @@ def _map(values: Json) -> Json:
 
 
 _STRING: Json = {"type": "string"}
+_BOOLEAN: Json = {"type": "boolean"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _ANY: Json = {}
 _OBJECT: Json = {"type": "object"}
@@ -498,7 +499,7 @@ SCHEMAS: Mapping[str, Json] = MappingProxyType(
         "ServiceStatistics": _object({"connectedDeviceCount": _COUNT}),
         "PurgeResult": _object({"totalMessagesPurged": _COUNT, "deviceId": _STRING, "moduleId": _NULLABLE}),
         "Row": _OBJECT,
-        "Health": _object({"status": _STRING}),
+        "Health": _object({"status": _STRING, "live": _BOOLEAN, "ready": _BOOLEAN}),
         "Description": _OBJECT,
         "Error": _object({"Message": _STRING, "ExceptionMessage": _STRING}),
         # what the hub takes
