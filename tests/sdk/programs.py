@@ -96,7 +96,7 @@ PROGRAMS = (
 
 
 def environment(ca_file: str | None) -> dict[str, str]:
-    """A program's environment: of this one, only what leads it nowhere else; authorities, where none is ours."""
+    """A program's environment: only what leads it nowhere else, and authorities where none is ours."""
     kept = ("PATH", "HOME") if ca_file else ("PATH", "HOME", *_AUTHORITIES)
     said = {name: os.environ[name] for name in kept if name in os.environ}
     said |= {"NODE_PATH": str(NODE_MODULES), "NODE_NO_WARNINGS": "1"}
