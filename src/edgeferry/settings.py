@@ -1,14 +1,15 @@
 """Every setting: what it means, its default, and who set it. The only place that reads the environment.
 
-Order: default < what `edgeferry up` started on this machine < `edgeferry.toml` < `environments/NAME.toml`,
-what it inherits first < `EDGEFERRY_*` < flags. `registry.password` is `EDGEFERRY_REGISTRY__PASSWORD` in the
-environment. A secret never stands in a file of the project; a reference to one, `keyvault://VAULT/NAME`, may.
-Key files live in the state folder, readable by their owner only.
+Order: default < what `edgeferry up` or `edgeferry hub start` started on this machine < `edgeferry.toml` <
+`environments/NAME.toml`, what it inherits first < `EDGEFERRY_*` < flags. `registry.password` is
+`EDGEFERRY_REGISTRY__PASSWORD` in the environment. A secret never stands in a file of the project; a reference
+to one, `keyvault://VAULT/NAME`, may. Key files live in the state folder, readable by their owner only.
 """
 
 from __future__ import annotations
 
 import difflib
+import fcntl
 import json
 import os
 import tomllib
@@ -21,6 +22,8 @@ from edgeferry.errors import UsageError
 PROJECT_FILE = "edgeferry.toml"
 STATE_FOLDER = ".edgeferry"
 SANDBOX_FILE = "sandbox.json"
+HUB_FOLDER = "hub"
+"""Where in a state folder its hub keeps everything."""
 ENVIRONMENTS_FOLDER = "environments"
 ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
 REFERENCE = "keyvault://"
@@ -159,6 +162,7 @@ class Settings:
     """All settings of one project, each with its source."""
 
     root: Path
+    """The project's folder; for what needs no project, where there is none, the folder it was asked in."""
     values: Mapping[str, Value]
     environment: str = ""
     """The environment's name; "" for none."""
@@ -181,7 +185,8 @@ class Settings:
         text = self[name]
         if not text:
             ours = name.partition(".")[0] in _ADDRESSES
-            here = "run 'edgeferry up' for servers on this machine, " if ours else ""
+            hub = "or 'edgeferry hub start' for a hub alone, " if name.startswith("hub.") else ""
+            here = f"run 'edgeferry up' for servers on this machine, {hub}" if ours else ""
             raise UsageError(
                 f"{name} is not set: {KNOWN[name].meaning}",
                 fix=f"{here}choose an environment with --env, or set {environment_name(name)}",
@@ -210,24 +215,38 @@ class Settings:
 
 
 def load_settings(
-    start: Path | None = None, flags: Mapping[str, str] | None = None, environment: str = ""
+    start: Path | None = None,
+    flags: Mapping[str, str] | None = None,
+    environment: str = "",
+    *,
+    need_project: bool = True,
 ) -> Settings:
     """The settings of the project at or above `start` in `environment` (default: what EDGEFERRY_ENV names,
-    else none); UsageError for an unknown or misplaced one."""
-    root = _project_root(start or Path.cwd())
+    else none); UsageError for an unknown or misplaced one. Without `need_project` those of this machine's
+    user where there is no project and nobody named one."""
     environment = environment or os.environ.get(ENVIRONMENT_VARIABLE, "")
-    files: list[tuple[str, Mapping[str, str]]] = [(PROJECT_FILE, _read_file(root, PROJECT_FILE))]
+    named = need_project or start is not None or environment
+    project = find_project(start or Path.cwd())
+    if project is None and named:
+        raise _no_project(start or Path.cwd())
+    root = project or Path.cwd()
+    files: list[tuple[str, Mapping[str, str]]] = []
+    if project is not None:
+        files.append((PROJECT_FILE, _read_file(root, PROJECT_FILE)))
     if environment:
         files += _read_environment_files(root, environment)
     environment_values = _read_environment()
     given = {name: text for _, layer in files for name, text in layer.items()}
     given |= {**environment_values, **(flags or {})}
-    state = Path(given.get("state") or root / STATE_FOLDER)
+    state = Path(given.get("state") or (machine_state() if project is None else root / STATE_FOLDER))
     state = state if state.is_absolute() else root / state
+    sandbox = _read_sandbox(state / SANDBOX_FILE)
+    hub = _find_started_hub(state, sandbox)
     layers: list[tuple[str, Mapping[str, str]]] = [
         ("default", {s.name: s.default for s in SETTINGS}),
         ("default", _computed_defaults(state)),
-        ("this machine (edgeferry up)", _where_not_replaced(_read_sandbox(state / SANDBOX_FILE), given)),
+        ("this machine (edgeferry up)", _where_not_replaced(sandbox, given)),
+        ("this machine (edgeferry hub start)", _where_not_replaced(hub, given)),
         *files,
         *((environment_name(name), {name: text}) for name, text in environment_values.items()),
         ("flag", flags or {}),
@@ -281,14 +300,53 @@ def chosen_authority() -> str:
     return os.environ.get("AZURE_AUTHORITY_HOST", "")
 
 
-def _project_root(start: Path) -> Path:
-    for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / PROJECT_FILE).is_file():
-            return folder
-    raise UsageError(
+def find_project(start: Path) -> Path | None:
+    """The folder of the project at or above `start`; None where there is none."""
+    folders = (start.resolve(), *start.resolve().parents)
+    return next((folder for folder in folders if (folder / PROJECT_FILE).is_file()), None)
+
+
+def machine_state() -> Path:
+    """The state folder of what this machine's user runs outside of any project."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "edgeferry"
+
+
+def hub_runs(folder: Path) -> bool:
+    """Whether a hub uses this hub folder now: the kernel holds its lock as long as it lives."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _no_project(start: Path) -> UsageError:
+    return UsageError(
         f"no {PROJECT_FILE} in {start} or above it",
         fix="change into a project's folder, e.g. examples/taxi, or name it with --project DIR",
     )
+
+
+def _find_started_hub(state: Path, sandbox: Mapping[str, str]) -> dict[str, str]:
+    """How to reach the hub that runs here: this state folder's, else that of the machine's user; nothing
+    when it is the very one that `up` recorded."""
+    for folder in (state / HUB_FOLDER, machine_state() / HUB_FOLDER):
+        if hub_runs(folder):
+            try:
+                connection = str(json.loads((folder / "connection.json").read_text())["connection_string"])
+            except (OSError, ValueError, KeyError):
+                continue  # it is only starting
+            if connection == sandbox.get("hub.connection_string"):
+                return {}
+            return {"hub.connection_string": connection, "hub.ca_file": str(folder / "ca.pem")}
+    return {}
 
 
 def _computed_defaults(state: Path) -> dict[str, str]:

@@ -9,8 +9,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from uv import find_uv_bin
-
 from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
@@ -52,7 +50,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
         values = _Values(settings, say)
         azureml = cast(AzureMlPlace, _Later(lambda: _azureml(values, say)))
         tracking = _tracking(settings, azureml)
-        runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, find_uv_bin(), say)))
+        runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, _find_uv(), say)))
         yield Services(
             project=ProjectFolder(settings.root),
             runner=runner,
@@ -108,7 +106,19 @@ def _tracking(settings: Settings, azureml: AzureMlPlace) -> MlflowTracking:
 def _images(settings: Settings, say: Callable[[str], None]) -> Images:
     store = LayerStore(settings.state / "images")
     base = DebianBase(store, settings["images.mirror"], say)
-    return LayeredImages(store, base, find_uv_bin(), settings["images.architecture"])
+    return LayeredImages(store, base, _find_uv(), settings["images.architecture"])
+
+
+def _find_uv() -> str:
+    """Imported late, because a hub alone is installed without it; UsageError that says so."""
+    try:
+        from uv import find_uv_bin
+    except ImportError as error:
+        raise UsageError(
+            "uv is not installed, which makes the environments of steps and images",
+            fix="install it with what training needs: pip install 'edgeferry[train]'",
+        ) from error
+    return find_uv_bin()
 
 
 def _connect_engine(settings: Settings) -> Engine:

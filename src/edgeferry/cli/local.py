@@ -15,6 +15,7 @@ from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
+from edgeferry.sandbox.process import locked
 from edgeferry.sandbox.traffic import send_rows
 from edgeferry.settings import KNOWN, Settings
 from edgeferry.wire.deployment import SCORE_PORT
@@ -65,7 +66,7 @@ def down(
     """Stop everything that `up` started, and remove its containers and networks."""
     terminal = Terminal(Output.TABLE)
     settings = load(context)
-    with sandbox.locked(settings.state):
+    with locked(settings.state / sandbox.UP_LOCK):
         sandbox.down(settings.state, wipe=wipe, say=terminal.say)
 
 
@@ -141,7 +142,7 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
                 f"{name} is set by {source}, so this is no sandbox of this machine",
                 fix="unset it for up and demo; nothing was started, and what it names was not touched",
             )
-    with sandbox.locked(settings.state):
+    with locked(settings.state / sandbox.UP_LOCK):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
         with open_hub(settings, terminal.say) as hub:

@@ -48,6 +48,12 @@ def load(context: typer.Context, **flags: str) -> Settings:
     return load_settings(named.get("project"), given, named.get("environment") or "")
 
 
+def load_anywhere(context: typer.Context) -> Settings:
+    """The same, or where there is no project those of this machine's user."""
+    named = context.obj or {}
+    return load_settings(named.get("project"), {}, named.get("environment") or "", need_project=False)
+
+
 @contextmanager
 def opened(
     context: typer.Context, output: Output, **flags: str
@@ -55,6 +61,15 @@ def opened(
     """Settings, services and terminal for one command; connections are closed after it."""
     terminal = Terminal(output)
     settings = load(context, **flags)
+    with open_services(settings, terminal.say) as services:
+        yield settings, services, terminal
+
+
+@contextmanager
+def opened_anywhere(context: typer.Context, output: Output) -> Iterator[tuple[Settings, Services, Terminal]]:
+    """The same for a command that asks only the hub, so that it needs no project."""
+    terminal = Terminal(output)
+    settings = load_anywhere(context)
     with open_services(settings, terminal.say) as services:
         yield settings, services, terminal
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.condition import Condition, matches
-from edgeferry.domain.twin import SECTION_BYTES, find_fault
+from edgeferry.domain.limits import AZURE_SIZES, Sizes
+from edgeferry.domain.twin import find_fault
 
 Json = dict[str, Any]
 
 AGENT = "$edgeAgent"
 HUB = "$edgeHub"
-MAX_MODULES = 50
 
 _DESIRED = ("properties", "desired")
 _LISTS = ("modules", "systemModules")
@@ -53,6 +53,11 @@ class Assignment:
         return frozenset(_entries(self.desired.get(AGENT, {}), "modules"))
 
 
+def rank(deployment: Deployment) -> tuple[int, str, str]:
+    """Where it stands among deployments: at one path the greater one wins."""
+    return deployment.priority, deployment.created_at, deployment.id
+
+
 def is_base(modules: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether this `modulesContent` brings a complete `$edgeAgent`, rather than paths below it."""
     return "properties.desired" in modules.get(AGENT, {})
@@ -67,7 +72,7 @@ def find_targeted(deployments: Iterable[Deployment], device: Mapping[str, Any]) 
     """The deployments whose condition selects the device, the weakest first."""
     return sorted(
         (deployment for deployment in deployments if matches(deployment.condition, device)),
-        key=lambda deployment: (deployment.priority, deployment.created_at, deployment.id),
+        key=rank,
     )
 
 
@@ -76,10 +81,10 @@ def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
         return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
-    applied = [targeted[last_base], *targeted[last_base + 1 :]]
+    applied = targeted[last_base:]
     desired: dict[str, Json] = {}
     for deployment in applied:
-        for module, path, value in _settings(deployment):
+        for module, path, value in settings_of(deployment):
             desired[module] = _set(desired.get(module, {}), path, value)
     agent = desired[AGENT]
     for kind, name, giver in _givers(applied):
@@ -92,13 +97,36 @@ def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
 
 
-def find_assignment_fault(assignment: Assignment) -> str | None:
+def settings_of(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
+    """(module, path below desired, value), shorter paths first."""
+    settings = [
+        (module, tuple(path.split("."))[2:], value)
+        for module, content in deployment.modules.items()
+        for path, value in content.items()
+    ]
+    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+
+
+def live_settings(applied: Sequence[Deployment]) -> Mapping[tuple[str, tuple[str, ...]], Deployment]:
+    """(module, path below desired) of every setting that no later one covers, with its deployment; in the
+    order in which they apply. `applied` rises in rank."""
+    live: dict[tuple[str, tuple[str, ...]], Deployment] = {}
+    for deployment in applied:
+        for module, path, _ in settings_of(deployment):
+            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
+            for key in covered:
+                del live[key]
+            live[(module, path)] = deployment
+    return live
+
+
+def find_assignment_fault(assignment: Assignment, sizes: Sizes = AZURE_SIZES) -> str | None:
     """Why the hub cannot give the device this assignment; None when it can."""
     count = len(assignment.module_names())
-    if count > MAX_MODULES - 2:
-        return f"the deployments together list {count} modules, at most {MAX_MODULES - 2} are allowed"
+    if sizes.modules is not None and count > sizes.modules - 2:
+        return f"the deployments together list {count} modules, at most {sizes.modules - 2} are allowed"
     for module, values in sorted(assignment.desired.items()):
-        fault = find_fault(values, SECTION_BYTES)
+        fault = find_fault(values, sizes.section_bytes)
         if fault:
             return f"desired properties of {module}: {fault}"
     return None
@@ -118,7 +146,7 @@ def apply_content(
     return applied
 
 
-def find_content_fault(modules: Any) -> str | None:
+def find_content_fault(modules: Any, sizes: Sizes = AZURE_SIZES) -> str | None:
     """Why this `modulesContent` is not one, naming the place; None when it is."""
     if not isinstance(modules, Mapping) or not modules:
         return "modulesContent must be an object with at least one module"
@@ -131,20 +159,10 @@ def find_content_fault(modules: Any) -> str | None:
                 return f"modulesContent.{module}: key {path!r} must be properties.desired or a path below it"
             if len(segments) == 2 and not isinstance(value, Mapping):
                 return f"modulesContent.{module}.{path} must be an object"
-            fault = find_fault(_set({}, tuple(segments[2:]), value), SECTION_BYTES)
+            fault = find_fault(_set({}, tuple(segments[2:]), value), sizes.section_bytes)
             if fault:
                 return f"modulesContent.{module}.{path}: {fault}"
     return None
-
-
-def _settings(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
-    """(module, path below desired, value), shorter paths first."""
-    settings = [
-        (module, tuple(path.split("."))[2:], value)
-        for module, content in deployment.modules.items()
-        for path, value in content.items()
-    ]
-    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
 
 
 def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
@@ -166,7 +184,7 @@ def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
     givers: dict[tuple[str, str], str] = {}
     agent: Json = {}
     for deployment in applied:
-        for module, path, value in _settings(deployment):
+        for module, path, value in settings_of(deployment):
             if module != AGENT:
                 continue
             before, agent = agent, _set(agent, path, value)
@@ -188,14 +206,7 @@ def _entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 def _statuses(
     targeted: Sequence[Deployment], applied: Sequence[Deployment], present: set[str]
 ) -> Mapping[str, Mapping[str, str]]:
-    live: dict[tuple[str, tuple[str, ...]], str] = {}
-    for deployment in applied:
-        for module, path, _ in _settings(deployment):
-            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
-            for key in covered:
-                del live[key]
-            if module in present:
-                live[(module, path)] = deployment.id
+    live = {key: one.id for key, one in live_settings(applied).items() if key[0] in present}
     live_ids = set(live.values()) | {applied[0].id}
     statuses = {AGENT: {one.id: "Applied" if one.id in live_ids else "Targeted" for one in targeted}}
     for module in sorted(present - {AGENT}):

@@ -139,10 +139,11 @@ def render_section(section: Section) -> Json:
     return {**section.values, "$metadata": section.metadata, "$version": section.version}
 
 
-def find_fault(values: Mapping[str, Any], limit_bytes: int) -> str | None:
-    """Why IoT Hub would refuse these properties or tags, naming the path; None when it would not."""
-    fault = _find_fault(values, "", 0)
-    if fault:
+def find_fault(values: Mapping[str, Any], limit_bytes: int | None) -> str | None:
+    """Why IoT Hub would refuse these properties or tags, naming the path; None when it would not. With None
+    as the limit they, and texts in them, may have any size."""
+    fault = _find_fault(values, "", 0, sized=limit_bytes is not None)
+    if fault or limit_bytes is None:
         return fault
     size = _size(values)
     return (
@@ -181,7 +182,7 @@ def _fresh(value: Any, stamp: Json) -> Json:
     return {**stamp, **children}
 
 
-def _find_fault(value: Any, path: str, depth: int) -> str | None:
+def _find_fault(value: Any, path: str, depth: int, *, sized: bool) -> str | None:
     if isinstance(value, Mapping):
         if depth > _DEPTH:
             return f"{path} is nested deeper than {_DEPTH} levels"
@@ -191,17 +192,17 @@ def _find_fault(value: Any, path: str, depth: int) -> str | None:
                 return f"a name at {path or 'the top'} is empty or longer than {_KEY_BYTES} bytes"
             if any(letter in ".$ " or ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
                 return f"{where!r}: names may not contain control characters, '.', '$' or space"
-            fault = _find_fault(child, where, depth + 1)
+            fault = _find_fault(child, where, depth + 1, sized=sized)
             if fault:
                 return fault
     elif isinstance(value, list):
         if depth > _DEPTH:
             return f"{path} is nested deeper than {_DEPTH} levels"
         for child in value:
-            fault = _find_fault(child, path, depth + 1)
+            fault = _find_fault(child, path, depth + 1, sized=sized)
             if fault:
                 return fault
-    elif isinstance(value, str) and len(value.encode()) > _STRING_BYTES:
+    elif sized and isinstance(value, str) and len(value.encode()) > _STRING_BYTES:
         return f"{path} is a string longer than {_STRING_BYTES} bytes"
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > _INTEGER:
         return f"{path} is an integer beyond ±{_INTEGER}"

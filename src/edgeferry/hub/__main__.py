@@ -8,8 +8,9 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from edgeferry.errors import EdgeferryError
+from edgeferry.hub.logs import LEVELS
 from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds
-from edgeferry.hub.server import Options, run
+from edgeferry.hub.server import Limits, Options, Port443, run
 
 
 def main() -> int:
@@ -25,6 +26,27 @@ def main() -> int:
     )
     parser.add_argument("--https-port", type=int, default=8443, help="service REST (default %(default)s)")
     parser.add_argument("--mqtt-port", type=int, default=8883, help="device MQTT (default %(default)s)")
+    parser.add_argument(
+        "--port-443",
+        choices=list(Port443),
+        default=Port443.OFF,
+        type=Port443,
+        help="service REST on 443 too: if it may (auto), not at all (off), or not start without (required)",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="name for the certificate; may be repeated, the first is what connection strings say",
+    )
+    parser.add_argument(
+        "--limits",
+        choices=list(Limits),
+        default=Limits.DEFAULT,
+        type=Limits,
+        help="Azure's sizes and counts (default), none (off), its rates as well (azure)",
+    )
+    parser.add_argument("--log-level", choices=list(LEVELS), default="info")
     bounds = DEFAULT_BOUNDS
     for name, unit in (("count", "messages"), ("bytes", "bytes"), ("age", "seconds")):
         parser.add_argument(
@@ -35,10 +57,19 @@ def main() -> int:
             help=f"telemetry is kept up to so many {unit} (default %(default)s)",
         )
     given = parser.parse_args()
-    kept = Bounds(given.messages_count, given.messages_bytes, given.messages_age)
-    addresses = tuple(dict.fromkeys(given.address))
+    options = Options(
+        given.state,
+        tuple(dict.fromkeys(given.address)),
+        given.https_port,
+        given.mqtt_port,
+        Bounds(given.messages_count, given.messages_bytes, given.messages_age),
+        given.port_443,
+        tuple(dict.fromkeys(given.name)),
+        given.limits,
+        LEVELS[given.log_level],
+    )
     try:
-        run(Options(given.state, addresses, given.https_port, given.mqtt_port, kept))
+        run(options)
     except EdgeferryError as error:
         sys.stderr.write(f"edgeferry hub: {error}\n")
         return error.exit_code

@@ -10,7 +10,9 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeferry.domain.limits import Operation
 from edgeferry.hub.access import CLOCK_SKEW_S, Access
+from edgeferry.hub.rates import Rates, ThrottledError
 from edgeferry.hub.store import Store
 from edgeferry.wire import mqtt as packets
 from edgeferry.wire import topics
@@ -43,6 +45,7 @@ class Admission:
     store: Store
     access: Access
     now: Callable[[], float]
+    rates: Rates
 
     def judge(self, connect: packets.Connect) -> Admitted | Refused:
         """Whether the client may come in; a clean session forgets its subscriptions."""
@@ -52,8 +55,11 @@ class Admission:
             return Refused(packets.WRONG_IDENTITY, str(error))
         try:
             caller = self.access.admit(password, device, module, self.now())
+            self.rates.count(Operation.CONNECTIONS)
             _check_will(connect.will, device, module)
             subscriptions = self._subscriptions(device, module, connect.clean_session)
+        except ThrottledError as error:
+            return Refused(packets.NOT_READY, error.problem)
         except RefusalError as error:
             return Refused(packets.NOT_AUTHORISED, error.problem)
         except (sqlite3.Error, ValueError, TypeError, LookupError) as error:

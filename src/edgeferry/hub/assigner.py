@@ -117,7 +117,9 @@ class Assigner:
             if len(self._merged) >= _MERGED:
                 self._merged.clear()
             assignment = merge_targeted(targeted)
-            merged = self._merged[key] = _Merged(assignment, find_assignment_fault(assignment))
+            merged = self._merged[key] = _Merged(
+                assignment, find_assignment_fault(assignment, self._core.sizes)
+            )
         return merged
 
     def _refresh(self) -> None:

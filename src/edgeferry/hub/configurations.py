@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeferry.domain.condition import Condition, parse_condition
 from edgeferry.domain.layering import Deployment, find_content_fault
+from edgeferry.domain.limits import Sizes, is_full
 from edgeferry.domain.query import parse_query
 from edgeferry.domain.twin import is_same
 from edgeferry.errors import ConditionError
@@ -26,8 +27,6 @@ from edgeferry.wire.hub import (
 )
 
 Json = dict[str, Any]
-
-MAX_CONFIGURATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ class Configurations:
         old = store.configuration(name)
         what = f"configuration {name!r}"
         check_put(old, if_match, "ConfigurationAlreadyExists", "ConfigurationNotFound", what)
-        if old is None and len(store.configurations()) >= MAX_CONFIGURATIONS:
+        if old is None and is_full(len(store.configurations()), self.core.sizes.configurations):
             raise RefusalError(
                 "ConfigurationCountLimitExceeded",
-                f"there are {MAX_CONFIGURATIONS} configurations already",
+                f"there are {self.core.sizes.configurations} configurations already",
                 fix="delete one first",
             )
-        new = _parse_configuration(name, body, old, self.core.now())
+        new = _parse_configuration(name, body, old, self.core)
         concerned: list[Condition] = []
         if old is None or _place(old) != _place(new):
             concerned = [one.deployment.condition for one in (old, new) if one is not None]
@@ -102,8 +101,8 @@ def _place(configuration: Configuration) -> tuple[str, int]:
     return configuration.deployment.condition.text, configuration.deployment.priority
 
 
-def _parse_configuration(name: str, body: Json, old: Configuration | None, now: str) -> Configuration:
-    modules = _parse_content(name, body, old)
+def _parse_configuration(name: str, body: Json, old: Configuration | None, core: Core) -> Configuration:
+    modules, now = _parse_content(name, body, old, core.sizes), core.now()
     condition = body.get("targetCondition") or ""
     priority = body.get("priority") or 0
     labels = body.get("labels") or {}
@@ -148,7 +147,9 @@ def _parse_configuration(name: str, body: Json, old: Configuration | None, now: 
     )
 
 
-def _parse_content(name: str, body: Json, old: Configuration | None) -> Mapping[str, Mapping[str, Any]]:
+def _parse_content(
+    name: str, body: Json, old: Configuration | None, sizes: Sizes
+) -> Mapping[str, Mapping[str, Any]]:
     content = body.get("content")
     if content is None and old is not None:
         return old.deployment.modules
@@ -164,7 +165,7 @@ def _parse_content(name: str, body: Json, old: Configuration | None) -> Mapping[
                 fix="send modulesContent",
             )
     modules = content.get("modulesContent")
-    fault = find_content_fault(modules)
+    fault = find_content_fault(modules, sizes)
     if fault or modules is None:
         raise RefusalError(
             "InvalidConfigurationContent", str(fault), fix="write keys as properties.desired.…"

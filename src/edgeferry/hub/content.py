@@ -35,7 +35,7 @@ class Content:
         if body.get("deviceContent") is not None:
             raise _invalid("deviceContent is not supported by this hub", "send modulesContent")
         content = body.get("modulesContent")
-        fault = find_content_fault(content)
+        fault = find_content_fault(content, self.core.sizes)
         if fault or content is None:
             raise _invalid(str(fault), "write keys as properties.desired.…")
         store = self.core.store
@@ -45,7 +45,7 @@ class Content:
         if not desired.get(AGENT):
             raise _invalid("$edgeAgent is missing, and the device has none", "send $edgeAgent's too")
         assignment = Assignment(None, desired, {})
-        fault = find_assignment_fault(assignment)
+        fault = find_assignment_fault(assignment, self.core.sizes)
         if fault:
             raise _invalid(fault, "apply less")
         now = self.core.now()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.limits import AZURE_SIZES, Sizes
 from edgeferry.domain.twin import find_fault
 from edgeferry.hub.events import Event
 from edgeferry.hub.store import Store
@@ -33,6 +34,7 @@ class Core:
     presence: Callable[[str, str | None], Presence]
     announce: Callable[[Sequence[Event]], None]
     log: Callable[..., None]
+    sizes: Sizes = AZURE_SIZES
 
     def identity(self, device: str, module: str | None = None) -> Identity:
         """The identity; RefusalError DeviceNotFound or ModuleNotFound."""
@@ -82,7 +84,7 @@ def check_etag(if_match: IfMatch, etag: str, what: str) -> None:
         )
 
 
-def check_values(section: str, values: Json, limit_bytes: int) -> None:
+def check_values(section: str, values: Json, limit_bytes: int | None) -> None:
     """RefusalError when IoT Hub would refuse these tags or properties."""
     fault = find_fault(values, limit_bytes)
     if fault:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeferry.domain.layering import AGENT, HUB, MAX_MODULES
+from edgeferry.domain.layering import AGENT, HUB
+from edgeferry.domain.limits import is_full
 from edgeferry.hub.assigner import MANAGED, Assigner, new_identity
 from edgeferry.hub.core import Core, check_etag, check_id, check_put, invalid
 from edgeferry.hub.events import Event, IdentityGone
@@ -76,10 +77,10 @@ class Registry:
         check_put(old, if_match, "ModuleAlreadyExistsOnDevice", "ModuleNotFound", f"module {device}/{name}")
         if old is None and (not re.fullmatch(MODULE_ID, name) or name in (".", "..")):
             raise invalid(f"{name!r} cannot be a module id", "use letters, digits, '-', '_' and '.'")
-        if old is None and len(store.modules(device)) >= MAX_MODULES:
+        if old is None and is_full(len(store.modules(device)), self.core.sizes.modules):
             raise RefusalError(
                 "TooManyModulesOnDevice",
-                f"device {device!r} has {MAX_MODULES} modules already",
+                f"device {device!r} has {self.core.sizes.modules} modules already",
                 fix="delete one first",
             )
         module = _with_keys(old or new_identity(device, name, self.core.now(), self.core.new_key), body)

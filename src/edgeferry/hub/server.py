@@ -5,41 +5,47 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
-import json
 import logging
 import os
 import secrets
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 import edgeferry
+from edgeferry.domain.limits import ANY_SIZES, AZURE_RATES, AZURE_SIZES
 from edgeferry.errors import HubError
-from edgeferry.hub.access import RIGHTS, Access
+from edgeferry.hub.access import Access
 from edgeferry.hub.admission import Admission
 from edgeferry.hub.assigner import Assigner
 from edgeferry.hub.bulk import Bulk
 from edgeferry.hub.configurations import Configurations
+from edgeferry.hub.connection import open_policies
 from edgeferry.hub.content import Content
 from edgeferry.hub.conversation import Conversation
 from edgeferry.hub.core import Core
+from edgeferry.hub.events import Event
 from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
+from edgeferry.hub.logs import LEVELS, JsonLog
 from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
 from edgeferry.hub.methods import Methods
+from edgeferry.hub.metrics import Metrics
 from edgeferry.hub.mqtt import Door
 from edgeferry.hub.presence import Presences
 from edgeferry.hub.queries import Queries
+from edgeferry.hub.rates import Rates
 from edgeferry.hub.registry import Registry
 from edgeferry.hub.rest.app import Api
 from edgeferry.hub.rest.configurations import ConfigurationHandlers
@@ -48,15 +54,35 @@ from edgeferry.hub.rest.messages import MessageHandlers
 from edgeferry.hub.rest.queries import QueryHandlers
 from edgeferry.hub.rest.table import list_routes
 from edgeferry.hub.rest.twins import TwinHandlers
+from edgeferry.hub.sockets import BACKLOG, listen, places
 from edgeferry.hub.store import Store, open_store
-from edgeferry.hub.tls import open_tls
+from edgeferry.hub.tls import Tls, open_tls
+from edgeferry.hub.transfer import ImportRoute
 from edgeferry.hub.twins import Twins
-from edgeferry.wire.connection import ConnectionString, render_connection_string
 
-_BACKLOG = 1024
+_HTTPS = 443
 _HANDSHAKE_S = 15.0
+_REQUESTS_END_S = 5
 _SHUTDOWN_S = 0.5
 """How long a connection that ends may take to say so; who does not read is not waited for."""
+_RENEW_S = 3600.0
+_LOCK_TRIES = 20
+
+
+class Port443(StrEnum):
+    """Whether the hub listens on port 443 as well, the only one that Node's service SDK knows."""
+
+    AUTO = "auto"
+    OFF = "off"
+    REQUIRED = "required"
+
+
+class Limits(StrEnum):
+    """Which of Azure's limits the hub keeps: sizes and counts; none; rates as well."""
+
+    DEFAULT = "default"
+    OFF = "off"
+    AZURE = "azure"
 
 
 @dataclass(frozen=True)
@@ -69,54 +95,106 @@ class Options:
     mqtt_port: int = 8883
     bounds: Bounds = DEFAULT_BOUNDS
     """How much telemetry is kept."""
+    port_443: Port443 = Port443.OFF
+    names: tuple[str, ...] = ()
+    """Names that clients reach it by; the first is what connection strings say, else the first address."""
+    limits: Limits = Limits.DEFAULT
+    log_level: int = LEVELS["info"]
+
+
+@dataclass(frozen=True)
+class _Doors:
+    """The sockets the hub listens on."""
+
+    https: Sequence[socket.socket]
+    mqtt: Sequence[socket.socket]
 
 
 def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT. HubError when the state folder or an address is taken."""
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_owning(options.state))
-        https = [stack.enter_context(_listen(one, options.https_port)) for one in options.addresses]
-        mqtt = [stack.enter_context(_listen(one, options.mqtt_port)) for one in options.addresses]
-        context = open_tls(options.state, options.addresses)
-        policies = _open_policies(options)
+        stack.enter_context(owning(options.state))
+        https = [stack.enter_context(listen(one, options.https_port)) for one in options.addresses]
+        mqtt = [stack.enter_context(listen(one, options.mqtt_port)) for one in options.addresses]
+        more = _listen_443(options, stack)
+        doors = _Doors([*https, *more], mqtt)
+        tls = open_tls(options.state, options.names, options.addresses)
+        name = (*options.names, *options.addresses)[0]
+        host_name = name if more or options.https_port == _HTTPS else f"{name}:{options.https_port}"
+        policies = open_policies(options.state, host_name, places(doors.https), places(mqtt), new_key)
         store = open_store(options.state / "hub.db")
         stack.callback(store.close)
         messages = open_messages(options.state / "messages.db", options.bounds)
         stack.callback(messages.close)
-        asyncio.run(_serve(store, messages, policies, context, https, mqtt))
+        asyncio.run(_serve(options, store, messages, policies, tls, doors))
+
+
+def _listen_443(options: Options, stack: ExitStack) -> Sequence[socket.socket]:
+    """Sockets on port 443 of every address, or none."""
+    if options.port_443 is Port443.OFF or options.https_port == _HTTPS:
+        return []
+    with ExitStack() as tried:
+        try:
+            sockets = [tried.enter_context(listen(one, _HTTPS)) for one in options.addresses]
+        except HubError:
+            if options.port_443 is Port443.REQUIRED:
+                raise
+            return []
+        stack.push(tried.pop_all())
+    return sockets
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the hub's, which has more to end than requests."""
+        yield
 
 
 async def _serve(
+    options: Options,
     store: Store,
     messages: MessageStore,
     policies: Mapping[str, str],
-    context: ssl.SSLContext,
-    https: Sequence[socket.socket],
-    mqtt: Sequence[socket.socket],
+    tls: Tls,
+    doors: _Doors,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(_log_record)
-    journal = Journal(messages, _log, time.time)
-    presences = Presences(messages.presence(), journal.note, _now())
-    links = Links(presences, lambda device, module: store.identity(device, module) is not None, _log)
-    core = Core(store, _now, _new_key, presences.of, links.announce, _log)
-    assigner = Assigner(core)
-    queries = Queries(core)
-    twins = Twins(core, assigner)
-    access = Access(store, policies)
-    conversation = Conversation(store, twins, links, journal, time.time)
-    door = Door(Admission(store, access, time.time), conversation, links, _log, time.time)
-    listeners: list[asyncio.Server] = []
+    written = JsonLog(sys.stderr, _now, options.log_level)
+    metrics = Metrics()
+
+    def log(event: str, **facts: Any) -> None:
+        metrics.note(event, facts)
+        written(event, **facts)
+
+    def announce(events: Sequence[Event]) -> None:
+        metrics.announced(events)
+        links.announce(events)
 
     def healthy() -> bool:
         serving = bool(listeners) and all(listener.is_serving() for listener in listeners)
         return serving and not stop.is_set() and store.serves()
 
+    for library in ("uvicorn.error", "asyncio"):
+        logging.getLogger(library).addFilter(written.take_record)
+    journal = Journal(messages, log, time.time)
+    presences = Presences(messages.presence(), journal.note, _now())
+    links = Links(presences, lambda device, module: store.identity(device, module) is not None, log)
+    metrics.tell("connections", "Clients connected now", lambda: len(links.live))
+    sizes = ANY_SIZES if options.limits is Limits.OFF else AZURE_SIZES
+    core = Core(store, _now, new_key, presences.of, announce, log, sizes)
+    assigner = Assigner(core)
+    queries = Queries(core)
+    twins = Twins(core, assigner)
+    access = Access(store, policies)
+    rates = Rates(AZURE_RATES if options.limits is Limits.AZURE else {}, time.monotonic)
+    conversation = Conversation(store, twins, links, journal, time.time)
+    door = Door(Admission(store, access, time.time, rates), conversation, links, log, time.time)
+    listeners: list[asyncio.Server] = []
     registry = Registry(core, assigner)
     configurations = Configurations(core, queries, assigner)
     routes = list_routes(
@@ -128,7 +206,9 @@ async def _serve(
         healthy,
         edgeferry.__version__,
     )
-    api = Api(access, core, routes, now=time.time, new_id=lambda: secrets.token_hex(16))
+    importing = ImportRoute(access, store, announce, assigner.wake, log, time.time, _now, new_key, _new_id)
+    more = (metrics.route(), importing.route())
+    api = Api(access, core, routes, now=time.time, new_id=_new_id, rates=rates, more=more)
     assigner.wake()
     config = uvicorn.Config(
         api.app(),
@@ -139,137 +219,81 @@ async def _serve(
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=_REQUESTS_END_S,
     )
     config.load()
-    config.ssl = context
-    server = uvicorn.Server(config)
-    for one in mqtt:
+    config.ssl = tls.context
+    server = _Server(config)
+    for one in doors.mqtt:
         listeners.append(
             await loop.create_server(
                 door.connection,
                 sock=one,
-                ssl=context,
+                ssl=tls.context,
                 ssl_handshake_timeout=_HANDSHAKE_S,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
             )
         )
-    rest = asyncio.create_task(server.serve(sockets=list(https)))
-    _log("serving", https=_places(https), mqtt=_places(mqtt))
+    rest = asyncio.create_task(server.serve(sockets=list(doors.https)))
+    renewal = asyncio.create_task(_keep_renewing(tls, log))
+    log("serving", https=places(doors.https), mqtt=places(doors.mqtt), limits=options.limits.value)
     stopping = asyncio.create_task(stop.wait())
     writing = asyncio.create_task(journal.run())
     await asyncio.wait((rest, stopping), return_when=asyncio.FIRST_COMPLETED)
     stop.set()
+    log("stopping")
+    renewal.cancel()
     for listener in listeners:
         listener.close()
+    server.should_exit = True
+    await asyncio.gather(rest, stopping)  # methods in flight may still be answered
+    for link in list(links.live.values()):
+        link.end("the hub stops")
     await door.close(2 * _SHUTDOWN_S)
     await journal.close()
     writing.cancel()
-    server.should_exit = True
-    await asyncio.gather(rest, stopping)
-    _log("stopped")
+    log("stopped")
+
+
+async def _keep_renewing(tls: Tls, log: Any) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_S)
+        try:
+            tls.renew()
+        except HubError as error:
+            log("failure", error=str(error))
 
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _new_key() -> str:
+def _new_id() -> str:
+    return secrets.token_hex(16)
+
+
+def new_key() -> str:
+    """A fresh shared access key."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def _log(event: str, **facts: object) -> None:
-    """One JSON line on stderr; members without a value are left out. Lost where the disk takes no more."""
-    said = {name: value for name, value in facts.items() if value not in (None, "")}
-    with suppress(OSError):
-        sys.stderr.write(json.dumps({"at": _now(), "event": event, **said}) + "\n")
-        sys.stderr.flush()
-
-
-def _log_record(record: logging.LogRecord) -> bool:
-    """What a library says about itself, as a line of ours; its own line is dropped."""
-    if record.levelno >= logging.WARNING:
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-        _log("warning", source=record.name, message=record.getMessage(), trace=trace)
-    return False
-
-
-def _places(sockets: Sequence[socket.socket]) -> list[str]:
-    return ["{}:{}".format(*one.getsockname()) for one in sockets]
-
-
 @contextmanager
-def _owning(folder: Path) -> Iterator[None]:
+def owning(folder: Path) -> Iterator[None]:
+    """No hub uses the folder meanwhile; HubError when one does."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise HubError(
-                f"another hub is using the state folder {folder}", fix="stop it, or give another --state"
-            ) from error
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if left:  # who only looks whether a hub runs holds it for a moment
+                    time.sleep(0.01)
+                    continue
+                raise HubError(
+                    f"another hub is using the state folder {folder}", fix="stop it, or give another --state"
+                ) from error
         yield
     finally:
         os.close(descriptor)
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    # With IPPROTO_TCP said, asyncio sets TCP_NODELAY on what it accepts: milliseconds, not 40 of them.
-    try:
-        one = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((address, port))
-            one.listen(_BACKLOG)
-            one.setblocking(False)
-        except BaseException:
-            one.close()
-            raise
-    except OSError as error:
-        raise HubError(
-            f"cannot listen on {address}:{port}: {error.strerror or error}",
-            fix="stop who holds it, or give another --address or port",
-        ) from error
-    return one
-
-
-def _open_policies(options: Options) -> Mapping[str, str]:
-    """The policies' keys; `connection.json` is made, or brought up to date with the addresses."""
-    file = options.state / "connection.json"
-    try:
-        policies = {} if not file.exists() else dict(json.loads(file.read_text())["policies"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise HubError(
-            f"{file} is damaged: {error}", fix="restore it, or remove it to get new keys"
-        ) from error
-    policies = {name: policies.get(name) or _new_key() for name in RIGHTS}
-    host_name = f"{options.addresses[0]}:{options.https_port}"
-    owner = ConnectionString(host_name, policies["iothubowner"], policy="iothubowner")
-    document = {
-        "hostname": host_name,
-        "policies": policies,
-        "connection_string": render_connection_string(owner),
-    }
-    data = json.dumps(document, indent=2).encode() + b"\n"
-    if not file.exists() or file.read_bytes() != data:
-        _write_private(file, data)
-    return policies
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Replaces the file's content in one step, durably; only its owner can ever read it."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

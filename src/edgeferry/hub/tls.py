@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from edgeferry.authority import open_authority
@@ -16,20 +18,51 @@ READ_BYTES = 16 * 1024
 """As much as one TLS record holds."""
 
 
-def open_tls(folder: Path, addresses: Sequence[str]) -> ssl.SSLContext:
-    """A server context for the host names and `addresses`, TLS 1.2 and later, its files made in `folder`
-    where missing or no longer fitting; HubError when they are damaged."""
+@dataclass(frozen=True)
+class Tls:
+    """The certificate that clients see, for these host names and addresses, its files in `folder`."""
+
+    folder: Path
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    context: ssl.SSLContext
+
+    def renew(self) -> None:
+        """The certificate lasts another month at least: a new one is shown to whoever connects from now on.
+        HubError when its files are damaged."""
+        try:
+            self.context.load_cert_chain(
+                *open_authority(self.folder).issue(self.folder, "server", self.names, self.addresses)
+            )
+        except (ValueError, TypeError, OSError) as error:
+            raise HubError(
+                f"the certificates in {self.folder} cannot be used: {error}",
+                fix="remove server.pem and server.key; if that is not enough, ca.pem and ca.key, and enrol",
+            ) from error
+
+
+def open_tls(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> Tls:
+    """TLS 1.2 and later for HOST_NAMES, `names` and `addresses`, its files made in `folder` where missing or
+    no longer fitting; HubError when they are damaged."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    numbers = [name for name in names if _is_address(name)]
+    tls = Tls(
+        folder,
+        tuple(dict.fromkeys((*HOST_NAMES, *(name for name in names if name not in numbers)))),
+        tuple(dict.fromkeys((*addresses, "127.0.0.1", *numbers))),
+        context,
+    )
+    tls.renew()
+    return tls
+
+
+def _is_address(name: str) -> bool:
     try:
-        names = tuple(dict.fromkeys((*addresses, "127.0.0.1")))
-        context.load_cert_chain(*open_authority(folder).issue(folder, "server", HOST_NAMES, names))
-    except (ValueError, TypeError, OSError) as error:
-        raise HubError(
-            f"the certificates in {folder} cannot be used: {error}",
-            fix="remove server.pem and server.key; if that is not enough, also ca.pem and ca.key, then enrol",
-        ) from error
-    return context
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def shrink_read_buffer(transport: asyncio.Transport, size: int = READ_BYTES) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeferry.domain.twin import (
-    SECTION_BYTES,
-    TAGS_BYTES,
     Json,
     Twin,
     diff_for_client,
@@ -51,11 +49,11 @@ class Twins:
         twin = old.twin
         if tags is not None:
             twin = replace_tags(twin, tags) if whole else patch_tags(twin, tags)
-            check_values("tags", twin.tags, TAGS_BYTES)
+            check_values("tags", twin.tags, self.core.sizes.tags_bytes)
         events: list[Event] = []
         if desired is not None:
             twin = replace_desired(twin, desired, now) if whole else patch_desired(twin, desired, now)
-            check_values("properties.desired", twin.desired.values, SECTION_BYTES)
+            check_values("properties.desired", twin.desired.values, self.core.sizes.section_bytes)
             whole_patch = diff_for_client(old.twin.desired.values, twin.desired.values)
             patch = whole_patch if whole else strip_hub_members(desired)
             events.append(DesiredChanged(device, module, patch, twin.desired.version))
@@ -77,7 +75,7 @@ class Twins:
         if not isinstance(patch, dict):
             raise invalid("reported properties must be a JSON object", "send an object")
         twin = patch_reported(old.twin, patch, self.core.now())
-        check_values("properties.reported", twin.reported.values, SECTION_BYTES)
+        check_values("properties.reported", twin.reported.values, self.core.sizes.section_bytes)
         new = replace(old, twin=twin)
         store = self.core.store
         with store.transaction():

@@ -16,13 +16,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from filelock import FileLock, Timeout
 
 from edgeferry.authority import open_authority
 from edgeferry.engine import Engine
@@ -30,12 +29,15 @@ from edgeferry.errors import EngineError, OutsideError
 from edgeferry.ports import Hub
 from edgeferry.sandbox.accounts import PULLER, PUSHER
 from edgeferry.sandbox.engine import close_idle_engine, is_own_engine, open_engine, using_engine
+from edgeferry.sandbox.hub import HubOptions, LocalHub
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import TOKENS_PORT, Logins, start_registry
-from edgeferry.settings import SANDBOX_FILE, child_environment
+from edgeferry.settings import HUB_FOLDER, SANDBOX_FILE, child_environment
 
 HUB_PORT = 8443
+UP_LOCK = "up.lock"
+"""Held in the state folder by who ups or downs it."""
 GATEWAY_NAME = "edgeferry-hub"
 _LAST_NUMBER = 250
 _READY_S = 30
@@ -72,25 +74,9 @@ class Part:
     log: str
 
 
-@contextlib.contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Nobody else ups or downs this state folder meanwhile; OutsideError when somebody does."""
-    state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(state / "up.lock")
-    try:
-        lock.acquire(timeout=300)
-    except Timeout as error:
-        raise OutsideError(
-            f"another edgeferry holds {state / 'up.lock'}", fix="wait for it, or end it", retryable=True
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> Sandbox:
     """Hub, registry and ledger run and answer; their addresses are the project's settings from now on."""
+    LocalHub(state / HUB_FOLDER).must_not_run_alone()
     with using_engine():  # until the sandbox's network shows that it is in use
         engine_url = open_engine(engine_url, say)
         sandbox = _open_sandbox(state, engine_url)
@@ -99,9 +85,8 @@ def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> S
     hub = Process(state, "hub")
     if not hub.is_running():
         say(f"starting the hub and the registry on {sandbox.address}")
-        command = [sys.executable, "-m", "edgeferry.hub", "--state", str(state / "hub")]
-        command += ["--address", sandbox.address, "--address", sandbox.gateway]
-        hub.start(command, child_environment())
+        options = HubOptions((sandbox.address, sandbox.gateway), HUB_PORT)
+        hub.start(options.command(state / HUB_FOLDER), child_environment())
     _init_ledger(state / "ledger.git")
     _await_answer(hub, f"https://{sandbox.address}:{HUB_PORT}/health", state, "the hub")
     tokens = f"https://{sandbox.address}:{TOKENS_PORT}/token"
@@ -154,6 +139,8 @@ def down(state: Path, *, wipe: bool, say: Callable[[str], None]) -> None:
     """Nothing of this sandbox runs any more: agents, modules, networks, servers, and the engine if it is
     ours and idle. With `wipe` the devices' volumes and the state folder's records, keys and caches of the
     sandbox go too."""
+    if wipe:
+        LocalHub(state / HUB_FOLDER).must_not_run_alone()
     sandbox = load_sandbox(state)
     for part in sorted(status(state), key=lambda part: part.name in ("hub", "registry", "tokens")):
         if Process(state, part.name).stop():

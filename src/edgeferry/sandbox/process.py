@@ -1,5 +1,5 @@
-"""Background processes that `up` starts and `down` ends: known by pid *and* start time, so that a pid
-that has passed to somebody else is never touched."""
+"""Background processes that `up` and `hub start` begin and `down` and `hub stop` end: known by pid *and*
+start time, so that a pid that has passed to somebody else is never touched."""
 
 from __future__ import annotations
 
@@ -9,11 +9,30 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from edgeferry.errors import OutsideError
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else holds the lock file meanwhile; OutsideError when somebody does for minutes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=300)
+    except Timeout as error:
+        raise OutsideError(
+            f"another edgeferry holds {path}", fix="wait for it, or end it", retryable=True
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -49,13 +68,20 @@ class Process:
         self._record.write_text(json.dumps(record))
         child.returncode = 0  # it outlives us on purpose: no warning when the object goes
 
+    def command(self) -> Sequence[str]:
+        """How it was started last; nothing when it never was, or was stopped."""
+        try:
+            return tuple(json.loads(self._record.read_text())["command"])
+        except (FileNotFoundError, ValueError):
+            return ()
+
     def is_running(self) -> bool:
         """Whether the very process that we started still runs."""
-        return self._pid() is not None
+        return self.pid() is not None
 
     def stop(self, patience_s: float = 15) -> bool:
         """Whether it ran; it is asked to end, then made to, and its record is gone."""
-        pid = self._pid()
+        pid = self.pid()
         if pid is not None:
             self._end(pid, patience_s)
         self._record.unlink(missing_ok=True)
@@ -73,7 +99,8 @@ class Process:
         if not self.is_running():
             raise OutsideError(f"{what} ended: {self.last_words(3) or 'without a word'}", fix=fix)
 
-    def _pid(self) -> int | None:
+    def pid(self) -> int | None:
+        """Its number while the very process that we started runs, else None."""
         try:
             record = json.loads(self._record.read_text())
         except (FileNotFoundError, ValueError):
@@ -85,11 +112,11 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGTERM)
         deadline = time.monotonic() + patience_s
-        while self._pid() is not None and time.monotonic() < deadline:
+        while self.pid() is not None and time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             time.sleep(0.02)
-        if self._pid() is not None:
+        if self.pid() is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 

@@ -57,6 +57,7 @@ ERROR_CODES: Mapping[str, int] = MappingProxyType(
         "ConfigurationCountLimitExceeded": 413101,
         "ServerError": 500001,
         "ServiceUnavailable": 503001,
+        "ThrottlingException": 429001,
         "GatewayTimeout": 504101,
     }
 )

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeferry.hub.access import Access, Caller
 from edgeferry.hub.core import Core, invalid
+from edgeferry.hub.rates import Rates, ThrottledError, operation_of
 from edgeferry.hub.rest.call import JSON_TYPE, Call, Handler, Route
 from edgeferry.hub.rest.table import ABSENT
 from edgeferry.wire.hub import ERROR_CODES, RefusalError, render_error
@@ -41,6 +42,9 @@ class Api:
     routes: Sequence[Route]
     now: Callable[[], float]
     new_id: Callable[[], str]
+    rates: Rates
+    more: Sequence[AsgiRoute] = ()
+    """Routes that are not IoT Hub's and answer for themselves."""
 
     def app(self) -> ASGIApp:
         """The application."""
@@ -50,7 +54,7 @@ class Api:
         # Fixed words go before names, whatever the order of the table: /devices/query is no device.
         ordered = sorted(paths, key=lambda path: path.replace("{", "\x7f"))
         app = Starlette(
-            routes=[self._bind(path, paths[path]) for path in ordered],
+            routes=[*(self._bind(path, paths[path]) for path in ordered), *self.more],
             exception_handlers={HTTPException: self._no_route, Exception: self._bug},
         )
         app.router.redirect_slashes = False
@@ -73,6 +77,7 @@ class Api:
         try:
             if operation.right is not None:
                 caller = self._authorise(request, operation, operation.right)
+                self.rates.count(operation_of(operation.method, operation.path))
                 _check_address(request, operation, caller)
             response = await handler(Call(request, caller, await _read(request)))
         except RefusalError as refusal:
@@ -83,6 +88,7 @@ class Api:
             "request",
             method=request.method,
             path=request.url.path,
+            route=operation.path,
             status=response.status_code,
             who=caller.name(),
             ms=round((time.monotonic() - began) * 1000, 1),
@@ -121,6 +127,8 @@ class Api:
         )
 
     def _refuse(self, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
+        if isinstance(refusal, ThrottledError):
+            headers = {"retry-after": str(refusal.retry_after_s)}
         return Response(
             render_error(refusal, self.new_id(), self.core.now()),
             status_code=refusal.status,

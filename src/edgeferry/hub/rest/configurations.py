@@ -13,7 +13,7 @@ from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.query import parse_query
 from edgeferry.errors import ConditionError
 from edgeferry.hub.assigner import Assigner
-from edgeferry.hub.configurations import MAX_CONFIGURATIONS, Configurations
+from edgeferry.hub.configurations import Configurations
 from edgeferry.hub.content import Content
 from edgeferry.hub.core import Core, section_of
 from edgeferry.hub.rest.call import Call, done, ok
@@ -30,7 +30,8 @@ class ConfigurationHandlers:
     assigner: Assigner
 
     async def list_all(self, call: Call) -> Response:
-        configurations = islice(self.core.store.configurations(), call.top(MAX_CONFIGURATIONS))
+        stored = self.core.store.configurations()
+        configurations = islice(stored, call.top(len(stored)))
         return ok([self.configurations.show(one) for one in configurations])
 
     async def show(self, call: Call) -> Response:

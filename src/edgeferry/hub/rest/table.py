@@ -72,7 +72,9 @@ _DESCRIPTION = Operation("GET", "/openapi.json", "This description", None, answe
 
 def _tell_health(healthy: Callable[[], bool]) -> Handler:
     async def tell(_call: Call) -> Response:
-        return ok({"status": "ok"}) if healthy() else ok({"status": "not ready"}, status=503)
+        ready = healthy()
+        word = "ok" if ready else "not ready"
+        return ok({"status": word, "live": True, "ready": ready}, status=200 if ready else 503)
 
     return tell
 

@@ -1,0 +1,196 @@
+"""`edgeferry hub …`: the real command, its real hub, in folders of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edgeferry.sandbox.process import Process
+from edgeferry.settings import hub_runs
+from tests.cli.shell import Shell
+from tests.hubs import free_address
+
+ROOT = Path(__file__).parents[2]
+
+
+def get(shell: Shell, url: str) -> httpx.Response:
+    context = ssl.create_default_context(cafile=str(shell.hub / "ca.pem"))
+    with httpx.Client(verify=context, trust_env=False) as client:
+        return client.get(url)
+
+
+def may_bind_443() -> bool:
+    try:
+        with socket.create_server((free_address(), 443)):
+            return True
+    except PermissionError:
+        return False
+
+
+def test_start_works_without_a_project_and_twice_is_once(shell: Shell) -> None:
+    first = shell.start()
+    assert (first["started"], first["ready"], first["folder"]) == (True, True, str(shell.hub))
+    again = shell.start()
+    assert (again["started"], again["process"]) == (False, first["process"])
+    assert json.loads(shell.done("hub", "status", "-o", "json"))["started_by"] == "edgeferry hub start"
+    assert get(shell, f"https://{shell.address}:8443/health").json()["ready"] is True
+    shell.done("hub", "stop")
+    assert not hub_runs(shell.hub)
+    stopped = shell.run("hub", "status", "-o", "json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["state"]) == (1, "stopped")
+    shell.done("hub", "stop")
+
+
+def test_two_starts_at_once_make_one_hub(shell: Shell) -> None:
+    command = [sys.executable, "-m", "edgeferry", "hub", "start", "--address", shell.address, "-o", "json"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=shell.environment, cwd=shell.where)
+        for _ in range(2)
+    ]
+    said = [json.loads(each.communicate(timeout=60)[0]) for each in both]
+    assert [each.returncode for each in both] == [0, 0]
+    assert sorted(each["started"] for each in said) == [False, True]
+    assert len({each["process"] for each in said}) == 1
+
+
+def test_port_443_makes_the_connection_string_plain(shell: Shell) -> None:
+    facts = shell.start("--port-443", "off")
+    assert facts["host_name"] == f"{shell.address}:8443"
+    assert facts["gateway_host_name"] == shell.address
+    text = shell.done("hub", "connection-string").strip()
+    assert text.startswith(f"HostName={shell.address}:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=")
+    shell.done("hub", "stop")
+    facts = shell.start("--port-443", "auto")
+    if may_bind_443():
+        assert (facts["host_name"], facts["gateway_host_name"]) == (shell.address, "")
+        assert shell.done("hub", "connection-string").strip() == text.replace(":8443", "")
+        assert get(shell, f"https://{shell.address}/health").status_code == 200
+    else:
+        assert facts["host_name"] == f"{shell.address}:8443"
+
+
+def test_where_443_is_taken_auto_does_without_and_required_does_not(shell: Shell) -> None:
+    if not may_bind_443():
+        pytest.skip("only root may take port 443 away")
+    with socket.create_server((shell.address, 443)):
+        refused = shell.run("hub", "start", "--address", shell.address, "--port-443", "required")
+        assert refused.returncode == 3
+        assert f"cannot listen on {shell.address}:443" in refused.stderr
+        assert shell.start()["host_name"] == f"{shell.address}:8443"
+
+
+def test_a_taken_port_is_told_with_its_holder_and_nothing_is_left_running(shell: Shell) -> None:
+    with socket.create_server((shell.address, 8883)):
+        refused = shell.run("hub", "start", "--address", shell.address)
+    assert refused.returncode == 3
+    assert f"cannot listen on {shell.address}:8883" in refused.stderr
+    assert f"(process {os.getpid()})" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not hub_runs(shell.hub)
+    assert shell.start()["started"] is True
+
+
+def test_interrupted_while_it_starts_nothing_is_left_running(shell: Shell) -> None:
+    command = [sys.executable, "-m", "edgeferry", "hub", "start", "--address", shell.address]
+    starting = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.environment, cwd=shell.where
+    )
+    process = Process(shell.hub, "hub")
+    deadline = time.monotonic() + 30
+    while not process.is_running() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    starting.send_signal(signal.SIGINT)
+    starting.communicate(timeout=60)
+    if starting.returncode != 0:  # else it had started already
+        assert starting.returncode == 130
+        assert not hub_runs(shell.hub)
+    assert process.is_running() is (starting.returncode == 0)
+
+
+def test_restart_keeps_how_it_was_started(shell: Shell) -> None:
+    before = shell.start("--port-443", "off", "--mqtt-port", "18883", "--limits", "off")
+    assert before["gateway_host_name"] == f"{shell.address}:18883"
+    after = json.loads(shell.done("hub", "restart", "-o", "json"))
+    assert after["process"] != before["process"]
+    assert (after["mqtt"], after["https"]) == (before["mqtt"], before["https"])
+    serving = [json.loads(line) for line in shell.done("hub", "logs").splitlines()]
+    assert [each["limits"] for each in serving if each["event"] == "serving"] == ["off", "off"]
+    shell.done("hub", "stop")
+    refused = shell.run("hub", "restart")
+    assert (refused.returncode, "edgeferry hub start" in refused.stderr) == (2, True)
+
+
+def test_in_the_foreground_it_ends_with_its_terminal(shell: Shell) -> None:
+    command = [sys.executable, "-m", "edgeferry", "hub", "start", "--foreground", "--address", shell.address]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, env=shell.environment, cwd=shell.where)
+    try:
+        assert running.stderr is not None
+        assert json.loads(running.stderr.readline())["event"] == "serving"
+        status = json.loads(shell.done("hub", "status", "-o", "json"))
+        assert (status["ready"], status["started_by"]) == (True, "somebody else")
+        refused = shell.run("hub", "stop")
+        assert (refused.returncode, "end it where it was started" in refused.stderr) == (2, True)
+        assert shell.start()["started"] is False
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+    assert running.returncode == 0
+
+
+def test_names_stand_in_the_certificate(shell: Shell) -> None:
+    facts = shell.start("--name", "hub.example.test", "--name", "10.9.8.7", "--port-443", "off")
+    assert facts["host_name"] == "hub.example.test:8443"
+    context = ssl.create_default_context(cafile=str(shell.hub / "ca.pem"))
+    for name in ("hub.example.test", "10.9.8.7", "localhost", "edgeferry-hub", "host.docker.internal"):
+        with (
+            socket.create_connection((shell.address, 8443), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name),
+        ):
+            pass
+    with (
+        socket.create_connection((shell.address, 8443), 10) as plain,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        context.wrap_socket(plain, server_hostname="other.example.test")
+
+
+def test_what_is_secret_is_its_owners(shell: Shell) -> None:
+    shell.start()
+    assert stat.S_IMODE(shell.hub.stat().st_mode) == 0o700
+    log = shell.done("hub", "logs")
+    key = (
+        shell.done("hub", "connection-string", "--policy", "service")
+        .strip()
+        .rpartition("SharedAccessKey=")[2]
+    )
+    assert key
+    assert key not in log
+    assert key not in shell.done("hub", "status", "-o", "json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        pytest.param(["hub", "connection-string"], "no hub was ever started", id="never started"),
+        pytest.param(["hub", "start", "--address", "localhost"], "not an IPv4 address", id="no address"),
+        pytest.param(["hub", "logs"], "there is no", id="no log"),
+        pytest.param(["devices", "list"], "edgeferry.toml", id="no hub and no project"),
+    ],
+)
+def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem: str) -> None:
+    refused = shell.run(*arguments)
+    assert refused.returncode == 2
+    assert problem in refused.stderr
+    assert "fix:" in refused.stderr
+    assert "Traceback" not in refused.stderr

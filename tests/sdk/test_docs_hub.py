@@ -1,0 +1,116 @@
+"""`docs/hub.md` as printed: its files and commands, in a fresh folder, with Microsoft's SDKs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeferry.sandbox.process import Process
+from tests.needs import lack
+from tests.sdk.test_sdk import python  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "hub.md").read_text("utf-8")
+pytestmark = pytest.mark.sdk
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def free(*ports: int) -> bool:
+    try:
+        for port in ports:
+            socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A fresh folder; the page's hub listens on 127.0.0.1, so one such test runs at a time."""
+    if not free(8443, 8883):
+        pytest.skip("a hub, or another program, listens on 127.0.0.1 already")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "edgeferry").symlink_to(Path(sys.executable).parent / "edgeferry")
+    yield tmp_path
+    Process(tmp_path / "state" / "edgeferry" / "hub", "hub").stop()
+
+
+def run(folder: Path, script: str, **more: str) -> subprocess.CompletedProcess:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
+    place = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "XDG_STATE_HOME": str(folder / "state")}
+    return subprocess.run(
+        ["timeout", "90", "bash", "-euc", script],
+        cwd=folder,
+        env={**kept, **place, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_five_commands_from_install_to_a_desired_change(folder: Path, python: str) -> None:  # noqa: F811
+    text = section("From install to a change that a device sees")
+    (folder / "sdk" / "bin").mkdir(parents=True)
+    (folder / "sdk" / "bin" / "python").write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    (folder / "sdk" / "bin" / "python").chmod(0o755)
+    for name, code in zip(("device.py", "service.py"), blocks(text, "python"), strict=True):
+        (folder / name).write_text(code)
+    _, commands = blocks(text, "sh")
+    commands = commands.replace('"$DEVICE" &', '"$DEVICE" >said &')
+    assert ">said" in commands
+    change = "sdk/bin/python service.py change"
+    waiting = "until grep -qs connected said; do sleep 0.05; done"
+    script = commands.replace(change, f"{waiting}\n{change}")
+    assert waiting in script
+    done = run(folder, f"{script}\nwait\ncat said\nedgeferry hub stop")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    assert "connected" in said
+    assert "desired: {'interval_s': 5, '$version': 2}" in said
+    assert "`desired: {'interval_s': 5, '$version': 2}`" in text
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Node's service SDK is installed."""
+    if not shutil.which("npm"):
+        lack("Node.js and npm are not installed")
+    named = os.environ.get("EDGEFERRY_TEST_NODE_MODULES", "")
+    if named:
+        return Path(named)
+    place = tmp_path_factory.mktemp("node")
+    made = subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", "azure-iothub@1.16.6"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if made.returncode != 0:
+        lack(f"npm cannot install azure-iothub: {made.stderr[-300:]}")
+    return place / "node_modules"
+
+
+@pytest.mark.parametrize("port_443", ["off", "auto"])
+def test_nodes_service_sdk_reaches_the_hub(folder: Path, node_modules: Path, port_443: str) -> None:
+    (folder / "node_modules").symlink_to(node_modules)
+    [commands] = blocks(section("Node"), "sh")
+    done = run(folder, f"edgeferry hub start --port-443 {port_443}\n{commands}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
