@@ -61,6 +61,13 @@ class RunningHub:
                 self.process.wait()
                 self.process = None
 
+    def kill(self) -> None:
+        """The hub has ended without a moment to prepare for it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     @property
     def ca_file(self) -> Path:
         return self.state / "ca.pem"
@@ -69,7 +76,7 @@ class RunningHub:
     def host_name(self) -> str:
         return f"{self.address}:{self.https_port}"
 
-    def ask(self, method: str, path: str, body=None):
+    def ask(self, method: str, path: str, body=None, **query: str):
         """The document the hub answers with, as the service sees it; fails on an error status."""
         owner = parse_connection_string(
             json.loads((self.state / "connection.json").read_text())["connection_string"]
@@ -79,7 +86,7 @@ class RunningHub:
             response = client.request(
                 method,
                 f"https://{self.host_name}{path}",
-                params={"api-version": "2021-04-12"},
+                params={"api-version": "2021-04-12", **query},
                 json=body,
                 headers={"Authorization": token, **({"If-Match": "*"} if method == "PATCH" else {})},
             )

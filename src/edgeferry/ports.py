@@ -5,7 +5,7 @@ Every method raises a child of `OutsideError` when the outside does not do its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,6 +275,13 @@ class TextFolder(Protocol):
 class Hub(Protocol):
     """IoT Hub's service API (2021-04-12): Azure's or ours."""
 
+    @property
+    def host(self) -> str:
+        """Its host name, with a port where it is not 443."""
+
+    def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
+        """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
+
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Device twins matching the target condition (all edge devices when empty)."""
 
@@ -287,7 +294,28 @@ class Hub(Protocol):
     def create_device(self, device: str, tags: Json) -> Json:
         """The device identity with its keys; an existing one is returned as it is."""
 
+    def device(self, device: str) -> Json:
+        """The device identity, keys included; HubError with status 404 when there is none."""
+
+    def modules(self, device: str) -> Sequence[Json]:
+        """The identities of the device's modules, keys included."""
+
+    def save_identity(self, identity: Json) -> Json:
+        """The device or module identity after the write; HubError 412 when it changed since it was read."""
+
+    def create_devices(self, devices: Sequence[str], edge: bool, tags: Json) -> Mapping[str, str]:
+        """For each device "created", "existed" (and left as it is), or why the hub did not create it."""
+
+    def delete_devices(self, devices: Sequence[str]) -> Mapping[str, str]:
+        """For each device "deleted", "missing", or why the hub did not delete it."""
+
+    def patch_twin(self, device: str, module: str, patch: Json, etag: str = "*") -> Json:
+        """The twin of the device, or with a name of its module, after a merge patch of `tags` and
+        `properties.desired`; HubError 412 when its etag is another than `etag`."""
+
     def configurations(self) -> Sequence[Json]: ...
+
+    def configuration(self, name: str) -> Json | None: ...
 
     def create_configuration(self, configuration: Json) -> Json: ...
 

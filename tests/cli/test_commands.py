@@ -8,36 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgeferry.cli.console import Output, Terminal, render_table
-from edgeferry.cli.fleet import parse_tags
-from edgeferry.errors import UsageError
 from tests.faults import FAULTS, PIPELINE, write_project
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize(
-    ("pairs", "patch"),
-    [
-        pytest.param(["models.nyc_taxi=true"], {"models": {"nyc_taxi": True}}, id="dots nest, JSON values"),
-        pytest.param(["models.nyc_taxi="], {"models": {"nyc_taxi": None}}, id="an empty value removes"),
-        pytest.param(["site=berlin", "floor=3"], {"site": "berlin", "floor": 3}, id="text and number"),
-        pytest.param(["a.b=1", "a.c=2"], {"a": {"b": 1, "c": 2}}, id="two below one"),
-        pytest.param(["note=a=b"], {"note": "a=b"}, id="an equals sign in the value"),
-    ],
-)
-def test_tags_are_read(pairs: list[str], patch: dict[str, Any]) -> None:
-    assert parse_tags(pairs) == patch
-
-
-@pytest.mark.parametrize("pairs", [["models.nyc_taxi"], ["=true"], ["a=1", "a.b=2"]])
-def test_a_tag_that_cannot_be_read_is_refused(pairs: list[str]) -> None:
-    with pytest.raises(UsageError):
-        parse_tags(pairs)
 
 
 def run(state: Path, *arguments: str, where: Path = ROOT / "examples" / "taxi") -> tuple[int, str, str]:

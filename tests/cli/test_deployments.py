@@ -85,6 +85,21 @@ def test_render_writes_files_and_prints_commands_without_a_hub(state: Path) -> N
     )
 
 
+def test_render_says_what_azure_would_not_take_in_the_condition(state: Path) -> None:
+    condition = "LOWER(tags.line) != 'a'"
+    code, out, err = run(state, "render", "nyc_taxi", "--target-condition", condition, "--folder", "out")
+    assert code == 0, err
+    assert "column 1: Azure's twin queries have no LOWER()" in err
+    assert "column 7: devices without tags.line are left out too" in err
+    assert "LOWER" in out
+
+
+def test_render_refuses_a_condition_that_cannot_be_read(state: Path) -> None:
+    code, _, err = run(state, "render", "nyc_taxi", "--target-condition", "tags.a = 1) OR (true")
+    assert code == 2
+    assert "column 11" in err
+
+
 @pytest.mark.parametrize(
     ("flags", "kinds"),
     [

@@ -186,7 +186,7 @@ def test_what_is_secret_is_its_owners(shell: Shell) -> None:
         pytest.param(["hub", "connection-string"], "no hub was ever started", id="never started"),
         pytest.param(["hub", "start", "--address", "localhost"], "not an IPv4 address", id="no address"),
         pytest.param(["hub", "logs"], "there is no", id="no log"),
-        pytest.param(["devices", "list"], "edgeferry.toml", id="no hub and no project"),
+        pytest.param(["devices", "list"], "hub.connection_string is not set", id="no hub and no project"),
     ],
 )
 def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from edgeferry.domain.condition import matches, parse_condition
 from edgeferry.domain.fleet import Fleet
+from edgeferry.errors import ConditionError
 
 PROD = Fleet("tags.edgeferry = true", "prod", "tags.environment = 'prod' OR tags.canary = true")
 
@@ -24,6 +25,12 @@ def test_an_environment_narrows_a_condition_whatever_words_join_it(
 ) -> None:
     condition = parse_condition(PROD.narrow("tags.x = 1 OR tags.y = 1"))
     assert matches(condition, {"tags": tags}) is chosen
+
+
+@pytest.mark.parametrize("text", ["tags.x = 1) OR (true", "true /*", "true OR '"])
+def test_no_condition_reaches_beyond_an_environment(text: str) -> None:
+    with pytest.raises(ConditionError):
+        PROD.narrow(text)
 
 
 @pytest.mark.parametrize("everywhere", ["", "*"])

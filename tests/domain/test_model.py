@@ -24,6 +24,11 @@ def test_only_the_prediction_column_must_be_said() -> None:
     assert model.target_condition == "tags.models.taxi = true"
 
 
+@pytest.mark.parametrize("name", ["3d_scan", "group"])
+def test_a_name_that_no_condition_can_say_plainly_is_put_in_brackets(name: str) -> None:
+    assert parse_model(LEAST, name, "/m").target_condition == f"tags.models.[[{name}]] = true"
+
+
 def test_a_number_with_an_exponent_but_no_dot_is_read_though_yaml_calls_it_text() -> None:
     model = parse_model({**LEAST, "tolerance": {"rtol": "1e-6", "atol": 2}}, "taxi", "/m")
     assert model.tolerance == Tolerance(1e-6, 2.0)

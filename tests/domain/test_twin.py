@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeferry.domain.twin import (
+    SECTION_BYTES,
+    TAGS_BYTES,
     diff_for_client,
     find_fault,
     is_same,
@@ -130,6 +132,41 @@ def test_what_clients_are_told_keeps_nulls_and_drops_the_hubs_members():
 )
 def test_what_a_hub_would_refuse_is_named(values, part):
     assert part in find_fault(values, 32768)
+
+
+@pytest.mark.parametrize("make", [lambda inner: {"a": inner}, lambda inner: [inner]])
+def test_ten_levels_below_the_section_are_allowed_and_eleven_are_not(make):
+    value = {"property": "value"}
+    for _ in range(9):
+        value = make(value)
+    assert find_fault({"one": value}, 32768) is None
+    assert "deeper than 10" in find_fault({"one": make(value)}, 32768)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("ä", 2),
+        ("a\x00\n\x7f\x85b", 2),
+        (True, 4),
+        (1, 8),
+        (0.5, 8),
+        (None, 0),
+        ([1, "ab"], 10),
+        ({"b": 1, "cd": [True]}, 15),
+        ({}, 0),
+    ],
+)
+def test_the_size_is_that_of_names_and_values_without_control_characters(value, size):
+    assert find_fault({"name": value}, 4 + size) is None
+    assert f"{4 + size} bytes" in find_fault({"name": value}, 3 + size)
+
+
+def test_a_section_of_just_its_limit_fits():
+    for limit, keep in ((TAGS_BYTES, 8 * 1024), (SECTION_BYTES, 32 * 1024)):
+        texts = {f"k{number:03}": "x" * 1020 for number in range(keep // 1024)}
+        assert find_fault(texts, limit) is None
+        assert find_fault({**texts, "y": None}, limit) is not None
 
 
 def test_what_fits_has_no_fault():

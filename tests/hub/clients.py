@@ -15,7 +15,7 @@ from edgeferry.wire import topics
 from edgeferry.wire.sas import render_sas
 from tests.hubs import RunningHub
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ class RawClient:
                     await self._wait("gone")
             except LostError:
                 pass
-            self.close()
+            finally:
+                self.close()
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
@@ -188,7 +189,12 @@ class RawService:
     http: httpx.AsyncClient
 
     async def ask(
-        self, method: str, path: str, body: Any = None, headers: dict | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict | None = None,
+        params: dict | None = None,
     ) -> httpx.Response:
         """The response, whatever its status."""
         token = render_sas(self.host_name, self.policy_key, int(time.time()) + 600, "iothubowner")
@@ -196,15 +202,15 @@ class RawService:
             return await self.http.request(
                 method,
                 f"https://{self.host_name}{path}",
-                params={"api-version": "2021-04-12"},
+                params={"api-version": "2021-04-12", **(params or {})},
                 json=body,
                 headers={"Authorization": token, **(headers or {})},
             )
         except httpx.HTTPError as error:
             raise LostError from error
 
-    async def done(self, method: str, path: str, body: Any = None, headers: dict | None = None) -> Any:
+    async def done(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """The document of a response that is no error."""
-        response = await self.ask(method, path, body, headers)
+        response = await self.ask(method, path, body, **more)
         assert response.status_code < 300, response.text
         return response.json() if response.content else None

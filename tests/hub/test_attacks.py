@@ -16,12 +16,19 @@ import uvicorn
 
 from edgeferry.hub.access import RIGHTS
 from edgeferry.hub.http import BoundedHttp
-from edgeferry.hub.rest import Routes
+from edgeferry.hub.rest.table import (
+    ConfigurationHandlers,
+    IdentityHandlers,
+    MessageHandlers,
+    QueryHandlers,
+    TwinHandlers,
+    list_routes,
+)
 from edgeferry.wire import topics
 from edgeferry.wire.sas import render_sas
 from tests.hub.clients import MqttClient, Service, key_of
 
-OPEN = {"/health"}
+OPEN = {"/health", "/openapi.json"}
 """Paths that need no credential."""
 OWN = {
     ("GET", "/devices/{device}"),
@@ -31,10 +38,14 @@ OWN = {
 """Routes that a device's own credential reaches, on itself and its modules."""
 
 
+HANDLERS = (IdentityHandlers, TwinHandlers, ConfigurationHandlers, QueryHandlers, MessageHandlers)
+
+
 def all_routes() -> list[tuple[str, str]]:
-    """(method, path) of every route that the application has, asked of the application itself."""
-    app = Routes(*[None] * len(Routes.__dataclass_fields__)).app()  # type: ignore[arg-type]
-    return sorted((method, route.path) for route in app.routes for method in route.methods)
+    """(method, path) of every route of the application, from its own table."""
+    handlers = [object.__new__(kind) for kind in HANDLERS]
+    operations = [route.operation for route in list_routes(*handlers, lambda: True, "0")]
+    return sorted((one.method, one.path) for one in operations)
 
 
 def guarded_routes() -> list[tuple[str, str]]:
@@ -43,13 +54,15 @@ def guarded_routes() -> list[tuple[str, str]]:
 
 def right_for(method: str, path: str) -> str:
     """The right that Microsoft's "Control access to IoT Hub" asks for."""
-    if path.startswith(("/twins/", "/devices/query", "/messages/")):
+    if path.startswith(("/twins/", "/devices/query", "/messages/")) or path.endswith("/commands"):
         return "ServiceConnect"
-    return "RegistryRead" if method == "GET" else "RegistryWrite"
+    return "RegistryRead" if method == "GET" or path.endswith("/testQueries") else "RegistryWrite"
 
 
 def fill(path: str, device: str, module: str = "m") -> str:
-    return path.replace("{device}", device).replace("{module}", module).replace("{name}", "no-such-one")
+    return (
+        path.replace("{device}", device).replace("{module}", module).replace("{configuration}", "no-such-one")
+    )
 
 
 def is_refused(response) -> bool:
@@ -185,6 +198,29 @@ def test_a_device_s_own_credential_reaches_its_own_routes_only(service, victim, 
     climbing = f"/devices/{device['deviceId']}/../{victim['deviceId']}"
     for one in (climbing, climbing.replace("..", "%2e%2e"), climbing.replace("/../", "%2f..%2f")):
         assert service.ask("GET", one, token=token).status_code in (401, 404)
+
+
+def test_a_module_calls_methods_on_its_own_device_only(service, victim):
+    """Azure's clients name the calling module in a header; it opens no other door."""
+    device = service.new_device()
+    name, key = device["deviceId"], key_of(service.new_module(device["deviceId"]))
+    token = signed(service, topics.resource(service.hub.host_name, name, "m"), key)
+    body = {"methodName": "any"}
+    for claimed, where, refused in (
+        (f"{name}/m", f"/twins/{name}/modules/m/methods", False),
+        (f"{name}/m", f"/twins/{victim['deviceId']}/modules/m/methods", True),
+        (f"{name}/m", f"/twins/{victim['deviceId']}/methods", True),
+        (f"{victim['deviceId']}/m", f"/twins/{victim['deviceId']}/modules/m/methods", True),
+        (f"{name}/$edgeAgent", f"/twins/{name}/methods", True),
+        (f"{name}/m/../../{victim['deviceId']}", f"/twins/{victim['deviceId']}/methods", True),
+        ("", f"/twins/{name}/modules/m/methods", True),
+    ):
+        response = service.ask("POST", where, body, token=token, headers={"x-ms-edge-moduleId": claimed})
+        assert is_refused(response) is refused, (claimed, where)
+    for method, path in guarded_routes():
+        if not path.endswith("/methods"):
+            headers = {"x-ms-edge-moduleId": f"{name}/m"}
+            assert is_refused(service.ask(method, fill(path, name), {}, token=token, headers=headers)), path
 
 
 def test_a_credential_dies_with_the_key_that_made_it(hub, service):

@@ -2,6 +2,7 @@
 
 import re
 
+import jsonschema
 import pytest
 
 from edgeferry.wire.hub import Json
@@ -40,6 +41,21 @@ def test_every_route_has_a_golden_success_and_a_golden_refusal(service):
         for method in item.keys() - {"parameters"}:
             wanted = {True, False} if item[method]["security"] else {True}
             assert seen.get((method, path), set()) >= wanted, f"{method} {path}"
+
+
+def test_every_golden_answer_is_as_described(service):
+    document = service.done("GET", "/openapi.json")
+    for _, step in STEPS:
+        method, path = _route_of(document, step["request"])
+        operation = document["paths"].get(path, {}).get(method)
+        if operation is None:
+            continue  # not there, and so not described
+        said = step["response"]
+        described = operation["responses"][str(said["status"])]
+        assert ("body" in said) == ("content" in described), step["what"]
+        if "body" in said and path != "/openapi.json":
+            schema = described["content"]["application/json"]["schema"]
+            jsonschema.validate(said["body"], {**schema, "components": document["components"]})
 
 
 def test_a_difference_is_found():

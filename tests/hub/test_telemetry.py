@@ -466,3 +466,16 @@ def test_messages_of_a_newer_edgeferry_are_left_alone(small_hub, tmp_path):
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(AssertionError, match="newer edgeferry"):
         small_hub()
+
+
+def test_who_waits_when_the_hub_stops_is_answered(small_hub):
+    service = small_hub()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(read(service, "end", wait=60)))
+    thread.start()
+    log = service.hub.state / "log"
+    time.sleep(1)  # nothing tells from outside that the question has arrived
+    service.hub.stop()
+    thread.join()
+    assert answers[0]["messages"] == []
+    assert "failure" not in log.read_text()

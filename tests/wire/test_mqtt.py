@@ -1,4 +1,5 @@
 from contextlib import suppress
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -76,27 +77,79 @@ def read(data: bytes) -> None:
             mqtt.parse_packet(data[:length])
 
 
-@pytest.mark.parametrize(
-    ("data", "packet"),
-    [
-        pytest.param("c000", mqtt.PingReq(), id="PINGREQ"),
-        pytest.param("20020105", mqtt.ConnAck(5, True), id="CONNACK"),
-        pytest.param("3205000161000a", mqtt.Publish("a", b"", 1, 10), id="PUBLISH, QoS 1"),
-        pytest.param("8206000100016101", mqtt.Subscribe(1, (("a", 1),)), id="SUBSCRIBE"),
-        pytest.param(
-            "101100044d5154540402003c000364617400",
-            None,
-            id="a CONNECT cut short",
-        ),
-    ],
-)
-def test_known_bytes(data, packet):
-    if packet is None:
-        with pytest.raises(ValueError, match="packet"):
-            mqtt.parse_packet(bytes.fromhex(data))
-    else:
-        assert mqtt.parse_packet(bytes.fromhex(data)) == packet
-        assert mqtt.render_packet(packet) == bytes.fromhex(data)
+CONNECT = mqtt.Connect("d/m", "h/d/m/?api-version=1", b"SAS", False, 60, mqtt.Will("t", b"w", 1, True))
+GOLDEN = [
+    pytest.param("100f00044d51545404020000000364" + "2f6d", mqtt.Connect("d/m"), id="CONNECT, bare"),
+    pytest.param(
+        "1030" + "00044d515454" + "04" + "ec" + "003c" + "0003642f6d" + "000174" + "000177"
+        "0014682f642f6d2f3f6170692d76657273696f6e3d31" + "0003534153",
+        CONNECT,
+        id="CONNECT, all there is",
+    ),
+    pytest.param("20020000", mqtt.ConnAck(0), id="CONNACK, a new session"),
+    pytest.param("20020100", mqtt.ConnAck(0, True), id="CONNACK, a session kept"),
+    pytest.param("20020003", mqtt.ConnAck(3), id="CONNACK, not ready"),
+    pytest.param("300400016178", mqtt.Publish("a", b"x"), id="PUBLISH, QoS 0"),
+    pytest.param("3103000161", mqtt.Publish("a", b"", retain=True), id="PUBLISH, retained"),
+    pytest.param("3205000161000a", mqtt.Publish("a", b"", 1, 10), id="PUBLISH, QoS 1"),
+    pytest.param("3a05000161000a", mqtt.Publish("a", b"", 1, 10, duplicate=True), id="PUBLISH again"),
+    pytest.param("3405000161000a", mqtt.Publish("a", b"", 2, 10), id="PUBLISH, QoS 2"),
+    pytest.param("30830100" + "0161" + "78" * 128, mqtt.Publish("a", b"x" * 128), id="PUBLISH, longer"),
+    pytest.param("4002ffff", mqtt.PubAck(65535), id="PUBACK"),
+    pytest.param("820b0001000161010002622300", mqtt.Subscribe(1, (("a", 1), ("b#", 0))), id="SUBSCRIBE"),
+    pytest.param("900500010001" + "80", mqtt.SubAck(1, (0, 1, 0x80)), id="SUBACK"),
+    pytest.param("a2050002000161", mqtt.Unsubscribe(2, ("a",)), id="UNSUBSCRIBE"),
+    pytest.param("b0020002", mqtt.UnsubAck(2), id="UNSUBACK"),
+    pytest.param("c000", mqtt.PingReq(), id="PINGREQ"),
+    pytest.param("d000", mqtt.PingResp(), id="PINGRESP"),
+    pytest.param("e000", mqtt.Disconnect(), id="DISCONNECT"),
+]
+
+
+@pytest.mark.parametrize(("data", "packet"), GOLDEN)
+def test_the_bytes_are_the_standards_both_ways(data, packet):
+    assert mqtt.render_packet(packet).hex() == data
+    assert mqtt.parse_packet(bytes.fromhex(data)) == packet
+
+
+def test_every_kind_of_packet_has_its_bytes_here():
+    assert {type(one.values[1]) for one in GOLDEN} == set(get_args(mqtt.Packet))
+
+
+@given(packets, st.integers(0, 400))
+def test_a_packet_cut_short_or_with_more_behind_it_is_none(packet, count):
+    data = mqtt.render_packet(packet)
+    for wrong in (data[: min(count, len(data) - 1)], data + b"x"):
+        with pytest.raises(ValueError):  # noqa: PT011  (that it is refused is the point)
+            mqtt.parse_packet(wrong)
+
+
+@given(st.lists(packets, max_size=6), st.integers(1, 50))
+def test_a_stream_in_any_pieces_gives_the_same_packets(stream, size):
+    data, buffer, found = b"".join(map(mqtt.render_packet, stream)), bytearray(), []
+    for at in range(0, len(data), size):
+        buffer += data[at : at + size]
+        while (length := mqtt.packet_length(buffer, LIMIT)) is not None and length <= len(buffer):
+            found.append(mqtt.parse_packet(bytes(buffer[:length])))
+            del buffer[:length]
+    assert (found, bytes(buffer)) == (stream, b"")
+
+
+@given(st.lists(packets, min_size=1, max_size=4), st.data())
+def test_a_mutated_stream_is_refused_or_read_and_nothing_else(stream, data):
+    """Bytes changed, dropped and put in, anywhere."""
+    text = bytearray(b"".join(map(mqtt.render_packet, stream)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    while text:
+        with suppress(ValueError):
+            length = mqtt.packet_length(text, LIMIT)
+            if length is not None and length <= len(text):
+                mqtt.parse_packet(bytes(text[:length]))
+                del text[:length]
+                continue
+        return
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 import base64
 import hashlib
 import hmac
+from contextlib import suppress
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeferry.wire.sas import is_signed_by, parse_sas, render_sas
 
@@ -79,3 +82,33 @@ def test_what_is_no_signature_is_refused(text):
 def test_signing_with_what_is_no_key_is_refused():
     with pytest.raises(ValueError, match="not base64"):
         render_sas("h", "not base64", 1)
+
+
+@given(
+    st.text(min_size=1, max_size=40), st.integers(0, 10**15 - 1), st.none() | st.text(min_size=1, max_size=9)
+)
+def test_any_resource_is_signed_and_read_back(resource, expires_at, policy):
+    sas = parse_sas(render_sas(resource, KEY, expires_at, policy))
+    assert (sas.resource, sas.expires_at, sas.policy) == (resource, expires_at, policy)
+    assert is_signed_by(sas, KEY)
+    assert not is_signed_by(sas, OTHER)
+
+
+@given(st.text(max_size=80) | st.text("&=%srsigekn0123SAS ", max_size=80), st.booleans())
+def test_any_text_is_a_signature_of_nobody_or_none_at_all(text, whole):
+    text = text if whole else f"SharedAccessSignature sr=h&sig=x&se=1&{text}"
+    with suppress(ValueError):
+        assert not is_signed_by(parse_sas(text), KEY)
+
+
+@given(st.data())
+def test_a_signature_with_other_characters_is_not_one_for_another_resource_or_time(data):
+    given_text = render_sas("h/devices/d", KEY, 1795400000)
+    changed = list(given_text)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        changed[at] = data.draw(st.sampled_from("&=%/+aZ09 \x00é"))
+    with suppress(ValueError):
+        sas = parse_sas("".join(changed))
+        if is_signed_by(sas, KEY):
+            assert (sas.resource, sas.expires_at, sas.policy) == ("h/devices/d", 1795400000, None)

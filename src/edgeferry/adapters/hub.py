@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
+import base64
+import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from edgeferry.adapters.hub_login import HubLogin
+from edgeferry.adapters.hub_transport import PAGE_ROWS, HubTransport
 from edgeferry.domain.condition import join_conditions
-from edgeferry.errors import HubError, UsageError
-from edgeferry.wire.retry_after import choose_wait
+from edgeferry.errors import HubError
+from edgeferry.wire.bulk import CREATE, DELETE, MAX_DEVICES, parse_bulk, render_bulk_device
 
 Json = dict[str, Any]
 
-_API = "2021-04-12"
-_PAGE = 1000
-_ATTEMPTS = 5
-_LONGEST_PAUSE_S = 60.0
 _EDGE = "capabilities.iotEdge = true"
+_ANY = {"If-Match": '"*"'}
 
 
 class HubClient:
@@ -35,39 +32,34 @@ class HubClient:
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._login = login
-        self._sleep = sleep
-        self._now = now
-        try:
-            context = ssl.create_default_context(cafile=ca_file or None)
-        except OSError as error:
-            raise UsageError(
-                f"hub.ca_file {ca_file} cannot be used: {error}", fix="name the authority's PEM file"
-            ) from error
-        self._http = httpx.Client(
-            base_url=f"https://{login.host}",
-            verify=context,
-            trust_env=False,
-            timeout=httpx.Timeout(30, connect=5),
-        )
+        self._door = HubTransport(login, ca_file, sleep=sleep, now=now)
+
+    @property
+    def host(self) -> str:
+        """The hub's host name, with a port where it is not 443."""
+        return self._door.host
 
     def close(self) -> None:
         """Connections are closed; the client is of no more use."""
-        self._http.close()
+        self._door.close()
+
+    def query(self, text: str, rows: int = PAGE_ROWS) -> Iterator[Sequence[Json]]:
+        """The query's rows, page by page."""
+        return self._door.query(text, rows)
 
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Twins of the edge devices that match the target condition (all when empty or `*`)."""
         where = _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
-        return self._query(f"SELECT * FROM devices WHERE {where}")
+        return [row for page in self.query(f"SELECT * FROM devices WHERE {where}") for row in page]
 
     def device_twin(self, device: str) -> Json:
         """The device's twin."""
-        return self._ask("GET", f"/twins/{quote(device)}")
+        return self._door.ask("GET", f"/twins/{quote(device)}")
 
     def module_twin(self, device: str, module: str) -> Json | None:
         """The module's twin; None when there is no such module."""
         try:
-            return self._ask("GET", f"/twins/{quote(device)}/modules/{quote(module, safe='$')}")
+            return self._door.ask("GET", f"/twins/{quote(device)}/modules/{quote(module, safe='$')}")
         except HubError as error:
             if error.status == 404:
                 return None
@@ -75,7 +67,7 @@ class HubClient:
 
     def patch_tags(self, device: str, tags: Json) -> Json:
         """The twin after merging `tags`; None as a value removes a tag."""
-        return self._ask("PATCH", f"/twins/{quote(device)}", {"tags": tags}, {"If-Match": '"*"'})
+        return self._door.ask("PATCH", f"/twins/{quote(device)}", {"tags": tags}, _ANY)
 
     def create_device(self, device: str, tags: Json) -> Json:
         """The identity of an edge device with its keys; an existing one is returned as it is."""
@@ -87,34 +79,77 @@ class HubClient:
             "authentication": {"type": "sas", "symmetricKey": {"primaryKey": None, "secondaryKey": None}},
         }
         try:
-            identity = self._ask("PUT", path, body)
+            identity = self._door.ask("PUT", path, body)
         except HubError as error:
             if error.status != 409:
                 raise
-            return self._ask("GET", path)
+            return self._door.ask("GET", path)
         if tags:
             self.patch_tags(device, tags)
         return identity
 
+    def device(self, device: str) -> Json:
+        """The device's identity, keys included."""
+        return self._door.ask("GET", f"/devices/{quote(device)}")
+
+    def modules(self, device: str) -> Sequence[Json]:
+        """The identities of the device's modules, keys included."""
+        listed: Any = self._door.ask("GET", f"/devices/{quote(device)}/modules")
+        return list(listed)
+
+    def save_identity(self, identity: Json) -> Json:
+        """The device or module as the hub has it after the write; HubError 412 when somebody else wrote since
+        `identity` was read."""
+        path = f"/devices/{quote(identity['deviceId'])}"
+        if module := identity.get("moduleId"):
+            path += f"/modules/{quote(module, safe='$')}"
+        return self._door.ask("PUT", path, identity, {"If-Match": f'"{identity["etag"]}"'})
+
+    def create_devices(self, devices: Sequence[str], edge: bool, tags: Json) -> Mapping[str, str]:
+        """For each device "created", "existed", or why the hub did not create it."""
+        bodies = [
+            render_bulk_device(one, CREATE, edge=edge, keys=(_new_key(), _new_key()), tags=tags)
+            for one in devices
+        ]
+        return self._many(bodies, "created", "DeviceAlreadyExists", "existed", self._create)
+
+    def delete_devices(self, devices: Sequence[str]) -> Mapping[str, str]:
+        """For each device "deleted", "missing", or why the hub did not delete it."""
+        bodies = [render_bulk_device(one, DELETE) for one in devices]
+        return self._many(bodies, "deleted", "DeviceNotFound", "missing", self._delete)
+
+    def patch_twin(self, device: str, module: str, patch: Json, etag: str = "*") -> Json:
+        """The twin of the device, or of its module, after a merge patch of its desired properties and tags;
+        HubError 412 when `etag` is another than its own."""
+        path = f"/twins/{quote(device)}" + (f"/modules/{quote(module, safe='$')}" if module else "")
+        return self._door.ask("PATCH", path, patch, {"If-Match": f'"{etag}"'})
+
+    def configuration(self, name: str) -> Json | None:
+        """The automatic deployment; None when there is none of that name."""
+        try:
+            return self._door.ask("GET", f"/configurations/{quote(name)}")
+        except HubError as error:
+            if error.status == 404:
+                return None
+            raise
+
     def configurations(self) -> Sequence[Json]:
         """All automatic deployments."""
-        listed: Any = self._ask("GET", "/configurations", query={"top": "100"})
+        listed: Any = self._door.ask("GET", "/configurations", query={"top": "100"})
         return list(listed)
 
     def create_configuration(self, configuration: Json) -> Json:
         """The new configuration; HubError with status 409 when its name is taken."""
-        return self._ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration)
+        return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration)
 
     def update_configuration(self, configuration: Json) -> Json:
         """The configuration with labels, priority and target condition changed."""
-        return self._ask(
-            "PUT", f"/configurations/{quote(configuration['id'])}", configuration, {"If-Match": '"*"'}
-        )
+        return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration, _ANY)
 
     def delete_configuration(self, name: str) -> None:
         """The configuration is gone, or was not there."""
         try:
-            self._ask("DELETE", f"/configurations/{quote(name)}", headers={"If-Match": '"*"'})
+            self._door.ask("DELETE", f"/configurations/{quote(name)}", headers=_ANY)
         except HubError as error:
             if error.status != 404:
                 raise
@@ -128,106 +163,58 @@ class HubClient:
             "connectTimeoutInSeconds": 0,
         }
         path = f"/twins/{quote(device)}/modules/{quote(module, safe='$')}/methods"
-        return self._ask("POST", path, body, timeout_s=timeout_s + 10)
+        return self._door.ask("POST", path, body, timeout_s=timeout_s + 10)
 
     def get(self, path: str, query: Mapping[str, str], timeout_s: float) -> Any:
         """The document at `path`; HubError when the hub refuses."""
-        return self._ask("GET", path, query=query, timeout_s=timeout_s)
+        return self._door.ask("GET", path, query=query, timeout_s=timeout_s)
 
-    def _query(self, text: str) -> list[Json]:
-        rows: list[Json] = []
-        continuation = ""
-        while True:
-            headers = {"x-ms-max-item-count": str(_PAGE)}
-            if continuation:
-                headers["x-ms-continuation"] = continuation
-            response = self._send("POST", "/devices/query", {"query": text}, headers)
-            rows.extend(response.json())
-            continuation = response.headers.get("x-ms-continuation", "")
-            if not continuation:
-                return rows
-
-    def _ask(
+    def _many(
         self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        timeout_s: float = 30,
-    ) -> Json:
-        response = self._send(method, path, body, headers, query=query, timeout_s=timeout_s)
-        answer: Json = response.json() if response.content else {}
-        return answer
+        bodies: Sequence[Json],
+        done: str,
+        harmless: str,
+        word: str,
+        one_by_one: Callable[[Json], None],
+    ) -> Mapping[str, str]:
+        """What became of each device: `done`, `word` where the hub calls the error `harmless`, or why not.
+        A hub without the bulk route is asked for one after the other."""
+        states: dict[str, str] = {}
+        for start in range(0, len(bodies), MAX_DEVICES):
+            some = bodies[start : start + MAX_DEVICES]
+            response = self._door.send("POST", "/devices", some, expected=(400, 404, 405))
+            faults = parse_bulk(response.json()) if response.status_code in (200, 400) else None
+            for body in some:
+                name = str(body["id"])
+                if faults is None:
+                    states[name] = self._one(body, done, harmless, word, one_by_one)
+                elif fault := faults.get(name):
+                    states[name] = word if fault.name == harmless else fault.text
+                else:
+                    states[name] = done
+        return states
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        timeout_s: float = 30,
-    ) -> httpx.Response:
-        renewed = False
-        for attempt in range(_ATTEMPTS):
-            response = self._try(method, path, body, headers or {}, query or {}, timeout_s)
-            if response.status_code == 401 and not renewed and self._login.renew():
-                renewed = True
-            elif response.status_code == 429 and attempt + 1 < _ATTEMPTS:
-                asked_s = choose_wait(response.headers.get("retry-after", ""), attempt, self._now())
-                self._sleep(min(asked_s, _LONGEST_PAUSE_S))
-            else:
-                break
-        if response.is_success:
-            return response
-        raise self._refused(method, path, response)
-
-    def _try(
-        self,
-        method: str,
-        path: str,
-        body: Json | None,
-        headers: Mapping[str, str],
-        query: Mapping[str, str],
-        timeout_s: float,
-    ) -> httpx.Response:
+    def _one(self, body: Json, done: str, harmless: str, word: str, do: Callable[[Json], None]) -> str:
         try:
-            return self._http.request(
-                method,
-                path,
-                params={"api-version": _API, **query},
-                json=body,
-                headers={"Authorization": self._login.authorization(), **headers},
-                timeout=httpx.Timeout(timeout_s, connect=5),
-            )
-        except httpx.HTTPError as error:
-            raise HubError(
-                f"the hub {self._login.host} did not answer {method} {path}: {error or type(error).__name__}",
-                fix="is it running and reachable? 'edgeferry up' starts the one on this machine",
-                retryable=True,
-            ) from error
+            do(body)
+        except HubError as error:
+            if error.status == {"DeviceAlreadyExists": 409, "DeviceNotFound": 404}[harmless]:
+                return word
+            if error.status != 400:
+                raise
+            return error.problem
+        return done
 
-    def _refused(self, method: str, path: str, response: httpx.Response) -> HubError:
-        status = response.status_code
-        try:
-            document = response.json()
-            text = str(document.get("Message") or document)
-        except ValueError:
-            text = response.text[:300]
-        if status in (401, 403):
-            fix = self._login.explain(status)
-        elif status == 404:
-            fix = "check the name; 'edgeferry devices list' shows the devices"
-        elif status == 429 or status >= 500:
-            fix = "try again in a moment"
-        else:
-            fix = "correct the request as the hub says"
-        return HubError(
-            f"the hub {self._login.host} answered {status} to {method} {path}: {text}",
-            fix=fix,
-            retryable=status == 429 or status >= 500,
-            status=status,
-        )
+    def _create(self, body: Json) -> None:
+        name = body["id"]
+        identity = {key: body[key] for key in ("status", "authentication", "capabilities")}
+        self._door.ask("PUT", f"/devices/{quote(name)}", {"deviceId": name, **identity})
+        if body.get("tags"):
+            self.patch_tags(name, body["tags"])
+
+    def _delete(self, body: Json) -> None:
+        self._door.ask("DELETE", f"/devices/{quote(body['id'])}", headers=_ANY)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeferry.cli import deploy
 from edgeferry.cli.console import Output, render_table
 from edgeferry.cli.project import (
     ConditionOption,
@@ -28,12 +29,14 @@ from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 
 deployments = typer.Typer(
-    no_args_is_help=True, help="What a rollout puts on the hub, and the devices' login at the registry."
+    no_args_is_help=True,
+    help="Deployments by hand; what a rollout puts on the hub, and the devices' login at the registry.",
 )
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
+    deploy.register(deployments)
     app.add_typer(deployments, name="deployments", rich_help_panel="The fleet")
 
 

@@ -1,14 +1,13 @@
-"""Commands that look at devices and touch their tags: status, smoke, logs, devices."""
+"""Commands that look at what runs on devices: status, smoke, logs."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from edgeferry.cli.console import Output, finish, render_table, short
-from edgeferry.cli.project import ModelArgument, OutputOption, opened, parse_pairs, read_fleet
+from edgeferry.cli.project import ModelArgument, OutputOption, opened, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
 from edgeferry.errors import UsageError
 from edgeferry.wire.deployment import parse_model_layer
@@ -17,14 +16,11 @@ from edgeferry.workflows.smoke import smoke as smoke_device
 from edgeferry.workflows.survey import Sighting
 from edgeferry.workflows.survey import survey as survey_devices
 
-devices = typer.Typer(no_args_is_help=True, help="The fleet's devices and their tags.")
-
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     for command in (status, smoke, logs):
         app.command(rich_help_panel="The fleet")(command)
-    app.add_typer(devices, name="devices", rich_help_panel="The fleet")
 
 
 def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
@@ -119,65 +115,6 @@ def logs(
             )
         text = "".join(str(item.get("payload") or "") for item in items)
         terminal.answer({"device": device, "module": module, "text": text}, [text.rstrip("\n")])
-
-
-@devices.command("list")
-def list_devices(
-    context: typer.Context,
-    condition: Annotated[
-        str, typer.Option("--where", help="A target condition, e.g. tags.edgeferry = true.")
-    ] = "",
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """The edge devices the hub knows, with their tags."""
-    with opened(context, output) as (_, services, terminal):
-        twins = sorted(services.hub.devices(condition), key=lambda twin: str(twin["deviceId"]))
-        facts = []
-        for twin in twins:
-            agent = services.hub.module_twin(twin["deviceId"], "$edgeAgent") or {}
-            connected = agent.get("connectionState") == "Connected"
-            facts.append({"device": twin["deviceId"], "connected": connected, "tags": twin.get("tags") or {}})
-        rows = [
-            [each["device"], "yes" if each["connected"] else "no", json.dumps(each["tags"])] for each in facts
-        ]
-        terminal.answer(facts, [render_table("Devices", ("device", "connected", "tags"), rows)])
-
-
-@devices.command("tag")
-def tag_device(
-    context: typer.Context,
-    device: Annotated[str, typer.Argument(help="The device.")],
-    tags: Annotated[list[str], typer.Argument(help="KEY=VALUE; dots nest, an empty VALUE removes.")],
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Set or remove tags: what target conditions look at. E.g. edgeferry devices tag device-1
-    models.nyc_taxi=true; with models.nyc_taxi= the tag goes."""
-    with opened(context, output) as (_, services, terminal):
-        twin = services.hub.patch_tags(device, parse_tags(tags))
-        terminal.answer(
-            {"device": device, "tags": twin.get("tags") or {}},
-            [f"{device}: {json.dumps(twin.get('tags') or {})}"],
-        )
-
-
-def parse_tags(pairs: list[str]) -> dict[str, Any]:
-    """`a.b=true` texts as a nested patch: JSON values where they read as JSON, None for an empty one."""
-    patch: dict[str, Any] = {}
-    for name, text in parse_pairs(pairs, "the tag").items():
-        try:
-            value = json.loads(text) if text else None
-        except ValueError:
-            value = text
-        *parents, leaf = name.split(".")
-        place = patch
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise UsageError(
-                    f"the tag {name} lies below one that has a value", fix="give only one of them"
-                )
-        place[leaf] = value
-    return patch
 
 
 def _sighting_row(each: Sighting) -> list[str]:

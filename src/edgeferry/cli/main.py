@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import captures, ci, deployments, fleet, hub, local, models, registry, runs, validate
+from edgeferry.cli import (
+    captures,
+    ci,
+    deployments,
+    devices,
+    fleet,
+    hub,
+    local,
+    models,
+    registry,
+    runs,
+    validate,
+)
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.errors import EdgeferryError, UsageError
 
@@ -29,6 +41,7 @@ app = typer.Typer(
 models.register(app)
 validate.register(app)
 fleet.register(app)
+devices.register(app)
 runs.register(app)
 captures.register(app)
 deployments.register(app)

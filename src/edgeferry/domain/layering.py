@@ -53,6 +53,11 @@ class Assignment:
         return frozenset(_entries(self.desired.get(AGENT, {}), "modules"))
 
 
+def rank(deployment: Deployment) -> tuple[int, str, str]:
+    """Where it stands among deployments: at one path the greater one wins."""
+    return deployment.priority, deployment.created_at, deployment.id
+
+
 def is_base(modules: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether this `modulesContent` brings a complete `$edgeAgent`, rather than paths below it."""
     return "properties.desired" in modules.get(AGENT, {})
@@ -67,7 +72,7 @@ def find_targeted(deployments: Iterable[Deployment], device: Mapping[str, Any]) 
     """The deployments whose condition selects the device, the weakest first."""
     return sorted(
         (deployment for deployment in deployments if matches(deployment.condition, device)),
-        key=lambda deployment: (deployment.priority, deployment.created_at, deployment.id),
+        key=rank,
     )
 
 
@@ -76,10 +81,10 @@ def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
         return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
-    applied = [targeted[last_base], *targeted[last_base + 1 :]]
+    applied = targeted[last_base:]
     desired: dict[str, Json] = {}
     for deployment in applied:
-        for module, path, value in _settings(deployment):
+        for module, path, value in settings_of(deployment):
             desired[module] = _set(desired.get(module, {}), path, value)
     agent = desired[AGENT]
     for kind, name, giver in _givers(applied):
@@ -90,6 +95,29 @@ def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     present = {AGENT, HUB, *_entries(agent, "modules")}
     desired = {module: values for module, values in desired.items() if module in present}
     return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
+
+
+def settings_of(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
+    """(module, path below desired, value), shorter paths first."""
+    settings = [
+        (module, tuple(path.split("."))[2:], value)
+        for module, content in deployment.modules.items()
+        for path, value in content.items()
+    ]
+    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+
+
+def live_settings(applied: Sequence[Deployment]) -> Mapping[tuple[str, tuple[str, ...]], Deployment]:
+    """(module, path below desired) of every setting that no later one covers, with its deployment; in the
+    order in which they apply. `applied` rises in rank."""
+    live: dict[tuple[str, tuple[str, ...]], Deployment] = {}
+    for deployment in applied:
+        for module, path, _ in settings_of(deployment):
+            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
+            for key in covered:
+                del live[key]
+            live[(module, path)] = deployment
+    return live
 
 
 def find_assignment_fault(assignment: Assignment, sizes: Sizes = AZURE_SIZES) -> str | None:
@@ -137,16 +165,6 @@ def find_content_fault(modules: Any, sizes: Sizes = AZURE_SIZES) -> str | None:
     return None
 
 
-def _settings(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
-    """(module, path below desired, value), shorter paths first."""
-    settings = [
-        (module, tuple(path.split("."))[2:], value)
-        for module, content in deployment.modules.items()
-        for path, value in content.items()
-    ]
-    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
-
-
 def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
     """`values` with `value` at `path`; null removes what is there."""
     if not path:
@@ -166,7 +184,7 @@ def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
     givers: dict[tuple[str, str], str] = {}
     agent: Json = {}
     for deployment in applied:
-        for module, path, value in _settings(deployment):
+        for module, path, value in settings_of(deployment):
             if module != AGENT:
                 continue
             before, agent = agent, _set(agent, path, value)
@@ -188,14 +206,7 @@ def _entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 def _statuses(
     targeted: Sequence[Deployment], applied: Sequence[Deployment], present: set[str]
 ) -> Mapping[str, Mapping[str, str]]:
-    live: dict[tuple[str, tuple[str, ...]], str] = {}
-    for deployment in applied:
-        for module, path, _ in _settings(deployment):
-            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
-            for key in covered:
-                del live[key]
-            if module in present:
-                live[(module, path)] = deployment.id
+    live = {key: one.id for key, one in live_settings(applied).items() if key[0] in present}
     live_ids = set(live.values()) | {applied[0].id}
     statuses = {AGENT: {one.id: "Applied" if one.id in live_ids else "Targeted" for one in targeted}}
     for module in sorted(present - {AGENT}):

@@ -168,7 +168,8 @@ def _parse_ids(entry: Any) -> tuple[str, str | None]:
 
 
 def _parse_etag(entry: Json, member: str) -> IfMatch:
-    etag = entry.get(member)
+    # Node's client writes `etag` where the documentation has `eTag`.
+    etag = next((value for name, value in entry.items() if name.lower() == member.lower()), None)
     if not isinstance(etag, str) or not etag.strip():
         raise invalid(f"{member} is missing", f"send the {member} that was read")
     return parse_if_match(etag)

@@ -82,7 +82,7 @@ class Journal:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._task), SLOW_S)
         self._writing.shutdown(wait=False, cancel_futures=True)
-        self._reading.shutdown(wait=False, cancel_futures=True)
+        self._reading.shutdown(wait=False)
 
     async def read(self, after: str, limit: int, wait_s: float, device: str) -> MessagePage:
         """At most `limit` messages after the cursor (empty: all that are kept; `end`: only new ones), of one
@@ -93,10 +93,12 @@ class Journal:
         deadline = loop.time() + wait_s
         while True:
             arrival = self._arrival
+            if self._closing:
+                return MessagePage([], f"{self._store.origin}-{position}", lost)
             found = await loop.run_in_executor(self._reading, self._store.read, position, limit, device)
             position, lost = found.last, lost + (found.lost if after else 0)
             left_s = deadline - loop.time()
-            if found.messages or left_s <= 0 or self._closing:
+            if found.messages or left_s <= 0:
                 return MessagePage(found.messages, f"{self._store.origin}-{position}", lost)
             with suppress(TimeoutError):
                 await asyncio.wait_for(arrival.wait(), left_s)

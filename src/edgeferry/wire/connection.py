@@ -7,7 +7,9 @@ hub's identity; `GatewayHostName`, where present, is the place to connect to ove
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgeferry.errors import UsageError
 
@@ -60,6 +62,25 @@ def render_connection_string(cs: ConnectionString) -> str:
     _check(cs)
     parts = {name: getattr(cs, member) for name, member in _NAMES.items()}
     return ";".join(f"{name}={value}" for name, value in parts.items() if value)
+
+
+def device_connection(
+    host: str, identity: Mapping[str, Any], *, secondary: bool = False, gateway: str = ""
+) -> ConnectionString:
+    """How the device or module whose identity document is `identity` reaches the hub at `host`, which has a
+    port where its REST is not on 443: MQTT then goes to the same name by `GatewayHostName`, or to `gateway`.
+    UsageError for one without keys of its own."""
+    keys = (identity.get("authentication") or {}).get("symmetricKey") or {}
+    key = keys.get("secondaryKey" if secondary else "primaryKey") or ""
+    device, module = identity["deviceId"], identity.get("moduleId")
+    if not key:
+        raise UsageError(
+            f"{device}{'/' + module if module else ''} has no key: it does not sign in by shared key",
+            fix="use what it signs in with, e.g. its certificate",
+        )
+    name, colon, port = host.rpartition(":")
+    own = name if colon and port.isdigit() and port != "443" else None
+    return ConnectionString(host, key, None, device, module, gateway or own)
 
 
 def azure_hub_name(host: str) -> str:

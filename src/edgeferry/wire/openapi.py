@@ -44,13 +44,16 @@ class Operation:
 
 def render_openapi(operations: Iterable[Operation], version: str) -> Json:
     """The document; `version` is the program's."""
+    operations = list(operations)
     paths: dict[str, Json] = {}
     for operation in operations:
         item = paths.setdefault(operation.path, {})
-        names = [name for name in ("device", "module", "configuration") if f"{{{name}}}" in operation.path]
+        names = _names(operation)
         if names:
             item["parameters"] = [_reference("parameters", name) for name in names]
-        item[operation.method.lower()] = _render_operation(operation)
+        document = item[operation.method.lower()] = _render_operation(operation)
+        if operation.method == "PUT" and operation.answer in _CREATED:
+            document["responses"]["200"]["links"] = _render_links(operation, operations)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -82,7 +85,10 @@ def _render_operation(operation: Operation) -> Json:
     if operation.right is not None:
         document["description"] = f"Needs {operation.right}."
     if operation.body is not None:
-        document["requestBody"] = {"required": True, "content": _content(operation.body)}
+        content = _content(operation.body)
+        if operation.body in _EXAMPLES:
+            content["application/json"]["example"] = _EXAMPLES[operation.body]
+        document["requestBody"] = {"required": True, "content": content}
     return document
 
 
@@ -111,6 +117,21 @@ def _render_responses(operation: Operation) -> Json:
             "headers": {"iothub-errorcode": {"schema": {"type": "string"}}},
         }
     return responses
+
+
+def _render_links(creating: Operation, operations: Iterable[Operation]) -> Json:
+    """What can be asked about that which the operation creates."""
+    names = _names(creating)
+    members = {name: f"$response.body#/{_MEMBERS[creating.answer or '', name]}" for name in names}
+    return {
+        _operation_id(one): {"operationId": _operation_id(one), "parameters": members}
+        for one in operations
+        if _names(one) == names and one != creating
+    }
+
+
+def _names(operation: Operation) -> list[str]:
+    return [name for name in ("device", "module", "configuration") if f"{{{name}}}" in operation.path]
 
 
 def _operation_id(operation: Operation) -> str:
@@ -182,6 +203,36 @@ _SAS: Json = {
 }
 
 _WITH_ETAG = ("Device", "Module", "Twin", "Configuration")
+_CREATED = ("Device", "Module", "Configuration")
+_MEMBERS = {
+    ("Device", "device"): "deviceId",
+    ("Module", "device"): "deviceId",
+    ("Module", "module"): "moduleId",
+    ("Configuration", "configuration"): "id",
+}
+
+_AGENT: Json = {
+    "schemaVersion": "1.1",
+    "modules": {"camera": {"type": "docker", "settings": {"image": "camera:1"}}},
+}
+_EXAMPLES: Mapping[str, Any] = MappingProxyType(
+    {
+        "DeviceWrite": {"capabilities": {"iotEdge": True}},
+        "ModuleWrite": {},
+        "TwinWrite": {"tags": {"environment": "test"}, "properties": {"desired": {"fps": 30}}},
+        "ConfigurationWrite": {
+            "content": {"modulesContent": {"$edgeAgent": {"properties.desired": _AGENT}}},
+            "targetCondition": "tags.environment='test'",
+            "priority": 10,
+        },
+        "Content": {"modulesContent": {"$edgeAgent": {"properties.desired": _AGENT}}},
+        "BulkEntry[]": [{"id": "edge-2", "importMode": "createOrUpdate", "tags": {"line": 2}}],
+        "KeysRequest": {"policyKey": "primaryKey", "devices": [{"id": "edge-1"}]},
+        "MethodRequest": {"methodName": "ping", "payload": None},
+        "Query": {"query": "SELECT * FROM devices WHERE tags.environment = 'test'"},
+        "QueriesToTest": {"targetCondition": "tags.environment='test'"},
+    }
+)
 
 PARAMETERS: Mapping[str, Json] = MappingProxyType(
     {
@@ -189,24 +240,28 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
             "name": "device",
             "in": "path",
             "required": True,
+            "example": "edge-1",
             "schema": {"type": "string", "pattern": f"^{DEVICE_ID}$"},
         },
         "module": {
             "name": "module",
             "in": "path",
             "required": True,
+            "example": "camera",
             "schema": {"type": "string", "pattern": f"^{DEVICE_ID}$"},
         },
         "configuration": {
             "name": "configuration",
             "in": "path",
             "required": True,
+            "example": "base-1",
             "schema": {"type": "string", "pattern": f"^{CONFIGURATION_ID}$"},
         },
         "api-version": {
             "name": "api-version",
             "in": "query",
             "required": True,
+            "example": "2021-04-12",
             "schema": {"type": "string", "pattern": API_VERSION},
         },
         "optional-api-version": {

@@ -1,0 +1,373 @@
+"""Commands `devices create|list|query|show|tag|delete`: the fleet's devices, on Azure's hub or ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from edgeferry.cli import credentials, messages, twins, why
+from edgeferry.cli.confirm import YesOption, confirm, read_device
+from edgeferry.cli.console import Output, Terminal, finish, render_table
+from edgeferry.cli.project import OutputOption, opened_anywhere
+from edgeferry.domain.condition import parse_condition
+from edgeferry.domain.tags import is_change, parse_changes
+from edgeferry.domain.twin import TAGS_BYTES, find_fault, merge
+from edgeferry.errors import HubError, UsageError
+from edgeferry.ports import Hub, Json
+from edgeferry.wire.connection import device_connection, render_connection_string
+from edgeferry.wire.hub import NEVER
+
+devices = typer.Typer(no_args_is_help=True, help="The fleet's devices: identities, twins, tags, and why.")
+
+WhereOption = Annotated[
+    str, typer.Option("--where", "-w", help="The devices of a target condition, e.g. tags.site = 'berlin'.")
+]
+
+_PAGE = 1000
+_QUERY_LETTERS = 8000
+"""A query may have 8192."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    twins.register(devices)
+    credentials.register(devices)
+    why.register(devices)
+    messages.register(devices)
+    app.add_typer(devices, name="devices", rich_help_panel="The fleet")
+
+
+@devices.command("create")
+def create(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="New devices.")] = None,
+    edge: Annotated[
+        bool, typer.Option("--edge/--no-edge", help="Devices that run modules, or that do not.")
+    ] = True,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="KEY=VALUE, for each of them; dots nest.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=0, help="So many more, named PREFIX1, PREFIX2 …")] = 0,
+    prefix: Annotated[str, typer.Option(help="What begins the names that --count makes.")] = "device-",
+    strings: Annotated[
+        bool, typer.Option("--connection-string", help="Print each device's connection string: a secret.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create devices. Those that exist stay as they are.
+    E.g. edgeferry devices create press-1 press-2 --tag site=berlin"""
+    with opened_anywhere(context, output) as (_, services, terminal):
+        hub = services.hub
+        wanted = list(dict.fromkeys([*(names or ()), *(f"{prefix}{one}" for one in range(1, count + 1))]))
+        if not wanted:
+            raise UsageError("no device is named", fix="edgeferry devices create NAME, or --count 10")
+        tags = read_tags(tag or [])
+        states: dict[str, str] = {}
+        for start in range(0, len(wanted), _PAGE):
+            states |= hub.create_devices(wanted[start : start + _PAGE], edge, tags)
+            if len(wanted) > _PAGE:
+                terminal.say(f"{len(states):,} of {len(wanted):,} devices done")
+        facts: list[Json] = [{"device": name, "state": state} for name, state in states.items()]
+        if strings:
+            for one in facts:
+                if one["state"] in ("created", "existed"):
+                    connection = device_connection(hub.host, hub.device(one["device"]))
+                    one["connection_string"] = render_connection_string(connection)
+        existed = sum(state == "existed" for state in states.values())
+        if existed:
+            terminal.say(
+                f"{existed} of {len(states)} existed already and were left as they are: tags, keys and kind"
+            )
+        rows = [[one["device"], one["state"]] for one in facts]
+        secrets = [one["connection_string"] for one in facts if "connection_string" in one]
+        terminal.answer(facts, [render_table("Devices", ("device", "state"), rows), *secrets])
+        failed = [name for name, state in states.items() if state not in ("created", "existed")]
+        finish(
+            not failed,
+            f"{len(failed)} of {len(states)} devices were not created: {failed[0] if failed else ''}"
+            f"{' and others' if len(failed) > 1 else ''}",
+            "the column state says why; names are letters, digits, '-', '_' and '.'",
+        )
+
+
+@devices.command("list")
+def list_devices(
+    context: typer.Context,
+    condition: Annotated[
+        str, typer.Argument(metavar="[CONDITION]", help="A target condition; default: all devices.")
+    ] = "",
+    where: WhereOption = "",
+    top: Annotated[int, typer.Option(min=0, help="At most so many; default: all.")] = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The devices on the hub, with tags and the deployments that apply.
+    E.g. edgeferry devices list "tags.site = 'berlin'" --top 20"""
+    with opened_anywhere(context, output) as (_, services, terminal):
+        if condition and where:
+            raise UsageError("the condition is there twice", fix="give it once, with or without --where")
+        text = f"SELECT * FROM devices{_render_where(condition or where)}"
+        twins = sorted(fetch(services.hub, text, terminal, top), key=lambda twin: str(twin["deviceId"]))
+        agents = _fetch_agents(services.hub, twins, terminal)
+        facts = [_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
+        rows = [
+            [
+                each["device"],
+                "yes" if each["edge"] else "no",
+                "yes" if each["connected"] else "no",
+                _moment(each["last_activity"]),
+                json.dumps(each["tags"]) if each["tags"] else "",
+                ", ".join(each["deployments"]),
+            ]
+            for each in facts
+        ]
+        columns = ("device", "edge", "connected", "last activity", "tags", "deployments")
+        terminal.answer(facts, [render_table(f"{len(facts):,} devices", columns, rows)])
+
+
+@devices.command("query")
+def query(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="'SELECT …'", help="A query in IoT Hub's query language.")],
+    top: Annotated[int, typer.Option(min=0, help="At most so many rows; default: all.")] = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The rows of any query over device and module twins.
+    E.g. edgeferry devices query "SELECT deviceId, tags.site FROM devices WHERE tags.floor > 2" """
+    with opened_anywhere(context, output) as (_, services, terminal):
+        rows = fetch(services.hub, text, terminal, top)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[_cell(row[name]) if name in row else "" for name in columns] for row in rows]
+        terminal.answer(rows, [render_table(f"{len(rows):,} rows", columns, cells)])
+
+
+@devices.command("show")
+def show(
+    context: typer.Context,
+    device: Annotated[str, typer.Argument(help="The device.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """One device at a glance: identity, modules, deployments. Never its keys.
+    E.g. edgeferry devices show press-1"""
+    with opened_anywhere(context, output) as (_, services, terminal):
+        hub = services.hub
+        twin = read_device(hub, device)
+        agent = hub.module_twin(device, "$edgeAgent") or {}
+        facts = _facts(twin, agent)
+        facts |= {"status": twin.get("status"), "parents": twin.get("parentScopes") or []}
+        facts["modules"] = [_module_facts(module, agent) for module in hub.modules(device)]
+        facts["deployments"] = _statuses(agent)
+        head = [
+            f"{device}: {'edge device' if facts['edge'] else 'device'}, {facts['status']}, "
+            f"{'connected' if facts['connected'] else 'not connected'}, "
+            f"last activity {_moment(facts['last_activity'])}",
+            f"tags: {json.dumps(facts['tags'])}",
+        ]
+        rows = [
+            [
+                one["module"],
+                "yes" if one["connected"] else "no",
+                one["wanted"],
+                one["runs"],
+                one["image"],
+                one["given_by"],
+            ]
+            for one in facts["modules"]
+        ]
+        columns = ("module", "connected", "wanted", "runs", "image", "given by")
+        given = [[name, status] for name, status in facts["deployments"].items()]
+        terminal.answer(
+            facts,
+            [
+                *head,
+                render_table("Modules", columns, rows),
+                render_table("Deployments", ("deployment", "status"), given),
+            ],
+        )
+
+
+@devices.command("tag")
+def tag_devices(
+    context: typer.Context,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[DEVICE]... KEY=VALUE|KEY-...", help="Dots nest; KEY- takes the tag away."),
+    ],
+    where: WhereOption = "",
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Set or remove tags: what target conditions look at.
+    E.g. edgeferry devices tag press-1 press-2 models.nyc_taxi=true old_tag-
+    or edgeferry devices tag --where "tags.site = 'berlin'" floor=3"""
+    with opened_anywhere(context, output) as (_, services, terminal):
+        names = [word for number, word in enumerate(words) if not is_change(word)]
+        if not names and not where and "=" not in words[0]:
+            names = words[:1]  # a device whose name ends in '-'
+        changes = [word for word in words if word not in names]
+        if not changes:
+            raise UsageError("no tag is given", fix=f"edgeferry devices tag {' '.join(names)} KEY=VALUE")
+        patch = read_tags(changes)
+        chosen = choose(services.hub, names, where, terminal)
+        if where:
+            confirm(f"This changes the tags of {_many(chosen)}.", yes)
+        facts = []
+        for number, name in enumerate(chosen, 1):
+            try:
+                twin = services.hub.patch_tags(name, patch)
+            except HubError as error:
+                if error.status != 404:
+                    raise
+                twin = read_device(services.hub, name)
+            facts.append({"device": name, "tags": twin.get("tags") or {}})
+            if number % 100 == 0 and number < len(chosen):
+                terminal.say(f"{number:,} of {len(chosen):,} devices tagged")
+        lines = [f"{one['device']}: {json.dumps(one['tags'])}" for one in facts]
+        terminal.answer(facts[0] if len(facts) == 1 and not where else facts, lines)
+
+
+@devices.command("delete")
+def delete(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="The devices.")] = None,
+    where: WhereOption = "",
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete devices with their modules, keys and twins; what runs on them goes on running.
+    E.g. edgeferry devices delete press-1 press-2"""
+    with opened_anywhere(context, output) as (_, services, terminal):
+        chosen = choose(services.hub, names or [], where, terminal)
+        if not where and len(chosen) == 1:
+            read_device(services.hub, chosen[0])
+        if chosen:
+            confirm(f"This deletes {_many(chosen)}, with modules, keys and twins, for good.", yes)
+        states: dict[str, str] = {}
+        for start in range(0, len(chosen), _PAGE):
+            states |= services.hub.delete_devices(chosen[start : start + _PAGE])
+            if len(chosen) > _PAGE:
+                terminal.say(f"{len(states):,} of {len(chosen):,} devices done")
+        facts = [{"device": name, "state": state} for name, state in states.items()]
+        rows = [[*one.values()] for one in facts]
+        terminal.answer(facts, [render_table("Devices", ("device", "state"), rows)])
+        left = [name for name, state in states.items() if state != "deleted"]
+        finish(
+            not left,
+            f"{len(left)} of {len(states)} devices were not deleted: {left[0] if left else ''}"
+            f"{' and others' if len(left) > 1 else ''}",
+            "edgeferry devices list shows which there are",
+        )
+
+
+def read_tags(words: Sequence[str]) -> Json:
+    """The merge patch of tags; UsageError for what no hub takes."""
+    patch = parse_changes(words)
+    if fault := find_fault(patch, TAGS_BYTES):
+        raise UsageError(f"the tags cannot be set: {fault}", fix="shorten or rename them")
+    return patch
+
+
+def choose(hub: Hub, names: Sequence[str], where: str, terminal: Terminal) -> Sequence[str]:
+    """The devices named, or those that the condition selects; UsageError for neither and for both."""
+    if bool(names) == bool(where):
+        raise UsageError(
+            "name devices, or give a condition with --where" + (", not both" if names else ""),
+            fix="edgeferry devices list shows the devices",
+        )
+    if names:
+        return list(dict.fromkeys(names))
+    rows = fetch(hub, f"SELECT deviceId FROM devices{_render_where(where)}", terminal)
+    return sorted(str(row["deviceId"]) for row in rows)
+
+
+def fetch(hub: Hub, text: str, terminal: Terminal, top: int = 0) -> list[Json]:
+    """The query's rows, at most `top` unless it is 0; progress is said from the second page on."""
+    rows: list[Json] = []
+    for page in hub.query(text, min(top or _PAGE, _PAGE)):
+        if rows:
+            terminal.say(f"{len(rows) + len(page):,} rows read")
+        rows += page
+        if top and len(rows) >= top:
+            return rows[:top]
+    return rows
+
+
+def _render_where(condition: str) -> str:
+    if condition.strip() in ("", "*"):
+        return ""
+    parse_condition(condition)  # a mistake is told with its column, before anything is sent
+    return f" WHERE {condition}"
+
+
+def _fetch_agents(hub: Hub, twins: Sequence[Json], terminal: Terminal) -> Mapping[str, Json]:
+    """What the hub knows of each edge device's agent, by device: of these alone if they fit into a query."""
+    names = [twin["deviceId"] for twin in twins if _is_edge(twin)]
+    if not names:
+        return {}
+    text = (
+        "SELECT deviceId, connectionState, lastActivityTime, configurations FROM devices.modules "
+        "WHERE moduleId = '$edgeAgent'"
+    )
+    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    if len(text) + len(listed) < _QUERY_LETTERS:
+        text += f" AND deviceId IN [{listed}]"
+    return {row["deviceId"]: row for row in fetch(hub, text, terminal)}
+
+
+def _facts(twin: Json, agent: Json) -> Json:
+    times = [str(one.get("lastActivityTime") or NEVER) for one in (twin, agent)]
+    return {
+        "device": twin["deviceId"],
+        "edge": _is_edge(twin),
+        "connected": "Connected" in (twin.get("connectionState"), agent.get("connectionState")),
+        "last_activity": max(times) if max(times)[:4] != NEVER[:4] else None,
+        "tags": merge({}, twin.get("tags") or {}),
+        "deployments": [name for name, status in _statuses(agent).items() if status == "Applied"],
+    }
+
+
+def _module_facts(module: Json, agent: Json) -> Json:
+    name = module["moduleId"]
+    properties = agent.get("properties") or {}
+    wanted, runs = (_entry(properties.get(section) or {}, name) for section in ("desired", "reported"))
+    return {
+        "module": name,
+        "connected": module.get("connectionState") == "Connected",
+        "wanted": str(wanted.get("status") or ("running" if wanted else "")),
+        "runs": str(runs.get("runtimeStatus") or ""),
+        "image": str((wanted.get("settings") or {}).get("image") or ""),
+        "given_by": str((wanted.get("configuration") or {}).get("id") or ""),
+    }
+
+
+def _entry(section: Json, name: str) -> Json:
+    kind, key = ("systemModules", name[1:]) if name.startswith("$") else ("modules", name)
+    found = (section.get(kind) or {}).get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _statuses(agent: Json) -> Mapping[str, str]:
+    return {
+        name: str(one.get("status") or "")
+        for name, one in sorted((agent.get("configurations") or {}).items())
+        if isinstance(one, dict)
+    }
+
+
+def _is_edge(twin: Json) -> bool:
+    return bool((twin.get("capabilities") or {}).get("iotEdge"))
+
+
+def _moment(text: str | None) -> str:
+    return text[:19].replace("T", " ") if text else "never"
+
+
+def _many(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"{len(names):,} device{'s' if len(names) != 1 else ''}: {shown}"
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
