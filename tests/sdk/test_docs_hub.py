@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from edgeferry.sandbox.process import Process
 from tests.needs import lack
-from tests.sdk.test_sdk import python  # noqa: F401
+from tests.sdk.programs import NODE_MODULES, PROGRAMS, PYTHON
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "hub.md").read_text("utf-8")
@@ -54,7 +53,7 @@ def run(folder: Path, script: str, **more: str) -> subprocess.CompletedProcess:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
     place = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "XDG_STATE_HOME": str(folder / "state")}
     return subprocess.run(
-        ["timeout", "90", "bash", "-euc", script],
+        ["timeout", "180", "bash", "-euc", script],
         cwd=folder,
         env={**kept, **place, **more},
         capture_output=True,
@@ -63,10 +62,12 @@ def run(folder: Path, script: str, **more: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_five_commands_from_install_to_a_desired_change(folder: Path, python: str) -> None:  # noqa: F811
+def test_five_commands_from_install_to_a_desired_change(folder: Path) -> None:
+    if missing := PROGRAMS[0].lacks():
+        lack(missing)
     text = section("From install to a change that a device sees")
     (folder / "sdk" / "bin").mkdir(parents=True)
-    (folder / "sdk" / "bin" / "python").write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    (folder / "sdk" / "bin" / "python").write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
     (folder / "sdk" / "bin" / "python").chmod(0o755)
     for name, code in zip(("device.py", "service.py"), blocks(text, "python"), strict=True):
         (folder / name).write_text(code)
@@ -85,31 +86,11 @@ def test_five_commands_from_install_to_a_desired_change(folder: Path, python: st
     assert "`desired: {'interval_s': 5, '$version': 2}`" in text
 
 
-@pytest.fixture(scope="module")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where Node's service SDK is installed."""
-    if not shutil.which("npm"):
-        lack("Node.js and npm are not installed")
-    named = os.environ.get("EDGEFERRY_TEST_NODE_MODULES", "")
-    if named:
-        return Path(named)
-    place = tmp_path_factory.mktemp("node")
-    made = subprocess.run(
-        ["npm", "install", "--silent", "--no-audit", "--no-fund", "azure-iothub@1.16.6"],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if made.returncode != 0:
-        lack(f"npm cannot install azure-iothub: {made.stderr[-300:]}")
-    return place / "node_modules"
-
-
 @pytest.mark.parametrize("port_443", ["off", "auto"])
-def test_nodes_service_sdk_reaches_the_hub(folder: Path, node_modules: Path, port_443: str) -> None:
-    (folder / "node_modules").symlink_to(node_modules)
+def test_nodes_service_sdk_reaches_the_hub(folder: Path, port_443: str) -> None:
+    if not NODE_MODULES.exists():
+        lack(f"no {NODE_MODULES}: ./run setup makes it where there is Node 18 or newer with npm")
+    (folder / "node_modules").symlink_to(NODE_MODULES)
     [commands] = blocks(section("Node"), "sh")
     done = run(folder, f"edgeferry hub start --port-443 {port_443}\n{commands}")
     assert done.returncode == 0, done.stderr
