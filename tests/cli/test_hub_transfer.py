@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edgeferry.hub.http import REQUEST_BYTES
 from edgeferry.wire import topics
 from tests.cli.shell import Shell
 from tests.hub.clients import MqttClient, Service, key_of
@@ -194,6 +195,19 @@ def test_an_imported_deployment_reaches_connected_devices(shell: Shell, tmp_path
             client.subscribe(topics.DESIRED_PATCHES)
             shell.done("hub", "import", str(file))
             assert json.loads(client.message()[1])["modules"] == {}
+
+
+def test_a_running_hub_takes_more_than_a_request_may_have(shell: Shell, tmp_path: Path) -> None:
+    shell.start()
+    with owner(shell) as service:
+        name = service.new_device(edge=False)["deviceId"]
+        head, line = [one for one in shell.done("hub", "export", "-").split("\n") if one]
+        text = "\n".join([head, *(line.replace(name, f"many-{number}") for number in range(5000))])
+        assert len(text) > 1.5 * REQUEST_BYTES
+        file = tmp_path / "many.jsonl"
+        file.write_text(text, "utf-8")
+        assert "imported 5000 documents" in shell.run("hub", "import", str(file)).stderr
+        assert service.done("GET", "/statistics/devices")["totalDeviceCount"] == 5001
 
 
 def test_only_the_owner_may_import_into_a_running_hub(shell: Shell) -> None:

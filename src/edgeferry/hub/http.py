@@ -6,10 +6,13 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edgeferry.hub import transfer
+
 HEAD_BYTES = 64 * 1024
 """Most bytes of a request line with its headers, give or take what arrives at once."""
 REQUEST_BYTES = 2 * 1024 * 1024
-"""Most bytes of a request; larger than a body may be, so that its sender can still be told so."""
+"""Most bytes of a request; larger than a body may be, so that its sender can still be told so. An import may
+be larger by what `transfer` takes."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -43,8 +46,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._begin()
 
     def on_headers_complete(self) -> None:
-        self._limit = REQUEST_BYTES
         super().on_headers_complete()
+        self._limit = REQUEST_BYTES
+        if self.scope["path"] == transfer.PATH:
+            self._limit += transfer.MOST_BYTES
 
     def on_message_complete(self) -> None:
         self._end()
