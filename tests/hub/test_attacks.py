@@ -223,6 +223,18 @@ def test_a_module_calls_methods_on_its_own_device_only(service, victim):
             assert is_refused(service.ask(method, fill(path, name), {}, token=token, headers=headers)), path
 
 
+def test_a_policys_token_for_one_device_opens_no_other_by_that_header(service, victim):
+    name = service.new_device()["deviceId"]
+    host, key = service.hub.host_name, service.policy_key("service")
+    headers = {"x-ms-edge-moduleId": f"{name}/m"}
+    for narrow in (f"{host}/devices/{name}", f"{host}/twins/{name}"):
+        token = signed(service, narrow, key, "service")
+        where = f"/twins/{victim['deviceId']}/methods"
+        assert is_refused(service.ask("POST", where, {"methodName": "any"}, token=token, headers=headers))
+    whole = service.ask("POST", where, {"methodName": "any"}, token=service.token("service"), headers=headers)
+    assert whole.status_code == 404, "nobody listens, yet it may ask"
+
+
 def test_a_credential_dies_with_the_key_that_made_it(hub, service):
     device = service.new_device()
     name, old = device["deviceId"], device_token(service, device)
