@@ -197,6 +197,29 @@ def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param(["hub", "start", "--state", "edgeferry.toml"], 2, id="start in a file"),
+        pytest.param(
+            ["hub", "start", "--foreground", "--state", "edgeferry.toml"], 3, id="foreground in a file"
+        ),
+        pytest.param(["hub", "import", "-", "--state", "edgeferry.toml"], 2, id="import into a file"),
+        pytest.param(["hub", "export", "."], 2, id="export to a folder"),
+        pytest.param(["hub", "export", "pipe"], 2, id="export to a pipe"),
+        pytest.param(["hub", "restart", "--state", "old"], 2, id="restart by an older record"),
+    ],
+)
+def test_a_place_that_is_none_is_two_lines(shell: Shell, arguments: list[str], code: int) -> None:
+    (shell.where / "edgeferry.toml").touch()
+    os.mkfifo(shell.where / "pipe")
+    (shell.where / "old" / "run").mkdir(parents=True)
+    (shell.where / "old" / "run" / "hub.json").write_text('{"pid": 1, "started": "long ago"}')
+    refused = shell.run(*arguments)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (code, False), refused.stderr
+    assert (shell.where / "pipe").is_fifo()
+
+
 def test_settings_find_the_hub_that_runs_and_explicit_ones_win(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from edgeferry.hub.http import REQUEST_BYTES
+from edgeferry.settings import hub_runs
 from edgeferry.wire import topics
 from tests.cli.shell import Shell
 from tests.hub.clients import MqttClient, Service, key_of
@@ -208,6 +209,24 @@ def test_a_running_hub_takes_more_than_a_request_may_have(shell: Shell, tmp_path
         file.write_text(text, "utf-8")
         assert "imported 5000 documents" in shell.run("hub", "import", str(file)).stderr
         assert service.done("GET", "/statistics/devices")["totalDeviceCount"] == 5001
+
+
+def test_a_start_waits_for_an_import_into_the_stopped_hub(shell: Shell, tmp_path: Path) -> None:
+    shell.start()
+    with owner(shell) as service:
+        name = service.new_device(edge=False)["deviceId"]
+    head, line = [one for one in shell.done("hub", "export", "-").split("\n") if one]
+    shell.done("hub", "stop")
+    file = tmp_path / "many.jsonl"
+    file.write_text("\n".join([head, *(line.replace(name, f"many-{number}") for number in range(5_000))]))
+    command = [sys.executable, "-m", "edgeferry", "hub", "import", str(file)]
+    importing = subprocess.Popen(command, env=shell.environment, cwd=shell.where)
+    while importing.poll() is None and not hub_runs(shell.hub):
+        time.sleep(0.01)
+    assert shell.start()["started"] is True
+    assert importing.wait(60) == 0
+    with owner(shell) as service:
+        assert service.done("GET", "/statistics/devices")["totalDeviceCount"] == 5_001
 
 
 def test_only_the_owner_may_import_into_a_running_hub(shell: Shell) -> None:

@@ -283,7 +283,8 @@ def import_hub(
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}", fix="name an export") from error
-    count = local.send_import(text, mode) if local.runs() else _import_stopped(local.folder, text, mode)
+    with local.held():
+        count = local.send_import(text, mode) if local.runs() else _import_stopped(local.folder, text, mode)
     terminal.say(f"imported {count} documents")
 
 
@@ -292,13 +293,15 @@ def _import_stopped(folder: Path, text: str, mode: str) -> int:
     from edgeferry.hub.store import open_store
     from edgeferry.hub.transfer import Mode, bring_in
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owning(folder), contextlib.closing(open_store(folder / "hub.db")) as store:
         return bring_in(store, text.split("\n"), Mode(mode), new_key)[0]
 
 
 def _write_private(path: Path, lines: Iterable[str]) -> int:
-    """How many lines were written; the file is its owner's, and there only when it is whole."""
+    """How many lines were written; the file is its owner's, and there only when it is whole. UsageError for
+    what is there and no file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file", fix="name a file, or - for the terminal")
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     count = 0

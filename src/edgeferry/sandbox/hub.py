@@ -13,7 +13,7 @@ import re
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,25 @@ class LocalHub:
                 return said if isinstance(said, dict) else {}
         return {}
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else starts a hub in the folder meanwhile. It is made where it is missing; UsageError when
+        it cannot be."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.folder} cannot be the hub's folder: {error.strerror}", fix="name another with --state"
+            ) from error
+        if not os.access(self.folder, os.W_OK):
+            raise UsageError(f"{self.folder} is not yours to write in", fix="name another with --state")
+        with locked(self.folder / "start.lock"):
+            yield
+
     def start(self, command: Sequence[str], say: Callable[[str], None]) -> bool:
         """Whether it was started: False when it runs already, whoever started it. It answers, or it is an
         OutsideError that says why not; asked to end meanwhile, nothing is left running."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self.folder / "start.lock"):
+        with self.held():
             if self.runs():
                 return False
             say(f"starting a hub, its state in {self.folder}")

@@ -72,7 +72,7 @@ class Process:
         """How it was started last; nothing when it never was, or was stopped."""
         try:
             return tuple(json.loads(self._record.read_text())["command"])
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, KeyError):
             return ()
 
     def is_running(self) -> bool:
