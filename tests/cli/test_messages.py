@@ -41,8 +41,17 @@ def test_what_devices_said_is_shown_whole_and_by_device(hub: RunningHub) -> None
     assert said[0]["properties"] == {"kind": "test"}
     assert [one["body"] for one in ok(hub, "devices", "messages", "b")] == ["/wA="]
     assert ok(hub, "devices", "messages", "--since", said[1]["at"]) == said[1:]
+    assert ok(hub, "devices", "messages", "--since", said[1]["at"].replace("T", " ")) == said[1:]
+    assert ok(hub, "devices", "messages", "--since", "2999-01-01") == []
     code, out, _ = run(hub, "devices", "messages", "a")
     assert (code, '{"rows": 1}' in out) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [["--since", "yesterday"], ["--since", "2026-11-27", "--follow"]])
+def test_a_time_that_is_none_or_is_not_heeded_is_refused(hub: RunningHub, arguments: list[str]) -> None:
+    code, out, errors = run(hub, "devices", "messages", *arguments)
+    assert (code, out) == (2, "")
+    assert "fix:" in errors
 
 
 def test_new_messages_are_followed_until_somebody_ends_it(hub: RunningHub) -> None:

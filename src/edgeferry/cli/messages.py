@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from edgeferry.cli.console import Output, Terminal, render_table
 from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.domain.message import Message
+from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Messages
 from edgeferry.wiring import open_messages
 
@@ -37,14 +39,27 @@ def messages(
     """What devices said, as far as the hub still has it.
     E.g. edgeferry devices messages press-1 --follow"""
     terminal = Terminal(output)
+    if follow and since:
+        raise UsageError("--since and --follow are both there", fix="give one of them")
+    earliest = _parse_time(since) if since else None
     with open_messages(load_anywhere(context), terminal.say) as port:
         if follow:
             _follow(port, device, terminal)
-        found = [one for one in _read_all(port, device, terminal) if one.enqueued_at >= since]
+        found = _read_all(port, device, terminal)
+        if earliest:
+            found = [one for one in found if datetime.fromisoformat(one.enqueued_at) >= earliest]
         facts = [_facts(one) for one in found]
         rows = [[one["at"], one["device"], one["module"] or "", _text(one["body"])] for one in facts]
         columns = ("at", "device", "module", "body")
         terminal.answer(facts, [render_table(f"{len(facts):,} messages", columns, rows)])
+
+
+def _parse_time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time", fix="write it as 2026-11-27T20:00, in UTC") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _read_all(port: Messages, device: str, terminal: Terminal) -> list[Message]:
