@@ -86,6 +86,14 @@ def test_five_commands_from_install_to_a_desired_change(folder: Path) -> None:
     assert "`desired: {'interval_s': 5, '$version': 2}`" in text
 
 
+def test_every_install_is_from_a_clone() -> None:
+    """The package is on no index, so that its bare name installs nothing, or somebody else's."""
+    installs = re.findall(r"pip install (?:--[a-z-]+ )*'([^']*)'", PAGE)
+    assert len(installs) == 4
+    assert {one.lstrip("./") for one in installs} == {"edgeferry[hub]"}
+    assert all(one.startswith(("./", "/")) for one in installs)
+
+
 @pytest.mark.parametrize("port_443", ["off", "auto"])
 def test_nodes_service_sdk_reaches_the_hub(folder: Path, port_443: str) -> None:
     if not NODE_MODULES.exists():
