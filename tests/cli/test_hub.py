@@ -134,12 +134,15 @@ def test_restart_keeps_how_it_was_started(shell: Shell) -> None:
 
 def test_in_the_foreground_it_ends_with_its_terminal(shell: Shell) -> None:
     command = [sys.executable, "-m", "edgeferry", "hub", "start", "--foreground", "--address", shell.address]
+    command += ["--port-443", "off"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, env=shell.environment, cwd=shell.where)
     try:
         assert running.stderr is not None
         assert json.loads(running.stderr.readline())["event"] == "serving"
         status = json.loads(shell.done("hub", "status", "-o", "json"))
         assert (status["ready"], status["started_by"]) == (True, "somebody else")
+        node = json.loads(shell.done("hub", "connection-string", "--node", "-o", "json"))
+        assert "hub.port" in Path(node["node_options"].removeprefix("--require ")).read_text()
         refused = shell.run("hub", "stop")
         assert (refused.returncode, "end it where it was started" in refused.stderr) == (2, True)
         assert shell.start()["started"] is False

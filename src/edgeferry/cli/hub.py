@@ -178,6 +178,7 @@ def connection_string(
     text = render_connection_string(ConnectionString(host, key, policy=policy))
     facts: dict[str, Any] = {"connection_string": text, "ca_file": str(local.ca_file)}
     if node and host != connection.host_name:
+        local.write_node_preload()
         facts["node_options"] = f"--require {local.node_preload}"
         terminal.say(f'and export NODE_OPTIONS="{facts["node_options"]}"')
     if node:

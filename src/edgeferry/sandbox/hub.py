@@ -195,7 +195,7 @@ class LocalHub:
             except BaseException:
                 self.process.stop()
                 raise
-            self._write_node_preload()
+            self.write_node_preload()
         return True
 
     def stop(self) -> bool:
@@ -234,6 +234,15 @@ class LocalHub:
             raise RefusedError(parse_error(said.content), fix="")
         return int(said.json()["imported"])
 
+    def write_node_preload(self) -> None:
+        """`node_preload` is there and says where the hub listens, whoever started it."""
+        connection = self.connection()
+        names = [connection.name, *(place.rpartition(":")[0] for place in connection.https)]
+        text = _NODE % (json.dumps(list(dict.fromkeys(names))), connection.https_port)
+        fresh = self.node_preload.with_suffix(".new")
+        fresh.write_text(text)
+        os.replace(fresh, self.node_preload)
+
     def must_not_run_alone(self) -> None:
         """UsageError when it runs, and `up` did not start it."""
         if self.started_by() in (HUB_START, HUB_OTHER):
@@ -257,11 +266,3 @@ class LocalHub:
             if time.monotonic() > deadline:
                 raise OutsideError(f"the hub did not answer in {_READY_S} s", fix=f"read {self.process.log}")
             time.sleep(0.05)
-
-    def _write_node_preload(self) -> None:
-        connection = self.connection()
-        names = [connection.name, *(place.rpartition(":")[0] for place in connection.https)]
-        text = _NODE % (json.dumps(list(dict.fromkeys(names))), connection.https_port)
-        fresh = self.node_preload.with_suffix(".new")
-        fresh.write_text(text)
-        os.replace(fresh, self.node_preload)
