@@ -215,12 +215,14 @@ def _count_selected(hub: Hub, condition: str, edge_devices: int) -> int:
 
 
 def _count_applied(hub: Hub, name: str) -> int:
+    # Azure counts devices only, so what counts modules reads them.
     applied = f"moduleId = '$edgeAgent' AND configurations.[[{name}]].status = 'Applied'"
-    return _count(hub, applied, "devices.modules")
+    return sum(len(page) for page in hub.query(f"SELECT deviceId FROM devices.modules WHERE {applied}"))
 
 
-def _count(hub: Hub, condition: str, collection: str = "devices") -> int:
-    return sum(len(page) for page in hub.query(f"SELECT deviceId FROM {collection} WHERE {condition}"))
+def _count(hub: Hub, condition: str) -> int:
+    rows = [row for page in hub.query(f"SELECT COUNT() AS n FROM devices WHERE {condition}") for row in page]
+    return int(rows[0]["n"]) if rows else 0
 
 
 def _facts(configuration: Json, now: float | None) -> Json:

@@ -203,7 +203,7 @@ def tag_devices(
     E.g. edgeferry devices tag press-1 press-2 models.nyc_taxi=true old_tag-
     or edgeferry devices tag --where "tags.site = 'berlin'" floor=3"""
     with opened_anywhere(context, output) as (_, services, terminal):
-        names = [word for number, word in enumerate(words) if not is_change(word)]
+        names = [word for word in words if not is_change(word)]
         if not names and not where and "=" not in words[0]:
             names = words[:1]  # a device whose name ends in '-'
         changes = [word for word in words if word not in names]
