@@ -120,11 +120,13 @@ def test_interrupted_while_it_starts_nothing_is_left_running(shell: Shell) -> No
 
 
 def test_restart_keeps_how_it_was_started(shell: Shell) -> None:
-    before = shell.start("--port-443", "off", "--mqtt-port", "18883", "--limits", "off")
+    options = ("--port-443", "off", "--mqtt-port", "18883", "--limits", "off", "--messages-count", "7")
+    before = shell.start(*options)
     assert before["gateway_host_name"] == f"{shell.address}:18883"
     after = json.loads(shell.done("hub", "restart", "-o", "json"))
     assert after["process"] != before["process"]
     assert (after["mqtt"], after["https"]) == (before["mqtt"], before["https"])
+    assert "--messages-count=7" in Path(f"/proc/{after['process']}/cmdline").read_text().split("\0")
     serving = [json.loads(line) for line in shell.done("hub", "logs").splitlines()]
     assert [each["limits"] for each in serving if each["event"] == "serving"] == ["off", "off"]
     shell.done("hub", "stop")

@@ -96,6 +96,15 @@ def start(
     limits: Annotated[
         Limits, typer.Option(help="Azure's sizes and counts (default), none (off), its rates too (azure).")
     ] = Limits.DEFAULT,
+    messages_count: Annotated[
+        int | None, typer.Option(min=0, help="Telemetry is kept up to so many messages; default: a million.")
+    ] = None,
+    messages_bytes: Annotated[
+        int | None, typer.Option(min=0, help="And up to so many bytes; default: 512 MiB.")
+    ] = None,
+    messages_age: Annotated[
+        int | None, typer.Option(min=0, help="And for so many seconds; default: a day.")
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged.")] = LogLevel.INFO,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and log here: for containers and systemd.")
@@ -115,6 +124,11 @@ def start(
         names=tuple(dict.fromkeys(name or (["localhost"] if local_too else []))),
         limits=limits,
         log_level=log_level,
+        kept={
+            name: most
+            for name, most in (("count", messages_count), ("bytes", messages_bytes), ("age", messages_age))
+            if most is not None
+        },
     )
     _need_server()
     if foreground:

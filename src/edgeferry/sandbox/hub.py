@@ -14,7 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class HubOptions:
     names: tuple[str, ...] = ()
     limits: str = "default"
     log_level: str = "info"
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """How much telemetry is kept, by `count`, `bytes` and `age` (seconds), where not as the hub has it."""
 
     def command(self, folder: Path) -> list[str]:
         """The command line of a hub with that state folder."""
@@ -69,6 +71,7 @@ class HubOptions:
         command += [word for name in self.names for word in ("--name", name)]
         command += ["--https-port", str(self.https_port), "--mqtt-port", str(self.mqtt_port)]
         command += ["--port-443", self.port_443, "--limits", self.limits, "--log-level", self.log_level]
+        command += [f"--messages-{name}={most}" for name, most in self.kept.items()]
         return command
 
 
