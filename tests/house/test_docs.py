@@ -33,6 +33,26 @@ def test_every_command_is_in_the_docs(command: str) -> None:
     assert f"edgeferry {command}" in PROSE
 
 
+def test_every_option_in_the_docs_exists() -> None:
+    """Of commands as they are printed, in lines of code and between backticks."""
+    root = typer.main.get_command(app)
+    anywhere = {option for each in root.params for option in each.opts} | {"--help", "--install-completion"}
+    seen, wrong = 0, []
+    for line in re.findall(
+        r"^edgeferry .+$|(?<=`)edgeferry [^`]+(?=`)|(?<=\$\()edgeferry [^)]+(?=\))", PROSE, re.M
+    ):
+        words = line.partition(" #")[0].split()[1:]
+        known, command = set(anywhere), root
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+            known |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        options = re.findall(r"(?<![\w-])--[a-z0-9-]+", " ".join(words))
+        seen += len(options)
+        wrong += [f"{line}: {option}" for option in options if option not in known]
+    assert seen > 50
+    assert wrong == []
+
+
 @pytest.mark.parametrize("setting", [setting.name for setting in SETTINGS])
 def test_every_setting_is_in_the_docs(setting: str) -> None:
     assert f"`{setting}`" in (ROOT / "docs" / "settings.md").read_text("utf-8")
