@@ -17,7 +17,7 @@ import httpx
 from edgeferry.wire.connection import ConnectionString, parse_connection_string
 from edgeferry.wire.sas import render_sas
 
-READY_S = 20
+READY_S = 60
 
 
 @dataclass
@@ -55,7 +55,7 @@ class RunningHub:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             finally:
                 self.process.kill()
                 self.process.wait()
