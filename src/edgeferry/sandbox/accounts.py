@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from edgeferry.errors import OutsideError, UsageError
+from edgeferry.sandbox.private import write_private
+from edgeferry.sandbox.process import locked
 from edgeferry.wire.registry_token import DELETE, PULL, PUSH, REPOSITORY, Scope, is_repository
 
 PUSHER = "edgeferry"
@@ -84,12 +83,7 @@ def load_accounts(file: Path) -> Mapping[str, Account]:
 
 def save_accounts(file: Path, accounts: Mapping[str, Account]) -> None:
     """The file holds these accounts, in one step; only its owner can read it."""
-    fresh = file.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump({"accounts": [asdict(each) for each in accounts.values()]}, opened, indent=2)
-    fresh.replace(file)
+    write_private(file, {"accounts": [asdict(each) for each in accounts.values()]})
 
 
 def ensure_logins(file: Path, passwords: Mapping[str, str]) -> None:
@@ -185,16 +179,7 @@ def _changing(file: Path, *, new: bool = False) -> Iterator[dict[str, Account]]:
     """The accounts, saved afterwards; nobody else changes them meanwhile."""
     if not new and not file.is_file():
         raise UsageError("there is no local registry here", fix=_UP)
-    lock = FileLock(file.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=30)
-    except Timeout as error:
-        raise OutsideError(
-            f"another edgeferry holds {file.with_suffix('.lock')}", fix="try again", retryable=True
-        ) from error
-    try:
+    with locked(file.with_suffix(".lock")):
         accounts = dict(load_accounts(file)) if file.is_file() else {}
         yield accounts
         save_accounts(file, accounts)
-    finally:
-        lock.release()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import ssl
@@ -30,6 +29,7 @@ from edgeferry.ports import Hub
 from edgeferry.sandbox.accounts import PULLER, PUSHER
 from edgeferry.sandbox.engine import close_idle_engine, is_own_engine, open_engine, using_engine
 from edgeferry.sandbox.hub import HubOptions, LocalHub
+from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import TOKENS_PORT, Logins, start_registry
@@ -112,7 +112,7 @@ def start_devices(sandbox: Sandbox, hub: Hub, count: int, say: Callable[[str], N
         identity = hub.create_device(name, {"edgeferry": True})
         key = identity["authentication"]["symmetricKey"]["primaryKey"]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(folder / "device.json", _render_device(sandbox, name, key, known["puller_password"]))
+        write_private(folder / "device.json", _render_device(sandbox, name, key, known["puller_password"]))
         say(f"starting the agent of {name}")
         agent.start([sys.executable, "-m", "edgeferry.device", "--state", str(folder)], child_environment())
     for name in names:
@@ -228,7 +228,7 @@ def _write_sandbox(sandbox: Sandbox, logins: Logins) -> None:
             "engine.url": sandbox.engine,
         },
     }
-    _write_private(sandbox.state / SANDBOX_FILE, document)
+    write_private(sandbox.state / SANDBOX_FILE, document)
 
 
 def _render_device(sandbox: Sandbox, name: str, key: str, password: str) -> dict[str, Any]:
@@ -245,15 +245,6 @@ def _render_device(sandbox: Sandbox, name: str, key: str, password: str) -> dict
         "engine": sandbox.engine,
         "sandbox": sandbox.id,
     }
-
-
-def _write_private(path: Path, document: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(document, file, indent=2)
-    fresh.replace(path)
 
 
 def _init_ledger(path: Path) -> None:

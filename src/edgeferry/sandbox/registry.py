@@ -4,7 +4,6 @@ tokens it checks. Each is a process; both listen on one address and show one cer
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import sys
@@ -15,6 +14,7 @@ from edgeferry.authority import Authority
 from edgeferry.errors import OutsideError
 from edgeferry.sandbox.accounts import PULLER, PUSHER, ensure_logins
 from edgeferry.sandbox.issuer import ISSUER, SERVICE, open_issuer
+from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process
 from edgeferry.settings import child_environment
 
@@ -88,10 +88,7 @@ def tokens_command(folder: Path, address: str, port: int) -> list[str]:
 def _open_logins(folder: Path) -> Logins:
     path = folder / "logins.json"
     if not path.is_file():
-        fresh = {PUSHER: secrets.token_urlsafe(24), PULLER: secrets.token_urlsafe(24)}
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(fresh, file)
+        write_private(path, {PUSHER: secrets.token_urlsafe(24), PULLER: secrets.token_urlsafe(24)})
     passwords = json.loads(path.read_text())
     ensure_logins(folder / "accounts.json", passwords)
     return Logins(passwords[PUSHER], passwords[PULLER])
