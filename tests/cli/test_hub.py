@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from edgeferry.errors import UsageError
 from edgeferry.sandbox.process import Process
-from edgeferry.settings import hub_runs
+from edgeferry.settings import hub_runs, load_settings
 from tests.cli.shell import Shell
 from tests.hubs import free_address
 
@@ -185,7 +186,7 @@ def test_what_is_secret_is_its_owners(shell: Shell) -> None:
         pytest.param(["hub", "connection-string"], "no hub was ever started", id="never started"),
         pytest.param(["hub", "start", "--address", "localhost"], "not an IPv4 address", id="no address"),
         pytest.param(["hub", "logs"], "there is no", id="no log"),
-        pytest.param(["devices", "list"], "edgeferry.toml", id="no hub and no project"),
+        pytest.param(["devices", "list"], "hub.connection_string is not set", id="no hub and no project"),
     ],
 )
 def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem: str) -> None:
@@ -194,3 +195,24 @@ def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem
     assert problem in refused.stderr
     assert "fix:" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_settings_find_the_hub_that_runs_and_explicit_ones_win(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(shell.home))
+    monkeypatch.chdir(shell.where)
+    assert load_settings(need_project=False)["hub.connection_string"] == ""
+    shell.start()
+    found = load_settings(need_project=False)
+    assert found.values["hub.connection_string"].source == "this machine (edgeferry hub start)"
+    assert found["hub.connection_string"] == shell.done("hub", "connection-string").strip()
+    assert found["hub.ca_file"] == shell.done("hub", "ca-file").strip()
+    with pytest.raises(UsageError, match=r"edgeferry\.toml"):
+        load_settings()
+    (shell.where / "edgeferry.toml").touch()
+    inside = load_settings()
+    assert inside["hub.connection_string"] == found["hub.connection_string"]
+    assert inside.state == shell.where / ".edgeferry"
+    monkeypatch.setenv("EDGEFERRY_HUB__HOST", "mine.azure-devices.net")
+    assert load_settings()["hub.connection_string"] == ""

@@ -27,6 +27,7 @@ PYTHON = Path(os.environ.get(_NAMED, ROOT / ".venv-azure" / "bin" / "python"))
 """An interpreter that has `requirements.txt`."""
 NODE_MODULES = ROOT / ".node-azure" / "node_modules"
 """The packages of `node/package-lock.json`."""
+_AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 SILENCE_S = 150
 """The longest that a check may say nothing; the Azure hub's throttling is waited for."""
 
@@ -95,8 +96,9 @@ PROGRAMS = (
 
 
 def environment(ca_file: str | None) -> dict[str, str]:
-    """A program's environment: nothing of this one that could lead it elsewhere."""
-    said = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """A program's environment: only what leads it nowhere else, and authorities where none is ours."""
+    kept = ("PATH", "HOME") if ca_file else ("PATH", "HOME", *_AUTHORITIES)
+    said = {name: os.environ[name] for name in kept if name in os.environ}
     said |= {"NODE_PATH": str(NODE_MODULES), "NODE_NO_WARNINGS": "1"}
     if ca_file is not None:
         said |= {"REQUESTS_CA_BUNDLE": ca_file, "NODE_EXTRA_CA_CERTS": ca_file}
