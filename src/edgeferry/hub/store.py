@@ -40,6 +40,8 @@ class Store:
         self._configurations: Sequence[Configuration] | None = None
         self._written: dict[Key, Identity | None] = {}
         self._watcher: Watcher | None = None
+        self.commits = 0
+        """Transactions committed since it was opened."""
 
     def close(self) -> None:
         self._connection.close()
@@ -69,6 +71,7 @@ class Store:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self.commits += 1
         written, self._written = self._written, {}
         if self._watcher is not None:
             for key, identity in written.items():
@@ -158,6 +161,11 @@ class Store:
         """At most `limit` of the devices that are to be assigned anew."""
         rows = self._connection.execute("SELECT device FROM pending LIMIT ?", (limit,))
         return [device for (device,) in rows]
+
+    def count_pending(self) -> int:
+        """How many devices are to be assigned anew."""
+        [count] = self._connection.execute("SELECT COUNT(*) FROM pending").fetchone()
+        return int(count)
 
     # configurations
 
