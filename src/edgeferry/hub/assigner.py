@@ -32,6 +32,7 @@ from edgeferry.hub.store import Store
 from edgeferry.wire.hub import Configuration, Identity, Presence, render_twin
 
 MANAGED = "IotEdge"
+PATIENCE_S = 20.0
 _SLICE_S = 0.025
 _SLICE_DEVICES = 100
 _RETRY_S = 1.0
@@ -76,9 +77,9 @@ class Assigner:
             self._drain = asyncio.get_running_loop().create_task(self._work())
 
     async def settled(self) -> None:
-        """Returns when no device is marked any more."""
-        while self._drain is not None:
-            await asyncio.wait((self._drain,))
+        """Returns when no device is marked any more, or after PATIENCE_S: clients do not wait for ever."""
+        if self._drain is not None:
+            await asyncio.wait((self._drain,), timeout=PATIENCE_S)
 
     async def _work(self) -> None:
         try:

@@ -86,10 +86,19 @@ class Store:
         ).fetchone()
         return _parse_identity(row) if row else None
 
-    def device_names(self) -> Sequence[str]:
-        """All devices by id."""
-        rows = self._connection.execute("SELECT device FROM identities WHERE module = '' ORDER BY device")
-        return [name for (name,) in rows]
+    def identities(self, keys: Sequence[Key]) -> Sequence[Identity]:
+        """Those of these that there are, by device and module."""
+        if not keys:
+            return []
+        marks = ",".join(["(?,?)"] * len(keys))
+        columns = _TWIN.replace(", ", ", identities.")
+        rows = self._connection.execute(
+            f"WITH wanted (device, module) AS (VALUES {marks}) "
+            f"SELECT identities.device, identities.module, identities.{columns} "
+            "FROM wanted CROSS JOIN identities USING (device, module) ORDER BY 1, 2",
+            [part for key in keys for part in key],
+        )
+        return [_parse_identity(row) for row in rows]
 
     def devices(self) -> Iterator[Identity]:
         """All devices by id."""
