@@ -21,6 +21,7 @@ from edgeferry.wire.telemetry import parse_page
 from tests.hub.clients import key_of
 from tests.hub.raw import LostError, RawClient, RawService
 from tests.hubs import RunningHub
+from tests.sdk.programs import PYTHON
 
 KILLS = int(os.environ.get("EDGEFERRY_TEST_KILLS", "5"))
 WRITES = int(os.environ.get("EDGEFERRY_TEST_WRITES", "60"))
@@ -28,9 +29,6 @@ WRITES = int(os.environ.get("EDGEFERRY_TEST_WRITES", "60"))
 CLIENTS = 8
 BACK_S = 60.0
 SDK_MODULE = Path(__file__).with_name("sdk_module.py")
-SDK_PYTHON = Path(
-    os.environ.get("EDGEFERRY_TEST_SDK_PYTHON", Path(__file__).parents[2] / ".venv-azure" / "bin" / "python")
-)
 ANY = {"If-Match": "*"}
 
 
@@ -351,7 +349,7 @@ class Sdk:
 
 
 async def start_sdk(scene: Scene) -> Sdk:
-    if not SDK_PYTHON.exists():
+    if not PYTHON.exists():
         return Sdk(None)
     hub = scene.hub
     await scene.service.done("PUT", "/devices/sdk", {"capabilities": {"iotEdge": True}})
@@ -359,7 +357,7 @@ async def start_sdk(scene: Scene) -> Sdk:
     connection = hub.connection("sdk", key_of(module), "m")
     text = render_connection_string(replace(connection, gateway_host_name=hub.address))
     process = await asyncio.create_subprocess_exec(
-        str(SDK_PYTHON),
+        str(PYTHON),
         str(SDK_MODULE),
         str(hub.ca_file),
         text,

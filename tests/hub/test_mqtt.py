@@ -130,7 +130,7 @@ def test_a_method_is_answered_within_milliseconds(hub, service, module):
 
         client.paho.on_message = reply
         took = []
-        for _ in range(21):
+        for _ in range(60):
             began = time.monotonic()
             service.done("POST", f"/twins/{device}/modules/{name}/methods", {"methodName": "ping"})
             took.append(time.monotonic() - began)
@@ -385,18 +385,18 @@ def test_a_silent_client_is_dropped_after_one_and_a_half_keep_alives(hub, module
         assert connection.recv(4)[3] == 0
         began = time.monotonic()
         assert read_to_end(connection) == b""
-        assert 1.0 < time.monotonic() - began < 10
+        assert 1.0 < time.monotonic() - began < 30
 
 
 def test_a_connection_ends_when_its_signature_does(hub, module):
     device, name, key = module
     with raw(hub) as connection:
-        # Five minutes of skew are granted, so this one counts for another two seconds.
-        connection.sendall(connect_packet(hub, device, name, key, expires_in_s=-298))
+        # Five minutes of skew are granted, so this one counts for another five seconds.
+        connection.sendall(connect_packet(hub, device, name, key, expires_in_s=-295))
         assert connection.recv(4)[3] == 0
         began = time.monotonic()
         assert read_to_end(connection) == b""
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(hub, service, module):
