@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from edgeferry.errors import UsageError
+from edgeferry.hub.server import owning
 from edgeferry.sandbox.process import Process
 from edgeferry.settings import hub_runs, load_settings
 from tests.cli.shell import Shell
@@ -152,6 +153,15 @@ def test_in_the_foreground_it_ends_with_its_terminal(shell: Shell) -> None:
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=30)
     assert running.returncode == 0
+
+
+def test_a_hub_that_is_only_starting_is_said_to_run_and_not_to_be_ready(shell: Shell) -> None:
+    with owning(shell.hub):
+        said = shell.run("hub", "status")
+    words = [line.split() for line in said.stdout.splitlines()]
+    assert said.returncode == 1, said.stderr
+    assert ["state", "running"] in words
+    assert ["ready", "no"] in words
 
 
 def test_names_stand_in_the_certificate(shell: Shell) -> None:

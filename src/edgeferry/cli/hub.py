@@ -23,6 +23,7 @@ from edgeferry.settings import HUB_FOLDER, child_environment, environment_name
 from edgeferry.wire.connection import ConnectionString, render_connection_string
 
 _SIGHTS_S = 0.2
+_NOTHING = (None, "")
 
 hub = typer.Typer(
     no_args_is_help=True,
@@ -162,7 +163,11 @@ def status(context: typer.Context, state: StateOption = None, output: OutputOpti
     """Whether the hub runs, who started it, and where it listens; exit 1 when it does not run."""
     local = _find(context, state)
     facts = _facts(local)
-    lines = [f"{key.replace('_', ' '):<18} {_shown(value)}" for key, value in facts.items() if value]
+    lines = [
+        f"{key.replace('_', ' '):<18} {_shown(value)}"
+        for key, value in facts.items()
+        if value not in _NOTHING
+    ]
     Terminal(output).answer(facts, lines)
     finish(bool(facts["ready"]), f"no hub serves in {local.folder}", "edgeferry hub start")
 
@@ -360,7 +365,7 @@ def _facts(local: LocalHub) -> dict[str, Any]:
         "process": local.pid(),
         "folder": str(local.folder),
     }
-    if runs:
+    if runs and health:  # else it may have written nothing yet
         connection = local.connection()
         facts |= {"host_name": connection.host_name, "https": connection.https, "mqtt": connection.mqtt}
         facts |= {"gateway_host_name": connection.gateway, "ca_file": str(local.ca_file)}
