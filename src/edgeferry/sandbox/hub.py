@@ -167,10 +167,22 @@ class LocalHub:
                 return said if isinstance(said, dict) else {}
         return {}
 
+    def make_folder(self) -> None:
+        """The folder is there, and can be written; else UsageError."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"{self.folder} cannot be a hub's folder: {error.strerror}"
+            raise UsageError(problem, fix="name another folder with --state") from error
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"you cannot write to {self.folder}", fix="name another folder with --state, or own this one"
+            )
+
     def start(self, command: Sequence[str], say: Callable[[str], None]) -> bool:
         """Whether it was started: False when it runs already, whoever started it. It answers, or it is an
         OutsideError that says why not; asked to end meanwhile, nothing is left running."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.make_folder()
         with locked(self.folder / "start.lock"):
             if self.runs():
                 return False
