@@ -23,6 +23,7 @@ def deployment(name, priority, modules, condition="tags.a = 1"):
         pytest.param(deployment("b", 0, BASE), [], 0, "selects none of the 3", id="nobody"),
         pytest.param(deployment("b", 0, BASE), [], 3, "selects all 3", id="everybody"),
         pytest.param(deployment("b", 0, BASE, "*"), [], 3, None, id="everybody, as said"),
+        pytest.param(deployment("b", 0, BASE, 'tags.a = "x"'), [], 1, "no double quotes", id="not Azure's"),
         pytest.param(
             deployment("l", 1, LAYER),
             [deployment("b", 0, BASE), deployment("x", 1, LAYER)],

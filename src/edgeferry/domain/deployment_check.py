@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeferry.domain.layering import AGENT, Deployment, is_base
+from edgeferry.domain.portability import find_remarks
 
 RESERVED = "edgeferry-"
 """How the names of edgeferry's own deployments begin."""
@@ -20,10 +21,13 @@ def find_warnings(
         yield f"its condition selects none of the {edge_devices} edge devices"
     elif selected == edge_devices and deployment.condition.text.strip() != "*":
         yield f"its condition selects all {edge_devices} edge devices"
+    for remark in find_remarks(deployment.condition.expression):
+        yield f"its condition, column {remark.column}: {remark.problem}: {remark.fix}"
     equal = [one.id for one in others if one.priority == deployment.priority]
     if equal:
+        has = "has" if len(equal) == 1 else "have"
         yield (
-            f"{', '.join(sorted(equal))} has priority {deployment.priority} too: where both set one path, "
+            f"{', '.join(sorted(equal))} {has} priority {deployment.priority} too: where both set one path, "
             "the one created last wins"
         )
     if is_base(deployment.modules):
