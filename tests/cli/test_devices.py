@@ -398,6 +398,13 @@ def test_a_deployment_lives_from_file_to_deletion(clean: RunningHub, tmp_path: P
         pytest.param("edgeferry-x", LAYER, [], "edgeferry's own", id="reserved name"),
         pytest.param("Debug", LAYER, [], "lower-case", id="capitals"),
         pytest.param("d", {}, [], "no modulesContent", id="empty"),
+        pytest.param(
+            "d",
+            {"$edgeAgent": {"properties.desired": {"modules": {}}}},
+            [],
+            "no device can run this",
+            id="nothing to run",
+        ),
         pytest.param("d", {"$edgeAgent": {"modules.m": {}}}, [], "properties.desired", id="short key"),
         pytest.param("d", LAYER, ["--condition", "tags.a ="], "column", id="condition"),
         pytest.param("d", LAYER, ["--metric", "m=SELECT"], "metric m", id="metric"),

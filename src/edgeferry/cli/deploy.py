@@ -16,7 +16,7 @@ from edgeferry.cli.console import Output, Terminal, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere, parse_pairs
 from edgeferry.cli.twins import read_json
 from edgeferry.domain.condition import join_conditions, parse_condition
-from edgeferry.domain.deployment_check import RESERVED, find_warnings
+from edgeferry.domain.deployment_check import RESERVED, find_unrunnable, find_warnings
 from edgeferry.domain.layering import Deployment, find_content_fault, is_base
 from edgeferry.domain.query import parse_query
 from edgeferry.errors import ConditionError, HubError, UsageError
@@ -52,6 +52,7 @@ def create(
     metric: Annotated[
         list[str] | None, typer.Option(help="NAME=SELECT …: how many rows, for show and the portal.")
     ] = None,
+    validation: Annotated[bool, typer.Option(help="Refuse what a device's agent would refuse.")] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Create a base deployment or a layer from a manifest file, checked before the hub sees it.
@@ -63,6 +64,11 @@ def create(
         content = parse_manifest(document)
         if fault := find_content_fault(content):
             raise UsageError(f"{modules}: {fault}", fix="write keys as properties.desired.…")
+        if validation and (faults := list(find_unrunnable(content))):
+            raise UsageError(
+                f"{modules}: no device can run this: {'; '.join(faults)}",
+                fix="mend the manifest, or give --no-validation",
+            )
         parsed = Deployment(name, priority, "9999", parse_condition(condition), content)
         queries = {**_queries(document), **parse_pairs(metric, "the metric")}
         _check_queries(queries)
