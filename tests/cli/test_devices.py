@@ -224,8 +224,10 @@ def test_a_query_of_any_kind_is_answered(clean: RunningHub) -> None:
     code, out, _ = run(clean, "devices", "query", "SELECT deviceId FROM devices")
     assert (code, "deviceId" in out, "2 rows" in out) == (0, True, True)
     code, _, err = run(clean, "devices", "query", "SELECT FROM devices")
-    assert code == 3
+    assert code == 2
     assert "column" in err
+    code, out, _ = run(clean, "devices", "query", "SELECT * FROM devices WHERE deviceId = 'a'")
+    assert (code, '"site": "berlin"' in out, "┃" in out, "$metadata" in out) == (0, True, False, False)
 
 
 def test_show_tells_modules_and_who_gave_them_and_no_keys(clean: RunningHub) -> None:
@@ -396,6 +398,13 @@ def test_a_deployment_lives_from_file_to_deletion(clean: RunningHub, tmp_path: P
         pytest.param("edgeferry-x", LAYER, [], "edgeferry's own", id="reserved name"),
         pytest.param("Debug", LAYER, [], "lower-case", id="capitals"),
         pytest.param("d", {}, [], "no modulesContent", id="empty"),
+        pytest.param(
+            "d",
+            {"$edgeAgent": {"properties.desired": {"modules": {}}}},
+            [],
+            "no device can run this",
+            id="nothing to run",
+        ),
         pytest.param("d", {"$edgeAgent": {"modules.m": {}}}, [], "properties.desired", id="short key"),
         pytest.param("d", LAYER, ["--condition", "tags.a ="], "column", id="condition"),
         pytest.param("d", LAYER, ["--metric", "m=SELECT"], "metric m", id="metric"),
@@ -410,6 +419,24 @@ def test_a_wrong_deployment_never_reaches_the_hub(
     assert code == 2
     assert problem in err
     assert name not in [one["id"] for one in hub.ask("GET", "/configurations")]
+
+
+def test_a_deployments_priority_and_condition_change_and_its_content_stays(clean: RunningHub) -> None:
+    ok(clean, "devices", "create", "a", "b", "--tag", "site=berlin")
+    create = ("deployments", "create", "--modules", "-", "--priority")
+    ok(clean, *create, "0", "base", "-c", "*", given=json.dumps(BASE))
+    ok(clean, *create, "5", "probe", "-c", "*", "--label", "by=ann", given=json.dumps(LAYER))
+    update = ("deployments", "update", "probe")
+    made = ok(clean, *update, "--priority", "7", "-c", "deviceId = 'b'", "--label", "for=test")
+    assert (made["priority"], made["condition"], made["applied"]) == (7, "deviceId = 'b'", 1)
+    whole = ok(clean, "deployments", "show", "probe")
+    assert whole["labels"] == {"by": "ann", "for": "test"}
+    assert whole["content"] == LAYER
+    doubted = ok(clean, *update, "-c", 'deviceId = "a"')
+    assert (doubted["priority"], "double quotes" in str(doubted["warnings"])) == (7, True)
+    for more, problem in (([], "nothing is to change"), (["-c", "tags.a ="], "column")):
+        code, _, err = run(clean, *update, *more)
+        assert (code, problem in err) == (2, True)
 
 
 def test_a_deployment_of_that_name_is_not_covered(clean: RunningHub) -> None:
@@ -487,6 +514,12 @@ def test_a_hub_that_is_down_is_the_outside_world(hub: RunningHub) -> None:
         code, _, err = run(hub, *words, EDGEFERRY_HUB__CONNECTION_STRING=dead)
         assert code == 3
         assert "did not answer" in err
+        assert "edgeferry hub start" in err
+
+
+def test_a_certificate_of_a_stranger_is_answered_with_the_file_to_set(hub: RunningHub) -> None:
+    code, _, err = run(hub, "devices", "list", EDGEFERRY_HUB__CA_FILE="")
+    assert (code, "EDGEFERRY_HUB__CA_FILE" in err) == (3, True)
 
 
 def test_an_error_carries_the_status(clean: RunningHub) -> None:

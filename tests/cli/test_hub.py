@@ -47,6 +47,9 @@ def test_start_works_without_a_project_and_twice_is_once(shell: Shell) -> None:
     assert (again["started"], again["process"]) == (False, first["process"])
     assert json.loads(shell.done("hub", "status", "-o", "json"))["started_by"] == "edgeferry hub start"
     assert get(shell, f"https://{shell.address}:8443/health").json()["ready"] is True
+    same = ["hub", "start", "--address", shell.address]
+    for arguments, said in ((["hub", "start"], False), (same, False), ([*same, "--limits", "off"], True)):
+        assert ("goes on as it was started" in shell.run(*arguments).stderr) is said
     shell.done("hub", "stop")
     assert not hub_runs(shell.hub)
     stopped = shell.run("hub", "status", "-o", "json")
@@ -200,6 +203,9 @@ def test_what_is_secret_is_its_owners(shell: Shell) -> None:
     [
         pytest.param(["hub", "connection-string"], "no hub was ever started", id="never started"),
         pytest.param(["hub", "start", "--address", "localhost"], "not an IPv4 address", id="no address"),
+        pytest.param(["hub", "start", "--mqtt-port", "8443"], "both have port 8443", id="one port twice"),
+        pytest.param(["hub", "start", "--state", "/dev/null"], "cannot be a hub's folder", id="no folder"),
+        pytest.param(["hub", "import", "/dev/null", "--state", "/dev/null"], "hub's folder", id="nor here"),
         pytest.param(["hub", "logs"], "there is no", id="no log"),
         pytest.param(["devices", "list"], "hub.connection_string is not set", id="no hub and no project"),
     ],

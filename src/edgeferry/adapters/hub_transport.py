@@ -130,10 +130,13 @@ class HubTransport:
                 timeout=httpx.Timeout(timeout_s, connect=5),
             )
         except httpx.HTTPError as error:
+            is_strange = "CERTIFICATE_VERIFY_FAILED" in str(error)
             raise HubError(
                 f"the hub {self._login.host} did not answer {method} {path}: {error or type(error).__name__}",
-                fix="is it running and reachable? 'edgeferry up' starts the one on this machine",
-                retryable=True,
+                fix="set EDGEFERRY_HUB__CA_FILE to the ca.pem of that hub: 'edgeferry hub ca-file' tells it"
+                if is_strange
+                else "is it running and reachable? 'edgeferry hub start' or 'edgeferry up' starts one here",
+                retryable=not is_strange,
             ) from error
 
     def _refused(self, method: str, path: str, response: httpx.Response) -> HubError:

@@ -1,21 +1,22 @@
-"""Commands `deployments create|list|show|delete`: automatic deployments by hand, on Azure's hub or ours."""
+"""Commands `deployments create|update|list|show|delete`: deployments by hand, on Azure's hub or ours."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from edgeferry.cli.confirm import YesOption, confirm, read_deployment
-from edgeferry.cli.console import Output, render_table
+from edgeferry.cli.console import Output, Terminal, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere, parse_pairs
 from edgeferry.cli.twins import read_json
 from edgeferry.domain.condition import join_conditions, parse_condition
-from edgeferry.domain.deployment_check import RESERVED, find_warnings
+from edgeferry.domain.deployment_check import RESERVED, find_unrunnable, find_warnings
 from edgeferry.domain.layering import Deployment, find_content_fault, is_base
 from edgeferry.domain.query import parse_query
 from edgeferry.errors import ConditionError, HubError, UsageError
@@ -30,8 +31,11 @@ _METRICS = 5
 
 def register(deployments: typer.Typer) -> None:
     """Adds the commands to `deployments`."""
-    for name, command in (("create", create), ("list", list_all), ("show", show), ("delete", delete)):
-        deployments.command(name)(command)
+    deployments.command("create")(create)
+    deployments.command("update")(update)
+    deployments.command("list")(list_all)
+    deployments.command("show")(show)
+    deployments.command("delete")(delete)
 
 
 def create(
@@ -48,6 +52,7 @@ def create(
     metric: Annotated[
         list[str] | None, typer.Option(help="NAME=SELECT …: how many rows, for show and the portal.")
     ] = None,
+    validation: Annotated[bool, typer.Option(help="Refuse what a device's agent would refuse.")] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Create a base deployment or a layer from a manifest file, checked before the hub sees it.
@@ -59,17 +64,16 @@ def create(
         content = parse_manifest(document)
         if fault := find_content_fault(content):
             raise UsageError(f"{modules}: {fault}", fix="write keys as properties.desired.…")
+        if validation and (faults := list(find_unrunnable(content))):
+            raise UsageError(
+                f"{modules}: no device can run this: {'; '.join(faults)}",
+                fix="mend the manifest, or give --no-validation",
+            )
         parsed = Deployment(name, priority, "9999", parse_condition(condition), content)
         queries = {**_queries(document), **parse_pairs(metric, "the metric")}
         _check_queries(queries)
-        labels = parse_pairs(label, "the label")
-        if "edgeferry" in labels:
-            raise UsageError("the label edgeferry marks the deployments of rollouts", fix="use another label")
-        edge_devices = _count(hub, _EDGE)
-        selected = _count_selected(hub, condition, edge_devices)
-        warnings = list(find_warnings(parsed, _others(hub, name), selected, edge_devices))
-        for warning in warnings:
-            terminal.say(f"{name}: {warning}")
+        labels = _labels(label)
+        selected, edge_devices, warnings = _warn(hub, parsed, terminal)
         try:
             made = hub.create_configuration(
                 render_configuration(name, content, condition, priority, labels, queries)
@@ -79,13 +83,52 @@ def create(
                 raise
             raise UsageError(
                 f"there is a deployment {name} already; its content cannot be changed",
-                fix=f"choose another name, or edgeferry deployments delete {name} first",
+                fix=f"edgeferry deployments update {name} changes priority, condition and labels; for other "
+                f"content choose another name, or edgeferry deployments delete {name} first",
             ) from error
         kind = "base" if is_base(content) else "layer"
         facts = {**_facts(made, None), "selected": selected, "warnings": warnings}
         terminal.answer(
             facts,
             [f"created the {kind} {name}, priority {priority}: {selected} of {edge_devices} edge devices"],
+        )
+
+
+def update(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The deployment.")],
+    condition: Annotated[
+        str | None, typer.Option("--condition", "-c", help="Which devices; default: as it is.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, help="The higher one wins; default: as it is.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, beside the labels it has.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change a deployment's condition, priority or labels; what it gives cannot be changed.
+    E.g. edgeferry deployments update debug --priority 7"""
+    labels = _labels(label)
+    if condition is None and priority is None and not labels:
+        raise UsageError("nothing is to change", fix="give --condition, --priority or --label")
+    with opened_anywhere(context, output) as (_, services, terminal):
+        hub = services.hub
+        found = read_deployment(hub, name)
+        before = parse_deployment(found)
+        if before is None or "edgeferry" in (found.get("labels") or {}):
+            raise UsageError(f"{name} is not a deployment made by hand", fix="only its rollout changes it")
+        chosen = before.condition if condition is None else parse_condition(condition)
+        after = replace(before, condition=chosen, priority=before.priority if priority is None else priority)
+        selected, edge_devices, warnings = _warn(hub, after, terminal)
+        changes = {
+            "targetCondition": after.condition.text,
+            "priority": after.priority,
+            "labels": {**(found.get("labels") or {}), **labels},
+        }
+        made = hub.update_configuration({**found, **changes})
+        terminal.answer(
+            {**_facts(made, None), "selected": selected, "warnings": warnings},
+            [f"updated {name}, priority {after.priority}: {selected} of {edge_devices} edge devices"],
         )
 
 
@@ -168,6 +211,23 @@ def delete(
             hub.delete_configuration(one["deployment"])
         lines = [f"deleted {one['deployment']}: {_devices(one['devices'])} had it" for one in facts]
         terminal.answer(facts, lines)
+
+
+def _warn(hub: Hub, deployment: Deployment, terminal: Terminal) -> tuple[int, int, list[str]]:
+    """How many edge devices it selects, how many there are, and what was said about it."""
+    edge_devices = _count(hub, _EDGE)
+    selected = _count_selected(hub, deployment.condition.text, edge_devices)
+    warnings = list(find_warnings(deployment, _others(hub, deployment.id), selected, edge_devices))
+    for warning in warnings:
+        terminal.say(f"{deployment.id}: {warning}")
+    return selected, edge_devices, warnings
+
+
+def _labels(words: list[str] | None) -> dict[str, str]:
+    labels = parse_pairs(words, "the label")
+    if "edgeferry" in labels:
+        raise UsageError("the label edgeferry marks the deployments of rollouts", fix="use another label")
+    return labels
 
 
 def _check_name(name: str) -> None:

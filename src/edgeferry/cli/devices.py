@@ -12,6 +12,7 @@ from edgeferry.cli import credentials, messages, twins, why
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, finish, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
+from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.tags import is_change, parse_changes
 from edgeferry.domain.twin import TAGS_BYTES, find_fault, merge
@@ -27,6 +28,8 @@ WhereOption = Annotated[
 ]
 
 _PAGE = 1000
+_COLUMNS = 10
+"""Rows of more columns, as those of `SELECT *`, are no table on any terminal."""
 _QUERY_LETTERS = 8000
 """A query may have 8192."""
 
@@ -134,11 +137,20 @@ def query(
     top: Annotated[int, typer.Option(min=0, help="At most so many rows; default: all.")] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """The rows of any query over device and module twins.
+    """The rows of any query over device and module twins; whole twins as documents, without metadata.
     E.g. edgeferry devices query "SELECT deviceId, tags.site FROM devices WHERE tags.floor > 2" """
     with opened_anywhere(context, output) as (_, services, terminal):
-        rows = fetch(services.hub, text, terminal, top)
+        try:
+            rows = fetch(services.hub, text, terminal, top)
+        except HubError as error:
+            if error.status != 400:
+                raise
+            raise UsageError(error.problem, fix="correct the query as the hub says") from error
         columns = list(dict.fromkeys(name for row in rows for name in row))
+        if len(columns) > _COLUMNS:
+            documents = [json.dumps(without_metadata(row), indent=2, ensure_ascii=False) for row in rows]
+            terminal.answer(rows, [*documents, f"{len(rows):,} rows"])
+            return
         cells = [[_cell(row[name]) if name in row else "" for name in columns] for row in rows]
         terminal.answer(rows, [render_table(f"{len(rows):,} rows", columns, cells)])
 

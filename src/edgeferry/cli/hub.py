@@ -116,6 +116,8 @@ def start(
     E.g. edgeferry hub start; in a container: edgeferry hub start --foreground --address 0.0.0.0"""
     local, terminal = _find(context, state), Terminal(output)
     addresses = tuple(dict.fromkeys(_check_address(one) for one in address or ["127.0.0.1"]))
+    if https_port == mqtt_port:
+        raise UsageError(f"REST and MQTT cannot both have port {https_port}", fix="give two ports")
     local_too = addresses[0] in ("127.0.0.1", "0.0.0.0")
     options = HubOptions(
         addresses=addresses,
@@ -132,10 +134,17 @@ def start(
         },
     )
     _need_server()
+    command = options.command(local.folder)
     if foreground:
-        command = options.command(local.folder)
+        local.make_folder()
         os.execve(command[0], command, child_environment())
-    fresh = local.start(options.command(local.folder), terminal.say)
+    fresh = local.start(command, terminal.say)
+    if (
+        not fresh
+        and options != HubOptions(names=("localhost",))
+        and tuple(command) != local.process.command()
+    ):
+        terminal.say("it goes on as it was started: for other options, edgeferry hub stop first")
     _tell(terminal, local, fresh=fresh, elsewhere=state is not None)
 
 
@@ -304,16 +313,16 @@ def import_hub(
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}", fix="name an export") from error
     with local.held():
-        count = local.send_import(text, mode) if local.runs() else _import_stopped(local.folder, text, mode)
+        count = local.send_import(text, mode) if local.runs() else _import_stopped(local, text, mode)
     terminal.say(f"imported {count} documents")
 
 
-def _import_stopped(folder: Path, text: str, mode: str) -> int:
+def _import_stopped(local: LocalHub, text: str, mode: str) -> int:
     from edgeferry.hub.server import new_key, owning
     from edgeferry.hub.store import open_store
     from edgeferry.hub.transfer import Mode, bring_in
 
-    with owning(folder), contextlib.closing(open_store(folder / "hub.db")) as store:
+    with owning(local.folder), contextlib.closing(open_store(local.folder / "hub.db")) as store:
         return bring_in(store, text.split("\n"), Mode(mode), new_key)[0]
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, render_table
-from edgeferry.cli.project import OutputOption, load_anywhere
+from edgeferry.cli.project import OutputOption, load_anywhere, opened_anywhere
 from edgeferry.domain.message import Message
-from edgeferry.errors import UsageError
+from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Json, Messages
+from edgeferry.settings import Settings
 from edgeferry.wiring import open_messages
 
 _PAGE = 100
 _WAIT_S = 10
+_AGAIN_S = 1
 
 
 def register(devices: typer.Typer) -> None:
@@ -41,13 +45,15 @@ def messages(
     terminal = Terminal(output)
     if follow and since:
         raise UsageError("--since and --follow are both there", fix="give one of them")
-    earliest = _parse_time(since) if since else None
-    with open_messages(load_anywhere(context), terminal.say) as port:
+    begin = _parse_time(since) if since else datetime.min.replace(tzinfo=UTC)
+    settings = load_anywhere(context)
+    with open_messages(settings, terminal.say) as port:
         if follow:
+            _check_device(context, settings, device)
             _follow(port, device, terminal)
-        found = _read_all(port, device, terminal)
-        if earliest:
-            found = [one for one in found if datetime.fromisoformat(one.enqueued_at) >= earliest]
+        found = [one for one in _read_all(port, device, terminal) if _parse_time(one.enqueued_at) >= begin]
+        if not found:
+            _check_device(context, settings, device)
         facts = [_facts(one) for one in found]
         rows = [[one["at"], one["device"], one["module"] or "", _text(one["body"])] for one in facts]
         columns = ("at", "device", "module", "body")
@@ -56,10 +62,17 @@ def messages(
 
 def _parse_time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a time", fix="write it as 2026-11-27T20:00, in UTC") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+        raise UsageError(f"{text!r} is not a time", fix="write it like 2026-11-27T20:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _check_device(context: typer.Context, settings: Settings, device: str) -> None:
+    """UsageError with the name probably meant, where the hub can be asked and has no such device."""
+    if device and (settings["hub.connection_string"] or settings["hub.host"]):
+        with opened_anywhere(context, Output.TABLE) as (_, services, _terminal):
+            read_device(services.hub, device)
 
 
 def _read_all(port: Messages, device: str, terminal: Terminal) -> list[Message]:
@@ -76,11 +89,23 @@ def _read_all(port: Messages, device: str, terminal: Terminal) -> list[Message]:
 
 
 def _follow(port: Messages, device: str, terminal: Terminal) -> None:
-    """Prints messages until somebody ends it."""
-    after = "end"
+    """Prints messages until somebody ends it; a hub that is away for a while is waited for."""
+    after = port.read("end", _PAGE, 0, device).next
+    is_away = False
     while True:
-        page = port.read(after, _PAGE, _WAIT_S, device)
-        after = page.next
+        try:
+            page = port.read(after, _PAGE, _WAIT_S, device)
+        except OutsideError as error:
+            if not error.retryable:
+                raise
+            if not is_away:
+                terminal.say(f"{error.problem}; waiting until it does")
+            is_away = True
+            time.sleep(_AGAIN_S)
+            continue
+        if is_away:
+            terminal.say("the hub answers again")
+        is_away, after = False, page.next
         for one in page.messages:
             facts = _facts(one)
             who = f"{one.device}/{one.module}" if one.module else one.device

@@ -66,7 +66,7 @@ def twin(
                     f"{', '.join(givers)} gives {module} its desired properties: the hub puts them back when "
                     "it next evaluates deployments"
                 )
-        terminal.answer(document, [json.dumps(_without_metadata(document), indent=2, ensure_ascii=False)])
+        terminal.answer(document, [json.dumps(without_metadata(document), indent=2, ensure_ascii=False)])
 
 
 def read_json(file: str) -> Json:
@@ -103,7 +103,8 @@ def _givers(document: Json) -> list[str]:
     return [name for name, one in sorted(statuses.items()) if one.get("status") == "Applied"]
 
 
-def _without_metadata(value: Any) -> Any:
+def without_metadata(value: Any) -> Any:
+    """The document without `$metadata`, at any depth."""
     if isinstance(value, dict):
-        return {name: _without_metadata(one) for name, one in value.items() if name != "$metadata"}
+        return {name: without_metadata(one) for name, one in value.items() if name != "$metadata"}
     return value

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgeferry.domain.twin import Section, Twin
-from edgeferry.errors import HubError, RefusedError
+from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.hub.access import RIGHTS, Access
 from edgeferry.hub.events import Event, IdentityGone
 from edgeferry.hub.schema import VERSION
@@ -42,13 +42,13 @@ class Mode(StrEnum):
 
 
 def back_up(folder: Path, to: Path) -> None:
-    """`to` is the database as of one moment, for its owner only. HubError when there is none, or `to` is
-    there already."""
+    """`to` is the database as of one moment, for its owner only. HubError when there is none;
+    UsageError when `to` is there already or cannot be made."""
     with _reading(folder) as connection:
         try:
             os.close(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
-            raise HubError(f"cannot write {to}: {error.strerror}", fix="name another file") from error
+            raise UsageError(f"cannot write {to}: {error.strerror}", fix="name another file") from error
         try:
             with closing(sqlite3.connect(to)) as copy:
                 connection.backup(copy)

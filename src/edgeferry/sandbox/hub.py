@@ -170,18 +170,22 @@ class LocalHub:
                 return said if isinstance(said, dict) else {}
         return {}
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Nobody else starts a hub in the folder meanwhile. It is made where it is missing; UsageError when
-        it cannot be."""
+    def make_folder(self) -> None:
+        """The folder is there, and can be written; else UsageError."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
+            problem = f"{self.folder} cannot be a hub's folder: {error.strerror}"
+            raise UsageError(problem, fix="name another folder with --state") from error
+        if not os.access(self.folder, os.W_OK | os.X_OK):
             raise UsageError(
-                f"{self.folder} cannot be the hub's folder: {error.strerror}", fix="name another with --state"
-            ) from error
-        if not os.access(self.folder, os.W_OK):
-            raise UsageError(f"{self.folder} is not yours to write in", fix="name another with --state")
+                f"you cannot write to {self.folder}", fix="name another folder with --state, or own this one"
+            )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else starts a hub in the folder meanwhile, which is made; UsageError when it cannot be."""
+        self.make_folder()
         with locked(self.folder / "start.lock"):
             yield
 
