@@ -223,7 +223,7 @@ def test_what_cannot_be_is_two_lines(shell: Shell, arguments: list[str], problem
     [
         pytest.param(["hub", "start", "--state", "edgeferry.toml"], 2, id="start in a file"),
         pytest.param(
-            ["hub", "start", "--foreground", "--state", "edgeferry.toml"], 3, id="foreground in a file"
+            ["hub", "start", "--foreground", "--state", "edgeferry.toml"], 2, id="foreground in a file"
         ),
         pytest.param(["hub", "import", "-", "--state", "edgeferry.toml"], 2, id="import into a file"),
         pytest.param(["hub", "export", "."], 2, id="export to a folder"),
