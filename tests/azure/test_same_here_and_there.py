@@ -55,7 +55,7 @@ def device(hub: HubClient) -> Iterator[str]:
     name = f"edgeferry-test-{uuid.uuid4().hex[:8]}"
     hub.create_device(name, {"edgeferry_test": name})
     yield name
-    hub._ask("DELETE", f"/devices/{name}", headers={"If-Match": "*"})
+    assert hub.delete_devices([name]) == {name: "deleted"}
 
 
 def eventually(look: Callable[[], Any], wanted: Any) -> None:
