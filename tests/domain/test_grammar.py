@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgeferry.domain.condition import matches, parse_condition
 from edgeferry.domain.notation import render_path, render_text
-from edgeferry.domain.query import aggregate, find_query_paths, parse_query, project
+from edgeferry.domain.query import aggregate, find_answer_paths, parse_query, project
 from edgeferry.errors import ConditionError
 
 DEVICE = {"deviceId": "d1", "tags": {"env": "test", "n": 3, "a": 1}}
@@ -140,7 +140,7 @@ def test_no_text_crashes_the_parsers_or_the_evaluation(text):
     with suppress(ConditionError):
         query = parse_query(text)
         assert matches(query.condition, DEVICE) in (True, False)
-        assert find_query_paths(query) is not None
+        assert find_answer_paths(query) is not None
         if query.is_aggregate:
             aggregate(query, [DEVICE])
         else:

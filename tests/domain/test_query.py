@@ -3,7 +3,7 @@
 import pytest
 
 from edgeferry.domain.condition import matches
-from edgeferry.domain.query import aggregate, find_query_paths, parse_query, project
+from edgeferry.domain.query import aggregate, find_answer_paths, parse_query, project
 from edgeferry.domain.value import UNDEFINED
 from edgeferry.errors import ConditionError
 
@@ -89,7 +89,7 @@ def test_an_aggregate_query_answers_with_a_row_per_group(text, answer):
     rows = [document for document in FLEET if matches(query.condition, document)]
     assert aggregate(query, rows) == answer
     columns = {
-        path: [_value(document, path.segments) for document in rows] for path in find_query_paths(query)
+        path: [_value(document, path.segments) for document in rows] for path in find_answer_paths(query)
     }
     assert aggregate(query, range(len(rows)), lambda path: columns[path].__getitem__) == answer
 
@@ -102,13 +102,13 @@ def _value(document, segments):
     return document
 
 
-def test_the_paths_that_a_query_needs_are_told():
+def test_the_paths_that_an_answer_needs_are_told():
     query = parse_query(
         "select TAGS.line, max(tags.n) as n from devices where DeviceId != '' and not is_defined(tags.x) "
         "group by tags.line"
     )
-    assert {".".join(path.segments) for path in find_query_paths(query)} == {
-        *("tags.line", "tags.n", "deviceId", "tags.x"),
+    assert {".".join(path.segments) for path in find_answer_paths(query)} == {
+        *("tags.line", "tags.n"),
     }
 
 

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from edgeferry.domain.condition import Condition
-from edgeferry.domain.expression import Literal, Path, Read, find_paths, follow, read_document
+from edgeferry.domain.expression import Literal, Path, Read, follow, read_document
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.grammar import Aggregated, Clauses, Item, parse_clauses, refuse
 from edgeferry.domain.value import PRIMITIVE, UNDEFINED, as_number, kind_of
@@ -79,10 +79,10 @@ def parse_query(text: str) -> Query:
     return query
 
 
-def find_query_paths(query: Query) -> frozenset[Path]:
-    """The paths that its condition, columns and groups need; `SELECT *` needs the whole twin besides."""
+def find_answer_paths(query: Query) -> frozenset[Path]:
+    """The paths that its columns and groups need; `SELECT *` needs the whole twin instead."""
     values = (one.value.path if isinstance(one.value, Aggregate) else one.value for one in query.columns)
-    return find_paths(query.condition.expression) | {path for path in values if path} | set(query.group_by)
+    return frozenset({path for path in values if path} | set(query.group_by))
 
 
 def project(query: Query, document: Mapping[str, Any]) -> Json:

@@ -19,7 +19,6 @@ from typing import Any
 from edgeferry.domain.expression import (
     All,
     Expression,
-    Literal,
     Not,
     Path,
     Some,
@@ -186,17 +185,22 @@ class Index:
                 return Truth(inner.false, inner.true)
             case All(parts):
                 true, false = among, bytes(len(among))
-                for part in sorted(parts, key=_cost):
+                for part in sorted(parts, key=self._cost):
                     one = self._truth(part, _without(among, false))
                     true, false = _both(true, one.true), _either(false, one.false)
                 return Truth(true, false)
             case Some(parts):
                 true, false = bytes(len(among)), among
-                for part in sorted(parts, key=_cost):
+                for part in sorted(parts, key=self._cost):
                     one = self._truth(part, _without(among, true))
                     true, false = _either(true, one.true), _both(false, one.false)
                 return Truth(true, false)
         return self._leaf(expression, among)
+
+    def _cost(self, expression: Expression) -> int:
+        """How much there is to judge: what is quick comes first and leaves fewer rows to the rest."""
+        known = (self._columns.get(path) for path in find_paths(expression))
+        return sum(len(self._keys) if column is None else len(column.values) for column in known)
 
     def _leaf(self, expression: Expression, among: bytes) -> Truth:
         paths = sorted(find_paths(expression), key=lambda path: path.segments)
@@ -209,6 +213,8 @@ class Index:
         columns = [self._column(path) for path in paths]
         if len(columns) == 1:
             [path], [column] = paths, columns
+            if len(column.values) > among.count(1):
+                return self._row_by_row(expression, among)
             values = [evaluate(expression, {path: value}.__getitem__) for value in column.values]
             return Truth(
                 column.mask(bytes(value is True for value in values)),
@@ -281,10 +287,6 @@ def _name(value: Any) -> Any:
     if isinstance(value, list | dict):
         return type(value), json.dumps(value, sort_keys=True)
     return type(value), value
-
-
-def _cost(expression: Expression) -> int:
-    return 0 if isinstance(expression, Literal) else len(find_paths(expression))
 
 
 def _no_path(path: Path) -> Any:

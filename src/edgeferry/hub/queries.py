@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeferry.domain.condition import Condition
 from edgeferry.domain.expression import Path, follow
-from edgeferry.domain.query import Query, aggregate, find_query_paths, parse_query, project
+from edgeferry.domain.query import Query, aggregate, find_answer_paths, parse_query, project
 from edgeferry.domain.value import UNDEFINED
 from edgeferry.errors import ConditionError
 from edgeferry.hub.core import Core
@@ -140,7 +140,7 @@ def _parse(text: str) -> Query:
 
 
 def _aggregate(query: Query, index: Index, mask: bytes) -> Sequence[Json]:
-    paths = list(find_query_paths(query))
+    paths = list(find_answer_paths(query))
     return aggregate(query, index.values(mask, paths), lambda path: itemgetter(paths.index(path)))
 
 
