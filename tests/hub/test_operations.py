@@ -110,6 +110,15 @@ def test_masks(text, masked):
     assert mask(text) == masked
 
 
+def test_a_long_text_is_masked_while_others_wait():
+    """As long as a request line may be; tried from each letter anew it takes a minute."""
+    piece = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%2b"
+    began = time.monotonic()
+    assert mask(2000 * piece) == 2000 * piece
+    assert mask(2000 * piece + "=") == "****"
+    assert time.monotonic() - began < 10
+
+
 def test_metrics_count_what_happened_and_name_no_device(lone):
     lone.start()
     with owner(lone) as service:
