@@ -181,6 +181,15 @@ def test_told_to_stop_it_answers_what_is_in_flight_and_leaves_one_file(lone):
     assert "the hub stops" in reasons
 
 
+def test_a_connection_that_rests_does_not_hold_up_the_end(lone):
+    lone.start()
+    with owner(lone) as service:
+        service.new_device()  # the connection is kept, and its client looks at it only when it asks again
+        lone.process.terminate()
+        assert lone.process.wait(20) == 0
+    assert "graceful shutdown exceeded" not in (lone.state / "log").read_text()
+
+
 def test_a_method_that_nobody_answers_does_not_hold_up_the_end(lone):
     lone.start()
     with owner(lone) as service:

@@ -62,7 +62,9 @@ class Access:
         if sas.expires_at + CLOCK_SKEW_S <= now:
             raise _unauthorised("the shared access signature has expired")
         host, _, scope = sas.resource.partition("/")
-        if "%" in host:  # encoded once more than it was signed, so that its path looks like a part of the name
+        if (
+            "%" in host
+        ):  # encoded once more than it was signed, so that its path looks like a part of the name
             raise _unauthorised("the resource of the shared access signature is encoded twice")
         if scope and path != scope and not path.startswith(scope + "/"):
             raise _unauthorised("the shared access signature is for another resource")

@@ -247,6 +247,7 @@ async def _serve(
     for listener in listeners:
         listener.close()
     server.should_exit = True
+    journal.dismiss()
     await asyncio.gather(rest, stopping)  # methods in flight may still be answered
     for link in list(links.live.values()):
         link.end("the hub stops")

@@ -26,8 +26,9 @@ from edgeferry.wire.hub_export import Record, parse_export, render_export
 
 PATH = "/edgeferry/import"
 """Where a running hub takes an import from its owner."""
+MOST_BYTES = 1024 * 1024 * 1024
+"""The longest export that a running hub takes."""
 _DATABASE = "hub.db"
-_MOST_BYTES = 1024 * 1024 * 1024
 
 
 class Mode(StrEnum):
@@ -150,7 +151,7 @@ async def _read(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > MOST_BYTES:
             raise RefusalError("MessageTooLarge", "the import is larger than 1 GiB", fix="stop the hub first")
     return bytes(body)
 
