@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ WRITES = int(os.environ.get("EDGEFERRY_TEST_WRITES", "60"))
 """Acknowledged writes before each kill."""
 CLIENTS = 8
 BACK_S = 60.0
-BE_MODULE = Path(__file__).parents[1] / "sdk" / "be_module.py"
+SDK_MODULE = Path(__file__).with_name("sdk_module.py")
 SDK_PYTHON = Path(
     os.environ.get("EDGEFERRY_TEST_SDK_PYTHON", Path(__file__).parents[2] / ".venv-azure" / "bin" / "python")
 )
@@ -262,15 +262,6 @@ def number_of(body: bytes) -> int | None:
     return None  # the SDK's
 
 
-def kill(hub: RunningHub) -> None:
-    hub.process.kill()
-    hub.process.wait()
-
-
-def restart(hub: RunningHub) -> None:
-    hub.start()
-
-
 @pytest.fixture
 def scene(hub, service) -> Scene:
     http = httpx.AsyncClient(
@@ -297,9 +288,9 @@ async def kill_often(scene: Scene) -> None:
                 fail_if_done(tasks)
                 assert time.monotonic() < deadline, "the writers do not get on"
                 await asyncio.sleep(scene.chance.random() / 200)
-            kill(scene.hub)
+            scene.hub.kill()
             scene.writing.clear()
-            await asyncio.to_thread(restart, scene.hub)
+            await asyncio.to_thread(scene.hub.start)
             while scene.idle:
                 fail_if_done(tasks)
                 await asyncio.sleep(0.01)
@@ -327,7 +318,7 @@ def fail_if_done(tasks: list[asyncio.Task]) -> None:
 
 @dataclass
 class Sdk:
-    """A running `be_module.py` of its own device; None where the SDK is not installed."""
+    """A running `sdk_module.py`; None where the SDK is not installed."""
 
     process: asyncio.subprocess.Process | None
     patches: list = field(default_factory=list)
@@ -363,17 +354,15 @@ async def start_sdk(scene: Scene) -> Sdk:
     if not SDK_PYTHON.exists():
         return Sdk(None)
     hub = scene.hub
-    device = await scene.service.done("PUT", "/devices/sdk", {"capabilities": {"iotEdge": True}})
+    await scene.service.done("PUT", "/devices/sdk", {"capabilities": {"iotEdge": True}})
     module = await scene.service.done("PUT", "/devices/sdk/modules/m", {})
-    texts = [
-        render_connection_string(hub.connection("sdk", key_of(one), name)).replace(f":{hub.mqtt_port}", "")
-        for one, name in ((module, "m"), (device, None))
-    ]
+    connection = hub.connection("sdk", key_of(module), "m")
+    text = render_connection_string(replace(connection, gateway_host_name=hub.address))
     process = await asyncio.create_subprocess_exec(
         str(SDK_PYTHON),
-        str(BE_MODULE),
+        str(SDK_MODULE),
         str(hub.ca_file),
-        *texts,
+        text,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -410,7 +399,7 @@ def test_a_layer_that_a_kill_interrupts_reaches_every_device(hub, service):
             victim = type(service)(hub, http)
             acknowledged = asyncio.run(put_and_kill(hub, victim, name, request, chance.random() * 0.4))
             interrupted += not acknowledged
-        restart(hub)
+        hub.start()
         known = service.ask("GET", f"/configurations/{name}").status_code == 200
         assert known or not acknowledged
         if not known:
@@ -433,7 +422,7 @@ async def put_and_kill(hub, service, name: str, request: dict, after_s: float) -
 
     putting = asyncio.create_task(asyncio.to_thread(put))
     await asyncio.sleep(after_s)
-    kill(hub)
+    hub.kill()
     return await putting
 
 

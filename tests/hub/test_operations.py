@@ -317,3 +317,23 @@ def test_too_many_connects_are_told_to_come_back(tmp_path):
         first, second = admission.judge(connect), admission.judge(connect)
     assert isinstance(first, Admitted)
     assert second == Refused(packets.NOT_READY, "more than 1 connections in 60 s")
+
+
+def test_metrics_tell_of_assignments_and_commits(lone):
+    lone.start()
+    with owner(lone) as service:
+        for _ in range(3):
+            service.new_device()
+        before = scrape(service)
+        content = {"modulesContent": {"$edgeAgent": {"properties.desired": {"modules": {}}}}}
+        service.done("PUT", "/configurations/all", {"id": "all", "content": content, "targetCondition": "*"})
+        after = scrape(service)
+
+    def grown(name: str) -> float:
+        return after[f"edgeferry_hub_{name}"] - before[f"edgeferry_hub_{name}"]
+
+    assert grown("devices_assigned_total") == 3
+    assert grown("assignment_seconds_count") == 1
+    assert grown("pushes_total") == 3
+    assert grown("store_commits") >= 2
+    assert after["edgeferry_hub_pending_devices"] == 0

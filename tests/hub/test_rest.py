@@ -10,7 +10,10 @@ BASE = {"$edgeAgent": {"properties.desired": {"modules": {}, "systemModules": {}
 
 def test_health_needs_no_credential(hub, service):
     response = service.http.get(f"https://{hub.host_name}/health")
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"status": "ok", "live": True, "ready": True},
+    )
 
 
 def test_who_asks_is_settled_before_what_is_asked(service):

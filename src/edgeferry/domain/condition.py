@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,7 @@ class Condition:
         return bind(self.expression, read_document)
 
 
+@lru_cache(maxsize=1024)
 def parse_condition(text: str) -> Condition:
     """The condition on devices; `*` selects every device, an empty text none. ConditionError with the column,
     for a condition on modules too."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from edgeferry.domain.condition import Condition
@@ -64,6 +64,7 @@ class Query:
         return bool(self.group_by) or any(isinstance(one.value, Aggregate) for one in self.columns)
 
 
+@lru_cache(maxsize=1024)
 def parse_query(text: str) -> Query:
     """The query; ConditionError with the column."""
     clauses = parse_clauses(text)

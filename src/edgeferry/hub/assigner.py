@@ -32,6 +32,7 @@ from edgeferry.hub.store import Store
 from edgeferry.wire.hub import Configuration, Identity, Presence, render_twin
 
 MANAGED = "IotEdge"
+PATIENCE_S = 20.0
 _SLICE_S = 0.025
 _SLICE_DEVICES = 100
 _RETRY_S = 1.0
@@ -54,6 +55,7 @@ class Assigner:
         self._looks_at_reported = False
         self._merged: dict[tuple[str, ...], _Merged] = {}
         self._drain: asyncio.Task[None] | None = None
+        self._assigned, self._began = 0, 0.0
 
     def assign(self, device: Identity) -> Sequence[Event]:
         """What happened: writes the device's assignment to its modules, within the caller's transaction. Does
@@ -75,9 +77,9 @@ class Assigner:
             self._drain = asyncio.get_running_loop().create_task(self._work())
 
     async def settled(self) -> None:
-        """Returns when no device is marked any more."""
-        while self._drain is not None:
-            await asyncio.wait((self._drain,))
+        """Returns when no device is marked any more, or after PATIENCE_S: clients do not wait for ever."""
+        if self._drain is not None:
+            await asyncio.wait((self._drain,), timeout=PATIENCE_S)
 
     async def _work(self) -> None:
         try:
@@ -98,6 +100,8 @@ class Assigner:
         names = store.pending(_SLICE_DEVICES)
         if not names:
             return False
+        if not self._assigned:
+            self._began = began
         events: list[Event] = []
         with store.transaction():
             for name in names:
@@ -105,10 +109,16 @@ class Assigner:
                 if device is not None:
                     events += self.assign(device)
                 store.remove_pending(name)
+                self._assigned += 1
                 if time.monotonic() - began > _SLICE_S:
                     break
         self._core.announce(events)
-        return bool(store.pending(1))
+        if store.pending(1):
+            return True
+        ms = round((time.monotonic() - self._began) * 1000, 1)
+        self._core.log("assigned", devices=self._assigned, ms=ms)
+        self._assigned = 0
+        return False
 
     def _merge(self, targeted: Sequence[Deployment]) -> _Merged:
         key = tuple(one.id for one in targeted)

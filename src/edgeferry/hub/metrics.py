@@ -43,6 +43,13 @@ class Metrics:
         self._pushes = self._counter(
             "pushes", "Changes of desired properties announced to modules and devices"
         )
+        self._assignments = Histogram(
+            "edgeferry_hub_assignment_seconds",
+            "Changes of deployments, until every device that they concern was assigned",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._assigned = self._counter("devices_assigned", "Devices assigned after changes of deployments")
         self._refused = self._counter(
             "assignments_refused", "Devices left as they were, by contradicting layers"
         )
@@ -68,6 +75,9 @@ class Metrics:
                 self._connects.labels(str(facts.get("code", "protocol"))).inc()
             case "disconnected":
                 self._telemetry.inc(facts.get("telemetry", 0))
+            case "assigned":
+                self._assigned.inc(facts["devices"])
+                self._assignments.observe(facts["ms"] / 1000)
             case "assignment refused":
                 self._refused.inc()
 

@@ -63,7 +63,8 @@ class Queries:
         left = query.top if after is None else after.left
         wanted = limit if left is None else min(limit, left)
         keys = index.keys(mask, None if after is None else (after.device, after.module), wanted + 1)
-        rows = [project(query, self._document(key)) for key in keys[:wanted]]
+        identities = self._core.store.identities(keys[:wanted])
+        rows = [project(query, render_twin(one, self._core.presence_of(one))) for one in identities]
         left = None if left is None else left - wanted
         is_more = len(keys) > wanted and left != 0
         return Page(
@@ -94,10 +95,6 @@ class Queries:
         enabled = self.count("SELECT * FROM devices WHERE status = 'enabled'")
         connected = self.count("SELECT * FROM devices WHERE connectionState = 'Connected'")
         return len(index), enabled, connected
-
-    def _document(self, key: Key) -> Json:
-        identity = self._core.identity(key[0], key[1] or None)
-        return render_twin(identity, self._core.presence_of(identity))
 
     def _note(self, key: Key, identity: Identity | None) -> None:
         index = self._indexes["devices.modules" if key[1] else _DEVICES]

@@ -184,6 +184,8 @@ async def _serve(
     journal = Journal(messages, log, time.time)
     presences = Presences(messages.presence(), journal.note, _now())
     links = Links(presences, lambda device, module: store.identity(device, module) is not None, log)
+    metrics.tell("pending_devices", "Devices that wait to be assigned", store.count_pending)
+    metrics.tell("store_commits", "Transactions committed since the hub began", lambda: store.commits)
     metrics.tell("connections", "Clients connected now", lambda: len(links.live))
     sizes = ANY_SIZES if options.limits is Limits.OFF else AZURE_SIZES
     core = Core(store, _now, new_key, presences.of, announce, log, sizes)

@@ -40,6 +40,8 @@ class Store:
         self._configurations: Sequence[Configuration] | None = None
         self._written: dict[Key, Identity | None] = {}
         self._watcher: Watcher | None = None
+        self.commits = 0
+        """Transactions committed since it was opened."""
 
     def close(self) -> None:
         self._connection.close()
@@ -69,6 +71,7 @@ class Store:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self.commits += 1
         written, self._written = self._written, {}
         if self._watcher is not None:
             for key, identity in written.items():
@@ -83,10 +86,19 @@ class Store:
         ).fetchone()
         return _parse_identity(row) if row else None
 
-    def device_names(self) -> Sequence[str]:
-        """All devices by id."""
-        rows = self._connection.execute("SELECT device FROM identities WHERE module = '' ORDER BY device")
-        return [name for (name,) in rows]
+    def identities(self, keys: Sequence[Key]) -> Sequence[Identity]:
+        """Those of these that there are, by device and module."""
+        if not keys:
+            return []
+        marks = ",".join(["(?,?)"] * len(keys))
+        columns = _TWIN.replace(", ", ", identities.")
+        rows = self._connection.execute(
+            f"WITH wanted (device, module) AS (VALUES {marks}) "
+            f"SELECT identities.device, identities.module, identities.{columns} "
+            "FROM wanted CROSS JOIN identities USING (device, module) ORDER BY 1, 2",
+            [part for key in keys for part in key],
+        )
+        return [_parse_identity(row) for row in rows]
 
     def devices(self) -> Iterator[Identity]:
         """All devices by id."""
@@ -158,6 +170,11 @@ class Store:
         """At most `limit` of the devices that are to be assigned anew."""
         rows = self._connection.execute("SELECT device FROM pending LIMIT ?", (limit,))
         return [device for (device,) in rows]
+
+    def count_pending(self) -> int:
+        """How many devices are to be assigned anew."""
+        [count] = self._connection.execute("SELECT COUNT(*) FROM pending").fetchone()
+        return int(count)
 
     # configurations
 
