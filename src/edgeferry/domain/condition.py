@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from edgeferry.domain.expression import All, Compared, Expression, Literal, Path, bind, read_document
