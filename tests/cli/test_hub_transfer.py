@@ -116,6 +116,7 @@ def test_an_import_is_all_or_nothing(shell: Shell, tmp_path: Path) -> None:
             (5, lines[5].replace('"etag":1', '"etag":true')),
             (plain, lines[plain].replace('"a":{"$lastUpdated"', '"z":{"$lastUpdated"')),
             (6, lines[6].replace("tags.n = 1", "tags.n ==== 1")),
+            (6, lines[6].replace('"properties.desired":{}', '"properties.desired":5')),
             (1, early),
             (0, lines[1]),
         ):
