@@ -68,6 +68,7 @@ def test_a_method_request_is_read_back_as_it_was_written():
         [],
         {},
         {"methodName": ""},
+        {"methodName": "x" * 1025},
         {"methodName": "x", "responseTimeoutInSeconds": 4},
         {"methodName": "x", "responseTimeoutInSeconds": True},
         {"methodName": "x", "connectTimeoutInSeconds": 301},

@@ -259,6 +259,10 @@ class MethodRequest:
     connect_timeout_s: int = 0
 
 
+METHOD_NAME = 1024
+"""Most characters of a method's name: percent-encoded it is a part of an MQTT topic, which has 65535 bytes."""
+
+
 def render_method_request(request: MethodRequest) -> bytes:
     """The body of `POST /twins/…/methods`."""
     return render_json(
@@ -275,6 +279,12 @@ def parse_method_request(body: Any) -> MethodRequest:
     """The method asked for; RefusalError when a member is missing or out of bounds."""
     if not isinstance(body, dict) or not isinstance(body.get("methodName"), str) or not body["methodName"]:
         raise RefusalError("ArgumentInvalid", "methodName is missing", fix="name the method to call")
+    if len(body["methodName"]) > METHOD_NAME:
+        raise RefusalError(
+            "ArgumentInvalid",
+            f"methodName has {len(body['methodName'])} characters",
+            fix=f"use at most {METHOD_NAME}",
+        )
     response = _timeout(body, "responseTimeoutInSeconds", 30, at_least=5)
     connect = _timeout(body, "connectTimeoutInSeconds", 0, at_least=0)
     return MethodRequest(body["methodName"], body.get("payload"), response, connect)
