@@ -292,7 +292,6 @@ def _import_stopped(folder: Path, text: str, mode: str) -> int:
     from edgeferry.hub.store import open_store
     from edgeferry.hub.transfer import Mode, bring_in
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owning(folder), contextlib.closing(open_store(folder / "hub.db")) as store:
         return bring_in(store, text.split("\n"), Mode(mode), new_key)[0]
 

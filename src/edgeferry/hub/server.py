@@ -112,7 +112,6 @@ class _Doors:
 
 def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT. HubError when the state folder or an address is taken."""
-    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(owning(options.state))
         https = [stack.enter_context(listen(one, options.https_port)) for one in options.addresses]
@@ -283,8 +282,15 @@ def new_key() -> str:
 
 @contextmanager
 def owning(folder: Path) -> Iterator[None]:
-    """No hub uses the folder meanwhile; HubError when one does."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """No hub uses the folder, made when there is none, meanwhile; HubError when one does, or it cannot be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HubError(
+            f"cannot use the state folder {folder}: {error.strerror}",
+            fix="mend its permissions, or give another --state",
+        ) from error
     try:
         for left in reversed(range(_LOCK_TRIES)):
             try:
