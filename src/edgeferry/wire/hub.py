@@ -260,7 +260,7 @@ class MethodRequest:
 
 
 METHOD_NAME = 1024
-"""Most characters of a method's name: percent-encoded it is a part of an MQTT topic, which has 65535 bytes."""
+"""Most characters of a method's name: percent-encoded it is a part of an MQTT topic of 65535 bytes at most."""
 
 
 def render_method_request(request: MethodRequest) -> bytes:
