@@ -260,7 +260,7 @@ class MethodRequest:
 
 
 METHOD_NAME = 1024
-"""Most characters of a method's name: percent-encoded it is a part of an MQTT topic of 65535 bytes at most."""
+"""Most characters of a method's name: percent-encoded, it stands in an MQTT topic of at most 65535 bytes."""
 
 
 def render_method_request(request: MethodRequest) -> bytes:
@@ -366,6 +366,10 @@ def is_key(text: str) -> bool:
         return False
 
 
+_NESTING = 250
+"""Deepest JSON taken. Python's reader takes more or less by its version, and more than code that recurses."""
+
+
 def render_json(value: Any) -> bytes:
     """The value's UTF-8 JSON; ValueError for NaN, infinities and broken text."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -378,4 +382,18 @@ def parse_json(data: bytes) -> Any:
         render_json(value)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if data.count(b"{") + data.count(b"[") > _NESTING and _is_deep(value):
+        raise ValueError("nested too deeply")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_NESTING):
+        level = [
+            member
+            for one in level
+            if isinstance(one, dict | list)
+            for member in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
