@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.logs import LEVELS, JsonLog
-from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages, stamp
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.metrics import Metrics
 from edgeferry.hub.mqtt import Door
@@ -268,7 +267,7 @@ async def _keep_renewing(tls: Tls, log: Any) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return stamp(time.time())
 
 
 def _new_id() -> str:
