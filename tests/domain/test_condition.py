@@ -66,6 +66,8 @@ DEVICE = {
         ("tags.nothing = null", True),
         ("array_contains(parentScopes, 's1')", True),
         ("array_contains(tags.list, 2)", True),
+        ("array_contains(['prod', 'test'], tags.env)", True),
+        ("array_contains(['prod'], tags.env)", False),
         ("array_contains(tags.list, '2')", False),
         ("array_contains(tags.env, 'test')", False),
         ("tags.env = 'prod' or tags.n = 3", True),

@@ -48,6 +48,19 @@ DEVICE = {"deviceId": "d", "tags": {"site": "munich", "floor": 3, "old": None}}
             [("is_defined(tags.[[my tag]])", False, {}, ("tags.[[my tag]]",))],
             id="function",
         ),
+        pytest.param(
+            "tags.[[9a]] = 1 OR tags.[[in]] = 1",
+            [
+                ("tags.[[9a]] = 1", UNDEFINED, {}, ("tags.[[9a]]",)),
+                ("tags.[[in]] = 1", UNDEFINED, {}, ("tags.[[in]]",)),
+            ],
+            id="names that must stand in brackets",
+        ),
+        pytest.param(
+            "array_contains(['it''s', 1], tags.site)",
+            [("array_contains(['it''s', 1], tags.site)", False, {"tags.site": "munich"}, ())],
+            id="constants",
+        ),
         pytest.param("DEVICEID = 'e'", [("deviceId = 'e'", False, {"deviceId": "d"}, ())], id="letter case"),
         pytest.param("tags.old > 1", [("tags.old > 1", UNDEFINED, {"tags.old": None}, ())], id="null"),
         pytest.param("tags.site", [("tags.site", "munich", {"tags.site": "munich"}, ())], id="text"),

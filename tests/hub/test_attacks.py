@@ -200,6 +200,24 @@ def test_a_device_s_own_credential_reaches_its_own_routes_only(service, victim, 
         assert service.ask("GET", one, token=token).status_code in (401, 404)
 
 
+def test_a_signature_for_one_resource_encoded_anew_is_for_no_other(hub, service, victim):
+    """A reader tries what clients may have signed, the resource as it is among them: encoded once more, the
+    resource must not turn into one without a path, which is the whole hub."""
+    own = service.new_device()["deviceId"]
+    resource = topics.resource(hub.host_name, own)
+    encoded = quote(resource, safe="")
+
+    def twice(policy: str) -> str:
+        token = signed(service, resource, service.policy_key(policy), policy)
+        assert encoded in token
+        return token.replace(encoded, quote(encoded, safe=""))
+
+    for path in (f"/devices/{own}", f"/devices/{victim['deviceId']}"):
+        assert is_refused(service.ask("GET", path, token=twice("iothubowner"))), path
+    with MqttClient(hub, victim["deviceId"], None, "", token=twice("device")) as client:
+        assert client.connack[0] != 0
+
+
 def test_a_module_calls_methods_on_its_own_device_only(service, victim):
     """Azure's clients name the calling module in a header; it opens no other door."""
     device = service.new_device()

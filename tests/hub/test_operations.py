@@ -110,6 +110,15 @@ def test_masks(text, masked):
     assert mask(text) == masked
 
 
+def test_a_long_text_is_masked_while_others_wait():
+    """As long as a request line may be; tried from each letter anew it takes a minute."""
+    piece = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%2b"
+    began = time.monotonic()
+    assert mask(2000 * piece) == 2000 * piece
+    assert mask(2000 * piece + "=") == "****"
+    assert time.monotonic() - began < 10
+
+
 def test_metrics_count_what_happened_and_name_no_device(lone):
     lone.start()
     with owner(lone) as service:
@@ -170,6 +179,15 @@ def test_told_to_stop_it_answers_what_is_in_flight_and_leaves_one_file(lone):
     assert [file.name for file in lone.state.glob("hub.db*")] == ["hub.db"]
     reasons = [json.loads(line).get("reason") for line in (lone.state / "log").read_text().splitlines()]
     assert "the hub stops" in reasons
+
+
+def test_a_connection_that_rests_does_not_hold_up_the_end(lone):
+    lone.start()
+    with owner(lone) as service:
+        service.new_device()  # the connection is kept, and its client looks at it only when it asks again
+        lone.process.terminate()
+        assert lone.process.wait(20) == 0
+    assert "graceful shutdown exceeded" not in (lone.state / "log").read_text()
 
 
 def test_a_method_that_nobody_answers_does_not_hold_up_the_end(lone):

@@ -57,6 +57,13 @@ def test_a_taken_state_folder_is_one_clear_line_and_exit_3(lone):
     assert "another hub is using the state folder" in ended.stderr
 
 
+def test_a_state_folder_that_cannot_be_is_one_clear_line_and_exit_3(tmp_path):
+    (tmp_path / "file").write_text("")
+    ended = run_hub(tmp_path / "file" / "state", free_address())
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert "cannot use the state folder" in ended.stderr
+
+
 def test_a_database_of_a_newer_version_is_not_touched(lone):
     lone.start()
     lone.stop()

@@ -68,6 +68,7 @@ def test_a_method_request_is_read_back_as_it_was_written():
         [],
         {},
         {"methodName": ""},
+        {"methodName": "x" * 1025},
         {"methodName": "x", "responseTimeoutInSeconds": 4},
         {"methodName": "x", "responseTimeoutInSeconds": True},
         {"methodName": "x", "connectTimeoutInSeconds": 301},
@@ -137,3 +138,13 @@ def test_etags_count():
 def test_json_that_cannot_be_kept_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011  (that it is refused is the point)
         hub.parse_json(data)
+
+
+@pytest.mark.parametrize("depth", [251, 5_000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_json_is_taken_to_a_depth_that_is_the_same_everywhere(opening, closing, depth):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        hub.parse_json(opening * depth + b"1" + closing * depth)
+    flat = b"[" + b",".join([b"{}"] * depth) + b"]"
+    assert len(hub.parse_json(flat)) == depth
+    assert hub.parse_json(opening * 249 + b"1" + closing * 249)

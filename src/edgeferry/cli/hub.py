@@ -258,7 +258,8 @@ def backup(
     state: StateOption = None,
 ) -> None:
     """Copy the hub's database as it is at one moment, running or not. To restore it, put it in the place of
-    hub.db in the folder of a hub that is stopped."""
+    hub.db in the folder of a hub that is stopped, and remove hub.db-wal there if a hub was killed: it holds
+    later writes."""
     local = _find(context, state)
     _need_server()
     from edgeferry.hub.transfer import back_up

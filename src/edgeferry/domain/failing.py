@@ -23,6 +23,7 @@ from edgeferry.domain.expression import (
     follow,
     walk,
 )
+from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.value import UNDEFINED
 
 
@@ -48,7 +49,7 @@ def render_expression(expression: Expression) -> str:
     """The expression as a person would write it."""
     match expression:
         case Path(segments):
-            return ".".join(one if one.replace("_", "a").isalnum() else f"[[{one}]]" for one in segments)
+            return render_path(*segments)
         case Not(operand):
             return f"NOT {_nested(operand)}"
         case All(parts):
@@ -93,7 +94,7 @@ def _nested(expression: Expression) -> str:
 
 def _render_constant(value: Any) -> str:
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-    if isinstance(value, list):
+        return render_text(value)
+    if isinstance(value, tuple):
         return f"[{', '.join(map(_render_constant, value))}]"
     return "undefined" if value is UNDEFINED else json.dumps(value)

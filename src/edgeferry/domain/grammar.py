@@ -67,7 +67,7 @@ inverse: _NOT negation
     | SIGN factor -> signed
 ?operand: path
     | constant
-    | constants
+    | constants -> array
     | call
     | "(" disjunction ")"
 call: NAME "(" [disjunction ("," disjunction)*] ")"
@@ -261,10 +261,10 @@ class _Builder(Transformer[Token, Any]):
         return Compared(left, str(comparator), right)
 
     def among(self, children: list[Any]) -> Expression:
-        return Among(children[0], children[1].value, negated=False)
+        return Among(children[0], children[1], negated=False)
 
     def not_among(self, children: list[Any]) -> Expression:
-        return Among(children[0], children[1].value, negated=True)
+        return Among(children[0], children[1], negated=True)
 
     def calculated(self, children: list[Any]) -> Expression:
         first, *rest = children
@@ -286,8 +286,11 @@ class _Builder(Transformer[Token, Any]):
         name, *arguments = children
         return _call(name, tuple(argument for argument in arguments if argument is not None))
 
-    def constants(self, children: list[Any]) -> Any:
-        return Literal(tuple(child for child in children if child is not None))
+    def constants(self, children: list[Any]) -> tuple[Literal, ...]:
+        return tuple(child for child in children if child is not None)
+
+    def array(self, children: list[Any]) -> Expression:
+        return Literal(tuple(constant.value for constant in children[0]))
 
     def string(self, children: list[Token]) -> Literal:
         text = children[0]

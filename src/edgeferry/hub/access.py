@@ -61,7 +61,11 @@ class Access:
             raise _unauthorised(str(error)) from error
         if sas.expires_at + CLOCK_SKEW_S <= now:
             raise _unauthorised("the shared access signature has expired")
-        scope = sas.resource.partition("/")[2]
+        host, _, scope = sas.resource.partition("/")
+        if (
+            "%" in host
+        ):  # encoded once more than it was signed, so that its path looks like a part of the name
+            raise _unauthorised("the resource of the shared access signature is encoded twice")
         if scope and path != scope and not path.startswith(scope + "/"):
             raise _unauthorised("the shared access signature is for another resource")
         if sas.policy:

@@ -73,26 +73,31 @@ class Assigner:
 
     def wake(self) -> None:
         """Devices that are marked are being assigned: a first slice now, the rest between other work."""
-        if self._drain is None and self._work_slice():
-            self._drain = asyncio.get_running_loop().create_task(self._work())
+        if self._drain is None:
+            wait_s = self._go_on()
+            if wait_s is not None:
+                self._drain = asyncio.get_running_loop().create_task(self._work(wait_s))
 
     async def settled(self) -> None:
         """Returns when no device is marked any more, or after PATIENCE_S: clients do not wait for ever."""
         if self._drain is not None:
             await asyncio.wait((self._drain,), timeout=PATIENCE_S)
 
-    async def _work(self) -> None:
+    async def _work(self, wait_s: float | None) -> None:
         try:
-            while True:
-                await asyncio.sleep(0)
-                try:
-                    if not self._work_slice():
-                        return
-                except sqlite3.Error as error:
-                    self._core.log("assignment delayed", error=f"the store failed: {error}")
-                    await asyncio.sleep(_RETRY_S)
+            while wait_s is not None:
+                await asyncio.sleep(wait_s)
+                wait_s = self._go_on()
         finally:
             self._drain = None
+
+    def _go_on(self) -> float | None:
+        """Seconds until the next slice; None when nothing is left."""
+        try:
+            return 0.0 if self._work_slice() else None
+        except sqlite3.Error as error:
+            self._core.log("assignment delayed", error=f"the store failed: {error}")
+            return _RETRY_S
 
     def _work_slice(self) -> bool:
         """Whether more is left."""

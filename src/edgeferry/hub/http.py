@@ -11,8 +11,11 @@ from edgeferry.hub import transfer
 HEAD_BYTES = 64 * 1024
 """Most bytes of a request line with its headers, give or take what arrives at once."""
 REQUEST_BYTES = 2 * 1024 * 1024
-"""Most bytes of a request; larger than a body may be, so that its sender can still be told so. An import may
-be larger by what `transfer` takes."""
+"""Most bytes of a request; larger than a body may be, so that its sender can still be told so."""
+IMPORT_S = 600.0
+"""How long an import may take to arrive."""
+_END_S = 0.5
+"""How long a connection that nothing is asked on may take to say goodbye when the hub stops."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -48,16 +51,22 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._limit = REQUEST_BYTES
-        if self.scope["path"] == transfer.PATH:
+        if self.scope["path"] == transfer.PATH:  # who may not import is told so without being read
             self._limit += transfer.MOST_BYTES
+            self._begin(IMPORT_S)
 
     def on_message_complete(self) -> None:
         self._end()
         super().on_message_complete()
 
-    def _begin(self) -> None:
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(_END_S, self.transport.abort)
+
+    def _begin(self, seconds: float | None = None) -> None:
         self._end()
-        self._deadline = self.loop.call_later(self.request_s, self._cut_off)
+        self._deadline = self.loop.call_later(seconds or self.request_s, self._cut_off)
 
     def _end(self) -> None:
         if self._deadline is not None:

@@ -73,10 +73,14 @@ class Journal:
             await asyncio.sleep(_TICK_S)
             self._start()
 
-    async def close(self) -> None:
-        """All is written, as far as the disk takes it; who waits for messages is sent away."""
+    def dismiss(self) -> None:
+        """Who waits for messages, now or from now on, is answered that there are none."""
         self._closing = True
         self._arrival.set()
+
+    async def close(self) -> None:
+        """All is written, as far as the disk takes it."""
+        self.dismiss()
         self._start()
         if self._task is not None:
             with suppress(TimeoutError):

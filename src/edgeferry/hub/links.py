@@ -179,7 +179,7 @@ class Links:
             async with asyncio.timeout(timeout_s or None):
                 while True:
                     link = self.live.get(key)
-                    if link is not None and topics.METHODS in link.subscriptions:
+                    if link is not None and not link.left and topics.METHODS in link.subscriptions:
                         return link
                     if not timeout_s:
                         return None

@@ -28,19 +28,21 @@ _EVENTS = MappingProxyType(
 )
 """Events that are not mere information."""
 _MASK = "****"
-_SECRETS = re.compile(
+_NAMED = re.compile(
     r"""(?ix)
     (?P<name> (?: sharedaccesskey | sig | signature | password | primarykey | secondarykey )
         ["']? \s* [=:] \s* ["']? ) [^\s;&"',]+
     | (?P<scheme> \b (?: bearer | basic | sharedaccesssignature ) \s+ ) \S+
-    | (?: [a-z0-9+/_-] | %2b | %2f ){20,} (?: = | %3d ){1,2}
     """
 )
+# Matches without padding too: else each letter of a long word would be tried as a beginning.
+_BASE64 = re.compile(r"(?i)(?:[a-z0-9+/_-]|%2b|%2f){20,}(?P<padding>(?:=|%3d){1,2})?")
 
 
 def mask(text: str) -> str:
     """The text without what may be a secret: signatures, keys, tokens, anything that is padded base64."""
-    return _SECRETS.sub(lambda found: (found["name"] or found["scheme"] or "") + _MASK, text)
+    text = _NAMED.sub(lambda found: (found["name"] or found["scheme"]) + _MASK, text)
+    return _BASE64.sub(lambda found: _MASK if found["padding"] else found[0], text)
 
 
 @dataclass(frozen=True)

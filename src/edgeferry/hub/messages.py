@@ -109,8 +109,8 @@ class MessageStore:
                 first = cursor.execute("SELECT min(sequence) FROM messages").fetchone()[0] or last + 1
                 rows = cursor.execute(
                     "SELECT sequence, device, module, enqueued_at, system, properties, body FROM messages "
-                    "WHERE sequence > ? AND (? = '' OR device = ?) ORDER BY sequence",
-                    (after, device, device),
+                    f"WHERE sequence > ? {'AND device = ?' if device else ''} ORDER BY sequence",
+                    (after, device) if device else (after,),
                 )
                 messages, full = _take(rows, limit)
             finally:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from edgeferry.hub.http import BoundedHttp
 from edgeferry.hub.journal import Journal
 from edgeferry.hub.links import Links
 from edgeferry.hub.logs import LEVELS, JsonLog
-from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages
+from edgeferry.hub.messages import DEFAULT_BOUNDS, Bounds, MessageStore, open_messages, stamp
 from edgeferry.hub.methods import Methods
 from edgeferry.hub.metrics import Metrics
 from edgeferry.hub.mqtt import Door
@@ -248,6 +247,7 @@ async def _serve(
     for listener in listeners:
         listener.close()
     server.should_exit = True
+    journal.dismiss()
     await asyncio.gather(rest, stopping)  # methods in flight may still be answered
     for link in list(links.live.values()):
         link.end("the hub stops")
@@ -267,7 +267,7 @@ async def _keep_renewing(tls: Tls, log: Any) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return stamp(time.time())
 
 
 def _new_id() -> str:
@@ -288,7 +288,8 @@ def owning(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise HubError(
-            f"{folder} cannot be the state folder: {error.strerror}", fix="give another --state"
+            f"cannot use the state folder {folder}: {error.strerror}",
+            fix="mend its permissions, or give another --state",
         ) from error
     try:
         for left in reversed(range(_LOCK_TRIES)):

@@ -26,9 +26,9 @@ from edgeferry.wire.hub_export import Record, parse_export, render_export
 
 PATH = "/edgeferry/import"
 """Where a running hub takes an import from its owner."""
-_DATABASE = "hub.db"
 MOST_BYTES = 1024 * 1024 * 1024
-"""The largest import that a running hub takes."""
+"""The longest export that a running hub takes."""
+_DATABASE = "hub.db"
 
 
 class Mode(StrEnum):

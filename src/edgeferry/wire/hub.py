@@ -259,6 +259,10 @@ class MethodRequest:
     connect_timeout_s: int = 0
 
 
+METHOD_NAME = 1024
+"""Most characters of a method's name: percent-encoded, it stands in an MQTT topic of at most 65535 bytes."""
+
+
 def render_method_request(request: MethodRequest) -> bytes:
     """The body of `POST /twins/…/methods`."""
     return render_json(
@@ -275,6 +279,12 @@ def parse_method_request(body: Any) -> MethodRequest:
     """The method asked for; RefusalError when a member is missing or out of bounds."""
     if not isinstance(body, dict) or not isinstance(body.get("methodName"), str) or not body["methodName"]:
         raise RefusalError("ArgumentInvalid", "methodName is missing", fix="name the method to call")
+    if len(body["methodName"]) > METHOD_NAME:
+        raise RefusalError(
+            "ArgumentInvalid",
+            f"methodName has {len(body['methodName'])} characters",
+            fix=f"use at most {METHOD_NAME}",
+        )
     response = _timeout(body, "responseTimeoutInSeconds", 30, at_least=5)
     connect = _timeout(body, "connectTimeoutInSeconds", 0, at_least=0)
     return MethodRequest(body["methodName"], body.get("payload"), response, connect)
@@ -356,6 +366,10 @@ def is_key(text: str) -> bool:
         return False
 
 
+_NESTING = 250
+"""Deepest JSON taken. Python's reader takes more or less by its version, and more than code that recurses."""
+
+
 def render_json(value: Any) -> bytes:
     """The value's UTF-8 JSON; ValueError for NaN, infinities and broken text."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -368,4 +382,18 @@ def parse_json(data: bytes) -> Any:
         render_json(value)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if data.count(b"{") + data.count(b"[") > _NESTING and _is_deep(value):
+        raise ValueError("nested too deeply")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_NESTING):
+        level = [
+            member
+            for one in level
+            if isinstance(one, dict | list)
+            for member in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeferry.domain.condition import parse_condition
-from edgeferry.domain.layering import Deployment
+from edgeferry.domain.layering import Deployment, find_content_fault
+from edgeferry.domain.limits import ANY_SIZES
 from edgeferry.domain.twin import Section, Twin
 from edgeferry.errors import ConditionError
 from edgeferry.wire.hub import Configuration, Identity, is_key
@@ -166,8 +167,8 @@ def _describes(metadata: Any, values: Any) -> bool:
 
 def _parse_configuration(document: dict[str, Any]) -> Configuration:
     _check(document, _CONFIGURATION_FIELDS)
-    if not all(isinstance(paths, dict) for paths in document["modules"].values()):
-        raise ValueError("modules holds something that is not an object")
+    if fault := find_content_fault(document["modules"], ANY_SIZES):
+        raise ValueError(fault)
     deployment = Deployment(
         id=document.pop("id"),
         priority=document.pop("priority"),

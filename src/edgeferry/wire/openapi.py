@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from edgeferry.wire.hub import CONFIGURATION_ID, DEVICE_ID, ERROR_CODES
+from edgeferry.wire.hub import CONFIGURATION_ID, DEVICE_ID, ERROR_CODES, METHOD_NAME
 
 Json = dict[str, Any]
 
@@ -547,7 +547,7 @@ SCHEMAS: Mapping[str, Json] = MappingProxyType(
         ),
         "MethodRequest": _taken(
             {
-                "methodName": {"type": "string", "minLength": 1},
+                "methodName": {"type": "string", "minLength": 1, "maxLength": METHOD_NAME},
                 "payload": _ANY,
                 "responseTimeoutInSeconds": {"type": "integer", "minimum": 5, "maximum": 300},
                 "connectTimeoutInSeconds": {"type": "integer", "minimum": 0, "maximum": 300},
