@@ -419,15 +419,23 @@ def small_hub(tmp_path):
         yield start
 
 
+def test_empty_messages_take_room_too(small_hub):
+    service = small_hub(bytes=640)
+    with MqttClient(service.hub, "d", None, service.hub.create_device("d")) as client:
+        for _ in range(30):
+            tell(client, b"")
+    assert [one["sequence"] for one in read(service)["messages"]] == list(range(21, 31))
+
+
 @pytest.mark.parametrize("bounds", [{"count": 10}, {"bytes": 10_000}], ids=["count", "bytes"])
 def test_the_oldest_go_first_and_the_reader_is_told_how_many(small_hub, bounds):
     service = small_hub(**bounds)
     key = service.hub.create_device("d")
     with MqttClient(service.hub, "d", None, key) as client:
-        tell(client, b"0".zfill(1000))
+        tell(client, b"0".zfill(936))
         cursor = read(service)["next"]
         for number in range(1, 31):
-            tell(client, str(number).encode().zfill(1000))
+            tell(client, str(number).encode().zfill(936))
     page = read(service, cursor)
     kept = [int(base64.b64decode(one["body"])) for one in page["messages"]]
     assert kept == list(range(21, 31))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+_EMPTY_BYTES = 64
+
 
 @dataclass(frozen=True)
 class Message:
@@ -24,9 +26,13 @@ class Message:
 
     @property
     def size_bytes(self) -> int:
-        """What counts against a hub's limit: body, names and values."""
+        """What counts against a hub's limit: body, names and values, and what an empty one takes."""
         texts = (*self.system.items(), *self.properties.items())
-        return len(self.body) + sum(len(name.encode()) + len((value or "").encode()) for name, value in texts)
+        return (
+            _EMPTY_BYTES
+            + len(self.body)
+            + sum(len(name.encode()) + len((value or "").encode()) for name, value in texts)
+        )
 
     @property
     def is_json(self) -> bool:

@@ -37,6 +37,8 @@ _SLICE_S = 0.025
 _SLICE_DEVICES = 100
 _RETRY_S = 1.0
 _MERGED = 1024
+_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What stored content that nobody foresaw can raise."""
 
 
 @dataclass(frozen=True)
@@ -107,23 +109,41 @@ class Assigner:
             return False
         if not self._assigned:
             self._began = began
-        events: list[Event] = []
-        with store.transaction():
+        try:
+            self._assign_marked(names, began + _SLICE_S)
+        except _BUGS:
             for name in names:
-                device = store.identity(name)
-                if device is not None:
-                    events += self.assign(device)
-                store.remove_pending(name)
-                self._assigned += 1
-                if time.monotonic() - began > _SLICE_S:
-                    break
-        self._core.announce(events)
+                self._assign_alone(name)
         if store.pending(1):
             return True
         ms = round((time.monotonic() - self._began) * 1000, 1)
         self._core.log("assigned", devices=self._assigned, ms=ms)
         self._assigned = 0
         return False
+
+    def _assign_marked(self, names: Sequence[str], until: float) -> None:
+        """The first of the devices are assigned and no longer marked; those left at `until` stay marked."""
+        store, events, done = self._core.store, list[Event](), 0
+        with store.transaction():
+            for name in names:
+                device = store.identity(name)
+                if device is not None:
+                    events += self.assign(device)
+                store.remove_pending(name)
+                done += 1
+                if time.monotonic() > until:
+                    break
+        self._assigned += done
+        self._core.announce(events)
+
+    def _assign_alone(self, name: str) -> None:
+        """The device is no longer marked, assigned or not: what fails for one must not stop all."""
+        try:
+            self._assign_marked([name], time.monotonic())
+        except _BUGS as error:
+            with self._core.store.transaction():
+                self._core.store.remove_pending(name)
+            self._core.log("assignment failed", device=name, error=f"{type(error).__name__}: {error}")
 
     def _merge(self, targeted: Sequence[Deployment]) -> _Merged:
         key = tuple(one.id for one in targeted)

@@ -23,6 +23,7 @@ _EVENTS = MappingProxyType(
         "messages not kept": 30,
         "assignment delayed": 30,
         "import refused": 30,
+        "assignment failed": 40,
         "failure": 40,
     }
 )

@@ -156,7 +156,11 @@ class Api:
         return self._refuse(refusal, headers)
 
     async def _bug(self, request: Request, error: Exception) -> Response:
-        self.core.log("failure", path=request.url.path, error=f"{type(error).__name__}: {error}")
+        path = request.url.path
+        self.core.log("failure", path=path, error=f"{type(error).__name__}: {error}")
+        route = getattr(request.scope.get("route"), "path", None)
+        facts = {} if route is None else {"route": route}
+        self.core.log("request", method=request.method, path=path, status=500, error="ServerError", **facts)
         return self._refuse(RefusalError("ServerError", "the hub failed", fix="see the hub's log"))
 
 
