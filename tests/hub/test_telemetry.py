@@ -424,7 +424,7 @@ def test_empty_messages_take_room_too(small_hub):
     with MqttClient(service.hub, "d", None, service.hub.create_device("d")) as client:
         for _ in range(30):
             tell(client, b"")
-    assert [one["sequence"] for one in read(service)["messages"]] == list(range(21, 31))
+    assert [one["sequence"] for one in read(service, "")["messages"]] == list(range(21, 31))
 
 
 @pytest.mark.parametrize("bounds", [{"count": 10}, {"bytes": 10_000}], ids=["count", "bytes"])
