@@ -185,6 +185,8 @@ class Settings:
         text = self[name]
         if not text:
             ours = name.partition(".")[0] in _ADDRESSES
+            if ours and name.startswith("hub.") and (stopped := _find_stopped_hub(self.state)):
+                raise UsageError(f"the hub of {stopped} does not run", fix="edgeferry hub start")
             hub = "or 'edgeferry hub start' for a hub alone, " if name.startswith("hub.") else ""
             here = f"run 'edgeferry up' for servers on this machine, {hub}" if ours else ""
             raise UsageError(
@@ -332,6 +334,11 @@ def _no_project(start: Path) -> UsageError:
         f"no {PROJECT_FILE} in {start} or above it",
         fix="change into a project's folder, e.g. examples/taxi, or name it with --project DIR",
     )
+
+
+def _find_stopped_hub(state: Path) -> Path | None:
+    folders = (state / HUB_FOLDER, machine_state() / HUB_FOLDER)
+    return next((one for one in folders if (one / "connection.json").exists() and not hub_runs(one)), None)
 
 
 def _find_started_hub(state: Path, sandbox: Mapping[str, str]) -> dict[str, str]:

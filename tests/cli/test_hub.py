@@ -133,9 +133,39 @@ def test_restart_keeps_how_it_was_started(shell: Shell) -> None:
     assert "--messages-count=7" in Path(f"/proc/{after['process']}/cmdline").read_text().split("\0")
     serving = [json.loads(line) for line in shell.done("hub", "logs").splitlines()]
     assert [each["limits"] for each in serving if each["event"] == "serving"] == ["off", "off"]
-    shell.done("hub", "stop")
-    refused = shell.run("hub", "restart")
+    refused = shell.run("hub", "restart", "--state", str(shell.home / "never"))
     assert (refused.returncode, "edgeferry hub start" in refused.stderr) == (2, True)
+
+
+def test_a_start_after_a_stop_listens_as_before_unless_it_is_told(shell: Shell) -> None:
+    first = shell.start("--port-443", "off", "--https-port", "8445")
+    shell.done("hub", "stop")
+    before = shell.done("hub", "connection-string")
+    again = json.loads(shell.done("hub", "start", "--log-level", "warning", "-o", "json"))
+    assert again["https"] == first["https"] == [f"{shell.address}:8445"]
+    assert shell.done("hub", "connection-string") == before
+    shell.done("hub", "stop")
+    assert json.loads(shell.done("hub", "restart", "-o", "json"))["https"] == first["https"]
+    shell.done("hub", "stop")
+    assert shell.start("--port-443", "off")["https"] == [f"{shell.address}:8443"]
+
+
+def test_a_hub_that_was_killed_is_said_to_have_ended(shell: Shell) -> None:
+    shell.start()
+    os.kill(json.loads(shell.done("hub", "status", "-o", "json"))["process"], signal.SIGKILL)
+    said = shell.run("devices", "list")
+    assert said.returncode == 2
+    assert f"the hub of {shell.hub} does not run" in said.stderr
+    assert "edgeferry hub start" in said.stderr
+
+
+def test_a_devices_connection_string_is_not_a_services(shell: Shell) -> None:
+    shell.start()
+    shell.done("devices", "create", "d1")
+    text = shell.done("devices", "connection-string", "d1").strip()
+    said = shell.run("devices", "list", EDGEFERRY_HUB__CONNECTION_STRING=text)
+    assert said.returncode == 2
+    assert "is the device d1's" in said.stderr
 
 
 def test_in_the_foreground_it_ends_with_its_terminal(shell: Shell) -> None:

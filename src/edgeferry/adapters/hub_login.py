@@ -44,6 +44,11 @@ class SharedKeyLogin:
         self._now = now
         self._text = fetch(False)
         self._connection = parse_connection_string(self._text)
+        if self._connection.device_id:
+            raise UsageError(
+                f"hub.connection_string is the device {self._connection.device_id}'s, not a service's",
+                fix="give a policy's, with SharedAccessKeyName=…, e.g. of 'edgeferry hub connection-string'",
+            )
         self._token = ""
         self._expires_at = 0.0
 

@@ -70,6 +70,11 @@ class Terminal:
             console.print(f"  [green]fix[/green]: {_shown(error.fix)}", highlight=False, soft_wrap=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """E.g. `1 device`, `1,200 devices`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def finish(ok: bool, problem: str, fix: str) -> None:
     """Exit code 1, with problem and fix on stderr, unless `ok`: the answer is on stdout already."""
     if ok:

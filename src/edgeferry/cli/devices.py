@@ -10,7 +10,7 @@ import typer
 
 from edgeferry.cli import credentials, messages, twins, why
 from edgeferry.cli.confirm import YesOption, confirm, read_device
-from edgeferry.cli.console import Output, Terminal, finish, render_table
+from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition
@@ -127,7 +127,7 @@ def list_devices(
             for each in facts
         ]
         columns = ("device", "edge", "connected", "last activity", "tags", "deployments")
-        terminal.answer(facts, [render_table(f"{len(facts):,} devices", columns, rows)])
+        terminal.answer(facts, [render_table(counted(len(facts), "device"), columns, rows)])
 
 
 @devices.command("query")
@@ -149,10 +149,10 @@ def query(
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if len(columns) > _COLUMNS:
             documents = [json.dumps(without_metadata(row), indent=2, ensure_ascii=False) for row in rows]
-            terminal.answer(rows, [*documents, f"{len(rows):,} rows"])
+            terminal.answer(rows, [*documents, counted(len(rows), "row")])
             return
         cells = [[_cell(row[name]) if name in row else "" for name in columns] for row in rows]
-        terminal.answer(rows, [render_table(f"{len(rows):,} rows", columns, cells)])
+        terminal.answer(rows, [render_table(counted(len(rows), "row"), columns, cells)])
 
 
 @devices.command("show")

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -112,7 +112,8 @@ def start(
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Start a hub in the background, and say how to reach it. A second start says that it runs.
+    """Start a hub in the background, and say how to reach it. A second start says that it runs; one after a
+    stop listens as before, unless it is told where.
     E.g. edgeferry hub start; in a container: edgeferry hub start --foreground --address 0.0.0.0"""
     local, terminal = _find(context, state), Terminal(output)
     addresses = tuple(dict.fromkeys(_check_address(one) for one in address or ["127.0.0.1"]))
@@ -134,9 +135,13 @@ def start(
         },
     )
     _need_server()
+    last = local.last_options()
+    if last is not None and not _is_told(context, ("address", "name", "https_port", "mqtt_port", "port_443")):
+        options = options.listening_as(last)
     command = options.command(local.folder)
     if foreground:
         local.make_folder()
+        local.remember(options)
         os.execve(command[0], command, child_environment())
     fresh = local.start(command, terminal.say)
     if (
@@ -145,6 +150,8 @@ def start(
         and tuple(command) != local.process.command()
     ):
         terminal.say("it goes on as it was started: for other options, edgeferry hub stop first")
+    if fresh:
+        local.remember(options)
     _tell(terminal, local, fresh=fresh, elsewhere=state is not None)
 
 
@@ -161,7 +168,10 @@ def restart(context: typer.Context, state: StateOption = None, output: OutputOpt
     local, terminal = _find(context, state), Terminal(output)
     command = local.process.command()
     if not command:
-        raise UsageError(f"no hub of 'hub start' runs in {local.folder}", fix="edgeferry hub start")
+        options = local.last_options()
+        if options is None:
+            raise UsageError(f"no hub of 'hub start' runs in {local.folder}", fix="edgeferry hub start")
+        command = options.command(local.folder)
     local.stop()
     fresh = local.start(command, terminal.say)
     _tell(terminal, local, fresh=fresh, elsewhere=state is not None)
@@ -345,6 +355,12 @@ def _write_private(path: Path, lines: Iterable[str]) -> int:
     finally:
         fresh.unlink(missing_ok=True)
     return count
+
+
+def _is_told(context: typer.Context, options: Sequence[str]) -> bool:
+    """Whether somebody gave one of the options."""
+    sources = (context.get_parameter_source(name) for name in options)
+    return any(source is not None and source.name != "DEFAULT" for source in sources)
 
 
 def _find(context: typer.Context, state: Path | None) -> LocalHub:

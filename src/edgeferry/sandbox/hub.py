@@ -14,13 +14,14 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
+from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process, locked
 from edgeferry.settings import child_environment, hub_runs
 from edgeferry.wire.hub import parse_error
@@ -28,6 +29,7 @@ from edgeferry.wire.sas import render_sas
 
 HUB_START, HUB_UP, HUB_OTHER = "edgeferry hub start", "edgeferry up", "somebody else"
 NODE_PRELOAD = "node-port-443.js"
+_STARTED = "started.json"
 _READY_S = 30
 _IMPORT_S = 600
 _FAILURE = re.compile(r"edgeferry hub: (?P<problem>.*) \((?P<fix>[^()]*)\)")
@@ -63,6 +65,17 @@ class HubOptions:
     log_level: str = "info"
     kept: Mapping[str, int] = field(default_factory=dict)
     """How much telemetry is kept, by `count`, `bytes` and `age` (seconds), where not as the hub has it."""
+
+    def listening_as(self, other: HubOptions) -> HubOptions:
+        """These, with where and by what names the other listens."""
+        return replace(
+            self,
+            addresses=other.addresses,
+            https_port=other.https_port,
+            mqtt_port=other.mqtt_port,
+            port_443=other.port_443,
+            names=other.names,
+        )
 
     def command(self, folder: Path) -> list[str]:
         """The command line of a hub with that state folder."""
@@ -125,6 +138,20 @@ class LocalHub:
     def node_preload(self) -> Path:
         """What lets Node's service SDK reach the hub where port 443 is not its."""
         return self.folder / NODE_PRELOAD
+
+    def remember(self, options: HubOptions) -> None:
+        """The next start listens likewise, unless it is told otherwise."""
+        write_private(self.folder / _STARTED, asdict(options))
+
+    def last_options(self) -> HubOptions | None:
+        """How it was last started; None when that is not known."""
+        try:
+            said = json.loads((self.folder / _STARTED).read_text())
+            return HubOptions(
+                **{**said, "addresses": tuple(said["addresses"]), "names": tuple(said["names"])}
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def log(self) -> Path:
         """Where its output goes, when it was started in the background."""

@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 
 from edgeferry.errors import OutsideError
 
+_LOG_BYTES = 32 * 1024 * 1024
+
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -52,9 +54,12 @@ class Process:
         return self.state / "run" / f"{self.name}.json"
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """The process runs in a session of its own, output appended to its log."""
+        """The process runs in a session of its own, output appended to its log; one that has grown
+        large is put aside first."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._record.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             child = subprocess.Popen(
                 command,
