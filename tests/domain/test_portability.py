@@ -4,7 +4,7 @@ import pytest
 
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.function import FUNCTIONS
-from edgeferry.domain.portability import find_missing_tag, find_unportable, find_untargetable
+from edgeferry.domain.portability import find_missing_tag, find_unknown, find_unportable, find_untargetable
 
 
 def told(find, text):
@@ -28,6 +28,23 @@ def test_functions_within_functions_are_found_in_the_order_of_the_text():
         7,
         24,
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tags.a = 1 AND DEVICEID != '' AND is_defined(properties.reported.a)", []),
+        ("site = 1", [(1, "no twin has a member 'site'", "write tags.site")]),
+        ("tags.a = 1 AND tag.site = 1", [(16, "no twin has a member 'tag'", "write tags.site")]),
+        ("property.desired.x = y", [(1, "'property'", "properties.desired.x"), (22, "'y'", "write tags.y")]),
+    ],
+)
+def test_what_no_twin_has_is_told(text, expected):
+    found = told(find_unknown, text)
+    assert [column for column, _, _ in found] == [column for column, _, _ in expected]
+    for (_, problem, fix), (_, about, instead) in zip(found, expected, strict=True):
+        assert about in problem
+        assert instead in fix
 
 
 @pytest.mark.parametrize(

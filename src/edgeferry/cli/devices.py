@@ -14,6 +14,7 @@ from edgeferry.cli.console import Output, Terminal, counted, finish, render_tabl
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition
+from edgeferry.domain.portability import find_unknown
 from edgeferry.domain.tags import is_change, parse_changes
 from edgeferry.domain.twin import TAGS_BYTES, find_fault, merge
 from edgeferry.errors import HubError, UsageError
@@ -111,7 +112,7 @@ def list_devices(
     with opened_anywhere(context, output) as (_, services, terminal):
         if condition and where:
             raise UsageError("the condition is there twice", fix="give it once, with or without --where")
-        text = f"SELECT * FROM devices{_render_where(condition or where)}"
+        text = f"SELECT * FROM devices{_render_where(condition or where, terminal)}"
         twins = sorted(fetch(services.hub, text, terminal, top), key=lambda twin: str(twin["deviceId"]))
         agents = _fetch_agents(services.hub, twins, terminal)
         facts = [_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
@@ -306,10 +307,12 @@ def fetch(hub: Hub, text: str, terminal: Terminal, top: int = 0) -> list[Json]:
     return rows
 
 
-def _render_where(condition: str) -> str:
+def _render_where(condition: str, terminal: Terminal) -> str:
     if condition.strip() in ("", "*"):
         return ""
-    parse_condition(condition)  # a mistake is told with its column, before anything is sent
+    parsed = parse_condition(condition)  # a mistake is told with its column, before anything is sent
+    for remark in find_unknown(parsed.expression):
+        terminal.say(f"column {remark.column}: {remark.problem}: {remark.fix}")
     return f" WHERE {condition}"
 
 

@@ -110,7 +110,7 @@ COMMENT: /\/\*.*?\*\//s
 
 
 # Members of a twin document that resolve in any letter case and are returned in this one.
-_MEMBERS = {
+MEMBERS = {
     name.lower(): name
     for name in (
         *("deviceId", "moduleId", "etag", "deviceEtag", "status", "statusReason", "statusUpdateTime"),
@@ -119,6 +119,7 @@ _MEMBERS = {
         *("parentScopes", "configurations"),
     )
 }
+"""The members of a twin document as they are spelled, by their names in lower case."""
 _WORDS = {"true": True, "false": False, "null": None, "undefined": UNDEFINED}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\(u)|\\(.)|''", re.DOTALL)
@@ -304,7 +305,7 @@ class _Builder(Transformer[Token, Any]):
 
     def path(self, children: list[Token]) -> Path:
         first, *rest = (child[2:-2] if child.type == "QUOTED" else str(child) for child in children)
-        return Path((_MEMBERS.get(first.lower(), first), *rest), _place(children[0]))
+        return Path((MEMBERS.get(first.lower(), first), *rest), _place(children[0]))
 
 
 def _place(token: Token) -> int:

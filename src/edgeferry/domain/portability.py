@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from edgeferry.domain.expression import (
     All,
@@ -19,6 +20,7 @@ from edgeferry.domain.expression import (
     walk,
 )
 from edgeferry.domain.function import FUNCTIONS
+from edgeferry.domain.grammar import MEMBERS
 from edgeferry.domain.notation import render_path, render_text
 
 _TARGETED = ("tags", "deviceId")
@@ -35,8 +37,23 @@ class Remark:
 
 def find_remarks(expression: Expression) -> list[Remark]:
     """All that is doubtful in a target condition; by column."""
-    found = (*find_unportable(expression), *find_untargetable(expression), *find_missing_tag(expression))
+    found = (
+        *find_unknown(expression),
+        *find_unportable(expression),
+        *find_untargetable(expression),
+        *find_missing_tag(expression),
+    )
     return sorted(found, key=lambda remark: remark.column)
+
+
+def find_unknown(expression: Expression) -> list[Remark]:
+    """The paths that no twin has, whatever is in it; by column."""
+    paths = sorted(find_paths(expression), key=lambda path: path.column)
+    return [
+        Remark(path.column, f"no twin has a member {path.segments[0]!r}", _meant(path))
+        for path in paths
+        if path.segments[0] not in MEMBERS.values()
+    ]
 
 
 def find_unportable(expression: Expression) -> list[Remark]:
@@ -57,7 +74,11 @@ def find_untargetable(expression: Expression) -> list[Remark]:
         if isinstance(node, Literal) and node.quote == '"':
             fix = f"write {render_text(node.value)}"
             remarks.append(Remark(node.column, "Azure's target conditions take no double quotes", fix))
-        if isinstance(node, Path) and node.segments[0] not in _TARGETED:
+        if (
+            isinstance(node, Path)
+            and node.segments[0] in MEMBERS.values()
+            and node.segments[0] not in _TARGETED
+        ):
             problem = f"Azure targets edge deployments by tags and deviceId, not by {_name(node)}"
             remarks.append(Remark(node.column, problem, "tag the devices with what is meant"))
     return remarks
@@ -105,6 +126,12 @@ def _excluded(node: Expression, negated: bool) -> Iterator[Path]:
         case Path():
             if negated:
                 yield node
+
+
+def _meant(path: Path) -> str:
+    first, *rest = path.segments
+    known = get_close_matches(first, MEMBERS.values(), 1)
+    return f"write {_name(Path((known[0], *rest)) if known and rest else Path(('tags', *path.segments)))}"
 
 
 def _name(path: Path) -> str:
