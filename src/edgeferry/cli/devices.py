@@ -291,7 +291,7 @@ def choose(hub: Hub, names: Sequence[str], where: str, terminal: Terminal) -> Se
         )
     if names:
         return list(dict.fromkeys(names))
-    rows = fetch(hub, f"SELECT deviceId FROM devices{_render_where(where)}", terminal)
+    rows = fetch(hub, f"SELECT deviceId FROM devices{_render_where(where, terminal)}", terminal)
     return sorted(str(row["deviceId"]) for row in rows)
 
 

@@ -23,7 +23,7 @@ from edgeferry.domain.function import FUNCTIONS
 from edgeferry.domain.grammar import MEMBERS
 from edgeferry.domain.notation import render_path, render_text
 
-_TARGETED = ("tags", "deviceId")
+_UNTARGETED = frozenset(MEMBERS.values()) - {"tags", "deviceId"}
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ def find_untargetable(expression: Expression) -> list[Remark]:
         if isinstance(node, Literal) and node.quote == '"':
             fix = f"write {render_text(node.value)}"
             remarks.append(Remark(node.column, "Azure's target conditions take no double quotes", fix))
-        if (
-            isinstance(node, Path)
-            and node.segments[0] in MEMBERS.values()
-            and node.segments[0] not in _TARGETED
-        ):
+        if isinstance(node, Path) and node.segments[0] in _UNTARGETED:
             problem = f"Azure targets edge deployments by tags and deviceId, not by {_name(node)}"
             remarks.append(Remark(node.column, problem, "tag the devices with what is meant"))
     return remarks
