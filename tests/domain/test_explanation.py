@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from edgeferry.domain.condition import parse_condition
@@ -180,6 +180,19 @@ def fleets(draw):
     ]
 
 
+def _made_anew(name: str, paths: dict) -> Deployment:
+    content = {AGENT: {f"properties.desired{path}": value for path, value in paths.items()}}
+    return Deployment(name, 0, EARLY, parse_condition("*"), content)
+
+
+MADE_ANEW = [
+    _made_anew("d0", {"": {"runtime": {"x": 1}, "modules": {}}}),
+    _made_anew("d1", {".modules": {}, ".modules.n": 0}),
+    _made_anew("d2", {".modules.m": 0, ".modules.n.env": 0}),
+]
+"""An entry that a path below it makes where a plain value stood before."""
+
+
 def value_at(deployment, place):
     """What the deployment sets at the place, by its longest setting at or around it."""
     module, path = place
@@ -217,6 +230,7 @@ def prune(value):
 
 
 @settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example(MADE_ANEW)
 @given(fleets())
 def test_the_explanation_agrees_with_the_merge(deployments):
     found, merged = explain(deployments, DEVICE), merge_layers(deployments, DEVICE)
@@ -242,6 +256,7 @@ def test_the_explanation_agrees_with_the_merge(deployments):
 
 
 @settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example(MADE_ANEW)
 @given(fleets())
 def test_the_shares_together_are_the_desired_properties(deployments):
     found = explain(deployments, DEVICE)

@@ -161,11 +161,21 @@ def _shares(
     ]
     places = dict.fromkeys([*entries, *sorted(live)])
     for place in sorted(places, key=lambda each: (_region(each) not in entries, _module(each), each)):
-        giver = live.get(place) or _owner(place, live)
+        giver = _maker(place, targeted, desired) or live.get(place) or _owner(place, live)
         if giver is None:
             continue
-        removes = place in live and _given(giver, place) is None and not _contains(desired, place)
+        removes = live.get(place) is giver and _given(giver, place) is None and not _contains(desired, place)
         yield Share(_module(place), place, giver, tuple(_losers(place, giver, targeted, base, live)), removes)
+
+
+def _maker(place: Place, targeted: Sequence[Deployment], desired: Mapping[str, Json]) -> Deployment | None:
+    """Who made an entry of `$edgeAgent`, where only paths below it were set after something that held none."""
+    twin, path = place
+    if twin != AGENT or len(path) != 2 or path[0] not in _LISTS:
+        return None
+    entry = desired[AGENT].get(path[0], {}).get(path[1])
+    maker = entry.get("configuration", {}).get("id") if isinstance(entry, Mapping) else None
+    return next((one for one in targeted if one.id == maker), None)
 
 
 def _owner(entry: Place, live: Mapping[Place, Deployment]) -> Deployment | None:
