@@ -169,7 +169,7 @@ def _shares(
 
 
 def _maker(place: Place, targeted: Sequence[Deployment], desired: Mapping[str, Json]) -> Deployment | None:
-    """Who made an entry of `$edgeAgent`, where only paths below it were set after something that held none."""
+    """Who made an entry of `$edgeAgent` by a path below it, where no entry stood before."""
     twin, path = place
     if twin != AGENT or len(path) != 2 or path[0] not in _LISTS:
         return None
