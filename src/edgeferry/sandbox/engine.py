@@ -66,7 +66,7 @@ def close_idle_engine() -> bool:
     if os.geteuid() != 0:
         return False
     with contextlib.suppress(BlockingIOError), _locked("use.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-        return _is_idle() and _close()
+        return _own_pid() is not None and _is_idle() and _close()
     return False
 
 
