@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edgeferry.domain.layering import AGENT, Deployment, is_base
+from edgeferry.domain.layering import AGENT, LISTS, Deployment, is_base
 from edgeferry.domain.portability import find_remarks
 
-_KINDS = ("modules", "systemModules")
 RESERVED = "edgeferry-"
 """How the names of edgeferry's own deployments begin."""
 
@@ -22,9 +21,9 @@ def find_unrunnable(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         names = tuple(path.split("."))[2:]
         if not names:
             yield from _unrunnable_base(path, value)
-        elif len(names) == 1 and names[0] in _KINDS:
+        elif len(names) == 1 and names[0] in LISTS:
             yield from _unrunnable_entries(path, value)
-        elif len(names) == 2 and names[0] in _KINDS:
+        elif len(names) == 2 and names[0] in LISTS:
             yield from _unrunnable_entry(path, value)
 
 
@@ -76,7 +75,7 @@ def _unrunnable_base(path: str, desired: Any) -> Iterator[str]:
     for name in ("edgeAgent", "edgeHub"):
         if not isinstance(system, Mapping) or name not in system:
             yield f"{path}.systemModules.{name} is missing: a base brings both, with their images"
-    for kind in _KINDS:
+    for kind in LISTS:
         yield from _unrunnable_entries(f"{path}.{kind}", desired.get(kind))
 
 
@@ -100,6 +99,6 @@ def _unrunnable_entry(path: str, entry: Any) -> Iterator[str]:
 
 
 def _whole_lists(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for kind in _KINDS:
+    for kind in LISTS:
         if f"properties.desired.{kind}" in modules.get(AGENT, {}):
             yield f"properties.desired.{kind}"

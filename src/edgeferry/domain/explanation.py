@@ -13,6 +13,7 @@ from edgeferry.domain.failing import Part, find_failing_parts
 from edgeferry.domain.layering import (
     AGENT,
     HUB,
+    LISTS,
     Deployment,
     find_assignment_fault,
     find_targeted,
@@ -27,8 +28,6 @@ from edgeferry.domain.twin import is_same, merge
 Json = dict[str, Any]
 Place = tuple[str, tuple[str, ...]]
 """Whose twin, and a path below its desired properties."""
-
-_LISTS = ("systemModules", "modules")
 
 
 class Reason(StrEnum):
@@ -155,7 +154,7 @@ def _shares(
     agent = desired[AGENT]
     entries: list[Place] = [
         (AGENT, (kind, name))
-        for kind in _LISTS
+        for kind in LISTS
         for name in sorted(agent.get(kind) or {})
         if isinstance(agent.get(kind), Mapping)
     ]
@@ -171,7 +170,7 @@ def _shares(
 def _maker(place: Place, targeted: Sequence[Deployment], desired: Mapping[str, Json]) -> Deployment | None:
     """Who made an entry of `$edgeAgent` by a path below it, where no entry stood before."""
     twin, path = place
-    if twin != AGENT or len(path) != 2 or path[0] not in _LISTS:
+    if twin != AGENT or len(path) != 2 or path[0] not in LISTS:
         return None
     entry = desired[AGENT].get(path[0], {}).get(path[1])
     maker = entry.get("configuration", {}).get("id") if isinstance(entry, Mapping) else None
@@ -262,7 +261,7 @@ def _module(place: Place) -> str:
 
 
 def _is_entry(path: tuple[str, ...]) -> bool:
-    return len(path) == 2 and path[0] in _LISTS
+    return len(path) == 2 and path[0] in LISTS
 
 
 def _is_below(place: Place, other: Place) -> bool:

@@ -21,7 +21,8 @@ AGENT = "$edgeAgent"
 HUB = "$edgeHub"
 
 _DESIRED = ("properties", "desired")
-_LISTS = ("modules", "systemModules")
+LISTS = ("modules", "systemModules")
+"""Where `$edgeAgent` lists modules by name."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
             if module != AGENT:
                 continue
             before, agent = agent, _set(agent, path, value)
-            for kind in _LISTS:
+            for kind in LISTS:
                 old = _entries(before, kind)
                 for name in _entries(agent, kind):
                     is_whole = path == (kind, name)[: len(path)]

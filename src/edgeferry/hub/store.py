@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeferry.domain.condition import parse_condition
-from edgeferry.domain.layering import Deployment
 from edgeferry.domain.twin import Section, Twin
 from edgeferry.errors import HubError
 from edgeferry.hub.schema import bring_forward
 from edgeferry.wire.hub import Configuration, Identity
+from edgeferry.wire.hub_export import parse_stored, render_stored
 
 Key = tuple[str, str]
 """Device and module, "" for a device itself."""
@@ -185,13 +184,13 @@ class Store:
         """All configurations by id; the very same sequence until one changes."""
         if self._configurations is None:
             rows = self._connection.execute("SELECT id, document FROM configurations ORDER BY id").fetchall()
-            self._configurations = [_parse_configuration(name, document) for name, document in rows]
+            self._configurations = [parse_stored(name, json.loads(document)) for name, document in rows]
         return self._configurations
 
     def save_configuration(self, configuration: Configuration) -> None:
         self._connection.execute(
             "INSERT OR REPLACE INTO configurations VALUES (?, ?)",
-            (configuration.deployment.id, _render_configuration(configuration)),
+            (configuration.deployment.id, _dump(render_stored(configuration))),
         )
         self._configurations = None
 
@@ -289,33 +288,3 @@ def _parse_identity(row: Sequence[Any]) -> Identity:
 
 def _dump(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _render_configuration(configuration: Configuration) -> str:
-    deployment = configuration.deployment
-    return json.dumps(
-        {
-            "priority": deployment.priority,
-            "created_at": deployment.created_at,
-            "condition": deployment.condition.text,
-            "modules": {name: dict(paths) for name, paths in deployment.modules.items()},
-            "schema_version": configuration.schema_version,
-            "labels": dict(configuration.labels),
-            "updated_at": configuration.updated_at,
-            "metric_queries": dict(configuration.metric_queries),
-            "etag": configuration.etag,
-        },
-        separators=(",", ":"),
-    )
-
-
-def _parse_configuration(name: str, text: str) -> Configuration:
-    document = json.loads(text)
-    deployment = Deployment(
-        id=name,
-        priority=document.pop("priority"),
-        created_at=document.pop("created_at"),
-        condition=parse_condition(document.pop("condition")),
-        modules=document.pop("modules"),
-    )
-    return Configuration(deployment=deployment, **document)

@@ -89,7 +89,8 @@ def bring_in(
             raise RefusedError(
                 f"this is no export of a hub: {error}; nothing was imported", fix="export it anew"
             ) from error
-        store.add_pending([device.device for device in store.devices() if device.is_edge])
+        if written:
+            store.add_pending([device.device for device in store.devices() if device.is_edge])
     return written, events
 
 

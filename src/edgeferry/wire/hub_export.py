@@ -100,11 +100,10 @@ def _render_identity(identity: Identity, keys: bool) -> Mapping[str, Any]:
     return document
 
 
-def _render(configuration: Configuration) -> Mapping[str, Any]:
+def render_stored(configuration: Configuration) -> dict[str, Any]:
+    """The configuration as it is kept under its id."""
     deployment = configuration.deployment
     return {
-        "kind": _CONFIGURATION,
-        "id": deployment.id,
         "priority": deployment.priority,
         "created_at": deployment.created_at,
         "condition": deployment.condition.text,
@@ -115,6 +114,22 @@ def _render(configuration: Configuration) -> Mapping[str, Any]:
         "metric_queries": dict(configuration.metric_queries),
         "etag": configuration.etag,
     }
+
+
+def parse_stored(name: str, document: dict[str, Any]) -> Configuration:
+    """The configuration of that id from what `render_stored` gave; takes the document apart."""
+    deployment = Deployment(
+        id=name,
+        priority=document.pop("priority"),
+        created_at=document.pop("created_at"),
+        condition=parse_condition(document.pop("condition")),
+        modules=document.pop("modules"),
+    )
+    return Configuration(deployment=deployment, **document)
+
+
+def _render(configuration: Configuration) -> Mapping[str, Any]:
+    return {"kind": _CONFIGURATION, "id": configuration.deployment.id, **render_stored(configuration)}
 
 
 def _parse(document: dict[str, Any]) -> Record:
@@ -169,14 +184,7 @@ def _parse_configuration(document: dict[str, Any]) -> Configuration:
     _check(document, _CONFIGURATION_FIELDS)
     if fault := find_content_fault(document["modules"], ANY_SIZES):
         raise ValueError(fault)
-    deployment = Deployment(
-        id=document.pop("id"),
-        priority=document.pop("priority"),
-        created_at=document.pop("created_at"),
-        condition=parse_condition(document.pop("condition")),
-        modules=document.pop("modules"),
-    )
-    return Configuration(deployment=deployment, **document)
+    return parse_stored(document.pop("id"), document)
 
 
 def _check(document: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]]) -> None:
