@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeferry.device.durable import CheckedFile, Journal
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString, parse_connection_string
@@ -74,6 +75,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = CheckedFile(folder / "state.json")
+        self.journal = Journal(folder / "journal.jsonl")
         self._lock_file = -1
 
     def open(self) -> None:

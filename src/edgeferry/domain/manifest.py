@@ -34,6 +34,8 @@ class ModuleSpec:
     """on-create or never."""
     version: str = ""
     """A free text; a change of it alone makes the device create the module anew."""
+    layer: str = ""
+    """The id of the deployment that gave the module; empty when none did."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,20 @@ class ModuleState:
 
 
 @dataclass(frozen=True)
+class LayerState:
+    """How a layer stands on the device."""
+
+    outcome: str
+    """Trial, Proven, RolledBack, Refused, Pulling or Failed."""
+    reason: str = ""
+    spec_hash: str = ""
+    """Of the specs of its modules, by which it is known in quarantine."""
+    desired_version: int = 0
+    since: str = ""
+    progress: str = ""
+
+
+@dataclass(frozen=True)
 class DeviceReport:
     """What a device's agent says of itself and its modules."""
 
@@ -89,4 +105,5 @@ class DeviceReport:
     engine_version: str
     modules: Mapping[str, ModuleState]
     system_modules: Mapping[str, ModuleState]
+    layers: Mapping[str, LayerState] = field(default_factory=dict)
     schema_version: str = "1.1"

@@ -16,6 +16,7 @@ from edgeferry.domain.manifest import (
     LAST,
     DeviceManifest,
     DeviceReport,
+    LayerState,
     ModuleSpec,
     ModuleState,
     RegistryLogin,
@@ -85,6 +86,7 @@ def parse_module(name: str, said: object) -> ModuleSpec:
         startup_order=order,
         image_pull_policy=_one_of(where, body, "imagePullPolicy", _PULL_POLICIES),
         version=str(body.get("version") or ""),
+        layer=_layer(body),
     )
 
 
@@ -152,6 +154,7 @@ def render_reported(report: DeviceReport) -> Json:
             }
             for name, state in report.modules.items()
         },
+        "layers": {name: _render_layer(state) for name, state in report.layers.items()},
     }
 
 
@@ -169,6 +172,17 @@ def diff_reported(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
     return patch
 
 
+def _render_layer(state: LayerState) -> Json:
+    said: Json = {
+        "outcome": state.outcome,
+        "reason": state.reason[:_DESCRIPTION_LENGTH],
+        "specHash": state.spec_hash,
+        "desiredVersion": state.desired_version,
+        "since": state.since,
+    }
+    return {**said, "progress": state.progress} if state.progress else said
+
+
 def _render_state(state: ModuleState) -> Json:
     return {
         "type": "docker",
@@ -181,6 +195,13 @@ def _render_state(state: ModuleState) -> Json:
         "lastStartTimeUtc": state.started_at,
         "lastExitTimeUtc": state.exited_at,
     }
+
+
+def _layer(body: Mapping[str, Any]) -> str:
+    """The deployment that the hub names as the giver of the module."""
+    giver = body.get("configuration")
+    name = giver.get("id") if isinstance(giver, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _parse_core(where: str, body: Mapping[str, Any]) -> Json:
