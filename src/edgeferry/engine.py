@@ -456,15 +456,13 @@ class Engine:
         return stream
 
     def _connect_stream(self, doing: str) -> Stream:
-        self._do(doing, lambda c: c.api_version)
         try:
             return Stream(self.url)
         except BROKEN as error:
             raise self._gone(doing) from error
 
     def _ask(self, stream: Stream, doing: str, method: str, path: str, headers: Mapping[str, str]) -> None:
-        version = self._do(doing, lambda c: c.api_version)
-        status = stream.ask(method, f"/v{version}{path}", headers)
+        status = stream.ask(method, path, headers)
         if status >= 400:
             said = next(stream.lines(), {})
             raise explain(doing, _problem_of(said) or "nothing", status)

@@ -24,10 +24,12 @@ from edgeferry.device.containers import (
     render_container,
     spec_hash,
 )
+from edgeferry.device.engine_events import Watch
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
 from edgeferry.device.methods import Methods
+from edgeferry.device.options import load_rules
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.retries import Failures, Restarts
 from edgeferry.device.state import Enrolment, Store
@@ -105,7 +107,8 @@ class Agent:
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
         self._identities = Identities(enrolment, store)
-        self._pulls = Pulls(enrolment.engine, self._wake)
+        self._pulls = Pulls(enrolment.engine, self._wake, load_rules(store.folder).pull)
+        self._watch = Watch(enrolment.engine, self._place.labels, self._wake)
         self._images = Images(self._engine, store)
         self._methods = Methods(enrolment.engine, self._place, self._wake.set)
         self._failures = Failures(wait_s)
@@ -128,6 +131,7 @@ class Agent:
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
+        self._watch.start()
         self._link.start()
         try:
             while not self._stopping.is_set():
@@ -138,6 +142,8 @@ class Agent:
             self._report_leaving()
         finally:
             self._link.stop()
+            self._watch.stop()
+            self._pulls.close()
             self._methods.close()
             self._engine.close()
 
@@ -236,6 +242,7 @@ class Agent:
         return tried
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
+        self._pulls.keep_only({pull.image for pull in pulls})
         logins = (*self._enrolment.registries, *manifest.registries)
         for pull in pulls:
             due = self._failures.is_due(f"pull {pull.image}", time.monotonic())

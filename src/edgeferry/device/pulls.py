@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -115,6 +115,13 @@ class Pulls:
             attempt = self._running.get(image)
         if attempt is not None:
             attempt.give_up(_NOT_WANTED)
+
+    def keep_only(self, images: Set[str]) -> None:
+        """All other images are no longer wished for."""
+        with self._lock:
+            others = (set(self._wishes) | set(self._running)) - set(images)
+        for image in others:
+            self.stop(image)
 
     def harvest(self) -> dict[str, str]:
         """Image to problem ("" when it came) of what was tried since the last call. One with a problem is
