@@ -25,6 +25,8 @@ from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
         ("net/http: request canceled (Client.Timeout exceeded)", "too slowly", True),
         ("write /var/lib/docker/tmp/x: no space left on device", "disk is full", True),
         ("received unexpected HTTP status: 503 Service Unavailable", "did not deliver", True),
+        ("manifest verification failed for digest sha256:0", "did not deliver", True),
+        ("unexpected end of JSON input", "did not deliver", True),
         ("Bind for 127.0.0.1:80 failed: port is already allocated", "host port is taken", True),
         ("could not find an available, non-overlapping IPv4 address pool", "no address range", False),
         ("Pool overlaps with other one on this address space", "range is taken", False),

@@ -94,7 +94,11 @@ def runs(world, module, script):
         pytest.param(
             {"script": CRASHES}, "ended by itself 3 times, at last with exit code 3", id="crash loop"
         ),
-        pytest.param({"create_options": {"Entrypoint": ["/none"], "HostConfig": {"Init": False}}}, "does not start", id="cannot start"),
+        pytest.param(
+            {"create_options": {"Entrypoint": ["/none"], "HostConfig": {"Init": False}}},
+            "does not start",
+            id="cannot start",
+        ),
         pytest.param(
             {
                 "create_options": {
@@ -161,7 +165,9 @@ def test_removing_the_failed_layer_at_the_hub_is_nothing_to_do_and_good(rolled_b
 
 
 def test_a_better_layer_after_a_failed_one_is_tried_and_proven(rolled_back, image):
-    rolled_back.settle(bring(rolled_back, "L3", a=taxi(image, "sleep 1000"), b=taxi(image, "sleep 3000")), 200)
+    rolled_back.settle(
+        bring(rolled_back, "L3", a=taxi(image, "sleep 1000"), b=taxi(image, "sleep 3000")), 200
+    )
     proven(rolled_back, "L3")
     assert runs(rolled_back, "b", "sleep 3000")
 

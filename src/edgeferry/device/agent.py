@@ -24,6 +24,7 @@ from edgeferry.device.containers import (
     made_from,
     spec_hash,
 )
+from edgeferry.device.engine_events import Watch
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
@@ -48,6 +49,7 @@ Json = dict[str, Any]
 
 AGENT = "$edgeAgent"
 PASS_S = 5.0
+SHORTEST_WAIT_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class Agent:
         self._info: EngineInfo | None = None
         self._memory = Memory(store)
         self._identities = Identities(enrolment, store)
-        self._pulls = Pulls(enrolment.engine, self._wake)
+        self._pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
+        self._watch = Watch(enrolment.engine, self._place.labels, self._wake)
         self._images = Images(self._engine, store)
         self._trials = Trials(self._memory, self._rules)
         self._verdicts = Verdicts(self._wake)
@@ -130,6 +133,7 @@ class Agent:
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
+        self._watch.start()
         self._verdicts.start()
         self._link.start()
         try:
@@ -143,6 +147,8 @@ class Agent:
         finally:
             self._link.stop()
             self._verdicts.stop()
+            self._watch.stop()
+            self._pulls.close()
             self._methods.close()
             self._engine.close()
 
@@ -153,8 +159,9 @@ class Agent:
 
     def _wait(self) -> float:
         """Seconds until the next pass, unless something wakes it."""
-        dues = (self._applying.failures.next_due(), self._supervision.next_due(), self._trials.next_due())
-        return max(self._pass_s / 20, min(self._pass_s, min(dues) - time.monotonic()))
+        parts = (self._applying.failures, self._supervision, self._trials, self._pulls)
+        due = min(part.next_due() for part in parts) - time.monotonic()
+        return max(SHORTEST_WAIT_S, min(self._pass_s, due))
 
     # what the hub says (called in the link's thread)
 
@@ -278,12 +285,11 @@ class Agent:
                 self._images.note_pulled(image)
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
+        """The engine gets these images and no others; how often each is tried is the pulls' affair."""
+        self._pulls.keep_only({pull.image for pull in pulls})
         logins = (*self._enrolment.registries, *manifest.registries)
         for pull in pulls:
-            due = self._applying.failures.is_due(f"pull {pull.image}", time.monotonic())
-            if due and not self._pulls.is_running(pull.image):
-                _log.info("pull image=%s reason=%s", pull.image, pull.reason)
-                self._pulls.start(pull.image, logins)
+            self._pulls.start(pull.image, logins)
 
     def _find_held(self, missing: Sequence[Pull]) -> dict[str, str]:
         """Module to why its image is not there, of those whose image is missing."""

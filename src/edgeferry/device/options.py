@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.domain.device_rules import Policy, PullRules, Rules, TrialRules
+from edgeferry.domain.download_window import parse_window
 from edgeferry.errors import UsageError
 
 FILE = "agent.toml"
@@ -51,7 +52,12 @@ def load_rules(folder: Path) -> Rules:
         raise UsageError(f"{path} cannot be read: {error}", fix="correct the file") from error
     for name in said:
         _must_be_known(path, name, _SECTIONS, "section")
-    return Rules(**{name: _read_section(path, name, kind, said) for name, kind in _SECTIONS.items()})
+    rules = Rules(**{name: _read_section(path, name, kind, said) for name, kind in _SECTIONS.items()})
+    try:
+        parse_window(rules.pull.window)
+    except UsageError as error:
+        raise UsageError(f"{path}: pull.window: {error.problem}", fix=error.fix) from error
+    return rules
 
 
 def _read_section(path: Path, name: str, kind: Any, said: Mapping[str, Any]) -> Any:
