@@ -80,12 +80,11 @@ class Trials:
             _log.info("trial layer=%s version=%d", unit.name, version)
 
     def note_crash(self, module: str, ended_at: str) -> None:
-        """The module ended by itself."""
+        """The module ended by itself: if it is on trial, its window begins anew."""
         for key, trial in self._memory.state.trials.items():
             if module in trial.modules:
                 self._memory.note(Crashed(key, module, ended_at))
-                if trial.failed:
-                    self._since[key] = self._now()
+                self._since[key] = self._now()
                 return
 
     def judge(

@@ -44,9 +44,9 @@ class TrialRules:
     """When a changed layer is proven, and when it has failed."""
 
     window_s: float = 600.0
-    """A layer that was healthy for so long is proven."""
+    """A layer that was well for so long since it was applied, and since a module of it ended, is proven."""
     crashes: int = 3
-    """A module that ended so often by itself within the window crash-loops."""
+    """A module that ended so often by itself before its layer was proven crash-loops."""
     ready_s: float = 60.0
     """How long the successor of a hand-over may take to answer `/health`."""
 
