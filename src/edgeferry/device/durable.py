@@ -23,7 +23,6 @@ from edgeferry.errors import EdgeferryError, OutsideError, UsageError
 
 Json = dict[str, Any]
 
-_ENVELOPE = frozenset({"format", "payload", "sha256"})
 _JOURNAL_FORMAT = 1
 _DIGITS = 16
 # The bytes are lost, or there never were any. Other errors (no permission, too many open files) may pass.
@@ -45,7 +44,8 @@ class CheckedFile:
     """One JSON object at `path`: a restart finds the last that was saved, or the one before and says so.
 
     `version` is that of the payload; `migrations[n]` makes a payload of version n + 1 from one of version n.
-    Version 0 is a plain JSON object without checksum; without a step of its own only the checksum is added.
+    Version 0 is what agents wrote before there were checksums, a plain JSON object with a space after each
+    colon and comma; without a step of its own only the checksum is added.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._end: int | None = None
         """Where the last whole line ends; None until the file is read, 0 while there is none to add to."""
         self._last = 0
@@ -245,12 +245,17 @@ class Journal:
             self._sync_name()
 
     def _put_aside(self, rest: bytes, kept: list[tuple[int, Json]]) -> None:
-        broken = _broken(self.path)
+        aside = _broken(self.path)
         _log.warning(
-            "journal broken, %d entries kept, %d bytes to %s path=%s", len(kept), len(rest), broken, self.path
+            "journal broken, entries kept=%d path=%s; %d bytes put aside path=%s",
+            len(kept),
+            self.path,
+            len(rest),
+            aside,
         )
         with _told("journal not mended", self.path):
-            replace_file(broken, rest, 0o600)
+            if rest:
+                replace_file(aside, rest, 0o600)
             self._rewrite(kept)
 
     def _write(self, line: bytes, end: int) -> None:
@@ -354,13 +359,13 @@ def _read_copy(path: Path) -> _Copy | None:
     except OSError as error:
         if error.errno not in _LOST:
             raise
-        return _Copy(0, {}, error.strerror)
+        return _Copy(0, {}, str(error.strerror))
     except (ValueError, RecursionError):
         return _Copy(0, {}, "it is no JSON" if body else "it is empty")
     if not isinstance(said, dict):
         return _Copy(0, {}, "it is no JSON object")
-    # Two of the three names at least: a damaged name does not make a checked file an old one.
-    if len(_ENVELOPE & said.keys()) < 2:
+    # As old agents wrote it, spaces and all: a damaged checked file, which has none, is never taken for one.
+    if body == json.dumps(said).encode():
         return _Copy(0, said)
     version, payload = said.get("format"), said.get("payload")
     if type(version) is int and isinstance(payload, dict) and body == _render(version, payload):
