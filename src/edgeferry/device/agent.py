@@ -47,7 +47,8 @@ from edgeferry.domain.manifest import DeviceManifest, DeviceReport, ModuleSpec, 
 from edgeferry.engine import ContainerFacts, Engine, EngineInfo
 from edgeferry.errors import DesiredError, EdgeferryError, EngineError
 from edgeferry.wire.connection import render_connection_string
-from edgeferry.wire.edge import diff_reported, parse_desired, render_reported
+from edgeferry.wire.edge import parse_desired
+from edgeferry.wire.edge_report import diff_reported, render_reported
 
 Json = dict[str, Any]
 
