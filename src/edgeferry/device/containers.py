@@ -105,7 +105,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
             **place.labels,
             MODULE_LABEL: spec.name,
             SPEC_LABEL: spec_hash(place, spec),
-            DESIRED_LABEL: json.dumps(render_module(spec)),
+            DESIRED_LABEL: json.dumps(render_module(spec, with_layer=True)),
         },
         "ExposedPorts": exposed,
         "HostConfig": host,

@@ -9,6 +9,9 @@ host_namespaces = false
 mounts = ["/var/lib/shop"]
 devices = ["/dev/video0"]
 capabilities = ["NET_BIND_SERVICE"]
+sysctls = ["net.core.somaxconn"]
+runtimes = ["nvidia"]
+log_drivers = ["syslog"]
 
 [pull]
 bytes_per_s = 0     # no cap

@@ -12,7 +12,7 @@ from edgeferry.device.link import Link
 from edgeferry.domain.manifest import DeviceManifest, DeviceReport, LayerState, ModuleState
 from edgeferry.engine import EngineInfo
 from edgeferry.errors import EdgeferryError
-from edgeferry.wire.edge import diff_reported, render_reported
+from edgeferry.wire.edge_report import diff_reported, render_reported
 
 Json = dict[str, Any]
 
@@ -70,6 +70,7 @@ class Reporting:
             modules=states,
             system_modules=self.system_states(manifest),
             layers=layers,
+            runtime_settings=manifest.runtime_settings if manifest else {},
             schema_version=manifest.schema_version if manifest else "1.1",
         )
         said = render_reported(report)

@@ -13,16 +13,26 @@ class Policy:
     """What createOptions may ask for. All of it is refused unless named here."""
 
     privileged: bool = False
+    """Privileged modules, and whatever weakens what keeps a module in its container."""
     docker_socket: bool = False
+    """Folders and sockets by which the engine itself can be reached."""
     host_network: bool = False
     host_namespaces: bool = False
-    """The machine's processes, IPC, UTS, users or cgroups, and other containers' namespaces."""
+    """The machine's processes, IPC, UTS, users or cgroups; other containers' namespaces and volumes."""
     mounts: tuple[str, ...] = ()
     """Folders of the machine that modules may mount, they and what is below them."""
     devices: tuple[str, ...] = ()
-    """Device files that modules may use, such as `/dev/video0`."""
+    """Device files that modules may use, such as `/dev/video0`, or all below a folder; and what device
+    requests ask for: `gpu`, or a CDI name."""
     capabilities: tuple[str, ...] = ()
-    """Linux capabilities that modules may add, without `CAP_`."""
+    """Linux capabilities that modules may add, without `CAP_`; `ALL`: any."""
+    sysctls: tuple[str, ...] = ()
+    """Kernel settings that modules may set for themselves, such as `net.core.somaxconn`."""
+    runtimes: tuple[str, ...] = ()
+    """The engine's runtimes that modules may name, such as `nvidia`."""
+    log_drivers: tuple[str, ...] = ()
+    """Where else modules' logs may go, such as `syslog`; `json-file`, `local`, `journald` and `none` may
+    always be named."""
 
 
 @dataclass(frozen=True)

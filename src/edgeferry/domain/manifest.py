@@ -35,7 +35,8 @@ class ModuleSpec:
     version: str = ""
     """A free text; a change of it alone makes the device create the module anew."""
     layer: str = ""
-    """The id of the deployment that gave the module; empty when none did."""
+    """The id of the deployment that gave the module, as the hub notes it; no part of what a container is
+    compared by."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class DeviceManifest:
     """edgeAgent and edgeHub: IoT Edge's runtime runs them, our agent recognises and reports them."""
     registries: tuple[RegistryLogin, ...] = ()
     schema_version: str = "1.1"
+    runtime_settings: Mapping[str, Any] = field(default_factory=dict)
+    """`runtime.settings` as they may be reported: without passwords."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,17 @@ class ModuleState:
 
 @dataclass(frozen=True)
 class LayerState:
-    """How a layer stands on the device."""
+    """How it stands with all that one deployment gave the device."""
 
     outcome: str
-    """Trial, Proven, RolledBack, Refused, Pulling or Failed."""
+    """Pulling, Trial, Proven, RolledBack, Refused or Failed."""
     reason: str = ""
     spec_hash: str = ""
-    """Of the specs of its modules, by which it is known in quarantine."""
     desired_version: int = 0
-    since: str = ""
+    """The desired version that brought it as it is."""
+    since: str = NEVER
     progress: str = ""
+    """How far a pull is, in words."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,16 @@ class DeviceReport:
     last_desired_version: int
     """The newest desired version whose plan ran; 0 before the first."""
     status_code: int
-    """Of that plan: 200, 400, 412, 417 or 500, as edgeAgent has them."""
+    """Of that plan: 200, 400, 412, 417 or 500, as edgeAgent has them; 406 when the agent has ended."""
     status_description: str
     agent_version: str
     architecture: str
     engine_version: str
     modules: Mapping[str, ModuleState]
     system_modules: Mapping[str, ModuleState]
-    layers: Mapping[str, LayerState] = field(default_factory=dict)
     schema_version: str = "1.1"
+    runtime_settings: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, LayerState] = field(default_factory=dict)
+    """By the id of the deployment; "" holds the modules that no deployment gave."""
+    agent_build: str = ""
+    agent_commit: str = ""

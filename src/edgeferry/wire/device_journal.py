@@ -1,12 +1,12 @@
 """The agent's memory on disk: its state, and the events of its journal. Format: ours, version 1.
 
-A module is kept as `$edgeAgent` spells it, with the deployment that gave it beside it.
+A module is kept as `$edgeAgent` spells it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from edgeferry.domain.device_state import (
@@ -118,7 +118,7 @@ def _parse_trial(said: Mapping[str, Any]) -> Trial:
 
 
 def _render_specs(specs: Mapping[str, ModuleSpec]) -> Json:
-    return {name: {"module": render_module(spec), "layer": spec.layer} for name, spec in specs.items()}
+    return {name: render_module(spec, with_layer=True) for name, spec in specs.items()}
 
 
 def _parse_specs(said: Mapping[str, Any]) -> dict[str, ModuleSpec]:
