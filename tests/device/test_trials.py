@@ -217,7 +217,7 @@ def test_a_module_that_a_trial_waits_for_is_not_lost_when_the_state_is(world, im
     world.stop()
     for path in world.folder.glob("state.json*"):
         path.unlink()
-    (world.folder / "journal.jsonl").unlink(missing_ok=True)
+    (world.folder / "journal").unlink(missing_ok=True)
     version = bring(world, "L2", a=taxi(image, CRASHES), b=taxi(image, "sleep 1000"))
     world.start()
     world.settle(version, 500, timeout_s=60)

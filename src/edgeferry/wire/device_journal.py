@@ -122,10 +122,7 @@ def _render_specs(specs: Mapping[str, ModuleSpec]) -> Json:
 
 
 def _parse_specs(said: Mapping[str, Any]) -> dict[str, ModuleSpec]:
-    return {
-        name: replace(parse_module(name, one["module"]), layer=str(one["layer"]))
-        for name, one in said.items()
-    }
+    return {name: parse_module(name, one) for name, one in said.items()}
 
 
 def _plain(members: Mapping[str, Any]) -> Json:
