@@ -319,11 +319,14 @@ class Agent:
         if self._manifest is not None:
             reasons = [*self._applying.failures.reasons(), *self._trials.problems(self._aims)]
             self._status = (500, "; ".join(reasons)) if reasons else (200, "")
-            if not reasons and not goes_back:
-                self._images.settle(
-                    {spec.name: spec.image for aim in self._aims for spec in aim.modules.values()}
-                )
+            if not self._applying.failures.reasons() and not goes_back:
+                self._settle_images()
         return goes_back
+
+    def _settle_images(self) -> None:
+        modules = [spec for aim in self._aims for spec in aim.modules.values()]
+        proven = {spec.image for spec in self._memory.state.good.values()}
+        self._images.settle({spec.name: spec.image for spec in modules}, proven)
 
     def _sight(self, spec: ModuleSpec, found: Mapping[str, ContainerFacts]) -> Sight:
         """How the module looks, as far as its container is the one that is desired."""
