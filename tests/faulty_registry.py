@@ -22,7 +22,7 @@ class Fault:
     status: int = 0
     retry_after: str = ""
     manifest: str = ""
-    """truncated or wrong."""
+    """truncated, wrong, or stuck (nothing comes)."""
     layer: str = ""
     """half, stuck (half and then nothing) or wrong."""
 
@@ -137,6 +137,10 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
             body = registry.manifests.get(self.path.rpartition("/")[2])
             if body is None:
                 self.refuse(Fault(404))
+                return
+            if fault.manifest == "stuck":
+                registry.wait(120)
+                self.close_connection = True
                 return
             if fault.manifest == "truncated":
                 body = body[: len(body) // 2]

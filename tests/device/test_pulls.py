@@ -10,12 +10,14 @@ from datetime import datetime
 
 import pytest
 
+from edgeferry.adapters.registry import RegistryClient
 from edgeferry.device.image_check import check_image
 from edgeferry.device.pulls import Pulls
 from edgeferry.domain.device_rules import PullRules
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine, ImageFacts
 from edgeferry.errors import UsageError
+from tests.adapters.test_registry import layered_image
 from tests.device.conftest import wait_until
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 from tests.faulty_registry import HEALTHY, Fault, FaultyRegistry
@@ -123,6 +125,16 @@ def test_a_registry_that_fails_is_named_asked_seldom_and_believed_once_it_heals(
     wait_until(lambda: pulls.harvest().get(image) == "", what="the image comes")
     assert engine.image(image) is not None
     assert pulls.waiting() == {}
+
+
+@engine_test
+def test_a_registry_that_takes_the_question_and_never_answers_is_given_up(registry, push, start):
+    image = push()
+    registry.fault = Fault(manifest="stuck")
+    pulls = start(progress_s=1, wait=60)
+    pulls.start(image, [])
+    assert "no byte came for 1 s" in outcome(pulls, image)
+    assert pulls.progress() == {}
 
 
 @engine_test
@@ -292,6 +304,26 @@ def test_a_cap_is_kept_with_the_login_of_a_registry_that_asks_for_one(tmp_path, 
         assert engine.image(reference).id == image.id
     finally:
         registry.stop()
+        engine.remove_image(reference)
+
+
+@engine_test
+def test_a_cap_is_kept_over_tls_with_a_token_of_the_registrys_server(
+    registry_server, tmp_path, engine, start
+):
+    client = RegistryClient(
+        registry_server.host, "pulls", "pusher", registry_server.password, registry_server.ca_file
+    )
+    image = layered_image(tmp_path, uuid.uuid4().hex)
+    client.push(image)
+    client.close()
+    reference = client.reference("taxi", image.digest)
+    pulls = start(bytes_per_s=50_000_000)
+    try:
+        pulls.start(reference, [RegistryLogin(registry_server.host, "puller", registry_server.password)])
+        assert outcome(pulls, reference) == ""
+        assert engine.image(reference).repo_digests == (reference,)
+    finally:
         engine.remove_image(reference)
 
 

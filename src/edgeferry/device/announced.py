@@ -23,7 +23,7 @@ _KINDS = ", ".join(
 )
 _LARGEST = 4 * 1024 * 1024
 _COMPARED = 3
-_PATIENCE_S = 20.0
+_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def held_layers(line: RegistryLine, digests: Iterable[str], architecture: str, n
 def _fetch(line: RegistryLine, target: str) -> tuple[int, str, bytes]:
     """Status, `Retry-After` and body."""
     until = time.monotonic() + _PATIENCE_S
-    with line.ask("GET", f"manifests/{target}", {"accept": _KINDS}) as answer:
+    with line.ask("GET", f"manifests/{target}", {"accept": _KINDS}, _PATIENCE_S) as answer:
         body = b""
         for chunk in answer.iter_raw():
             body += chunk
