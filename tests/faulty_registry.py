@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -100,6 +101,11 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            """What is counted as sent is not far ahead of what was received."""
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+            super().setup()
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
@@ -162,7 +168,7 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
             self.send(body)
 
         def send(self, body: bytes) -> None:
-            size = 16 * 1024 if registry.bytes_per_s else 1024 * 1024
+            size = 16 * 1024
             for at in range(0, len(body), size):
                 chunk = body[at : at + size]
                 self.wfile.write(chunk)

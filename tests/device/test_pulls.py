@@ -12,7 +12,9 @@ import pytest
 
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.device.image_check import check_image
+from edgeferry.device.pull_relay import Relay
 from edgeferry.device.pulls import Pulls
+from edgeferry.device.registry_line import RegistryLine
 from edgeferry.domain.device_rules import PullRules
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine, ImageFacts
@@ -60,7 +62,7 @@ def start(engine):
     """Makes `Pulls` that are closed at the end."""
     made = []
 
-    def start(wait: float = 0.5, **rules) -> Pulls:
+    def start(wait: float = 0.3, **rules) -> Pulls:
         now = rules.pop("local_now", datetime.now)
         made.append(
             Pulls(
@@ -119,7 +121,7 @@ def test_a_registry_that_fails_is_named_asked_seldom_and_believed_once_it_heals(
     asked = len(registry.requests)
     began = time.monotonic()
     assert outcome(pulls, image), "it was tried again by itself"
-    assert time.monotonic() - began > 0.4
+    assert time.monotonic() - began > 0.2
     assert len(registry.requests) <= 2 * asked + 2
     registry.fault = HEALTHY
     wait_until(lambda: pulls.harvest().get(image) == "", what="the image comes")
@@ -325,6 +327,23 @@ def test_a_cap_is_kept_over_tls_with_a_token_of_the_registrys_server(
         assert engine.image(reference).repo_digests == (reference,)
     finally:
         engine.remove_image(reference)
+
+
+@engine_test
+def test_what_an_agent_that_was_killed_left_behind_goes_with_the_next_pull(registry, push, start, engine):
+    first, second = push(), push()
+    relay = Relay(50_000_000)
+    line = RegistryLine(registry.address, "edge/tiny", None)
+    passage = relay.open(line, first.partition("@")[2])
+    engine.pull(passage.reference)
+    for still_there in (True, False):
+        pulls = start(bytes_per_s=50_000_000)
+        pulls.start(second, [])
+        assert outcome(pulls, second) == ""
+        assert (engine.image(passage.reference) is not None) is still_there
+        if still_there:
+            relay.close()
+            line.close()
 
 
 @engine_test
