@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ class Fault:
     status: int = 0
     retry_after: str = ""
     manifest: str = ""
-    """truncated or wrong."""
+    """truncated, wrong, or stuck (nothing comes)."""
     layer: str = ""
     """half, stuck (half and then nothing) or wrong."""
 
@@ -100,6 +101,11 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            """What is counted as sent is not far ahead of what was received."""
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+            super().setup()
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
@@ -138,6 +144,10 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
             if body is None:
                 self.refuse(Fault(404))
                 return
+            if fault.manifest == "stuck":
+                registry.wait(120)
+                self.close_connection = True
+                return
             if fault.manifest == "truncated":
                 body = body[: len(body) // 2]
             if fault.manifest == "wrong":
@@ -158,7 +168,7 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
             self.send(body)
 
         def send(self, body: bytes) -> None:
-            size = 16 * 1024 if registry.bytes_per_s else 1024 * 1024
+            size = 16 * 1024
             for at in range(0, len(body), size):
                 chunk = body[at : at + size]
                 self.wfile.write(chunk)

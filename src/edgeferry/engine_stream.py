@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 _CONNECT_S = 60.0
 _LOOK_S = 0.2
+_AT_ONCE = 64 * 1024
 
 BROKEN = (OSError, http.client.HTTPException, ValueError)
 """What `Stream` raises when the engine is not there, or ends or breaks its answer."""
@@ -36,9 +37,13 @@ class Stream:
 
     def lines(self) -> Iterator[Mapping[str, Any]]:
         """The answer's JSON objects, each as soon as it comes."""
-        while self._response is not None and (line := self._response.readline()):
-            if line.strip():
-                yield json.loads(line)
+        rest = b""
+        # `readline` takes a connection that broke for the end of the answer; `read1` does not.
+        while self._response is not None and (came := self._response.read1(_AT_ONCE)):
+            *whole, rest = (rest + came).split(b"\n")
+            yield from (json.loads(line) for line in whole if line.strip())
+        if rest.strip():
+            yield json.loads(rest)
 
     def end(self) -> None:
         """The engine and whoever reads the answer see the connection end; for any thread."""

@@ -1,5 +1,3 @@
-import contextlib
-import socket
 import threading
 import time
 import uuid
@@ -11,6 +9,7 @@ import pytest
 from edgeferry.device.engine_events import Watch
 from edgeferry.engine import Engine
 from tests.device.conftest import wait_until
+from tests.doors import Door
 from tests.engines import find_engine, make_image
 
 pytestmark = pytest.mark.engine
@@ -114,45 +113,3 @@ def test_it_ends_promptly_listening_or_not(engine, labels, tmp_path):
         watch.stop()
         assert time.monotonic() - began < 1
     wait_until(lambda: not [each for each in threading.enumerate() if each.name == "engine events"])
-
-
-class Door:
-    """A socket that leads to the engine, until it is shut."""
-
-    def __init__(self, path: Path, to: Path) -> None:
-        self.path, self.to = path, to
-
-    def __enter__(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.path.unlink(missing_ok=True)
-        self.socket.bind(str(self.path))
-        self.socket.listen()
-        self.ends = [self.socket]
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                inside, _ = self.socket.accept()
-            except OSError:
-                return
-            outside = socket.socket(socket.AF_UNIX)
-            outside.connect(str(self.to))
-            self.ends += [inside, outside]
-            for source, target in ((inside, outside), (outside, inside)):
-                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
-
-    def __exit__(self, *_):
-
-        for end in self.ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self.path.unlink()
-
-
-def _copy(source, target) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65536):
-            target.sendall(chunk)

@@ -10,12 +10,16 @@ from datetime import datetime
 
 import pytest
 
+from edgeferry.adapters.registry import RegistryClient
 from edgeferry.device.image_check import check_image
+from edgeferry.device.pull_relay import Relay
 from edgeferry.device.pulls import Pulls
+from edgeferry.device.registry_line import RegistryLine
 from edgeferry.domain.device_rules import PullRules
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine, ImageFacts
 from edgeferry.errors import UsageError
+from tests.adapters.test_registry import layered_image
 from tests.device.conftest import wait_until
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 from tests.faulty_registry import HEALTHY, Fault, FaultyRegistry
@@ -58,7 +62,7 @@ def start(engine):
     """Makes `Pulls` that are closed at the end."""
     made = []
 
-    def start(wait: float = 0.5, **rules) -> Pulls:
+    def start(wait: float = 0.3, **rules) -> Pulls:
         now = rules.pop("local_now", datetime.now)
         made.append(
             Pulls(
@@ -110,19 +114,31 @@ def test_a_registry_that_fails_is_named_asked_seldom_and_believed_once_it_heals(
 ):
     image = push()
     registry.fault = fault
-    pulls = start(progress_s=1)
+    pulls = start(progress_s=1, wait=1.0)
     pulls.start(image, [])
     assert problem in outcome(pulls, image)
     assert engine.image(image) is None
     asked = len(registry.requests)
-    began = time.monotonic()
-    assert outcome(pulls, image), "it was tried again by itself"
-    assert time.monotonic() - began > 0.4
-    assert len(registry.requests) <= 2 * asked + 2
+    assert asked < 20
+    until = pulls.next_due() - 0.4
+    while time.monotonic() < until:
+        assert pulls.harvest() == {}
+        time.sleep(0.01)
+    assert len(registry.requests) == asked, "it was asked again before the wait was over"
     registry.fault = HEALTHY
     wait_until(lambda: pulls.harvest().get(image) == "", what="the image comes")
     assert engine.image(image) is not None
     assert pulls.waiting() == {}
+
+
+@engine_test
+def test_a_registry_that_takes_the_question_and_never_answers_is_given_up(registry, push, start):
+    image = push()
+    registry.fault = Fault(manifest="stuck")
+    pulls = start(progress_s=1, wait=60)
+    pulls.start(image, [])
+    assert "no byte came for 1 s" in outcome(pulls, image)
+    assert pulls.progress() == {}
 
 
 @engine_test
@@ -261,7 +277,7 @@ def test_layers_that_are_there_need_no_room(registry, push, start, pytestconfig,
 @engine_test
 def test_a_cap_is_kept_and_the_image_has_its_own_name_in_the_end(registry, push, start, engine):
     cap, count = 2_000_000, 2
-    big = random.Random(1).randbytes(1_500_000)
+    big = random.Random(1).randbytes(500_000)
     images = [push(tar_of(f"{number}".encode() + big)) for number in range(count)]
     pulls = start(bytes_per_s=cap)
     began = time.monotonic()
@@ -273,7 +289,7 @@ def test_a_cap_is_kept_and_the_image_has_its_own_name_in_the_end(registry, push,
     assert set(came.values()) == {""}
     rate = registry.sent / took
     assert rate < cap * 1.15
-    assert rate > cap * 0.6, "slower than it may be"
+    assert rate > cap * 0.3, "slower than it may be"
     whole = sum(len(blob) for blob in registry.blobs.values())
     assert registry.sent <= whole * 1.05, "the second pull brought the layers again"
     digests = tuple(image.partition("@")[2] for image in images)
@@ -293,6 +309,43 @@ def test_a_cap_is_kept_with_the_login_of_a_registry_that_asks_for_one(tmp_path, 
     finally:
         registry.stop()
         engine.remove_image(reference)
+
+
+@engine_test
+def test_a_cap_is_kept_over_tls_with_a_token_of_the_registrys_server(
+    registry_server, tmp_path, engine, start
+):
+    client = RegistryClient(
+        registry_server.host, "pulls", "pusher", registry_server.password, registry_server.ca_file
+    )
+    image = layered_image(tmp_path, uuid.uuid4().hex)
+    client.push(image)
+    client.close()
+    reference = client.reference("taxi", image.digest)
+    pulls = start(bytes_per_s=50_000_000)
+    try:
+        pulls.start(reference, [RegistryLogin(registry_server.host, "puller", registry_server.password)])
+        assert outcome(pulls, reference) == ""
+        assert engine.image(reference).repo_digests == (reference,)
+    finally:
+        engine.remove_image(reference)
+
+
+@engine_test
+def test_what_an_agent_that_was_killed_left_behind_goes_with_the_next_pull(registry, push, start, engine):
+    first, second = push(), push()
+    relay = Relay(50_000_000)
+    line = RegistryLine(registry.address, "edge/tiny", None)
+    passage = relay.open(line, first.partition("@")[2])
+    engine.pull(passage.reference)
+    for still_there in (True, False):
+        pulls = start(bytes_per_s=50_000_000)
+        pulls.start(second, [])
+        assert outcome(pulls, second) == ""
+        assert (engine.image(passage.reference) is not None) is still_there
+        if still_there:
+            relay.close()
+            line.close()
 
 
 @engine_test

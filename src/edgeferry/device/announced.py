@@ -23,7 +23,7 @@ _KINDS = ", ".join(
 )
 _LARGEST = 4 * 1024 * 1024
 _COMPARED = 3
-_PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,13 @@ class Announced:
     """How long the registry asks to wait, when it throttles."""
 
 
-def ask_announced(line: RegistryLine, target: str, architecture: str, now: float) -> Announced:
-    """What the registry announces of the manifest `target`, a digest or tag; `now` in Unix seconds."""
+def ask_announced(
+    line: RegistryLine, target: str, architecture: str, now: float, patience_s: float = PATIENCE_S
+) -> Announced:
+    """What the registry announces of the manifest `target`, a digest or tag, within about `patience_s`; `now`
+    in Unix seconds."""
     try:
-        status, retry_after, body = _fetch(line, target)
+        status, retry_after, body = _fetch(line, target, patience_s)
         if status == 429 and retry_after:
             return Announced(retry_after_s=choose_wait(retry_after, 0, now))
         if status != 200:
@@ -49,7 +52,7 @@ def ask_announced(line: RegistryLine, target: str, architecture: str, now: float
         digest = digest_of(body)
         child = choose_platform(body, architecture)
         if child:
-            _, _, body = _fetch(line, child)
+            _, _, body = _fetch(line, child, patience_s)
         layers = {layer.digest: layer.size_bytes for layer in parse_manifest(body).layers}
         return Announced(digest, layers)
     except (httpx.HTTPError, OSError, UsageError):
@@ -64,10 +67,10 @@ def held_layers(line: RegistryLine, digests: Iterable[str], architecture: str, n
     return frozenset(found)
 
 
-def _fetch(line: RegistryLine, target: str) -> tuple[int, str, bytes]:
+def _fetch(line: RegistryLine, target: str, patience_s: float) -> tuple[int, str, bytes]:
     """Status, `Retry-After` and body."""
-    until = time.monotonic() + _PATIENCE_S
-    with line.ask("GET", f"manifests/{target}", {"accept": _KINDS}) as answer:
+    until = time.monotonic() + patience_s
+    with line.ask("GET", f"manifests/{target}", {"accept": _KINDS}, patience_s) as answer:
         body = b""
         for chunk in answer.iter_raw():
             body += chunk

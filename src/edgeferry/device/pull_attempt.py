@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from edgeferry.device.announced import Announced, ask_announced, held_layers
+from edgeferry.device.announced import PATIENCE_S, Announced, ask_announced, held_layers
 from edgeferry.device.image_check import check_image
 from edgeferry.device.pull_relay import Passage, Relay, is_left_over
 from edgeferry.device.registry_line import RegistryLine, split_reference
@@ -74,7 +74,8 @@ class Attempt:
         host, name, target = split_reference(self.image)
         architecture = engine.ping().architecture
         with contextlib.closing(RegistryLine(host, name, self._login)) as line:
-            announced = ask_announced(line, target, architecture, time.time())
+            patience_s = min(PATIENCE_S, self._rules.progress_s)
+            announced = ask_announced(line, target, architecture, time.time(), patience_s)
             if announced.retry_after_s:
                 raise EngineError(
                     f"pulling {self.image}: the registry asks to wait {announced.retry_after_s:.0f} s",
@@ -94,11 +95,13 @@ class Attempt:
         root = engine.root()
         if not root.is_dir():  # the engine sees another file system than we do
             return
-        free = shutil.disk_usage(root).free
         least = self._rules.least_free_bytes
         brings = sum(announced.layers.values())
-        if free < brings + least and announced.layers:
+        free = shutil.disk_usage(root).free
+        if free < brings + least:
+            self._remove_left_over(engine)
             brings = self._missing(engine, line, announced, architecture)
+            free = shutil.disk_usage(root).free
         if free < brings + least:
             raise EngineError(
                 f"pulling {self.image}: not started, the disk is too full: "
@@ -110,6 +113,8 @@ class Attempt:
 
     def _missing(self, engine: Engine, line: RegistryLine, announced: Announced, architecture: str) -> int:
         """Bytes of the layers that no image of the same repository brought already."""
+        if not announced.layers:
+            return 0
         repository = self.image.partition("@")[0]
         digests = [each for each in engine.repo_digests() if each.partition("@")[0] == repository]
         held = held_layers(line, [each.partition("@")[2] for each in digests], architecture, time.time())
@@ -117,8 +122,6 @@ class Attempt:
 
     def _pull_through(self, engine: Engine, relay: Relay, line: RegistryLine, digest: str) -> None:
         """Pulls by the relay, then by the image's own name, for which every layer is there."""
-        for reference in filter(is_left_over, engine.repo_digests()):
-            engine.remove_image(reference)
         self._passage = passage = relay.open(line, digest)
         try:
             self._pull(engine, passage.reference)
@@ -130,8 +133,14 @@ class Attempt:
             raise EngineError(problem, fix=error.fix, retryable=error.retryable) from error
         finally:
             relay.end(passage)
-            with contextlib.suppress(EngineError):
-                engine.remove_image(passage.reference)
+        self._remove_left_over(engine)
+
+    def _remove_left_over(self, engine: Engine) -> None:
+        """Names by relays are gone. Until a pull succeeds they keep what came already."""
+        for reference in engine.repo_digests():
+            if is_left_over(reference, self._relay):
+                with contextlib.suppress(EngineError):
+                    engine.remove_image(reference)
 
     def _pull(self, engine: Engine, reference: str) -> None:
         login = self._login if reference == self.image else None

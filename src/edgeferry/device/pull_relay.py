@@ -22,7 +22,7 @@ from edgeferry.device.registry_line import RegistryLine
 
 _PREFIX = "edgeferry-relay"
 _PATH = re.compile(rf"/v2/{_PREFIX}/([0-9a-f]+)/((?:manifests|blobs)/[\w:.+-]+)")
-_STALE = re.compile(rf"127\.0\.0\.1:(\d+)/{_PREFIX}/[0-9a-f]+@sha256:[0-9a-f]+")
+_THROUGH = re.compile(rf"127\.0\.0\.1:(\d+)/{_PREFIX}/([0-9a-f]+)@sha256:[0-9a-f]+")
 _CHUNK = 16 * 1024
 _ASKED = ("accept", "range")
 _ANSWERED = (
@@ -72,7 +72,7 @@ class Relay:
         self._pace = Pace(bytes_per_s)
         self._passages: dict[str, Passage] = {}
         self._server = _Server(self._passages, self._pace)
-        self._port = self._server.server_address[1]
+        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="pull relay", daemon=True).start()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Relay:
     def open(self, line: RegistryLine, digest: str) -> Passage:
         """A way through the relay to the manifest of that digest."""
         key = secrets.token_hex(16)
-        passage = Passage(line, f"127.0.0.1:{self._port}/{_PREFIX}/{key}@{digest}")
+        passage = Passage(line, f"127.0.0.1:{self.port}/{_PREFIX}/{key}@{digest}")
         self._passages[key] = passage
         return passage
 
@@ -93,14 +93,22 @@ class Relay:
             if each is passage:
                 del self._passages[key]
 
+    def is_open(self, key: str) -> bool:
+        """Whether something may come that way."""
+        return key in self._passages
 
-def is_left_over(reference: str) -> bool:
-    """Whether the reference came through a relay that serves no more, since its agent was killed."""
-    found = _STALE.fullmatch(reference)
+
+def is_left_over(reference: str, relay: Relay | None) -> bool:
+    """Whether the reference came through a relay by a way that is shut: of this `relay`, or of one that is
+    gone, since its agent was killed."""
+    found = _THROUGH.fullmatch(reference)
     if not found:
         return False
+    port, key = int(found[1]), found[2]
+    if relay is not None and port == relay.port:
+        return not relay.is_open(key)
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(found[1]))) != 0
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 class _Server(ThreadingHTTPServer):

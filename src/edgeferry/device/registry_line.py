@@ -19,7 +19,7 @@ CERTIFICATES = Path("/etc/docker/certs.d")
 """Where engines look for a registry's authority, in a folder named as the registry."""
 _ENGINE_HUB = ("docker.io", "registry-1.docker.io")
 _BUFFER = 64 * 1024
-_TIMEOUT = httpx.Timeout(60, connect=10)
+_CONNECT_S = 10.0
 
 
 def split_reference(image: str) -> tuple[str, str, str]:
@@ -49,7 +49,7 @@ class RegistryLine:
                 socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)],
             ),
             trust_env=False,
-            timeout=_TIMEOUT,
+            timeout=_CONNECT_S,
             follow_redirects=True,
             headers={"user-agent": "edgeferry", "accept-encoding": "identity"},
         )
@@ -61,12 +61,16 @@ class RegistryLine:
         self._client.close()
 
     @contextlib.contextmanager
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The answer, its body not yet read, to `manifests/…` or `blobs/…`; its login sent where asked."""
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str], silence_s: float = 60.0
+    ) -> Iterator[httpx.Response]:
+        """The answer, its body not yet read, to `manifests/…` or `blobs/…`; its login sent where asked.
+        httpx.ReadTimeout when nothing comes for `silence_s`."""
+        timeout = httpx.Timeout(silence_s, connect=_CONNECT_S)
         url = f"{self._find_scheme()}://{self._host}/v2/{self._name}/{path}"
         for attempt in range(2):
             sent = {**headers, "authorization": self._authorization} if self._authorization else {**headers}
-            with self._client.stream(method, url, headers=sent) as answer:
+            with self._client.stream(method, url, headers=sent, timeout=timeout) as answer:
                 if answer.status_code != 401 or attempt or not self._take_challenge(answer):
                     yield answer
                     return
