@@ -21,6 +21,7 @@ from edgeferry.device.containers import (
     SPEC_LABEL,
     Place,
     made_from,
+    read_search_domains,
     render_container,
     spec_hash,
 )
@@ -67,6 +68,7 @@ def place_of(enrolment: Enrolment, store: Store) -> Place:
         gateway_address=enrolment.gateway_address,
         ca_file=str(ca_file or ""),
         ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        search=read_search_domains(),
     )
 
 
