@@ -76,6 +76,8 @@ class ContainerFacts:
     addresses: Mapping[str, str]
     """Network name to the container's IP address in it; only while it runs."""
     oom_killed: bool
+    exposed_ports: tuple[str, ...] = ()
+    """Ports that image and createOptions name (`8080/tcp`), published or not."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +359,10 @@ class Engine:
         """The container and its anonymous volumes are gone, running or not; absent is fine."""
         self._look(f"removing {container}", lambda c: c.remove_container(container, v=True, force=True))
 
+    def rename(self, container: str, name: str) -> None:
+        """The container has that name, also in its networks' DNS; connections to it go on."""
+        self._do(f"renaming {container} to {name}", lambda c: c.rename(container, name))
+
     def containers(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
         """All containers, running or not, that carry all these labels, by name."""
         wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
@@ -544,4 +550,5 @@ def _read_container(said: Mapping[str, Any]) -> ContainerFacts:
         host_ports={port: int(rows[0]["HostPort"]) for port, rows in bound.items()},
         addresses={name: address for name, address in joined.items() if address},
         oom_killed=bool(state.get("OOMKilled")),
+        exposed_ports=tuple(sorted(said["Config"].get("ExposedPorts") or ())),
     )

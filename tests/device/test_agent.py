@@ -337,7 +337,7 @@ def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
     other = World(running.hub, running.registry, running.engine, running.folder, running.images)
     other.sandbox = running.sandbox
     foreign = running.engine.create(
-        f"edgeferry.{running.sandbox}.{other.device}.taxi",
+        f"taxi.edgeferry.{running.sandbox}.{other.device}",
         {"Image": running.images[0], "Labels": {**running.labels, "edgeferry.device": other.device}},
     )
     running.stop()

@@ -106,7 +106,7 @@ class World:
 
     def container(self, name: str = "taxi"):
         """The facts of the module's container, or None."""
-        return self.engine.inspect(f"edgeferry.{self.sandbox}.{self.device}.{name}")
+        return self.engine.inspect(f"{name}.edgeferry.{self.sandbox}.{self.device}")
 
     def close(self) -> None:
         """Nothing of this world is left."""

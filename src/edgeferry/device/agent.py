@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +23,11 @@ from edgeferry.device.containers import (
     SPEC_LABEL,
     Place,
     made_from,
+    read_search_domains,
     spec_hash,
 )
 from edgeferry.device.engine_events import Watch
+from edgeferry.device.handover import pick_serving, settle_names
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
@@ -37,11 +40,12 @@ from edgeferry.device.state import Enrolment, Store
 from edgeferry.device.supervision import Supervision
 from edgeferry.device.trials import Trials
 from edgeferry.device.verdicts import Verdicts, find_companion
+from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
 from edgeferry.domain.device_layers import Aim
 from edgeferry.domain.device_plan import Present, Pull, Wanted, plan, runtime_status, wait_s
 from edgeferry.domain.device_trial import Sight
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec, ModuleState
-from edgeferry.engine import ContainerFacts, Engine, EngineInfo
+from edgeferry.engine import ContainerFacts, Engine, EngineInfo, ImageFacts
 from edgeferry.errors import DesiredError, EngineError
 from edgeferry.wire.edge import parse_desired
 
@@ -79,6 +83,7 @@ def place_of(enrolment: Enrolment, store: Store) -> Place:
         gateway_address=enrolment.gateway_address,
         ca_file=str(ca_file or ""),
         ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        search=read_search_domains(),
     )
 
 
@@ -110,7 +115,13 @@ class Agent:
         self._trials = Trials(self._memory, self._rules)
         self._verdicts = Verdicts(self._wake)
         self._applying = Applying(
-            self._engine, self._place, self._memory, self._rules.trial, wait_s, self._identities
+            self._engine,
+            self._place,
+            self._memory,
+            self._rules.trial,
+            wait_s,
+            self._identities,
+            self._watch_others,
         )
         self._supervision = Supervision(self._engine, wait_s)
         self._methods = Methods(enrolment.engine, self._place, self._wake.set)
@@ -205,9 +216,18 @@ class Agent:
         self._report()
 
     def _look(self) -> dict[str, ContainerFacts]:
-        """This device's containers by module."""
+        """This device's containers by module, once no hand-over is left half done."""
         found = self._engine.containers(self._place.labels)
-        return {facts.labels.get(MODULE_LABEL, ""): facts for facts in found}
+        if settle_names(self._engine, self._place, found):
+            found = self._engine.containers(self._place.labels)
+        return pick_serving(self._place, found)
+
+    def _watch_others(self) -> None:
+        """Modules that end while another is handed over are started again. EngineError when the agent is to
+        end: the hand-over is given up."""
+        if self._stopping.is_set():
+            raise EngineError("the agent ends", fix="start it again", retryable=True)
+        self._supervise(pick_serving(self._place, self._engine.containers(self._place.labels)))
 
     def _read_manifest(self) -> None:
         """Reads the desired properties when they are new; those that cannot be read change nothing here."""
@@ -242,7 +262,9 @@ class Agent:
         self._aims = self._trials.aims(manifest.modules)
         wanted = {name: self._want(spec) for aim in self._aims for name, spec in aim.modules.items()}
         units = [aim.unit.modules for aim in self._aims]
-        actions = plan(wanted, self._present(found), self._images_there(wanted, found), units)
+        images = self._find_images(wanted, found)
+        wanted = {name: _with_hand_over(entry, images) for name, entry in wanted.items()}
+        actions = plan(wanted, self._present(found), set(images), units)
         failures = self._applying.failures
         failures.keep_only({key_of(action, wanted) for action in actions})
         missing = [action for action in actions if isinstance(action, Pull)]
@@ -267,14 +289,16 @@ class Agent:
             Present(module, facts.labels.get(SPEC_LABEL, ""), facts.status) for module, facts in found.items()
         ]
 
-    def _images_there(self, wanted: Mapping[str, Wanted], found: Mapping[str, ContainerFacts]) -> set[str]:
-        """The references that the engine holds, of those that unsettled modules need."""
+    def _find_images(
+        self, wanted: Mapping[str, Wanted], found: Mapping[str, ContainerFacts]
+    ) -> dict[str, ImageFacts]:
+        """The images that the engine holds, by reference, of those that unsettled modules need."""
         needed = {
             entry.spec.image
             for name, entry in wanted.items()
             if name not in found or found[name].labels.get(SPEC_LABEL) != entry.hash
         }
-        return {image for image in needed if self._engine.image(image) is not None}
+        return {image: facts for image in needed if (facts := self._engine.image(image)) is not None}
 
     def _harvest(self) -> None:
         for image, problem in self._pulls.harvest().items():
@@ -375,6 +399,12 @@ class Agent:
         self._reporting.send(
             self._done_version, self._status, self._states, layers, self._manifest, self._info
         )
+
+
+def _with_hand_over(wanted: Wanted, images: Mapping[str, ImageFacts]) -> Wanted:
+    image = images.get(wanted.spec.image)
+    asks = image is not None and wants_hand_over(wanted.spec, image.labels)
+    return replace(wanted, hands_over=asks and not can_hand_over(wanted.spec))
 
 
 def _now() -> str:

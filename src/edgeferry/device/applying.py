@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeferry.device.containers import Place, render_container
+from edgeferry.device.handover import hand_over
 from edgeferry.device.identities import Identities
 from edgeferry.device.memory import Memory
 from edgeferry.device.retries import Failures, WaitS
@@ -51,7 +52,9 @@ class Applying:
         rules: TrialRules,
         wait_s: WaitS,
         identities: Identities,
+        meanwhile: Callable[[], None],
     ) -> None:
+        self._meanwhile = meanwhile
         self._identities = identities
         self._engine = engine
         self._place = place
@@ -110,19 +113,21 @@ class Applying:
                 if module not in around.wanted:
                     self._identities.forget(module)
             case Create(module):
-                connection = replace(
-                    self._identities.connection(module, fresh=True),
-                    gateway_host_name=self._place.gateway_name,
-                )
-                body = self._render(around.wanted[module].spec, render_connection_string(connection))
+                body = self._render(around.wanted[module].spec)
                 self._engine.ensure_network(self._place.network, self._place.labels)
                 self._engine.create(self._place.container(module), body)
             case Start(module):
                 self._engine.start(self._place.container(module))
+            case HandOver(module):
+                body = self._render(around.wanted[module].spec)
+                old = around.found[module]
+                hand_over(self._engine, self._place, module, old, body, self._rules, self._meanwhile)
 
-    def _render(self, spec: ModuleSpec, connection: str) -> Json:
+    def _render(self, spec: ModuleSpec) -> Json:
+        own = self._identities.connection(spec.name, fresh=True)
+        connection = replace(own, gateway_host_name=self._place.gateway_name)
         try:
-            return render_container(self._place, spec, connection)
+            return render_container(self._place, spec, render_connection_string(connection))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DesiredError(
                 f"createOptions of module {spec.name} cannot be read: {error!r}", fix="correct the deployment"
