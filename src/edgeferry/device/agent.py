@@ -24,6 +24,7 @@ from edgeferry.device.containers import (
     render_container,
     spec_hash,
 )
+from edgeferry.device.farewell import Farewell
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
@@ -70,21 +71,6 @@ def place_of(enrolment: Enrolment, store: Store) -> Place:
     )
 
 
-def wipe(enrolment: Enrolment) -> None:
-    """This device's containers, network and volumes are gone."""
-    place = Place(enrolment.sandbox, enrolment.device, enrolment.gateway_name, enrolment.gateway_address)
-    engine = Engine(enrolment.engine)
-    try:
-        for facts in engine.containers(place.labels):
-            engine.remove(facts.id)
-        for network in engine.networks(place.labels):
-            engine.remove_network(network)
-        for volume in engine.volumes(place.network + "."):
-            engine.remove_volume(volume)
-    finally:
-        engine.close()
-
-
 class Agent:
     """One device's agent. `run` works until `stop`, which leaves the containers as they are."""
 
@@ -107,7 +93,8 @@ class Agent:
         self._identities = Identities(enrolment, store)
         self._pulls = Pulls(enrolment.engine, self._wake)
         self._images = Images(self._engine, store)
-        self._methods = Methods(enrolment.engine, self._place, self._wake.set)
+        self._farewell = Farewell(enrolment, store, self.stop)
+        self._methods = Methods(enrolment.engine, self._place, self._wake.set, self._farewell.answer)
         self._failures = Failures(wait_s)
         self._restarts = Restarts(wait_s)
         self._started_at = _now()
@@ -135,7 +122,8 @@ class Agent:
                 due = min(self._failures.next_due(), self._restarts.next_due()) - time.monotonic()
                 self._wake.wait(max(self._pass_s / 10, min(self._pass_s, due)))
                 self._wake.clear()
-            self._report_leaving()
+            if not self._farewell.settle():
+                self._report_leaving()
         finally:
             self._link.stop()
             self._methods.close()
