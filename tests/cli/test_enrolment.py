@@ -101,7 +101,7 @@ def test_a_device_that_is_there_is_refused_and_adopted_as_it_is(clean: RunningHu
     assert again["line"] == said["line"]
     assert clean.ask("GET", "/twins/press-1")["etag"] == etag, "nothing was missing, nothing is written"
     code, _, err = run(clean, "devices", "adopt", "press-01")
-    assert (code, "did you mean press-1?" in err) == (2, True)
+    assert (code, "did you mean `press-1`?" in err) == (2, True)
 
 
 def test_a_token_file_is_its_owners_alone_and_nothing_is_printed(
