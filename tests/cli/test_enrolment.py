@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ from edgeferry.device.state import load_enrolment
 from edgeferry.domain.bucket import rollout_bucket
 from edgeferry.wire.connection import ConnectionString
 from edgeferry.wire.enrolment import parse_token
-from tests.cli.test_devices import clean, hub, ok, run  # noqa: F401
+from edgeferry.workflows.enrol import enrol_device
+from tests.cli.test_devices import clean, client, hub, ok, run  # noqa: F401
 from tests.engines import find_engine
 from tests.hubs import RunningHub
 
@@ -102,6 +103,17 @@ def test_a_device_that_is_there_is_refused_and_adopted_as_it_is(clean: RunningHu
     assert clean.ask("GET", "/twins/press-1")["etag"] == etag, "nothing was missing, nothing is written"
     code, _, err = run(clean, "devices", "adopt", "press-01")
     assert (code, "did you mean `press-1`?" in err) == (2, True)
+
+
+def test_a_sandboxs_devices_are_enrolled_the_same_way_however_often(clean: RunningHub) -> None:  # noqa: F811
+    with closing(client(clean)) as opened:
+        first = enrol_device(opened, "device-1", "small", {}, may_exist=True)
+        again = enrol_device(opened, "device-1", "large", {}, may_exist=True)
+    assert (first.state, again.state) == ("created", "adopted")
+    assert first.tags == again.tags == clean.ask("GET", "/twins/device-1")["tags"]
+    assert first.tags["rollout_bucket"] == rollout_bucket("device-1")
+    assert first.identity["authentication"] == again.identity["authentication"]
+    assert key_at(clean, "device-1") not in repr(first)
 
 
 def test_a_token_file_is_its_owners_alone_and_nothing_is_printed(
@@ -198,6 +210,20 @@ def test_a_wrong_line_changes_nothing_and_repeats_nothing(
     assert "fix" in err
     assert "eyJ2" not in err
     assert not (tmp_path / "d").exists()
+
+
+def test_a_folder_that_holds_other_things_is_left_as_it_is(clean: RunningHub, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "enrolled-ca.pem").write_text("of an enrolment that was cut off")
+    tmp_path.chmod(0o755)
+    line = ok(clean, "devices", "enrol", "press-1")["line"]
+    code, _, err = here(clean, line, "--state", str(tmp_path))
+    assert (code, "thesis.txt" in err, mode(tmp_path)) == (2, True, 0o755)
+    (tmp_path / "thesis.txt").unlink()
+    assert here(clean, line, "--state", str(tmp_path), "--engine", "tcp://127.0.0.1:1")[0] == 1, (
+        "but enrolled"
+    )
+    assert load_enrolment(tmp_path).device == "press-1"
 
 
 # --- out of the fleet

@@ -74,7 +74,7 @@ def test_a_device_that_is_told_to_leave_wipes_itself_answers_and_stays_ended(set
     assert all(left_on_the_engine(settled))
 
     answer = settled.hub.call(settled.device, "$edgeAgent", "Decommission", {"device": settled.device})
-    process, settled.process = settled.process, None
+    process = settled.process
     assert (answer["status"], answer["payload"]["problems"]) == (200, [])
     removed = answer["payload"]["removed"]
     assert removed.pop("files") >= 3
@@ -132,7 +132,7 @@ def test_an_image_that_another_container_uses_stays_and_is_no_fault(settled):
     other = own.create(f"other-{settled.device}", {"Image": settled.images[0]})
     try:
         answer = settled.hub.call(settled.device, "$edgeAgent", "Decommission", {"device": settled.device})
-        process, settled.process = settled.process, None
+        process = settled.process
         assert (answer["status"], answer["payload"]["removed"]["images"]) == (200, 0)
         assert process.wait(30) == 0
         assert own.image(settled.images[0])

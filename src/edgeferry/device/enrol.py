@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from edgeferry.device.state import DEVICE_FILE, Enrolment, Store, load_enrolment
-from edgeferry.device.wipe import decommission, finish, is_decommissioned
+from edgeferry.device.wipe import KEPT, decommission, finish, is_decommissioned
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError, RefusedError, UsageError
 from edgeferry.wire.enrolment import DECOMMISSIONED, DeviceFile, Token, render_device_file
@@ -41,7 +41,8 @@ class Check:
 
 def enrol(folder: Path, token: Token, engine: str, *, force: bool = False) -> Enrolment:
     """What the folder (mode 0700) now holds for the agent: this device. RefusedError where it holds another
-    one, which `force` wipes first."""
+    one, which `force` wipes first; UsageError where it is not a device's own, since one day it is erased."""
+    _must_be_a_devices(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     _make_room(folder, token.connection.device_id or "", force)
@@ -60,6 +61,18 @@ def enrol(folder: Path, token: Token, engine: str, *, force: bool = False) -> En
 def check(enrolment: Enrolment, now: Callable[[], float] = time.time) -> tuple[Check, ...]:
     """What was tried: the engine, the hub with the device's own credential, and the clock."""
     return (_check_engine(enrolment.engine), *_check_hub(enrolment, now))
+
+
+def _must_be_a_devices(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if names & {DEVICE_FILE, DECOMMISSIONED}:
+        return
+    ours = KEPT | {CA_FILE, f"{CA_FILE}.new", f"{DEVICE_FILE}.new"}  # of an enrolment that was cut off
+    if strange := sorted(names - ours):
+        raise UsageError(
+            f"{folder} holds other things, such as {strange[0]}; nothing was changed",
+            fix="name a folder that is empty or not there yet: it is the device's alone",
+        )
 
 
 def _make_room(folder: Path, device: str, force: bool) -> None:

@@ -22,7 +22,8 @@ from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
 from edgeferry.wire.enrolment import DECOMMISSIONED
 
-_KEPT = frozenset((DECOMMISSIONED, RULES_FILE, "lock"))
+KEPT = frozenset((DECOMMISSIONED, RULES_FILE, "lock"))
+"""What stays in the folder of a device that left."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def _erase(folder: Path) -> tuple[int, list[str]]:
     """(files erased, what could not be). Files are overwritten first, which flash memory may ignore."""
     erased, problems = 0, []
     for path in sorted(folder.iterdir()):
-        if path.name in _KEPT:
+        if path.name in KEPT:
             continue
         try:
             if path.is_dir() and not path.is_symlink():

@@ -56,9 +56,10 @@ def adopt_device(hub: Hub, identity: Json, device_class: str, asked: Mapping[str
                 raise
             remarks.append(f"it cannot run modules: the hub does not make it an edge device: {error.problem}")
     tags = merge({}, hub.device_twin(device).get("tags") or {})
-    wanted = merge(tags, missing_tags(device, device_class, tags, asked))
+    missing = missing_tags(device, device_class, tags, asked)
+    wanted = merge(tags, missing)
     if wanted != tags:
-        hub.patch_tags(device, missing_tags(device, device_class, tags, asked))
+        hub.patch_tags(device, missing)
     return Enrolled(device, "adopted", wanted, identity, tuple(remarks))
 
 
