@@ -1,6 +1,7 @@
 """`python -m edgeferry.device --state DIR`: one device's agent, until SIGTERM; containers are left running.
 
-With `--wipe` it removes this device's containers, network and volumes instead, and ends.
+With `--wipe` it removes this device's containers, network and volumes instead, and ends. In the folder of a
+device that was decommissioned it has nothing to do but to finish that, and ends as well.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import signal
 import sys
 from pathlib import Path
 
-from edgeferry.device.agent import Agent, wipe
+from edgeferry.device.agent import Agent
 from edgeferry.device.state import Store, load_enrolment
-from edgeferry.errors import EdgeferryError
+from edgeferry.device.wipe import Wiped, clear_engine, finish, is_decommissioned
+from edgeferry.errors import EdgeferryError, OutsideError
 
 
 def main(arguments: list[str]) -> int:
@@ -26,21 +28,37 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     store = Store(chosen.state)
     try:
+        if is_decommissioned(chosen.state):
+            store.open()
+            return _end_decommissioned(chosen.state)
         enrolment = load_enrolment(chosen.state)
         store.open()
         if chosen.wipe:
-            wipe(enrolment)
-            return 0
+            return _tell(clear_engine(enrolment.engine, enrolment.sandbox, enrolment.device))
         agent = Agent(enrolment, store)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run()
+        if is_decommissioned(chosen.state):
+            return _end_decommissioned(chosen.state)
     except EdgeferryError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
     finally:
         store.close()
     return 0
+
+
+def _end_decommissioned(folder: Path) -> int:
+    sys.stderr.write("this device was decommissioned: its agent has nothing to do\n")
+    return _tell(finish(folder))
+
+
+def _tell(wiped: Wiped) -> int:
+    """The exit code: 3 when something could not go, which is told on stderr and worth another try."""
+    for problem in wiped.problems:
+        sys.stderr.write(f"{problem}\n")
+    return OutsideError.exit_code if wiped.problems else 0
 
 
 if __name__ == "__main__":

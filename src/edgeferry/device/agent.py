@@ -27,6 +27,7 @@ from edgeferry.device.containers import (
     spec_hash,
 )
 from edgeferry.device.engine_events import Watch
+from edgeferry.device.farewell import Farewell
 from edgeferry.device.handover import pick_serving, settle_names
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
@@ -56,21 +57,6 @@ PASS_S = 5.0
 SHORTEST_WAIT_S = 0.1
 
 _log = logging.getLogger(__name__)
-
-
-def wipe(enrolment: Enrolment) -> None:
-    """This device's containers, network and volumes are gone."""
-    place = Place(enrolment.sandbox, enrolment.device, enrolment.gateway_name, enrolment.gateway_address)
-    engine = Engine(enrolment.engine)
-    try:
-        for facts in engine.containers(place.labels):
-            engine.remove(facts.id)
-        for network in engine.networks(place.labels):
-            engine.remove_network(network)
-        for volume in engine.volumes(place.network + "."):
-            engine.remove_volume(volume)
-    finally:
-        engine.close()
 
 
 def place_of(enrolment: Enrolment, store: Store) -> Place:
@@ -124,7 +110,16 @@ class Agent:
             self._watch_others,
         )
         self._supervision = Supervision(self._engine, wait_s)
-        self._methods = Methods(enrolment.engine, self._place, self._wake.set)
+        self._farewell = Farewell(enrolment, store, self.stop)
+        self._methods = Methods(
+            enrolment.engine,
+            self._place,
+            self._wake.set,
+            hub=enrolment.connection.host_name,
+            history=self._memory.history,
+            retry=self._retry,
+            decommission=self._farewell.answer,
+        )
         self._desired = store.load_desired()
         self._tried_version = 0
         self._manifest: DeviceManifest | None = None
@@ -134,6 +129,7 @@ class Agent:
         self._states: dict[str, ModuleState] = {}
         self._aims: Sequence[Aim] = ()
         self._held: dict[str, str] = {}
+        self._retries: set[str] = set()
         self._link = Link(
             lambda refused: self._identities.connection(AGENT, fresh=refused),
             enrolment.hub_ca_file,
@@ -152,9 +148,10 @@ class Agent:
                 self._pass()
                 self._wake.wait(self._wait())
                 self._wake.clear()
-            self._status = (406, NOT_RUNNING)
-            self._states = unknown(self._states, NOT_RUNNING)
-            self._report()
+            if not self._farewell.settle():
+                self._status = (406, NOT_RUNNING)
+                self._states = unknown(self._states, NOT_RUNNING)
+                self._report()
         finally:
             self._link.stop()
             self._verdicts.stop()
@@ -188,6 +185,16 @@ class Agent:
     def _take_reported(self, reported: Json) -> None:
         self._reporting.take_reported(reported)
 
+    # asked by method (in the link's thread)
+
+    def _retry(self, layer: str) -> bool:
+        """Whether that layer is in quarantine; the next pass lifts it."""
+        known = self._trials.is_quarantined(layer)
+        if known:
+            self._retries.add(layer)
+            self._wake.set()
+        return known
+
     # one pass
 
     def _pass(self) -> None:
@@ -195,6 +202,8 @@ class Agent:
             if self._info is None:
                 self._info = self._engine.ping()
             self._read_manifest()
+            while self._retries:
+                self._trials.retry(self._retries.pop())
             found = self._look()
             self._remember(found)
             for _ in range(2):  # a unit that failed goes back within the same pass

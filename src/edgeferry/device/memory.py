@@ -57,5 +57,5 @@ class Memory:
         self.is_new = False
 
     def history(self) -> Sequence[dict[str, Any]]:
-        """What was applied, the newest first."""
-        return [render_apply(entry) for entry in reversed(self.state.applies)]
+        """What was applied, the oldest first."""
+        return [render_apply(entry) for entry in self.state.applies]

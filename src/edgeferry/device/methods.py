@@ -1,4 +1,5 @@
-"""The agent's direct methods: ping, GetModuleLogs, RestartModule, as IoT Edge's edgeAgent has them."""
+"""The agent's direct methods: ping, GetModuleLogs, RestartModule, as IoT Edge's edgeAgent has them, and
+Decommission, which is ours: it needs {"device": NAME} as a confirmation."""
 
 from __future__ import annotations
 
@@ -21,10 +22,17 @@ Answer = tuple[int, Any]
 class Methods:
     """Answers methods with an engine connection of its own, since they come in a thread of their own."""
 
-    def __init__(self, engine_url: str, place: Place, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine_url: str,
+        place: Place,
+        wake: Callable[[], None],
+        decommission: Callable[[Mapping[str, Any]], Answer],
+    ) -> None:
         self._engine = Engine(engine_url)
         self._place = place
         self._wake = wake
+        self._decommission = decommission
 
     def close(self) -> None:
         """The engine connection is closed."""
@@ -37,6 +45,7 @@ class Methods:
             "ping": lambda _: (200, None),
             "getmodulelogs": self._logs,
             "restartmodule": self._restart,
+            "decommission": self._decommission,
         }
         method = known.get(name.lower())
         if method is None:

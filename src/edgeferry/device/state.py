@@ -17,7 +17,10 @@ from typing import Any
 from edgeferry.device.durable import CheckedFile, Journal, Json, replace_file
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.wire.connection import ConnectionString, parse_connection_string
+from edgeferry.wire.connection import ConnectionString
+from edgeferry.wire.enrolment import parse_device_file
+
+DEVICE_FILE = "device.json"
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,19 @@ class Enrolment:
 
 def load_enrolment(folder: Path) -> Enrolment:
     """What `device.json` in `folder` says; UsageError naming what is missing."""
-    path = folder / "device.json"
+    path = folder / DEVICE_FILE
     try:
-        said = json.loads(path.read_bytes())
-        connection = parse_connection_string(said["connection_string"])
-        ca_file = said.get("hub_ca_file")
-        gateway = said.get("container_gateway") or {}
-        if not connection.device_id:
-            raise ValueError("its connection string names no DeviceId")
+        said = parse_device_file(json.loads(path.read_bytes()))
+        here = said.surroundings
         return Enrolment(
-            connection=connection,
-            device=connection.device_id,
-            hub_ca_file=Path(ca_file) if ca_file else None,
-            gateway_name=gateway.get("name") or "edgeferry-hub",
-            gateway_address=gateway.get("address") or "",
-            registries=tuple(
-                RegistryLogin(login["address"], login["username"], login["password"])
-                for login in said.get("registries", [])
-            ),
-            engine=said["engine"],
-            sandbox=said["sandbox"],
+            connection=said.connection,
+            device=said.device,
+            hub_ca_file=Path(said.hub_ca_file) if said.hub_ca_file else None,
+            gateway_name=here.gateway_name,
+            gateway_address=here.gateway_address,
+            registries=here.registries,
+            engine=here.engine,
+            sandbox=here.sandbox,
         )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error

@@ -46,12 +46,14 @@ class Trials:
         if running:
             self._memory.note(Found(running))
 
-    def retry(self, layer: str) -> bool:
-        """Whether the layer was in quarantine; it is tried again."""
-        known = any(layer in entry.layers for entry in self._memory.state.quarantine.values())
-        if known:
+    def is_quarantined(self, layer: str) -> bool:
+        """Whether the layer failed and is not tried again."""
+        return any(layer in entry.layers for entry in self._memory.state.quarantine.values())
+
+    def retry(self, layer: str) -> None:
+        """The layer is tried again."""
+        if self.is_quarantined(layer):
             self._memory.note(Retried(layer))
-        return known
 
     def aims(self, desired: Mapping[str, ModuleSpec]) -> Sequence[Aim]:
         """What each unit is to be. Trials of what is no longer desired have ended."""
