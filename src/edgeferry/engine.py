@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -379,6 +379,42 @@ class Engine:
         """The last `tail` lines the container wrote, both streams."""
         said = self._do(f"reading the log of {container}", lambda c: c.logs(container, tail=tail))
         return bytes(said).decode("utf-8", "replace")
+
+    def read_log(
+        self,
+        container: str,
+        *,
+        tail: int,
+        since_s: float | None,
+        until_s: float | None,
+        streams: Collection[str],
+        with_times: bool,
+        most_bytes: int,
+    ) -> bytes | None:
+        """What the container wrote to these streams between two moments (seconds since 1970), the last `tail`
+        lines of it, each after the time at which the engine got it (RFC 3339) if asked; None when it is more
+        than `most_bytes`."""
+
+        def read(client: Any) -> bytes | None:
+            said = client.logs(
+                container,
+                stdout="stdout" in streams,
+                stderr="stderr" in streams,
+                stream=True,
+                follow=False,
+                timestamps=with_times,
+                tail=tail,
+                since=None if since_s is None else max(since_s, 0.001),
+                until=None if until_s is None else max(until_s, 0.001),
+            )
+            body, size = bytearray(), 0
+            for part in said:  # to its end, which frees the connection
+                size += len(part)
+                if size <= most_bytes:
+                    body += part
+            return bytes(body) if size <= most_bytes else None
+
+        return self._do(f"reading the log of {container}", read)
 
     # networks
 

@@ -404,7 +404,8 @@ def test_logs_by_method(running):
 
     wait_until(lambda: logs()["payload"] == [{"id": "taxi", "payload": "one\ntwo\n", "payloadBytes": None}])
     assert logs(regex="tw")["payload"][0]["payload"] == "two\n"
-    assert logs(since="1d")["status"] == 400
+    assert logs(since="1d")["payload"][0]["payload"] == "one\ntwo\n"
+    assert logs(since="soon")["status"] == 400
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -207,3 +208,9 @@ def test_a_container_tells_what_it_was_made_from():
     assert made_from(labels) == TAXI
     assert made_from({"edgeferry.module": "taxi"}) is None
     assert made_from({**labels, "edgeferry.desired": "{"}) is None
+
+
+def test_a_container_keeps_who_gave_it_and_is_not_made_anew_when_another_does():
+    given = replace(TAXI, layer="edgeferry-taxi-v1")
+    assert made_from(render_container(PLACE, given, CONNECTION)["Labels"]) == given
+    assert spec_hash(PLACE, given) == spec_hash(PLACE, TAXI)

@@ -109,6 +109,13 @@ def test_a_malformed_module_is_refused_with_its_place(change, where):
     assert caught.value.code == 400
 
 
+def test_a_whole_number_may_be_written_with_a_point():
+    said = {"settings": {"image": "a:1"}, "startupOrder": 10.0}
+    assert parse_module("m", said).startup_order == 10
+    with pytest.raises(DesiredError, match="startupOrder"):
+        parse_module("m", {**said, "startupOrder": 10.5})
+
+
 def test_a_module_name_must_be_one():
     with pytest.raises(DesiredError, match="letters, digits"):
         parse_module("a/b", {"settings": {"image": "a:1"}})

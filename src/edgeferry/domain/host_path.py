@@ -17,6 +17,7 @@ _SOCKETS = (
     "/run/crio/crio.sock",
     "/run/buildkit/buildkitd.sock",
     "/run/balena-engine.sock",
+    "/run/edgeferry/docker.sock",
 )
 _SOCKET_FOLDERS = ("/run/docker", "/run/containerd", "/run/podman", "/run/crio", "/run/buildkit")
 """All that is in them belongs to an engine."""
