@@ -55,11 +55,11 @@ class World:
         (self.folder / "device.json").write_text(json.dumps(said))
         load_enrolment(self.folder)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """The agent has started."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder)], stderr=log
+                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder), *options], stderr=log
             )
 
     def stop(self) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 from edgeferry import __version__
 from edgeferry.device.containers import (
     MODULE_LABEL,
-    SPEC_LABEL,
     Place,
     made_from,
+    made_hash,
     render_container,
     spec_hash,
 )
@@ -28,6 +28,7 @@ from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
 from edgeferry.device.methods import Methods
+from edgeferry.device.ownership import Owner, load_owner, refuse_strangers
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.retries import Failures, Restarts
 from edgeferry.device.state import Enrolment, Store
@@ -57,7 +58,7 @@ PASS_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-def place_of(enrolment: Enrolment, store: Store) -> Place:
+def place_of(enrolment: Enrolment, store: Store, owner: Owner) -> Place:
     """Where the device's containers live; the hub's CA is copied to where they can read it."""
     ca_file = store.copy_ca(enrolment.hub_ca_file) if enrolment.hub_ca_file else None
     return Place(
@@ -67,6 +68,7 @@ def place_of(enrolment: Enrolment, store: Store) -> Place:
         gateway_address=enrolment.gateway_address,
         ca_file=str(ca_file or ""),
         ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        owner=owner.id,
     )
 
 
@@ -98,7 +100,8 @@ class Agent:
     ) -> None:
         self._enrolment = enrolment
         self._store = store
-        self._place = place_of(enrolment, store)
+        self._owner = load_owner(store)
+        self._place = place_of(enrolment, store, self._owner)
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -183,8 +186,9 @@ class Agent:
         self._report()
 
     def _look(self) -> dict[str, ContainerFacts]:
-        """This device's containers by module."""
+        """This device's containers by module; RefusedError when another agent has taken any over."""
         found = self._engine.containers(self._place.labels)
+        refuse_strangers(self._owner, found)
         return {facts.labels.get(MODULE_LABEL, ""): facts for facts in found}
 
     def _read_manifest(self) -> None:
@@ -214,7 +218,8 @@ class Agent:
                 self._failures.clear(f"pull {image}")
                 self._images.note_pulled(image)
         present = [
-            Present(module, facts.labels.get(SPEC_LABEL, ""), facts.status) for module, facts in found.items()
+            Present(module, made_hash(self._place, facts.labels), facts.status)
+            for module, facts in found.items()
         ]
         settled = {container.module for container in present if _is_settled(container, wanted)}
         needed = {entry.spec.image for name, entry in wanted.items() if name not in settled}
@@ -285,7 +290,7 @@ class Agent:
                     gateway_host_name=self._place.gateway_name,
                 )
                 body = self._render(wanted[module].spec, render_connection_string(connection))
-                self._engine.ensure_network(self._place.network, self._place.labels)
+                self._engine.ensure_network(self._place.network, self._place.owned_labels)
                 self._engine.create(self._place.container(module), body)
             case Start(module):
                 self._engine.start(self._place.container(module))
@@ -323,7 +328,7 @@ class Agent:
         and startup order follow it without a new container."""
         module = facts.labels.get(MODULE_LABEL, "")
         desired = self._manifest.modules.get(module) if self._manifest else None
-        if desired and spec_hash(self._place, desired) == facts.labels.get(SPEC_LABEL):
+        if desired and spec_hash(self._place, desired) == made_hash(self._place, facts.labels):
             return desired
         return made_from(facts.labels) or ModuleSpec(name=module, image=facts.image, restart_policy="never")
 
