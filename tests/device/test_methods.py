@@ -34,6 +34,7 @@ class Device:
             hub="hub.example",
             history=lambda: self.applies,
             retry=lambda layer: layer == "known",
+            decommission=lambda said: (200, said),
         )
         for module, script in (("taxi", LOUD), ("boat", "seq 1 9 || true; exit 0")):
             labels = {**self.place.labels, MODULE_LABEL: module}

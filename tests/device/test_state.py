@@ -6,6 +6,7 @@ import pytest
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
+from tests.device.disks import fill, tiny_disk
 
 CONNECTION = "HostName=127.0.0.7:8443;DeviceId=device-1;SharedAccessKey=a2V5;GatewayHostName=127.0.0.7"
 ENROLMENT = {
@@ -70,6 +71,75 @@ def test_desired_properties_and_keys_survive(tmp_path):
 def test_a_torn_file_counts_as_absent(tmp_path, text):
     (tmp_path / "desired.json").write_text(text)
     assert Store(tmp_path).load_desired() is None
+
+
+def kept(store: Store) -> list:
+    return [store.load_desired(), store.load_keys(), store.load_images()]
+
+
+def save_all(store: Store, number: int) -> list:
+    """What the store then holds."""
+    store.save_desired({"number": number}, number)
+    store.save_keys({"taxi": f"key {number}"})
+    store.save_images({f"image {number}"}, {"taxi": (f"image {number}",)})
+    return [
+        ({"number": number}, number),
+        {"taxi": f"key {number}"},
+        ({f"image {number}"}, {"taxi": (f"image {number}",)}),
+    ]
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 100, b"{", None], ids=["empty", "zeros", "torn", "gone"])
+def test_a_broken_file_gives_way_to_the_copy_before_it(tmp_path, body, caplog):
+    store = Store(tmp_path)
+    first = save_all(store, 1)
+    save_all(store, 2)
+    for name in ("desired.json", "keys.json", "images.json"):
+        if body is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(body)
+    assert kept(Store(tmp_path)) == first
+    assert caplog.text.count("previous copy") == 3
+
+
+def test_what_an_agent_without_checksums_kept_is_read_and_then_kept_with_them(tmp_path):
+    old = {
+        "desired.json": {"desired": {"number": 1}, "version": 1},
+        "keys.json": {"taxi": "key 1"},
+        "images.json": {"pulled": ["image 1"], "history": {"taxi": ["image 1"]}},
+    }
+    for name, said in old.items():
+        (tmp_path / name).write_text(json.dumps(said))
+    (tmp_path / "other").mkdir()
+    assert kept(Store(tmp_path)) == save_all(Store(tmp_path / "other"), 1)
+    second = save_all(Store(tmp_path), 2)
+    assert kept(Store(tmp_path)) == second
+    assert json.loads((tmp_path / "desired.json.previous").read_text()) == old["desired.json"]
+
+
+def test_a_full_disk_does_not_lose_the_desired_properties(tmp_path):
+    with tiny_disk(tmp_path / "tiny") as folder:
+        store = Store(folder)
+        first = save_all(store, 1)
+        filler = fill(folder)
+        with pytest.raises(OSError, match="No space"):
+            store.save_desired({"much": "x" * 9000}, 2)
+        assert kept(Store(folder)) == first
+        filler.unlink()
+        store.save_desired({"much": "x" * 9000}, 2)
+        assert Store(folder).load_desired() == ({"much": "x" * 9000}, 2)
+
+
+def test_state_and_journal_go_on_together(tmp_path):
+    store = Store(tmp_path)
+    for number in (1, 2, 3):
+        assert store.journal.append({"number": number}) == number
+    store.state.save({"sequence": 2})
+    store.journal.cut(2)
+    again = Store(tmp_path)
+    state = again.state.load()
+    assert again.journal.entries(after=state["sequence"]) == [(3, {"number": 3})]
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):

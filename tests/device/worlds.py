@@ -48,11 +48,11 @@ class World:
         (self.folder / DEVICE_FILE).write_text(json.dumps(render_device_file(file)))
         load_enrolment(self.folder)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """The agent has started."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder)], stderr=log
+                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder), *options], stderr=log
             )
 
     def stop(self) -> None:

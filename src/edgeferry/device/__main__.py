@@ -1,7 +1,8 @@
 """`python -m edgeferry.device --state DIR`: one device's agent, until SIGTERM; containers are left running.
 
-With `--wipe` it removes this device's containers, network and volumes instead, and ends. In the folder of a
-device that was decommissioned it has nothing to do but to finish that, and ends as well.
+With `--wipe` it removes this device's containers, network and volumes instead, and ends. Where another agent
+owns the device's containers it does neither, but for `--take-over`. In the folder of a device that was
+decommissioned it has nothing to do but to finish that, and ends as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from edgeferry.device.agent import Agent
+from edgeferry.device.ownership import claim
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.device.wipe import Wiped, clear_engine, finish, is_decommissioned
 from edgeferry.errors import EdgeferryError, OutsideError
@@ -23,6 +25,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="edgeferry.device")
     parser.add_argument("--state", type=Path, required=True, help="the folder with device.json")
     parser.add_argument("--wipe", action="store_true", help="remove the device's containers and network")
+    parser.add_argument(
+        "--take-over", action="store_true", help="make containers of this device anew that another agent made"
+    )
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -33,6 +38,7 @@ def main(arguments: list[str]) -> int:
             return _end_decommissioned(chosen.state)
         enrolment = load_enrolment(chosen.state)
         store.open()
+        claim(enrolment, store, take_over=chosen.take_over)
         if chosen.wipe:
             return _tell(clear_engine(enrolment.engine, enrolment.sandbox, enrolment.device))
         agent = Agent(enrolment, store)

@@ -20,9 +20,9 @@ from typing import Any
 from edgeferry.device.applying import Applying, Surroundings, key_of
 from edgeferry.device.containers import (
     MODULE_LABEL,
-    SPEC_LABEL,
     Place,
     made_from,
+    made_hash,
     read_search_domains,
     spec_hash,
 )
@@ -35,6 +35,7 @@ from edgeferry.device.link import Handlers, Link
 from edgeferry.device.memory import Memory
 from edgeferry.device.methods import Methods
 from edgeferry.device.options import load_rules
+from edgeferry.device.ownership import Owner, load_owner, refuse_strangers
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.reporting import NOT_RUNNING, Reporting, unknown
 from edgeferry.device.state import Enrolment, Store
@@ -59,7 +60,7 @@ SHORTEST_WAIT_S = 0.1
 _log = logging.getLogger(__name__)
 
 
-def place_of(enrolment: Enrolment, store: Store) -> Place:
+def place_of(enrolment: Enrolment, store: Store, owner: Owner) -> Place:
     """Where the device's containers live; the hub's CA is copied to where they can read it."""
     ca_file = store.copy_ca(enrolment.hub_ca_file) if enrolment.hub_ca_file else None
     return Place(
@@ -70,6 +71,7 @@ def place_of(enrolment: Enrolment, store: Store) -> Place:
         ca_file=str(ca_file or ""),
         ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
         search=read_search_domains(),
+        owner=owner.id,
     )
 
 
@@ -87,7 +89,8 @@ class Agent:
         self._enrolment = enrolment
         self._store = store
         self._rules = load_rules(store.folder)
-        self._place = place_of(enrolment, store)
+        self._owner = load_owner(store)
+        self._place = place_of(enrolment, store, self._owner)
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -225,8 +228,10 @@ class Agent:
         self._report()
 
     def _look(self) -> dict[str, ContainerFacts]:
-        """This device's containers by module, once no hand-over is left half done."""
+        """This device's containers by module, once no hand-over is left half done; RefusedError when another
+        agent has taken any over."""
         found = self._engine.containers(self._place.labels)
+        refuse_strangers(self._owner, found)
         if settle_names(self._engine, self._place, found):
             found = self._engine.containers(self._place.labels)
         return pick_serving(self._place, found)
@@ -295,7 +300,8 @@ class Agent:
 
     def _present(self, found: Mapping[str, ContainerFacts]) -> list[Present]:
         return [
-            Present(module, facts.labels.get(SPEC_LABEL, ""), facts.status) for module, facts in found.items()
+            Present(module, made_hash(self._place, facts.labels), facts.status)
+            for module, facts in found.items()
         ]
 
     def _find_images(
@@ -305,7 +311,7 @@ class Agent:
         needed = {
             entry.spec.image
             for name, entry in wanted.items()
-            if name not in found or found[name].labels.get(SPEC_LABEL) != entry.hash
+            if name not in found or made_hash(self._place, found[name].labels) != entry.hash
         }
         return {image: facts for image in needed if (facts := self._engine.image(image)) is not None}
 
@@ -366,7 +372,7 @@ class Agent:
         wanted = self._want(spec)
         facts = found.get(spec.name)
         refused = self._applying.refusal(wanted)
-        if facts is None or facts.labels.get(SPEC_LABEL) != wanted.hash:
+        if facts is None or made_hash(self._place, facts.labels) != wanted.hash:
             return Sight(spec, refused=refused)
         return Sight(spec, facts.status, facts.exit_code, facts.health, refused=refused)
 
@@ -378,7 +384,7 @@ class Agent:
         module = facts.labels.get(MODULE_LABEL, "")
         for aim in self._aims:
             spec = aim.modules.get(module)
-            if spec and spec_hash(self._place, spec) == facts.labels.get(SPEC_LABEL):
+            if spec and spec_hash(self._place, spec) == made_hash(self._place, facts.labels):
                 return spec
         return made_from(facts.labels) or ModuleSpec(name=module, image=facts.image, restart_policy="never")
 

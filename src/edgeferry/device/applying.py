@@ -114,7 +114,7 @@ class Applying:
                     self._identities.forget(module)
             case Create(module):
                 body = self._render(around.wanted[module].spec)
-                self._engine.ensure_network(self._place.network, self._place.labels)
+                self._engine.ensure_network(self._place.network, self._place.owned_labels)
                 self._engine.create(self._place.container(module), body)
             case Start(module):
                 self._engine.start(self._place.container(module))

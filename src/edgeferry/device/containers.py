@@ -28,6 +28,8 @@ Json = dict[str, Any]
 
 SANDBOX_LABEL = "edgeferry.sandbox"
 DEVICE_LABEL = "edgeferry.device"
+OWNER_LABEL = "edgeferry.owner"
+"""Which agent's state folder made it; see `ownership`."""
 MODULE_LABEL = "edgeferry.module"
 SPEC_LABEL = "edgeferry.spec"
 """The hash that is compared with the desired one."""
@@ -51,6 +53,7 @@ class Place:
     ca_sha256: str = ""
     search: tuple[str, ...] = ()
     """Domains in which the device's machine looks for names."""
+    owner: str = ""
 
     @property
     def network(self) -> str:
@@ -59,8 +62,13 @@ class Place:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What all of this device's containers and networks carry."""
+        """What all of this device's containers and networks carry, whoever made them."""
         return {SANDBOX_LABEL: self.sandbox, DEVICE_LABEL: self.device}
+
+    @property
+    def owned_labels(self) -> dict[str, str]:
+        """What those that this agent makes carry."""
+        return {**self.labels, **({OWNER_LABEL: self.owner} if self.owner else {})}
 
     def container(self, module: str) -> str:
         """The name of the container that serves as the module."""
@@ -88,6 +96,13 @@ def spec_hash(place: Place, spec: ModuleSpec) -> str:
             "gateway": [place.gateway_name, place.gateway_address, place.ca_sha256],
         }
     )
+
+
+def made_hash(place: Place, labels: Mapping[str, str]) -> str:
+    """The hash that the container with these labels was made with; "" when another owner made it: no desired
+    module has that, so it is made anew."""
+    ours = labels.get(OWNER_LABEL, place.owner) == place.owner
+    return labels.get(SPEC_LABEL, "") if ours else ""
 
 
 def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> Json:
@@ -121,7 +136,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
         ],
         "Labels": {
             **_mapping(spec, options, "Labels"),
-            **place.labels,
+            **place.owned_labels,
             MODULE_LABEL: spec.name,
             SPEC_LABEL: spec_hash(place, spec),
             DESIRED_LABEL: json.dumps(render_module(spec, with_layer=True)),

@@ -1,6 +1,6 @@
-"""The agent's direct methods: ping, GetModuleLogs and RestartModule as IoT Edge's edgeAgent has them, and
-GetApplyHistory, RetryLayer and Decommission, which are ours. UploadModuleLogs, UploadSupportBundle and GetTaskStatus are
-unknown here."""
+"""The agent's direct methods: ping, GetModuleLogs and RestartModule as IoT Edge's edgeAgent has them;
+GetApplyHistory, RetryLayer and Decommission, which are ours. UploadModuleLogs, UploadSupportBundle and
+GetTaskStatus are unknown here."""
 
 from __future__ import annotations
 
