@@ -332,6 +332,29 @@ def test_a_cap_is_kept_over_tls_with_a_token_of_the_registrys_server(
 
 
 @engine_test
+def test_no_cap_is_broken_for_a_tag_of_which_the_registry_does_not_say_what_it_is(registry, push, start):
+    image = registry.tag(push(), "one")
+    registry.fault = Fault(503)
+    pulls = start(bytes_per_s=50_000_000)
+    pulls.start(image, [])
+    assert "the registry answered 503" in outcome(pulls, image)
+    assert not any(path.startswith("/v2/edge/tiny/blobs") for path in registry.requests)
+
+
+@engine_test
+def test_a_login_that_changes_in_the_middle_of_a_pull_is_tried_next_without_a_wait(registry, push, start):
+    image = push()
+    registry.fault = Fault(layer="stuck")
+    pulls = start(progress_s=1, wait=60)
+    pulls.start(image, [])
+    wait_until(lambda: registry.sent)
+    pulls.start(image, [RegistryLogin(registry.address, "device", "new")])
+    registry.fault = HEALTHY
+    assert "no byte came" in outcome(pulls, image)
+    assert outcome(pulls, image) == ""
+
+
+@engine_test
 def test_what_an_agent_that_was_killed_left_behind_goes_with_the_next_pull(registry, push, start, engine):
     first, second = push(), push()
     relay = Relay(50_000_000)

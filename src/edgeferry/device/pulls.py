@@ -206,7 +206,7 @@ class Pulls:
         self._ended[image] = problem
         if not problem:
             del self._wishes[image]
-        elif not self._why_closed():
+        elif attempt.login == wish.login and not self._why_closed():
             wait = max(self._wait_s(wish.failures), min(find_wait(problem), _LONGEST_ASKED_S))
             self._wishes[image] = replace(
                 wish, failures=wish.failures + 1, problem=problem, again_at=time.monotonic() + wait
