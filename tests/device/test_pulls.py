@@ -212,6 +212,28 @@ def test_a_pull_tells_how_far_it_is_and_ends_when_nobody_wants_it(registry, push
 
 
 @engine_test
+def test_an_image_that_came_is_told_though_nobody_wants_it_any_more(registry, push, start):
+    image = push()
+    pulls = start()
+    pulls.start(image, [])
+    wait_until(lambda: not pulls.is_running(image))
+    pulls.stop(image)
+    pulls.keep_only(set())
+    assert pulls.harvest() == {image: ""}
+
+
+@engine_test
+def test_only_what_is_wanted_goes_on(registry, push, start):
+    first, second = push(), push()
+    registry.fault = Fault(layer="stuck")
+    pulls = start(progress_s=60)
+    pulls.start(first, [])
+    pulls.start(second, [])
+    pulls.keep_only({second})
+    wait_until(lambda: set(pulls.progress()) == {second}, timeout_s=5)
+
+
+@engine_test
 def test_two_are_pulled_at_a_time_and_the_oldest_wish_is_the_next(registry, push, start):
     images = [push() for _ in range(4)]
     registry.fault = Fault(layer="stuck")
