@@ -212,6 +212,28 @@ def test_a_pull_tells_how_far_it_is_and_ends_when_nobody_wants_it(registry, push
 
 
 @engine_test
+def test_an_image_that_came_is_told_though_nobody_wants_it_any_more(registry, push, start):
+    image = push()
+    pulls = start()
+    pulls.start(image, [])
+    wait_until(lambda: not pulls.is_running(image))
+    pulls.stop(image)
+    pulls.keep_only(set())
+    assert pulls.harvest() == {image: ""}
+
+
+@engine_test
+def test_only_what_is_wanted_goes_on(registry, push, start):
+    first, second = push(), push()
+    registry.fault = Fault(layer="stuck")
+    pulls = start(progress_s=60)
+    pulls.start(first, [])
+    pulls.start(second, [])
+    pulls.keep_only({second})
+    wait_until(lambda: set(pulls.progress()) == {second}, timeout_s=5)
+
+
+@engine_test
 def test_two_are_pulled_at_a_time_and_the_oldest_wish_is_the_next(registry, push, start):
     images = [push() for _ in range(4)]
     registry.fault = Fault(layer="stuck")
@@ -329,6 +351,29 @@ def test_a_cap_is_kept_over_tls_with_a_token_of_the_registrys_server(
         assert engine.image(reference).repo_digests == (reference,)
     finally:
         engine.remove_image(reference)
+
+
+@engine_test
+def test_no_cap_is_broken_for_a_tag_of_which_the_registry_does_not_say_what_it_is(registry, push, start):
+    image = registry.tag(push(), "one")
+    registry.fault = Fault(503)
+    pulls = start(bytes_per_s=50_000_000)
+    pulls.start(image, [])
+    assert "the registry answered 503" in outcome(pulls, image)
+    assert not any(path.startswith("/v2/edge/tiny/blobs") for path in registry.requests)
+
+
+@engine_test
+def test_a_login_that_changes_in_the_middle_of_a_pull_is_tried_next_without_a_wait(registry, push, start):
+    image = push()
+    registry.fault = Fault(layer="stuck")
+    pulls = start(progress_s=1, wait=60)
+    pulls.start(image, [])
+    wait_until(lambda: registry.sent)
+    pulls.start(image, [RegistryLogin(registry.address, "device", "new")])
+    registry.fault = HEALTHY
+    assert "no byte came" in outcome(pulls, image)
+    assert outcome(pulls, image) == ""
 
 
 @engine_test

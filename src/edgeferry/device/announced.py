@@ -34,6 +34,8 @@ class Announced:
     """Of the manifest that the reference names."""
     layers: Mapping[str, int] = field(default_factory=dict)
     """Digest to size, in bytes."""
+    status: int = 0
+    """HTTP; 0 when nothing that could be read came."""
     retry_after_s: float = 0.0
     """How long the registry asks to wait, when it throttles."""
 
@@ -46,16 +48,16 @@ def ask_announced(
     try:
         status, retry_after, body = _fetch(line, target, patience_s)
         if status == 429 and retry_after:
-            return Announced(retry_after_s=choose_wait(retry_after, 0, now))
+            return Announced(status=status, retry_after_s=choose_wait(retry_after, 0, now))
         if status != 200:
-            return Announced()
+            return Announced(status=status)
         digest = digest_of(body)
         child = choose_platform(body, architecture)
         if child:
             _, _, body = _fetch(line, child, patience_s)
         layers = {layer.digest: layer.size_bytes for layer in parse_manifest(body).layers}
-        return Announced(digest, layers)
-    except (httpx.HTTPError, OSError, UsageError):
+        return Announced(digest, layers, status)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AttributeError, UsageError):
         return Announced()
 
 

@@ -17,6 +17,7 @@ from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.pull_progress import Progress
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
+from edgeferry.wire.oci import is_digest
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Attempt:
         self.image = image
         self.progress = Progress()
         self._engine_url = engine_url
-        self._login = login
+        self.login = login
         self._rules = rules
         self._relay = relay
         self._forbidden = forbidden
@@ -73,7 +74,7 @@ class Attempt:
     def _bring(self, engine: Engine) -> None:
         host, name, target = split_reference(self.image)
         architecture = engine.ping().architecture
-        with contextlib.closing(RegistryLine(host, name, self._login)) as line:
+        with contextlib.closing(RegistryLine(host, name, self.login)) as line:
             patience_s = min(PATIENCE_S, self._rules.progress_s)
             announced = ask_announced(line, target, architecture, time.time(), patience_s)
             if announced.retry_after_s:
@@ -83,10 +84,18 @@ class Attempt:
                     retryable=True,
                 )
             self._check_room(engine, line, announced, architecture)
-            if self._relay is not None and announced.digest:
-                self._pull_through(engine, self._relay, line, announced.digest)
-            else:
+            if self._relay is None:
                 self._pull(engine, self.image)
+                return
+            digest = announced.digest or (target if is_digest(target) else "")
+            if not digest:
+                raise EngineError(
+                    f"pulling {self.image}: the registry answered {announced.status or 'nothing'} "
+                    "when it was asked which image that is",
+                    fix="look at the registry, and at the login",
+                    retryable=True,
+                )
+            self._pull_through(engine, self._relay, line, digest)
 
     def _check_room(
         self, engine: Engine, line: RegistryLine, announced: Announced, architecture: str
@@ -143,7 +152,7 @@ class Attempt:
                     engine.remove_image(reference)
 
     def _pull(self, engine: Engine, reference: str) -> None:
-        login = self._login if reference == self.image else None
+        login = self.login if reference == self.image else None
         self._moved_at = time.monotonic()
         engine.pull(
             reference,

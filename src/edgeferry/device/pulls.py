@@ -108,10 +108,12 @@ class Pulls:
             self._advance()
 
     def stop(self, image: str) -> None:
-        """The image is no longer wished for; its pull, if under way, is given up and never harvested."""
+        """The image is no longer wished for; its pull, if under way, is given up. That it came all the same
+        is harvested, a problem is not."""
         with self._lock:
             self._wishes.pop(image, None)
-            self._ended.pop(image, None)
+            if self._ended.get(image):
+                del self._ended[image]
             attempt = self._running.get(image)
         if attempt is not None:
             attempt.give_up(_NOT_WANTED)
@@ -201,16 +203,18 @@ class Pulls:
         image = attempt.image
         del self._running[image]
         wish = self._wishes.get(image)
-        if wish is None or not attempt.wanted:
-            return
-        self._ended[image] = problem
         if not problem:
-            del self._wishes[image]
-        elif not self._why_closed():
-            wait = max(self._wait_s(wish.failures), min(find_wait(problem), _LONGEST_ASKED_S))
-            self._wishes[image] = replace(
-                wish, failures=wish.failures + 1, problem=problem, again_at=time.monotonic() + wait
-            )
+            self._wishes.pop(image, None)
+            self._ended[image] = ""
+        elif wish is not None and attempt.wanted:
+            self._ended[image] = problem
+            if attempt.login == wish.login and not self._why_closed():
+                self._wishes[image] = self._after_failure(wish, problem)
+
+    def _after_failure(self, wish: Wish, problem: str) -> Wish:
+        wait = max(self._wait_s(wish.failures), min(find_wait(problem), _LONGEST_ASKED_S))
+        again_at = time.monotonic() + wait
+        return replace(wish, failures=wish.failures + 1, problem=problem, again_at=again_at)
 
     # in a pull's own thread
 
