@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import shutil
@@ -11,19 +10,16 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
+from bench.agent.polling import poll, settle, wait_for_answer
+from bench.agent.rollback import measure_rollback
 from bench.agent.shop import MODEL, SERVE, open_street, open_world
 from bench.report import Report, quantile
-from edgeferry.engine import Engine
-from tests.device.conftest import wait_until
 from tests.device.worlds import World, taxi
 
-PARTS = ("settled", "change", "handover")
+PARTS = ("settled", "change", "handover", "rollback")
 RATE = 100.0
-T = TypeVar("T")
 
 
 def memory_mib(process: int) -> tuple[float, float]:
@@ -41,7 +37,7 @@ def busy_s(process: int) -> float:
 
 def measure_settled(world: World, report: Report, seconds: float) -> None:
     """Memory and processor of an agent with nothing to do; one module runs."""
-    world.settle(world.want(taxi(world.images[0])))
+    settle(world, world.want(taxi(world.images[0])))
     assert world.process is not None
     time.sleep(5)
     began, busy = time.monotonic(), busy_s(world.process.pid)
@@ -51,39 +47,7 @@ def measure_settled(world: World, report: Report, seconds: float) -> None:
     report.add("settled: resident memory", resident, "MiB", goal=55)
     report.add("settled: proportional memory", proportional, "MiB")
     report.add(f"settled: share of a core over {seconds:g} s", share * 100, "%", goal=1)
-    world.settle(world.want(gone=("taxi",)))
-
-
-def wait_for_answer(engine: Engine, name: str, network: str) -> float:
-    """When the container of that name first answered."""
-
-    def address() -> str:
-        facts = engine.inspect(name)
-        return facts.addresses.get(network, "") if facts else ""
-
-    found = poll(address)
-
-    def answer() -> bool:
-        connection = http.client.HTTPConnection(found, 8080, timeout=1)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    poll(answer)
-    return time.monotonic()
-
-
-def poll(fact: Callable[[], T]) -> T:
-    deadline = time.monotonic() + 60
-    while not (value := fact()):
-        if time.monotonic() > deadline:
-            raise SystemExit("nothing answered within a minute")
-        time.sleep(0.005)
-    return value
+    settle(world, world.want(gone=("taxi",)))
 
 
 def measure_change(world: World, report: Report, times: int) -> None:
@@ -97,7 +61,7 @@ def measure_change(world: World, report: Report, times: int) -> None:
         began = time.monotonic()
         world.want(taxi(image, SERVE, name=module))
         by_agent.append(wait_for_answer(engine, f"{module}.{network}", network) - began)
-        world.settle(world.want(gone=(module,)))
+        settle(world, world.want(gone=(module,)))
         began = time.monotonic()
         program = [
             "docker",
@@ -151,6 +115,7 @@ def main() -> int:
     )
     parser.add_argument("--changes", type=int, default=10, help="desired changes (default %(default)s)")
     parser.add_argument("--hand-overs", type=int, default=20, help="under load (default %(default)s)")
+    parser.add_argument("--rollbacks", type=int, default=50, help="offline (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("bench/agent/out"), help="for the JSON")
     given = parser.parse_args()
     report = Report()
@@ -160,11 +125,16 @@ def main() -> int:
         if {"settled", "change"} & set(given.only):
             with open_world(scratch) as world:
                 world.start()
-                wait_until(lambda: world.reported().get("version"), 60, "the agent reports")
+                poll(lambda: world.reported().get("version"))
                 if "settled" in given.only:
                     measure_settled(world, report, given.seconds)
                 if "change" in given.only:
                     measure_change(world, report, given.changes)
+                world.stop()
+        if "rollback" in given.only:
+            (scratch / "offline").mkdir()
+            with open_world(scratch / "offline") as world:
+                measure_rollback(world, report, given.rollbacks)
                 world.stop()
         if "handover" in given.only:
             (scratch / "street").mkdir()

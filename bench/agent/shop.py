@@ -33,7 +33,7 @@ SOURCES = Path(__file__).resolve().parents[2]
 
 @contextlib.contextmanager
 def open_world(folder: Path) -> Iterator[World]:
-    """A device that is enrolled at a hub of its own, with an image in its registry; its agent not started."""
+    """A device that is enrolled at a hub of its own, with two images on its engine; its agent not started."""
     for part in ("hub", "registry"):
         (folder / part).mkdir()
     hub = RunningHub(folder / "hub", "127.0.0.1", free_port(), free_port())
@@ -44,10 +44,11 @@ def open_world(folder: Path) -> Iterator[World]:
         stack.callback(registry.stop)
         stack.callback(hub.stop)
         hub.start()
-        image = registry.push(make_image(folder, uuid.uuid4().hex), "bench/tiny")
-        engine.pull(image, *LOGIN)
-        stack.callback(engine.remove_image, image)
-        world = World(hub, registry, engine, folder / "device", [image])
+        images = [registry.push(make_image(folder, uuid.uuid4().hex), "bench/tiny") for _ in range(2)]
+        for image in images:
+            engine.pull(image, *LOGIN)
+            stack.callback(engine.remove_image, image)
+        world = World(hub, registry, engine, folder / "device", images)
         stack.callback(world.close)
         world.enrol()
         yield world
