@@ -11,8 +11,6 @@ from tests.iot_edge import fill_template
 
 pytestmark = pytest.mark.engine
 
-unwired = pytest.mark.xfail(strict=True, reason="the agent does not ask find_refusals yet")
-
 
 @pytest.fixture(scope="module")
 def engine():
@@ -56,7 +54,6 @@ def want_template(world):
     return world.want_raw({"schemaVersion": "1.1", "modules": modules})
 
 
-@unwired
 def test_each_line_of_the_references_template_that_policy_forbids_is_reported(world):
     world.start()
     reported = world.settle(want_template(world), code=500)
@@ -80,7 +77,6 @@ def test_the_references_template_runs_where_the_owner_allows_it(world):
     }
 
 
-@unwired
 def test_what_served_before_goes_on_when_the_next_is_refused_and_a_corrected_one_follows(world):
     world.start()
     world.settle(world.want(taxi(world.images[0])))
