@@ -31,6 +31,8 @@ from edgeferry.device.methods import Methods
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.retries import Failures, Restarts
 from edgeferry.device.state import Enrolment, Store
+from edgeferry.device.trust import read_trust_bundle
+from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_plan import (
     Action,
     Create,
@@ -46,7 +48,6 @@ from edgeferry.domain.device_plan import (
 from edgeferry.domain.manifest import DeviceManifest, DeviceReport, ModuleSpec, ModuleState
 from edgeferry.engine import ContainerFacts, Engine, EngineInfo
 from edgeferry.errors import DesiredError, EdgeferryError, EngineError
-from edgeferry.wire.connection import render_connection_string
 from edgeferry.wire.edge import diff_reported, parse_desired, render_reported
 
 Json = dict[str, Any]
@@ -57,16 +58,18 @@ PASS_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-def place_of(enrolment: Enrolment, store: Store) -> Place:
-    """Where the device's containers live; the hub's CA is copied to where they can read it."""
-    ca_file = store.copy_ca(enrolment.hub_ca_file) if enrolment.hub_ca_file else None
+def place_of(enrolment: Enrolment, workload: WorkloadApi) -> Place:
+    """Where the device's containers live; OutsideError without the hub's CA."""
+    trusted = read_trust_bundle(enrolment.hub_ca_file) if enrolment.hub_ca_file else ""
     return Place(
         sandbox=enrolment.sandbox,
         device=enrolment.device,
         gateway_name=enrolment.gateway_name,
         gateway_address=enrolment.gateway_address,
-        ca_file=str(ca_file or ""),
-        ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        hub=enrolment.connection.host_name,
+        ca_sha256=hashlib.sha256(trusted.encode()).hexdigest() if trusted else "",
+        workload=str(workload.folder),
+        generation=workload.generation,
     )
 
 
@@ -98,13 +101,16 @@ class Agent:
     ) -> None:
         self._enrolment = enrolment
         self._store = store
-        self._place = place_of(enrolment, store)
+        self._identities = Identities(enrolment, store)
+        self._workload = WorkloadApi(
+            store.folder / "workload", self._identities, lambda: read_trust_bundle(enrolment.hub_ca_file)
+        )
+        self._place = place_of(enrolment, self._workload)
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
-        self._identities = Identities(enrolment, store)
         self._pulls = Pulls(enrolment.engine, self._wake)
         self._images = Images(self._engine, store)
         self._methods = Methods(enrolment.engine, self._place, self._wake.set)
@@ -128,6 +134,7 @@ class Agent:
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
+        self._workload.open_all()
         self._link.start()
         try:
             while not self._stopping.is_set():
@@ -138,6 +145,7 @@ class Agent:
             self._report_leaving()
         finally:
             self._link.stop()
+            self._workload.stop()
             self._methods.close()
             self._engine.close()
 
@@ -278,21 +286,19 @@ class Agent:
                 self._engine.stop(facts.id)
                 self._engine.remove(facts.id)
                 if module not in wanted:
+                    self._workload.close(module)
                     self._identities.forget(module)
             case Create(module):
-                connection = replace(
-                    self._identities.connection(module, fresh=True),
-                    gateway_host_name=self._place.gateway_name,
-                )
-                body = self._render(wanted[module].spec, render_connection_string(connection))
+                self._workload.open(module)
+                body = self._render(wanted[module].spec)
                 self._engine.ensure_network(self._place.network, self._place.labels)
                 self._engine.create(self._place.container(module), body)
             case Start(module):
                 self._engine.start(self._place.container(module))
 
-    def _render(self, spec: ModuleSpec, connection: str) -> Json:
+    def _render(self, spec: ModuleSpec) -> Json:
         try:
-            return render_container(self._place, spec, connection)
+            return render_container(self._place, spec)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DesiredError(
                 f"createOptions of module {spec.name} cannot be read: {error!r}", fix="correct the deployment"

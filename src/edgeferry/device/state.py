@@ -32,7 +32,8 @@ class Enrolment:
     device: str
     hub_ca_file: Path | None
     gateway_name: str
-    """The hub's name inside containers, present in its certificate."""
+    """The hub's name inside containers, present in its certificate: where none is given, the name by which
+    this device reaches it."""
     gateway_address: str
     """Where containers reach it; empty when the name resolves by itself."""
     registries: tuple[RegistryLogin, ...]
@@ -54,7 +55,7 @@ def load_enrolment(folder: Path) -> Enrolment:
             connection=connection,
             device=connection.device_id,
             hub_ca_file=Path(ca_file) if ca_file else None,
-            gateway_name=gateway.get("name") or "edgeferry-hub",
+            gateway_name=gateway.get("name") or _host(connection),
             gateway_address=gateway.get("address") or "",
             registries=tuple(
                 RegistryLogin(login["address"], login["username"], login["password"])
@@ -67,6 +68,10 @@ def load_enrolment(folder: Path) -> Enrolment:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
+
+
+def _host(connection: ConnectionString) -> str:
+    return (connection.gateway_host_name or connection.host_name).partition(":")[0]
 
 
 class Store:
@@ -127,18 +132,6 @@ class Store:
         """What was pulled and what ran survive a restart."""
         kept = {module: list(images) for module, images in history.items()}
         self._save("images.json", {"pulled": sorted(pulled), "history": kept})
-
-    def copy_ca(self, ca_file: Path) -> Path:
-        """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
-        path = self.folder / "hub-ca.pem"
-        try:
-            _replace(path, ca_file.read_bytes(), 0o644)
-        except OSError as error:
-            raise UsageError(
-                f"the hub's CA certificate {ca_file} cannot be copied: {error.strerror}",
-                fix="correct hub_ca_file in device.json",
-            ) from error
-        return path.absolute()
 
     def _load(self, name: str) -> Json:
         path = self.folder / name
