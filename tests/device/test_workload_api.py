@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from edgeferry.device.identities import Identities
 from edgeferry.device.module_keys import (
     AGAIN_S,
     ASK_EVERY_S,
@@ -31,12 +30,12 @@ from edgeferry.device.module_keys import (
     KeyTimes,
     is_in_doubt,
 )
-from edgeferry.device.state import Enrolment, Store
 from edgeferry.device.trust import read_trust_bundle
 from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.device.workload_door import MOST_AT_ONCE, MOST_BODY_BYTES
 from edgeferry.errors import OutsideError
 from tests.device.conftest import wait_until
+from tests.device.workloads import enrol, open_api
 from tests.hubs import RunningHub
 
 VERSION = "2020-07-07"
@@ -70,15 +69,6 @@ def ask(path: Path, method: str, address: str, body: Any = None, version: str = 
         return answer.status, json.loads(answer.read())
 
 
-def enrol(hub: RunningHub, device: str, folder: Path) -> Identities:
-    """The identities of the device's modules, with a store in `folder`."""
-    key = hub.ask("GET", f"/devices/{device}")["authentication"]["symmetricKey"]["primaryKey"]
-    enrolment = Enrolment(
-        hub.connection(device, key), device, hub.ca_file, "edgeferry-hub", "", (), "unix:///none", "t"
-    )
-    return Identities(enrolment, Store(folder))
-
-
 def key_at(hub: RunningHub, device: str, module: str = "taxi") -> str:
     said = hub.ask("GET", f"/devices/{device}/modules/{module}")
     return str(said["authentication"]["symmetricKey"]["primaryKey"])
@@ -110,11 +100,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     return folder
-
-
-def open_api(hub: RunningHub, device: str, folder: Path, **options: float) -> WorkloadApi:
-    identities = enrol(hub, device, folder)
-    return WorkloadApi(folder / "workload", identities, lambda: read_trust_bundle(hub.ca_file), **options)
 
 
 @pytest.fixture
@@ -230,7 +215,7 @@ SIGN = "/modules/taxi/genid/1/sign"
         pytest.param("GET", "/trust-bundle", None, "2018-06-27", 400, "api-version", id="older version"),
         pytest.param("GET", "/trust-bundle", None, "2020-07-08", 400, "api-version", id="newer version"),
         pytest.param("GET", "/trust-bundle", None, "", 400, "api-version", id="no version"),
-        pytest.param("POST", SIGN, b" " * (MOST_BODY_BYTES + 1), VERSION, 413, "65536", id="too long"),
+        pytest.param("POST", SIGN, b" " * (MOST_BODY_BYTES * 7 // 2), VERSION, 413, "65536", id="too long"),
     ],
 )
 def test_what_cannot_be_answered_is_told_in_the_apis_form(taxi, method, path, body, version, status, why):
@@ -369,14 +354,25 @@ def test_a_slow_module_is_cut_off_and_holds_up_no_other(hub, device, folder):
         api.stop()
 
 
-def test_ten_requests_are_answered_at_once_and_more_in_their_turn(taxi):
+def test_a_module_has_ten_requests_at_once_and_the_next_waits_for_one_to_end(hub, device, folder):
+    api = open_api(hub, device, folder, request_s=60)
+    path = api.open("taxi") / "workload.sock"
+    held = [Unix(path) for _ in range(MOST_AT_ONCE)]
     said: list[int] = []
-    threads = [threading.Thread(target=lambda: said.append(sign(taxi)[0])) for _ in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert said == [200] * 40
+    waiting = threading.Thread(target=lambda: said.append(ask(path, "GET", "/trust-bundle")[0]))
+    try:
+        for connection in held:
+            connection.connect()
+        waiting.start()
+        waiting.join(0.5)
+        assert said == []
+        held[0].close()
+        waiting.join(30)
+        assert said == [200]
+    finally:
+        for connection in held:
+            connection.close()
+        api.stop()
 
 
 # which key signs

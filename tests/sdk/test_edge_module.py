@@ -1,7 +1,11 @@
-"""A module written for IoT Edge with azure-iot-device, unmodified, in a container that our agent runs."""
+"""Modules written for IoT Edge with Microsoft's SDKs, unmodified, by the workload API of our agent: in Python
+in a container that it runs, in Node beside it."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from importlib.metadata import distributions
@@ -14,16 +18,19 @@ from edgeferry.adapters.base import PYTHON as PYTHON_IN_IMAGE
 from edgeferry.adapters.base import USER
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore, LayerTar
+from edgeferry.device.containers import Place, render_environment
+from edgeferry.device.workload_door import SOCKET
 from edgeferry.domain.image import Image
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.engine import Engine
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest
 from tests.device.conftest import wait_until
+from tests.device.workloads import open_api
 from tests.device.worlds import World
 from tests.engines import RunningRegistry
 from tests.hubs import RunningHub, free_address
 from tests.needs import lack
-from tests.sdk.programs import HERE, PROGRAMS, PYTHON
+from tests.sdk.programs import HERE, NODE_MODULES, PROGRAMS, PYTHON, environment
 
 pytestmark = [pytest.mark.sdk, pytest.mark.engine]
 
@@ -140,3 +147,29 @@ def test_a_module_of_iot_edge_lives_under_our_agent_and_through_its_death(world:
     after = world.container("m")
     assert (after.id, after.started_at) == (container.id, container.started_at)
     world.stop()
+
+
+def test_a_module_of_iot_edge_in_node_lives_by_the_same_api(tmp_path: Path) -> None:
+    if not NODE_MODULES.exists():
+        lack(f"no {NODE_MODULES}: ./run setup makes it where there is Node 18 or newer with npm")
+    hub = RunningHub(tmp_path, free_address(), 8443, 8883)
+    state = Path(tempfile.mkdtemp(prefix="w-"))  # no container shortens the socket's name here
+    try:
+        hub.start()
+        hub.create_device("d")
+        api = open_api(hub, "d", state)
+        place = Place("t", "d", hub.address, "", hub.host_name, generation=api.generation)
+        socket = f"unix://{api.open('m')}/{SOCKET}"
+        said = subprocess.run(
+            ["node", str(HERE / "node" / "edge_program.js")],
+            env={**environment(None), **render_environment(place, "m"), "IOTEDGE_WORKLOADURI": socket},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        api.stop()
+        assert said.returncode == 0, said.stdout + said.stderr
+        assert hub.reported("d", "m")["language"] == "node"
+    finally:
+        hub.stop()
+        shutil.rmtree(state)

@@ -22,7 +22,7 @@ from edgeferry.errors import HubError
 CONFIRMED_S = 3600.0
 AGAIN_S = 60.0
 """Within this of the last signature, another one means that the hub did not take the last."""
-ASK_EVERY_S = 5.0
+ASK_EVERY_S = 2.0
 """At most this often is the hub asked for one module's key."""
 SILENT_S = 30.0
 """This long after the hub did not answer, a known key is used without asking."""
