@@ -38,8 +38,8 @@ def test_a_plain_module_becomes_this_create_body():
     assert render_container(PLACE, TAXI) == {
         "Image": "r/taxi@sha256:1",
         "Env": [
-            "RuntimeLogLevel=info",
             "A=1",
+            "RuntimeLogLevel=info",
             *EDGE,
         ],
         "Labels": {
@@ -145,8 +145,15 @@ def test_a_hub_whose_name_resolves_by_itself_needs_no_entry():
     assert "IOTEDGE_GATEWAYHOSTNAME=hub.example" in said["Env"]
 
 
-def test_a_deployment_may_ask_for_another_log_level():
-    said = render_container(PLACE, ModuleSpec(name="taxi", image="i", env={"RuntimeLogLevel": "debug"}))
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({"env": {"RuntimeLogLevel": "debug"}}, id="env"),
+        pytest.param({"create_options": {"Env": ["RuntimeLogLevel=debug"]}}, id="create options"),
+    ],
+)
+def test_a_deployment_may_ask_for_another_log_level(members):
+    said = render_container(PLACE, ModuleSpec(name="taxi", image="i", **members))
     assert [line for line in said["Env"] if line.startswith("RuntimeLogLevel")] == ["RuntimeLogLevel=debug"]
 
 

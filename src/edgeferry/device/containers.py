@@ -100,6 +100,9 @@ def render_container(place: Place, spec: ModuleSpec) -> Json:
     """The raw create body (Docker Engine API ContainerCreate) of the module's container."""
     options = dict(spec.create_options)
     env = render_environment(place, spec.name)
+    lines = [line for line in options.get("Env") or () if line.partition("=")[0] not in env]
+    if not any(line.startswith(f"{_LOG_LEVEL}=") for line in lines):
+        env = {_LOG_LEVEL: spec.env.get(_LOG_LEVEL, "info"), **env}
     host = {**_mapping(spec, options, "HostConfig"), "RestartPolicy": {"Name": "no"}}
     host.setdefault("Init", True)
     if place.gateway_address:
@@ -121,8 +124,8 @@ def render_container(place: Place, spec: ModuleSpec) -> Json:
         **options,
         "Image": spec.image,
         "Env": [
-            *(line for line in options.get("Env") or () if line.partition("=")[0] not in env),
-            *(f"{name}={value}" for name, value in {_LOG_LEVEL: "info", **spec.env, **env}.items()),
+            *lines,
+            *(f"{name}={value}" for name, value in {**spec.env, **env}.items()),
         ],
         "Labels": {
             **_mapping(spec, options, "Labels"),
