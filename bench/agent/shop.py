@@ -76,7 +76,7 @@ class Street:
             "HostConfig": host,
         }
         spec = ModuleSpec(name=name, image=self.image, create_options=options, env=env or {})
-        return render_container(self.place, spec, "none")
+        return render_container(self.place, spec)
 
     def model(self) -> dict[str, Any]:
         """The create body of a model server."""

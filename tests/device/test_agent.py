@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from edgeferry.device.agent import Agent
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.engine import Engine
-from edgeferry.wire.edge import render_module
+from edgeferry.wire.edge import module_hash, render_module
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
@@ -78,7 +79,7 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         hub.ask("PUT", "/configurations/base", base(world.device))
         assert world.settle(wait_until(lambda: desired_version(world)))["modules"] == {}
         look = "echo hello, are you there | nc edgeferry-hub 8883 > /dev/null && echo reached"
-        look += "; head -1 $EdgeModuleCACertificateFile; echo $COLOUR"
+        look += "; test -S ${IOTEDGE_WORKLOADURI#unix://} && echo signs; echo $COLOUR"
         first = taxi(
             images[0],
             f"{look}; {FOREVER}",
@@ -97,7 +98,7 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         assert reported["systemModules"]["edgeAgent"]["runtimeStatus"] == "running"
         assert reported["systemModules"]["edgeHub"]["runtimeStatus"] == "stopped"
         wait_until(lambda: "blue" in engine.logs(facts.id))
-        assert engine.logs(facts.id).split() == ["reached", "-----BEGIN", "CERTIFICATE-----", "blue"]
+        assert engine.logs(facts.id).split() == ["reached", "signs", "blue"]
 
         second = taxi(images[1])
         hub.ask("PUT", "/configurations/taxi-2", layer(world.device, "taxi-2", second, 1001))
@@ -333,6 +334,37 @@ def test_the_agent_may_end_and_start_without_touching_containers(running):
     assert running.container() == before
 
 
+def test_a_container_that_holds_a_key_as_older_agents_made_it_is_made_anew_once(world):
+    spec = taxi(world.images[0])
+    made_by_older = module_hash(
+        {
+            "image": spec.image,
+            "createOptions": dict(spec.create_options),
+            "env": {},
+            "version": spec.version,
+            "status": spec.status,
+            "gateway": ["edgeferry-hub", "", hashlib.sha256(world.hub.ca_file.read_bytes()).hexdigest()],
+        }
+    )
+    labels = {
+        **world.labels,
+        "edgeferry.device": world.device,
+        "edgeferry.module": "taxi",
+        "edgeferry.spec": made_by_older,
+        "edgeferry.desired": json.dumps(render_module(spec)),
+    }
+    world.engine.pull(spec.image, *LOGIN)
+    name = f"edgeferry.{world.sandbox}.{world.device}.taxi"
+    old = world.engine.create(name, {"Image": spec.image, "Labels": labels})
+    world.want(spec)
+    world.start()
+    new = wait_until(lambda: (facts := world.container()) and facts.id != old and facts.running and facts.id)
+    world.stop()
+    world.start()
+    wait_until(lambda: world.module().get("runtimeStatus") == "running")
+    assert world.container().id == new
+
+
 def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
     other = World(running.hub, running.registry, running.engine, running.folder, running.images)
     other.sandbox = running.sandbox
@@ -341,7 +373,6 @@ def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
         {"Image": running.images[0], "Labels": {**running.labels, "edgeferry.device": other.device}},
     )
     running.stop()
-    (running.folder / "hub-ca.pem").unlink()
     running.wipe()
     assert [facts.id for facts in running.engine.containers(running.labels)] == [foreign]
     assert running.engine.networks(running.labels) == []
@@ -468,7 +499,7 @@ def test_a_registry_that_comes_back_is_tried_again(quick, tmp_path, pytestconfig
         late.stop()
 
 
-def test_the_module_gets_its_own_key_and_no_other(running):
+def test_no_key_stands_in_a_container(running):
     inspected = subprocess.run(
         ["docker", "-H", running.engine.url, "inspect", running.container().id],
         capture_output=True,
@@ -477,10 +508,6 @@ def test_the_module_gets_its_own_key_and_no_other(running):
     ).stdout
     own = running.hub.ask("GET", f"/devices/{running.device}/modules/taxi")
     device = running.hub.ask("GET", f"/devices/{running.device}")
-    assert own["authentication"]["symmetricKey"]["primaryKey"] in inspected
-    assert device["authentication"]["symmetricKey"]["primaryKey"] not in inspected
-    env = json.loads(inspected)[0]["Config"]["Env"]
-    assert any(
-        line.startswith("EdgeHubConnectionString=") and line.endswith("GatewayHostName=edgeferry-hub")
-        for line in env
-    )
+    for identity in (own, device):
+        assert identity["authentication"]["symmetricKey"]["primaryKey"] not in inspected
+    assert "IOTEDGE_GATEWAYHOSTNAME=edgeferry-hub" in json.loads(inspected)[0]["Config"]["Env"]

@@ -33,7 +33,7 @@ class Shop:
 
     def body(self, script: str, name: str = "nyc_Taxi") -> dict:
         spec = ModuleSpec(name=name, image=self.image, create_options={**OPTIONS, "Cmd": [script]})
-        return render_container(self.place, spec, "connection")
+        return render_container(self.place, spec)
 
     def run(self, script: str, name: str = "nyc_Taxi"):
         """The facts of a module's container that was started under its proper name."""

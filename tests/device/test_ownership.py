@@ -63,14 +63,14 @@ def test_a_stranger_is_whoever_else_made_a_container_of_this_device(containers, 
 
 
 def test_a_container_carries_its_owner_and_only_another_ones_is_made_anew():
-    labels = render_container(PLACE, TAXI, "")["Labels"]
+    labels = render_container(PLACE, TAXI)["Labels"]
     assert labels["edgeferry.owner"] == "ours"
     wanted = spec_hash(PLACE, TAXI)
     assert made_hash(PLACE, labels) == wanted
     assert made_hash(PLACE, {**labels, "edgeferry.owner": "theirs"}) == ""
     del labels["edgeferry.owner"]
     assert made_hash(PLACE, labels) == wanted
-    assert render_container(replace(PLACE, owner=""), TAXI, "")["Labels"] == labels
+    assert render_container(replace(PLACE, owner=""), TAXI)["Labels"] == labels
 
 
 def test_the_hash_does_not_tell_the_owner():

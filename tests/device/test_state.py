@@ -37,7 +37,15 @@ def test_only_hub_and_engine_must_be_told(tmp_path):
     (tmp_path / "device.json").write_text(json.dumps(needed))
     enrolment = load_enrolment(tmp_path)
     assert enrolment.hub_ca_file is None
+    assert (enrolment.gateway_name, enrolment.gateway_address) == ("127.0.0.7", "")
     assert enrolment.registries == ()
+
+
+def test_modules_reach_azures_hub_by_its_own_name(tmp_path):
+    azure = "HostName=h.azure-devices.net;DeviceId=d;SharedAccessKey=a2V5"
+    said = {"connection_string": azure, "engine": "unix:///e", "sandbox": "s"}
+    (tmp_path / "device.json").write_text(json.dumps(said))
+    assert load_enrolment(tmp_path).gateway_name == "h.azure-devices.net"
 
 
 @pytest.mark.parametrize(
@@ -155,17 +163,3 @@ def test_one_agent_at_a_time(tmp_path):
     first.close()
     second.open()
     second.close()
-
-
-def test_the_copied_authority_may_be_read_by_any_user(tmp_path):
-    source = tmp_path / "secret" / "ca.pem"
-    source.parent.mkdir()
-    source.write_text("PEM")
-    copy = Store(tmp_path).copy_ca(source)
-    assert copy.read_text() == "PEM"
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o644
-
-
-def test_an_authority_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"nothing\.pem cannot be copied"):
-        Store(tmp_path).copy_ca(tmp_path / "nothing.pem")

@@ -41,7 +41,9 @@ from edgeferry.device.reporting import NOT_RUNNING, Reporting, unknown
 from edgeferry.device.state import Enrolment, Store
 from edgeferry.device.supervision import Supervision
 from edgeferry.device.trials import Trials
+from edgeferry.device.trust import read_trust_bundle
 from edgeferry.device.verdicts import Verdicts, find_companion
+from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
 from edgeferry.domain.device_layers import Aim
 from edgeferry.domain.device_plan import Present, Pull, Wanted, plan, runtime_status, wait_s
@@ -60,16 +62,18 @@ SHORTEST_WAIT_S = 0.1
 _log = logging.getLogger(__name__)
 
 
-def place_of(enrolment: Enrolment, store: Store, owner: Owner) -> Place:
-    """Where the device's containers live; the hub's CA is copied to where they can read it."""
-    ca_file = store.copy_ca(enrolment.hub_ca_file) if enrolment.hub_ca_file else None
+def place_of(enrolment: Enrolment, workload: WorkloadApi, owner: Owner) -> Place:
+    """Where the device's containers live; OutsideError without the hub's CA."""
+    trusted = read_trust_bundle(enrolment.hub_ca_file) if enrolment.hub_ca_file else ""
     return Place(
         sandbox=enrolment.sandbox,
         device=enrolment.device,
         gateway_name=enrolment.gateway_name,
         gateway_address=enrolment.gateway_address,
-        ca_file=str(ca_file or ""),
-        ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        hub=enrolment.connection.host_name,
+        ca_sha256=hashlib.sha256(trusted.encode()).hexdigest() if trusted else "",
+        workload=str(workload.folder),
+        generation=workload.generation,
         search=read_search_domains(),
         owner=owner.id,
     )
@@ -90,14 +94,17 @@ class Agent:
         self._store = store
         self._rules = load_rules(store.folder)
         self._owner = load_owner(store)
-        self._place = place_of(enrolment, store, self._owner)
+        self._identities = Identities(enrolment, store)
+        self._workload = WorkloadApi(
+            store.folder / "workload", self._identities, lambda: read_trust_bundle(enrolment.hub_ca_file)
+        )
+        self._place = place_of(enrolment, self._workload, self._owner)
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
         self._memory = Memory(store)
-        self._identities = Identities(enrolment, store)
         self._pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
         self._watch = Watch(enrolment.engine, self._place.labels, self._wake)
         self._images = Images(self._engine, store)
@@ -110,6 +117,7 @@ class Agent:
             self._rules.trial,
             wait_s,
             self._identities,
+            self._workload,
             self._watch_others,
         )
         self._supervision = Supervision(self._engine, wait_s)
@@ -143,6 +151,7 @@ class Agent:
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
+        self._workload.open_all()
         self._watch.start()
         self._verdicts.start()
         self._link.start()
@@ -160,6 +169,7 @@ class Agent:
             self._verdicts.stop()
             self._watch.stop()
             self._pulls.close()
+            self._workload.stop()
             self._methods.close()
             self._engine.close()
 

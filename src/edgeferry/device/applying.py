@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.device.containers import Place, render_container
@@ -16,13 +16,13 @@ from edgeferry.device.handover import hand_over
 from edgeferry.device.identities import Identities
 from edgeferry.device.memory import Memory
 from edgeferry.device.retries import Failures, WaitS
+from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_plan import Action, Create, HandOver, Pull, Remove, Start, Wanted
 from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.device_state import Doing
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.engine import ContainerFacts, Engine
 from edgeferry.errors import DesiredError, EdgeferryError
-from edgeferry.wire.connection import render_connection_string
 
 Json = dict[str, Any]
 
@@ -52,8 +52,10 @@ class Applying:
         rules: TrialRules,
         wait_s: WaitS,
         identities: Identities,
+        workload: WorkloadApi,
         meanwhile: Callable[[], None],
     ) -> None:
+        self._workload = workload
         self._meanwhile = meanwhile
         self._identities = identities
         self._engine = engine
@@ -111,6 +113,7 @@ class Applying:
                 self._engine.stop(facts.id, STOP_S)
                 self._engine.remove(facts.id)
                 if module not in around.wanted:
+                    self._workload.close(module)
                     self._identities.forget(module)
             case Create(module):
                 body = self._render(around.wanted[module].spec)
@@ -124,10 +127,9 @@ class Applying:
                 hand_over(self._engine, self._place, module, old, body, self._rules, self._meanwhile)
 
     def _render(self, spec: ModuleSpec) -> Json:
-        own = self._identities.connection(spec.name, fresh=True)
-        connection = replace(own, gateway_host_name=self._place.gateway_name)
+        self._workload.open(spec.name)
         try:
-            return render_container(self._place, spec, render_connection_string(connection))
+            return render_container(self._place, spec)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DesiredError(
                 f"createOptions of module {spec.name} cannot be read: {error!r}", fix="correct the deployment"

@@ -1,8 +1,9 @@
 """A module's container: the create body the engine gets, and what the agent reads back from its labels.
 
 The desired createOptions pass through but for what the agent must add or change: image, environment, labels,
-the device's network, the way to the hub, an init process, host ports of the engine's choice on loopback, and
-volume names of this device's own. Restarting is the agent's business, not the engine's.
+the device's network, the way to the hub, the folder of its workload API, an init process, host ports of the
+engine's choice on loopback, and volume names of this device's own. No key is in it. Restarting is the agent's
+business, not the engine's.
 
 A module is found by its name through the search domain that all containers of the device have: the device's
 network. `taxi` is first looked up as `taxi.NETWORK`, which is the name of one container, and a container's
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE
+from edgeferry.device.workload_answers import LAST_VERSION
+from edgeferry.device.workload_door import SOCKET
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.errors import DesiredError
 from edgeferry.wire.edge import module_hash, parse_module, render_module
@@ -35,9 +37,12 @@ SPEC_LABEL = "edgeferry.spec"
 """The hash that is compared with the desired one."""
 DESIRED_LABEL = "edgeferry.desired"
 """The desired module the container was made from, as JSON."""
-CA_IN_CONTAINER = "/etc/edgeferry/hub-ca.pem"
 LONGEST_LABEL = 63
 """Characters that DNS allows between two dots of a name."""
+WORKLOAD_IN_CONTAINER = "/run/edgeferry"
+"""Where a module finds the folder of its socket."""
+_LOG_LEVEL = "RuntimeLogLevel"
+"""IoT Edge gives it to every module whose deployment does not."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,14 @@ class Place:
     device: str
     gateway_name: str
     gateway_address: str
-    ca_file: str = ""
-    """On the engine's machine; empty when modules trust the hub without it."""
+    hub: str = ""
+    """The hub's host name, as signatures name it."""
     ca_sha256: str = ""
+    """Of what modules trust the hub by; empty for the system's authorities."""
+    workload: str = ""
+    """The folder, on the engine's machine, with a folder for each module's socket."""
+    generation: str = ""
+    """Which life of that folder this is."""
     search: tuple[str, ...] = ()
     """Domains in which the device's machine looks for names."""
     owner: str = ""
@@ -93,7 +103,8 @@ def spec_hash(place: Place, spec: ModuleSpec) -> str:
             "env": dict(spec.env),
             "version": spec.version,
             "status": spec.status,
-            "gateway": [place.gateway_name, place.gateway_address, place.ca_sha256],
+            "hub": [place.hub, place.gateway_name, place.gateway_address, place.ca_sha256],
+            "workload": [place.workload, place.generation],
         }
     )
 
@@ -105,19 +116,35 @@ def made_hash(place: Place, labels: Mapping[str, str]) -> str:
     return labels.get(SPEC_LABEL, "") if ours else ""
 
 
-def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> Json:
+def render_environment(place: Place, module: str) -> dict[str, str]:
+    """The variables by which IoT Edge tells a module its hub and its workload API."""
+    return {
+        "IOTEDGE_IOTHUBHOSTNAME": place.hub,
+        "IOTEDGE_DEVICEID": place.device,
+        "IOTEDGE_MODULEID": module,
+        "IOTEDGE_GATEWAYHOSTNAME": place.gateway_name,
+        "IOTEDGE_MODULEGENERATIONID": place.generation,
+        "IOTEDGE_WORKLOADURI": f"unix://{WORKLOAD_IN_CONTAINER}/{SOCKET}",
+        "IOTEDGE_APIVERSION": LAST_VERSION,
+        "IOTEDGE_AUTHSCHEME": "sasToken",
+    }
+
+
+def render_container(place: Place, spec: ModuleSpec) -> Json:
     """The raw create body (Docker Engine API ContainerCreate) of the module's container."""
     options = dict(spec.create_options)
-    env = {CONNECTION_VARIABLE: connection_string}
+    env = render_environment(place, spec.name)
+    lines = [line for line in options.get("Env") or () if line.partition("=")[0] not in env]
+    if not any(line.startswith(f"{_LOG_LEVEL}=") for line in lines):
+        env = {_LOG_LEVEL: spec.env.get(_LOG_LEVEL, "info"), **env}
     host = {**_mapping(spec, options, "HostConfig"), "RestartPolicy": {"Name": "no"}}
     host.setdefault("Init", True)
     if place.gateway_address:
         hosts = list(host.get("ExtraHosts") or ())
         host["ExtraHosts"] = [*hosts, f"{place.gateway_name}:{place.gateway_address}"]
     mounts = [_own_mount(place, mount) for mount in host.get("Mounts") or ()]
-    if place.ca_file:
-        env[CA_VARIABLE] = CA_IN_CONTAINER
-        mounts.append({"Type": "bind", "Source": place.ca_file, "Target": CA_IN_CONTAINER, "ReadOnly": True})
+    source = f"{place.workload}/{spec.name}"
+    mounts.append({"Type": "bind", "Source": source, "Target": WORKLOAD_IN_CONTAINER, "ReadOnly": True})
     host["Mounts"] = mounts
     if host.get("Binds"):
         host["Binds"] = [_own_bind(place, bind) for bind in host["Binds"]]
@@ -131,7 +158,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
         **options,
         "Image": spec.image,
         "Env": [
-            *(options.get("Env") or ()),
+            *lines,
             *(f"{name}={value}" for name, value in {**spec.env, **env}.items()),
         ],
         "Labels": {

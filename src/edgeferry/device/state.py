@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeferry.device.durable import CheckedFile, Journal, Json, replace_file
+from edgeferry.device.durable import CheckedFile, Journal, Json
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString
@@ -31,7 +31,8 @@ class Enrolment:
     device: str
     hub_ca_file: Path | None
     gateway_name: str
-    """The hub's name inside containers, present in its certificate."""
+    """The hub's name inside containers, present in its certificate: where none is given, the name by which
+    this device reaches it."""
     gateway_address: str
     """Where containers reach it; empty when the name resolves by itself."""
     registries: tuple[RegistryLogin, ...]
@@ -59,6 +60,10 @@ def load_enrolment(folder: Path) -> Enrolment:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
+
+
+def _host(connection: ConnectionString) -> str:
+    return (connection.gateway_host_name or connection.host_name).partition(":")[0]
 
 
 class Store:
@@ -128,15 +133,3 @@ class Store:
         """What was pulled and what ran survive a restart; OSError, and what was kept before does."""
         kept = {module: list(images) for module, images in history.items()}
         self._images.save({"pulled": sorted(pulled), "history": kept})
-
-    def copy_ca(self, ca_file: Path) -> Path:
-        """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
-        path = self.folder / "hub-ca.pem"
-        try:
-            replace_file(path, ca_file.read_bytes(), 0o644)
-        except OSError as error:
-            raise UsageError(
-                f"the hub's CA certificate {ca_file} cannot be copied: {error.strerror}",
-                fix="correct hub_ca_file in device.json",
-            ) from error
-        return path.absolute()

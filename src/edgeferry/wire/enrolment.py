@@ -35,7 +35,8 @@ class Surroundings:
     """Where a device lives: how its modules reach the hub, and where its images come from."""
 
     gateway_name: str = HUB_NAME
-    """The hub's name inside containers, present in its certificate."""
+    """The hub's name inside containers, present in its certificate: where none is given, the name by which
+    the device reaches it."""
     gateway_address: str = ""
     """Where containers reach it; empty when the name resolves by itself."""
     registries: tuple[RegistryLogin, ...] = ()
@@ -112,7 +113,8 @@ def parse_token(text: str) -> Token:
             raise UsageError(
                 "the token is of another version of edgeferry", fix="install the same version on both sides"
             )
-        return Token(_read_connection(said), str(said.get("hub_ca") or ""), _read_surroundings(said))
+        connection = _read_connection(said)
+        return Token(connection, str(said.get("hub_ca") or ""), _read_surroundings(said, connection))
     except (binascii.Error, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"this is no token, or not a whole one ({len(word)} letters)", fix=_AGAIN) from None
 
@@ -130,10 +132,11 @@ def render_device_file(file: DeviceFile) -> Json:
 def parse_device_file(said: Any) -> DeviceFile:
     """What `device.json` says; UsageError, ValueError, KeyError, TypeError or AttributeError when that is no
     enrolment."""
-    surroundings = _read_surroundings(said)
+    connection = _read_connection(said)
+    surroundings = _read_surroundings(said, connection)
     if not surroundings.engine:
         raise KeyError("engine")
-    return DeviceFile(_read_connection(said), str(said.get("hub_ca_file") or ""), surroundings)
+    return DeviceFile(connection, str(said.get("hub_ca_file") or ""), surroundings)
 
 
 def _host_of(host: str) -> str:
@@ -153,10 +156,11 @@ def _render_surroundings(here: Surroundings) -> Json:
     }
 
 
-def _read_surroundings(said: Mapping[str, Any]) -> Surroundings:
+def _read_surroundings(said: Mapping[str, Any], connection: ConnectionString) -> Surroundings:
     gateway = said.get("container_gateway") or {}
+    own_name = _host_of(connection.gateway_host_name or connection.host_name)
     return Surroundings(
-        gateway_name=gateway.get("name") or HUB_NAME,
+        gateway_name=gateway.get("name") or own_name,
         gateway_address=gateway.get("address") or "",
         registries=tuple(
             RegistryLogin(login["address"], login["username"], login["password"])
