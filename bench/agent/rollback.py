@@ -11,7 +11,7 @@ from bench.agent.polling import answer_of, poll, settle
 from bench.report import Report, quantile
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.smoke import Verdict
-from edgeferry.wire.verdict import render_verdicts
+from edgeferry.wire.verdict import COMPANION_PORT, render_verdicts
 from tests.device.worlds import World, taxi
 
 WINDOW_S = 30
@@ -25,7 +25,7 @@ def measure_rollback(world: World, report: Report, times: int) -> None:
     world.start()
     companion = taxi(
         world.images[0],
-        SERVE.format("ok", 8081) + " ",
+        SERVE.format("ok", COMPANION_PORT),
         name="companion",
         create_options={"Labels": {"io.edgeferry.kind": "companion"}},
     )
