@@ -76,6 +76,7 @@ class Street:
             "HostConfig": host,
         }
         spec = ModuleSpec(name=name, image=self.image, create_options=options, env=env or {})
+        Path(self.place.workload, name).mkdir(parents=True, exist_ok=True)
         return render_container(self.place, spec)
 
     def model(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def open_street(folder: Path) -> Iterator[Street]:
         tag = f"edgeferry.invalid/bench:{uuid.uuid4().hex[:8]}"
         engine.load(make_image(folder, "bench").write_archive(folder / "image.tar", tag))
         stack.callback(engine.remove_image, tag)
-        place = Place(f"t{uuid.uuid4().hex[:6]}", "device-1", "", "")
+        place = Place(f"t{uuid.uuid4().hex[:6]}", "device-1", "", "", workload=str(folder / "workload"))
         engine.ensure_network(place.network, place.labels)
         stack.callback(_clear, engine, place)
         write_model(folder / "model")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ class Shop:
 
     def body(self, script: str, name: str = "nyc_Taxi") -> dict:
         spec = ModuleSpec(name=name, image=self.image, create_options={**OPTIONS, "Cmd": [script]})
+        Path(self.place.workload, name).mkdir(exist_ok=True)
         return render_container(self.place, spec)
 
     def run(self, script: str, name: str = "nyc_Taxi"):
@@ -61,9 +63,9 @@ def image(tmp_path_factory):
 
 
 @pytest.fixture
-def shop(image):
+def shop(image, tmp_path):
     engine = Engine(find_engine())
-    place = Place(f"t{uuid.uuid4().hex[:6]}", "Dev_1", "", "")
+    place = Place(f"t{uuid.uuid4().hex[:6]}", "Dev_1", "", "", workload=str(tmp_path))
     engine.ensure_network(place.network, place.labels)
     yield Shop(engine, place, image)
     for facts in engine.containers(place.labels):

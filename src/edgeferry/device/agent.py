@@ -267,17 +267,25 @@ class Agent:
             self._fault = error
 
     def _remember(self, found: Mapping[str, ContainerFacts]) -> None:
-        """Where nothing is remembered, what runs and is not what is desired is what was good."""
-        if not self._memory.is_new or self._manifest is None:
+        """What runs and is no longer desired so counts as good, where nothing of its module was proven: the
+        memory was lost, or what runs was still on trial."""
+        if self._manifest is None:
             return
-        wanted = self._manifest.modules
+        good = self._memory.state.good
         running = {
             module: spec
             for module, facts in found.items()
-            if facts.running and (spec := made_from(facts.labels))
+            if module not in good
+            and facts.running
+            and not self._trials.has_failed(module)
+            and (spec := made_from(facts.labels))
+            and self._is_undesired(spec)
         }
-        self._trials.find({name: spec for name, spec in running.items() if wanted.get(name) != spec})
-        self._memory.save()
+        self._trials.find(running)
+
+    def _is_undesired(self, spec: ModuleSpec) -> bool:
+        desired = self._manifest.modules.get(spec.name) if self._manifest else None
+        return desired is None or spec_hash(self._place, desired) != spec_hash(self._place, spec)
 
     def _apply(self, manifest: DeviceManifest, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether anything was tried; pulls go on beside it. A unit whose images are not all there stays as

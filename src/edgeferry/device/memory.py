@@ -27,8 +27,6 @@ class Memory:
         self._journal = store.journal
         self._kept = 0
         said = self._file.load()
-        self.is_new = said is None
-        """Whether nothing was remembered: the first start, or a state that was lost."""
         self.state = DeviceState()
         if said is not None:
             self._kept = int(said["sequence"])
@@ -36,7 +34,6 @@ class Memory:
         self._last = self._kept
         for number, entry in self._journal.entries(after=self._kept):
             self._last = number
-            self.is_new = False
             try:
                 self.state = advance(self.state, parse_event(entry))
             except (ValueError, KeyError, TypeError) as error:
@@ -54,7 +51,6 @@ class Memory:
         self._file.save({"sequence": self._last, "state": render_state(self.state)})
         self._journal.cut(self._last)
         self._kept = self._last
-        self.is_new = False
 
     def history(self) -> Sequence[dict[str, Any]]:
         """What was applied, the oldest first."""

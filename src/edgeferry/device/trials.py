@@ -42,9 +42,13 @@ class Trials:
         return min((at + self._rules.trial.window_s for at in self._since.values()), default=float("inf"))
 
     def find(self, running: Mapping[str, ModuleSpec]) -> None:
-        """Modules that run although nothing is remembered of them count as proven."""
+        """These modules count as proven from now on."""
         if running:
             self._memory.note(Found(running))
+
+    def has_failed(self, module: str) -> bool:
+        """Whether the module is of a layer that failed with nothing to go back to."""
+        return any(trial.failed and module in trial.modules for trial in self._memory.state.trials.values())
 
     def is_quarantined(self, layer: str) -> bool:
         """Whether the layer failed and is not tried again."""

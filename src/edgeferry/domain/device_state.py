@@ -77,7 +77,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class Found:
-    """Modules that run although nothing is remembered: they count as proven."""
+    """Modules that run although nothing was proven of them: they count as good."""
 
     modules: Mapping[str, ModuleSpec]
 
