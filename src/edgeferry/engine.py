@@ -44,6 +44,8 @@ class ImageFacts:
     repo_digests: tuple[str, ...]
     size_bytes: int
     labels: Mapping[str, str]
+    env: tuple[str, ...] = ()
+    """`NAME=value`, as every container made from it starts with."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,7 @@ class Engine:
             repo_digests=tuple(said.get("RepoDigests") or ()),
             size_bytes=int(said.get("Size") or 0),
             labels=dict((said.get("Config") or {}).get("Labels") or {}),
+            env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
 
     def remove_image(self, reference: str) -> None:
@@ -314,6 +317,20 @@ class Engine:
         """The container of that name or id, or None."""
         said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
         return None if said is None else _read_container(said)
+
+    def rename(self, container: str, name: str) -> None:
+        """The container has that name; one that is gone is fine."""
+        self._look(f"renaming {container}", lambda c: c.rename(container, name))
+
+    def made_from(self, container: str) -> dict[str, Any] | None:
+        """The raw create body that would make such a container again (what its image says is in it too), or
+        None without it."""
+        said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
+        if said is None:
+            return None
+        kept = ("Image", "Cmd", "Env", "Labels", "StopSignal", "StopTimeout")
+        config = {key: said["Config"][key] for key in kept if said["Config"].get(key)}
+        return {**config, "HostConfig": said["HostConfig"]}
 
     def logs(self, container: str, tail: int = 100) -> str:
         """The last `tail` lines the container wrote, both streams."""

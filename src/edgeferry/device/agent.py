@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgeferry import __version__
+from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.containers import (
     MODULE_LABEL,
     SPEC_LABEL,
@@ -28,8 +29,10 @@ from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
 from edgeferry.device.methods import Methods
+from edgeferry.device.options import load_rules
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.retries import Failures, Restarts
+from edgeferry.device.self_update import SelfUpdate
 from edgeferry.device.state import Enrolment, Store
 from edgeferry.domain.device_plan import (
     Action,
@@ -93,6 +96,7 @@ class Agent:
         enrolment: Enrolment,
         store: Store,
         *,
+        mark: str = "",
         pass_s: float = PASS_S,
         wait_s: Callable[[int], float] = wait_s,
     ) -> None:
@@ -107,6 +111,15 @@ class Agent:
         self._identities = Identities(enrolment, store)
         self._pulls = Pulls(enrolment.engine, self._wake)
         self._images = Images(self._engine, store)
+        self._self_update = SelfUpdate(
+            self._engine,
+            UpdateRecord(store.folder),
+            mark,
+            load_rules(store.folder).update,
+            Pulls(enrolment.engine, self._wake),
+            self.stop,
+        )
+        self._update_said = ""
         self._methods = Methods(enrolment.engine, self._place, self._wake.set)
         self._failures = Failures(wait_s)
         self._restarts = Restarts(wait_s)
@@ -135,7 +148,8 @@ class Agent:
                 due = min(self._failures.next_due(), self._restarts.next_due()) - time.monotonic()
                 self._wake.wait(max(self._pass_s / 10, min(self._pass_s, due)))
                 self._wake.clear()
-            self._report_leaving()
+            if not self._self_update.leaving:
+                self._report_leaving()
         finally:
             self._link.stop()
             self._methods.close()
@@ -176,11 +190,22 @@ class Agent:
             if self._restart_ended(found):
                 found = self._look()
             self._states = {module: self._state(facts) for module, facts in found.items()}
+            self._update_itself()
         except (EngineError, OSError) as error:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
             self._states = _unknown(self._states, str(error))
         self._report()
+
+    def _update_itself(self) -> None:
+        """The agent's own image is seen to; what is wrong with it is told beside what is of modules."""
+        manifest = self._manifest
+        own = manifest.system_modules.get("edgeAgent") if manifest else None
+        logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
+        said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
+        self._update_said = said
+        if self._self_update.failed and said not in self._status[1]:
+            self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
 
     def _look(self) -> dict[str, ContainerFacts]:
         """This device's containers by module."""
@@ -349,7 +374,11 @@ class Agent:
     def _system_states(self) -> dict[str, ModuleState]:
         """IoT Edge's two own modules: this program stands in for the first, and nothing for the second."""
         said = {
-            "edgeAgent": ("running", f"edgeferry {__version__} stands in for it", self._started_at),
+            "edgeAgent": (
+                "running",
+                self._update_said or f"edgeferry {__version__} stands in for it",
+                self._started_at,
+            ),
             "edgeHub": ("stopped", "not run: modules speak to the hub themselves", None),
         }
         states = {}

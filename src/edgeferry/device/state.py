@@ -14,12 +14,16 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString, parse_connection_string
 
 Json = dict[str, Any]
+
+RETRIES = "retries"
+"""A file for each layer that is to be tried again, named by it."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +131,46 @@ class Store:
         """What was pulled and what ran survive a restart."""
         kept = {module: list(images) for module, images in history.items()}
         self._save("images.json", {"pulled": sorted(pulled), "history": kept})
+
+    # what is said between the agent and who looks after it on this machine
+
+    def save_status(self, said: Mapping[str, Any]) -> None:
+        """What the agent does and knows, for `edgeferry agent status`."""
+        self._save("status.json", dict(said))
+
+    def load_status(self) -> Json:
+        """What the agent said of itself last; {} before it did."""
+        return self._load("status.json")
+
+    def ask_retry(self, layer: str) -> None:
+        """The agent tries that layer again, quarantined or not; any process may ask."""
+        asked = self.folder / RETRIES
+        asked.mkdir(mode=0o700, exist_ok=True)
+        (asked / quote(layer, safe="")).touch(mode=0o600)
+
+    def take_retries(self) -> set[str]:
+        """The layers that somebody asked to try again since the last call."""
+        try:
+            asked = sorted((self.folder / RETRIES).iterdir())
+        except FileNotFoundError:
+            return set()
+        for path in asked:
+            path.unlink(missing_ok=True)
+        return {unquote(path.name) for path in asked}
+
+    def is_held(self) -> bool:
+        """Whether an agent owns the folder now: the kernel holds its lock as long as it lives."""
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def copy_ca(self, ca_file: Path) -> Path:
         """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
