@@ -146,6 +146,8 @@ class Agent:
             while not self._stopping.is_set():
                 self._pass()
                 due = min(self._failures.next_due(), self._restarts.next_due()) - time.monotonic()
+                if self._self_update.soon:
+                    due = min(due, 1.0)
                 self._wake.wait(max(self._pass_s / 10, min(self._pass_s, due)))
                 self._wake.clear()
             if not self._self_update.leaving:

@@ -66,6 +66,24 @@ def see_successor(engine: Engine, record: UpdateRecord, mark: str) -> Successor 
     return Successor(ended=ended, ready=spoke and not problem, problem=problem)
 
 
+def discard_successor(engine: Engine, update: Update) -> None:
+    """The successor's container is gone, and its image where the update had brought it."""
+    facts = find_agent(engine, update.after)
+    if facts is None:
+        return
+    engine.remove(facts.id)
+    if update.pulled:
+        remove_image(engine, update.image)
+
+
+def remove_image(engine: Engine, image: str) -> None:
+    """The image is gone, unless somebody else uses it."""
+    try:
+        engine.remove_image(image)
+    except EngineError as error:
+        _log.info("image=%s stays: %s", image, error.problem)
+
+
 class SelfUpdate:
     """One agent's part in its own update.
 
@@ -99,18 +117,23 @@ class SelfUpdate:
         """Whether another agent goes on: this one has nothing to report at its end."""
         self.failed = False
         """Whether what `step` said last is bad news."""
+        self.soon = False
+        """Whether the next pass should come within about a second."""
 
     def step(self, image: str, logins: Sequence[RegistryLogin], *, connected: bool) -> str:
         """What is to be told of the agent's own image `image` (that of `edgeAgent`, empty when unknown), or
         an empty text. `connected`: whether the hub is. EngineError when the engine does not answer."""
         self._passes += 1
+        self.soon = True
         for _ in range(_MOST_ACTIONS):
             sight = self._look(image, connected)
             action = decide(sight, self._rules)
             if isinstance(action, Nothing):
                 self.failed = action.failed
+                self.soon = sight.update is not None and sight.update.phase is not Phase.FAILED
                 return action.reason
             if isinstance(action, Fetch):
+                self.soon = False  # the end of the pull wakes the agent
                 return self._fetch(image, logins)
             _log.info("agent update %s reason=%s", type(action).__name__.lower(), action.reason)
             self._do(action, sight)
@@ -171,7 +194,7 @@ class SelfUpdate:
             refused = Update(Phase.FAILED, self._mark, "", sight.desired)
             self._record.move(update, replace(update or refused, phase=Phase.FAILED, reason=action.reason))
             if update is None and self._fetched == sight.desired:
-                self._remove_image(sight.desired)
+                remove_image(self._engine, sight.desired)
         elif isinstance(action, Leave):
             self._go()
         elif update is not None:
@@ -186,9 +209,9 @@ class SelfUpdate:
                 if self._record.move(update, handed):
                     self._go()
             case Discard():
-                self._discard(update)
+                discard_successor(self._engine, update)
             case Forget():
-                self._discard(update)
+                discard_successor(self._engine, update)
                 self._record.move(update, None)
             case Prove():
                 self._record.move(update, replace(update, phase=Phase.PROVEN))
@@ -221,15 +244,6 @@ class SelfUpdate:
             reason = f"the new agent's container does not start: {error.problem}"
             self._record.move(update, replace(update, phase=Phase.FAILED, reason=reason))
 
-    def _discard(self, update: Update) -> None:
-        """The successor's container is gone, and its image where the update had brought it."""
-        facts = find_agent(self._engine, update.after)
-        if facts is None:
-            return
-        self._engine.remove(facts.id)
-        if update.pulled:
-            self._remove_image(update.image)
-
     def _settle(self, update: Update) -> None:
         """The predecessor is gone, its name is this container's, and nothing is on record."""
         assert self._own is not None
@@ -240,13 +254,7 @@ class SelfUpdate:
             self._engine.stop(before.id, _STOP_S)
             self._engine.remove(before.id)
             if before.labels.get(PULLED_LABEL) == "true":
-                self._remove_image(before.image)
+                remove_image(self._engine, before.image)
         self._engine.rename(self._own.id, name)
         self._own = find_agent(self._engine, self._mark)
         self._record.move(update, None)
-
-    def _remove_image(self, image: str) -> None:
-        try:
-            self._engine.remove_image(image)
-        except EngineError as error:
-            _log.info("image=%s stays: %s", image, error.problem)

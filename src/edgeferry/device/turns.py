@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 from edgeferry.device.agent_record import UpdateRecord
-from edgeferry.device.self_update import find_agent, see_successor
+from edgeferry.device.self_update import discard_successor, see_successor
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.domain.agent_update import Phase, Turn, Update, whose_turn, why_failed
 from edgeferry.domain.device_rules import UpdateRules
@@ -61,8 +61,8 @@ class Turns:
             elif turn is Turn.WATCH:
                 return self._watch(update, waited_s)
             elif turn is Turn.TAKE:
-                if update.phase is Phase.FAILED:
-                    self._end_successor(update)
+                if update.phase is Phase.FAILED and self._store.is_held():
+                    discard_successor(self._engine, update)
                 return self._open()
         except EngineError as error:
             _log.warning("waiting for the turn: %s", error)
@@ -110,9 +110,3 @@ class Turns:
         if reason and self._record.move(update, replace(update, phase=Phase.FAILED, reason=reason)):
             _log.warning("agent update taken back: %s", reason)
         return False
-
-    def _end_successor(self, update: Update) -> None:
-        """The failed successor holds nothing any more."""
-        facts = find_agent(self._engine, update.after)
-        if facts is not None and self._store.is_held():
-            self._engine.remove(facts.id)
