@@ -8,7 +8,7 @@ The first call opens the connection; the object is not for several threads at on
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -336,6 +336,15 @@ class Engine:
         """The last `tail` lines the container wrote, both streams."""
         said = self._do(f"reading the log of {container}", lambda c: c.logs(container, tail=tail))
         return bytes(said).decode("utf-8", "replace")
+
+    def read_log(self, container: str, tail: int, *, follow: bool) -> Iterator[str]:
+        """What the container wrote, piece by piece: the last `tail` lines, and with `follow` what comes."""
+        pieces = self._do(
+            f"reading the log of {container}",
+            lambda c: c.logs(container, tail=tail, stream=True, follow=follow),
+        )
+        for piece in pieces:
+            yield bytes(piece).decode("utf-8", "replace")
 
     # networks
 

@@ -314,6 +314,11 @@ def machine_state() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "edgeferry"
 
 
+def device_state() -> Path:
+    """The folder of what this machine is as a device: the system's for root, else the user's own."""
+    return Path("/var/lib/edgeferry/device") if os.geteuid() == 0 else machine_state() / "device"
+
+
 def hub_runs(folder: Path) -> bool:
     """Whether a hub uses this hub folder now: the kernel holds its lock as long as it lives."""
     try:

@@ -9,7 +9,8 @@ import docker
 import docker.errors
 import httpx
 
-from edgeferry.device.agent_container import STATE_LABEL, render_agent
+from edgeferry.cli.agent_service import run_container
+from edgeferry.device.agent_container import STATE_LABEL
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.domain.image import Image
 from edgeferry.engine import ContainerFacts
@@ -65,15 +66,12 @@ class Boxed:
     """A world whose agent runs as a container."""
 
     world: World
-    name: str
+    name: str = ""
 
     def start(self, image: str) -> None:
         """The first agent runs."""
-        world = self.world
-        world.engine.pull(image, *world.registry.login)
-        mark = uuid.uuid4().hex
-        body = render_agent(image, world.folder, mark, world.engine.url, world.hub.ca_file)
-        world.engine.start(world.engine.create(self.name, body))
+        self.name, fresh = run_container(self.world.folder, image)
+        assert fresh
 
     def agents(self) -> list[ContainerFacts]:
         return self.world.engine.containers({STATE_LABEL: str(self.world.folder)})

@@ -82,7 +82,7 @@ def opened(world: World, first: str, rules: str = "") -> Iterator[Boxed]:
     """The device with its first agent and one module."""
     world.enrol()
     (world.folder / "agent.toml").write_text(f"[update]\n{rules}\n")
-    boxed = Boxed(world, f"edgeferry-agent-{world.sandbox}")
+    boxed = Boxed(world)
     try:
         boxed.start(first)
         boxed.want(first)

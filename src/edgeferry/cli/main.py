@@ -13,6 +13,7 @@ import typer
 
 from edgeferry import __version__
 from edgeferry.cli import (
+    agent,
     captures,
     ci,
     deployments,
@@ -42,6 +43,7 @@ models.register(app)
 validate.register(app)
 fleet.register(app)
 devices.register(app)
+agent.register(app)
 runs.register(app)
 captures.register(app)
 deployments.register(app)

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(enrolment: Enrolment, store: Store, mark: str) -> None:
-    """Acts as often as it is this agent's turn, until told to stop."""
+    """Acts as often as it is this agent's turn, until told to stop or it ends by itself."""
     stopping = threading.Event()
     acting: list[Agent] = []
 
@@ -66,6 +66,8 @@ def _run(enrolment: Enrolment, store: Store, mark: str) -> None:
             if not stopping.is_set():
                 acting[0].run()
             store.close()
+            if not acting[0].handed_over:
+                return
     finally:
         engine.close()
 

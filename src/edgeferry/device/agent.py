@@ -150,7 +150,7 @@ class Agent:
                     due = min(due, 1.0)
                 self._wake.wait(max(self._pass_s / 10, min(self._pass_s, due)))
                 self._wake.clear()
-            if not self._self_update.leaving:
+            if not self.handed_over:
                 self._report_leaving()
         finally:
             self._link.stop()
@@ -161,6 +161,11 @@ class Agent:
         """Ends `run` after the action under way."""
         self._stopping.set()
         self._wake.set()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it ended because another agent goes on."""
+        return self._self_update.leaving
 
     # what the hub says (called in the link's thread)
 

@@ -142,6 +142,11 @@ class Store:
         """What the agent said of itself last; {} before it did."""
         return self._load("status.json")
 
+    def load_history(self) -> list[Json]:
+        """The last applies, the newest first: at, version, layer, outcome, reason, digests."""
+        applies = self._load("history.json").get("applies")
+        return [dict(one) for one in applies] if isinstance(applies, list) else []
+
     def ask_retry(self, layer: str) -> None:
         """The agent tries that layer again, quarantined or not; any process may ask."""
         asked = self.folder / RETRIES
