@@ -154,7 +154,9 @@ SYSTEMD = """
 mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/systemd/system || exit 99
 mount -t tmpfs etc /etc/systemd && mkdir -p /etc/systemd/system || exit 99
 export PATH={folder}:$PATH
-for verb in "install" "install" "uninstall"; do {python} -m edgeferry agent $verb --state {state} -o json; done
+for verb in install install uninstall; do
+    {python} -m edgeferry agent $verb --state {state} -o json
+done
 ls -A /etc/systemd/system
 """
 SYSTEMCTL = """#!/bin/sh

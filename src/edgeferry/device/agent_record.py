@@ -21,6 +21,7 @@ class UpdateRecord:
     """The record in `folder`. Whoever moves it on says what it was: two agents cannot both."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / "agent-update.json"
         self._lock = folder / "agent-update.lock"
         self._standby = folder / "standby.json"

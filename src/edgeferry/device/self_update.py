@@ -14,6 +14,7 @@ from dataclasses import replace
 from edgeferry.device.agent_container import MARK_LABEL, NEXT, PULLED_LABEL, render_successor
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.pulls import Pulls
+from edgeferry.device.state_copy import drop_copy, keep_copy
 from edgeferry.domain.agent_update import (
     AGENT_LABEL,
     Action,
@@ -41,6 +42,8 @@ from edgeferry.engine import ContainerFacts, Engine
 from edgeferry.errors import EngineError
 
 _CRASHES = 2
+_LINES = 5
+_WORDS = 200
 _STOP_S = 10
 _PULL_AGAIN_S = 60.0
 _MOST_ACTIONS = 4
@@ -61,9 +64,15 @@ def see_successor(engine: Engine, record: UpdateRecord, mark: str) -> Successor 
         return None
     ended = ""
     if facts.restart_count >= _CRASHES or facts.status in ("exited", "dead"):
-        ended = f"ended by itself with exit code {facts.exit_code}"
+        ended = f"ended by itself{_last_words(engine, facts.id)}"
     spoke, problem = record.heard(mark)
     return Successor(ended=ended, ready=spoke and not problem, problem=problem)
+
+
+def _last_words(engine: Engine, container: str) -> str:
+    """Its last line, as the end of a sentence."""
+    lines = [line.strip() for line in engine.logs(container, _LINES).splitlines() if line.strip()]
+    return f": {lines[-1][:_WORDS]}" if lines else " without a word"
 
 
 def discard_successor(engine: Engine, update: Update) -> None:
@@ -206,6 +215,7 @@ class SelfUpdate:
                 self._launch(update)
             case HandOver():
                 handed = replace(update, phase=Phase.HANDED, connected=connected)
+                keep_copy(self._record.folder)
                 if self._record.move(update, handed):
                     self._go()
             case Discard():
@@ -256,5 +266,6 @@ class SelfUpdate:
             if before.labels.get(PULLED_LABEL) == "true":
                 remove_image(self._engine, before.image)
         self._engine.rename(self._own.id, name)
+        drop_copy(self._record.folder)
         self._own = find_agent(self._engine, self._mark)
         self._record.move(update, None)

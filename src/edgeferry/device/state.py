@@ -142,6 +142,13 @@ class Store:
         """What the agent said of itself last; {} before it did."""
         return self._load("status.json")
 
+    def check(self) -> None:
+        """This version of the agent can read all files; UsageError naming one that it cannot."""
+        self.load_desired()
+        self.load_keys()
+        self.load_images()
+        self.load_history()
+
     def load_history(self) -> list[Json]:
         """The last applies, the newest first: at, version, layer, outcome, reason, digests."""
         applies = self._load("history.json").get("applies")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.self_update import discard_successor, see_successor
 from edgeferry.device.state import Store, load_enrolment
+from edgeferry.device.state_copy import restore_copy
 from edgeferry.domain.agent_update import Phase, Turn, Update, whose_turn, why_failed
 from edgeferry.domain.device_rules import UpdateRules
 from edgeferry.engine import Engine
@@ -77,17 +78,28 @@ class Turns:
         return self._is_still_mine()
 
     def _is_still_mine(self) -> bool:
-        if whose_turn(self._mark, self._record.load()) is Turn.TAKE:
-            return True
-        self._store.close()
-        return False
+        update = self._record.load()
+        if whose_turn(self._mark, update) is not Turn.TAKE:
+            self._store.close()
+            return False
+        if update is not None and update.phase is Phase.FAILED and self._mark == update.before:
+            self._read_again()
+        return True
+
+    def _read_again(self) -> None:
+        """The state is one that this agent can read, whatever the failed one made of it."""
+        try:
+            self._store.check()
+        except EdgeferryError as error:
+            restored = restore_copy(self._store.folder)
+            _log.warning("state restored=%s as it was before the update: %s", restored, error)
 
     def _stand_by(self) -> None:
         """Says whether this agent could act; nothing while the engine does not answer."""
         problem = ""
         try:
             load_enrolment(self._store.folder)
-            self._store.load_desired()
+            self._store.check()
         except (EdgeferryError, OSError) as error:
             problem = str(error)
         self._engine.ping()
