@@ -14,11 +14,13 @@ from edgeferry.device.agent_container import STATE_LABEL
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.domain.image import Image
 from edgeferry.engine import ContainerFacts
+from tests.device.conftest import wait_until
 from tests.device.worlds import World
 from tests.engines import RunningRegistry, digest_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 PYTHON = "/usr/bin/python3"
+PATIENCE_S = 120.0
 
 
 @dataclass
@@ -85,10 +87,20 @@ class Boxed:
         settings = {"type": "docker", "settings": {"image": image, "createOptions": "{}"}}
         return self.world.want_raw({"schemaVersion": "1.1", "systemModules": {"edgeAgent": settings}})
 
-    def words(self) -> str:
-        """What is reported of the agent itself."""
-        said = self.world.reported().get("systemModules", {}).get("edgeAgent", {})
-        return said.get("statusDescription", "")
+    def told(self, version: int, code: int) -> dict:
+        """What is reported once that version was carried out with that code; a busy machine has its time."""
+
+        def said() -> dict | None:
+            reported = self.world.reported()
+            status = reported.get("lastDesiredStatus", {}).get("code")
+            return reported if (reported.get("lastDesiredVersion"), status) == (version, code) else None
+
+        try:
+            return wait_until(said, PATIENCE_S, f"desired version {version} with {code}")
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}\n{json.dumps(self.world.reported(), indent=1)}\n{self.logs()}"
+            ) from error
 
     def logs(self) -> str:
         return "\n".join(
