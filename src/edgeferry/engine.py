@@ -8,16 +8,23 @@ The first call opens the connection; the object is not for several threads at on
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import docker
 import requests
 from docker import errors as docker_errors
+from docker.auth import encode_header
+from docker.utils import parse_repository_tag
 
+from edgeferry.domain.pull_progress import Progress
+from edgeferry.engine_stream import BROKEN, Stream, ended_by
 from edgeferry.errors import EngineError
+from edgeferry.wire.pull_progress import Layer, read_line, sum_up
 
 T = TypeVar("T")
 _BUILD_LINES = 10
@@ -71,6 +78,8 @@ class ContainerFacts:
     addresses: Mapping[str, str]
     """Network name to the container's IP address in it; only while it runs."""
     oom_killed: bool
+    exposed_ports: tuple[str, ...] = ()
+    """Ports that image and createOptions name (`8080/tcp`), published or not."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,14 @@ _CAUSES = (
         True,
     ),
     _Cause(
-        ("toomanyrequests", "received unexpected http status", "unexpected eof", "filesystem layer verif"),
+        (
+            "toomanyrequests",
+            "received unexpected http status",
+            "unexpected eof",
+            "unexpected end of json input",
+            "filesystem layer verif",
+            "manifest verification failed",
+        ),
         "the registry did not deliver the image",
         "try again; look at the registry's log",
         True,
@@ -207,6 +223,21 @@ class Engine:
         said = self._do("asking for its version", lambda c: c.version())
         return EngineInfo(said["Version"], said["ApiVersion"], said["Arch"])
 
+    def root(self) -> Path:
+        """The folder, on the engine's machine, where it keeps its images."""
+        return Path(self._do("asking where it keeps images", lambda c: c.info())["DockerRootDir"])
+
+    def events(self, labels: Mapping[str, str], kinds: Sequence[str]) -> Stream:
+        """What happens to containers that carry these labels, from now on until the stream is closed; the
+        reader reads `lines` of it. `kinds` are the engine's words, such as die or health_status."""
+        doing = "listening to its events"
+        filters = {
+            "type": ["container"],
+            "event": list(kinds),
+            "label": [f"{key}={value}" for key, value in labels.items()],
+        }
+        return self._open(doing, "GET", f"/events?{urlencode({'filters': json.dumps(filters)})}", {})
+
     # images
 
     def load(self, path: Path) -> None:
@@ -218,15 +249,35 @@ class Engine:
 
         self._do(f"loading {path.name}", load)
 
-    def pull(self, reference: str, username: str = "", password: str = "") -> None:
-        """The image `reference` is on the engine; never uses logins stored on this machine."""
+    def pull(
+        self,
+        reference: str,
+        username: str = "",
+        password: str = "",
+        on_progress: Callable[[Progress], None] | None = None,
+        given_up: Callable[[], str] | None = None,
+    ) -> None:
+        """The image `reference` is on the engine; never uses logins stored on this machine.
+
+        `given_up` is asked several times a second: once it gives a reason, the engine is told to let the pull
+        be, and EngineError (retryable) says the reason.
+        """
+        doing = f"pulling {reference}"
         login = {"username": username, "password": password} if username else {}
-
-        def pull(client: Any) -> None:
-            progress = client.pull(reference, stream=True, decode=True, auth_config=login)
-            self._read_progress(f"pulling {reference}", progress)
-
-        self._do(f"pulling {reference}", pull)
+        repository, tag = parse_repository_tag(reference)
+        query = urlencode({"fromImage": repository, "tag": tag or "latest"})
+        headers = {"X-Registry-Auth": encode_header(login).decode()}
+        layers: dict[str, Layer] = {}
+        problem = ""
+        for line in self._stream(doing, "POST", f"/images/create?{query}", headers, given_up):
+            problem = problem or _problem_of(line)
+            name = str(line.get("id") or "")
+            layer = read_line(layers.get(name), line)
+            if layer and on_progress:
+                layers[name] = layer
+                on_progress(sum_up(layers.values()))
+        if problem:
+            raise explain(doing, problem)
 
     def build(self, context: Path, tag: str, args: Mapping[str, str]) -> None:
         """The image that the Dockerfile at the top of the tar `context` makes is on the engine as `tag`.
@@ -283,6 +334,11 @@ class Engine:
             env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
 
+    def repo_digests(self) -> frozenset[str]:
+        """The references by digest of all images here, such as `host/name@sha256:…`."""
+        rows = self._do("listing images", lambda c: c.images())
+        return frozenset(digest for row in rows for digest in row.get("RepoDigests") or ())
+
     def remove_image(self, reference: str) -> None:
         """The reference is gone, its layers too when nothing else uses them; absent is fine."""
         self._look(f"removing image {reference}", lambda c: c.remove_image(reference))
@@ -306,6 +362,10 @@ class Engine:
         """The container and its anonymous volumes are gone, running or not; absent is fine."""
         self._look(f"removing {container}", lambda c: c.remove_container(container, v=True, force=True))
 
+    def rename(self, container: str, name: str) -> None:
+        """The container has that name, also in its networks' DNS; connections to it go on."""
+        self._do(f"renaming {container} to {name}", lambda c: c.rename(container, name))
+
     def containers(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
         """All containers, running or not, that carry all these labels, by name."""
         wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
@@ -317,10 +377,6 @@ class Engine:
         """The container of that name or id, or None."""
         said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
         return None if said is None else _read_container(said)
-
-    def rename(self, container: str, name: str) -> None:
-        """The container has that name; one that is gone is fine."""
-        self._look(f"renaming {container}", lambda c: c.rename(container, name))
 
     def made_from(self, container: str) -> dict[str, Any] | None:
         """The raw create body that would make such a container again (what its image says is in it too), or
@@ -395,6 +451,57 @@ class Engine:
         rows = self._do(f"looking for network {name}", lambda c: c.networks(names=[name]))
         return next((dict(row) for row in rows if row["Name"] == name), None)
 
+    # answers that are read while they are written
+
+    def _stream(
+        self,
+        doing: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        given_up: Callable[[], str] | None,
+    ) -> Iterator[Mapping[str, Any]]:
+        stream = self._connect_stream(doing)
+        with ended_by(stream, given_up) as reason:
+            try:
+                self._ask(stream, doing, method, path, headers)
+                yield from stream.lines()
+            except BROKEN as error:
+                if not reason():
+                    raise self._gone(doing) from error
+            if reason():
+                raise EngineError(
+                    f"{doing}: given up: {reason()}", fix="it is tried again by itself", retryable=True
+                )
+
+    def _open(self, doing: str, method: str, path: str, headers: Mapping[str, str]) -> Stream:
+        stream = self._connect_stream(doing)
+        try:
+            self._ask(stream, doing, method, path, headers)
+        except (*BROKEN, EngineError) as error:
+            stream.close()
+            raise error if isinstance(error, EngineError) else self._gone(doing) from error
+        return stream
+
+    def _connect_stream(self, doing: str) -> Stream:
+        try:
+            return Stream(self.url)
+        except BROKEN as error:
+            raise self._gone(doing) from error
+
+    def _ask(self, stream: Stream, doing: str, method: str, path: str, headers: Mapping[str, str]) -> None:
+        status = stream.ask(method, path, headers)
+        if status >= 400:
+            said = next(stream.lines(), {})
+            raise explain(doing, _problem_of(said) or "nothing", status)
+
+    def _gone(self, doing: str) -> EngineError:
+        return EngineError(
+            f"{doing}: no engine answers at {self.url}, or it ended meanwhile",
+            fix="start Docker, or correct the engine's address",
+            retryable=True,
+        )
+
     # the border: docker-py's exceptions end here
 
     def _connected(self) -> docker.APIClient:
@@ -435,9 +542,13 @@ class Engine:
         """Reads the progress to its end, which frees the connection; EngineError for an error told in it."""
         problem = ""
         for line in progress:
-            problem = problem or str(line.get("error") or line.get("message") or "")
+            problem = problem or _problem_of(line)
         if problem:
             raise explain(doing, problem)
+
+
+def _problem_of(line: Mapping[str, Any]) -> str:
+    return str(line.get("error") or line.get("message") or "")
 
 
 def _read_container(said: Mapping[str, Any]) -> ContainerFacts:
@@ -461,4 +572,5 @@ def _read_container(said: Mapping[str, Any]) -> ContainerFacts:
         host_ports={port: int(rows[0]["HostPort"]) for port, rows in bound.items()},
         addresses={name: address for name, address in joined.items() if address},
         oom_killed=bool(state.get("OOMKilled")),
+        exposed_ports=tuple(sorted(said["Config"].get("ExposedPorts") or ())),
     )

@@ -200,9 +200,11 @@ def tagged(registry, engine, pytestconfig):
     engine.remove_image(reference)
 
 
-def test_the_references_template_is_carried_out_as_far_as_its_images_come(tagged, world):
-    """Its model runs, pulled with the login it brings, with the ports it asks for; the image of its test
-    module does not exist, which is reported, and the agent goes on."""
+def test_the_references_template_is_carried_out_once_all_its_images_come(
+    tagged, world, registry, pytestconfig
+):
+    """Its layer has a model and a test module. While the image of one does not exist, which is reported,
+    neither starts; then both do, pulled with the login it brings, with the ports it asks for."""
     template = fill_template(
         CONTAINER_REGISTRY_ADDRESS=world.registry.address,
         CONTAINER_REGISTRY_USERNAME="device",
@@ -219,14 +221,20 @@ def test_the_references_template_is_carried_out_as_far_as_its_images_come(tagged
         name = f"{name}-{world.device}"
         body = {**configuration(name, world.device, {}, priority), "content": content}
         world.hub.ask("PUT", f"/configurations/{name}", body)
+    (world.folder / "agent.toml").write_text('[policy]\nhost_network = true\nmounts = ["/tmp"]\n')
     world.start()
     reported = world.settle(wait_until(lambda: desired_version(world)), code=500)
     assert "testmodule:7" in reported["lastDesiredStatus"]["description"]
+    assert reported["modules"] == {}
+    registry.tag(
+        registry.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "testmodule"), "7"
+    )
+    reported = world.settle(wait_until(lambda: desired_version(world)))
     model = reported["modules"]["nyc_taxi"]
     assert model["runtimeStatus"] == "running"
     assert model["settings"]["image"] == tagged
     assert set(model["hostPorts"]) == {"5001/tcp", "31311/tcp"}
-    assert "testmodule" not in reported["modules"]
+    assert reported["modules"]["testmodule"]["runtimeStatus"] == "running"
     assert world.hub.call(world.device, "$edgeAgent", "ping", None)["status"] == 200
     assert '"right"' not in json.dumps(reported) + world.log()
 
@@ -329,7 +337,7 @@ def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
     other = World(running.hub, running.registry, running.engine, running.folder, running.images)
     other.sandbox = running.sandbox
     foreign = running.engine.create(
-        f"edgeferry.{running.sandbox}.{other.device}.taxi",
+        f"taxi.edgeferry.{running.sandbox}.{other.device}",
         {"Image": running.images[0], "Labels": {**running.labels, "edgeferry.device": other.device}},
     )
     running.stop()

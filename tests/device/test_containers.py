@@ -1,8 +1,15 @@
+import dataclasses
 import json
 
 import pytest
 
-from edgeferry.device.containers import Place, made_from, render_container, spec_hash
+from edgeferry.device.containers import (
+    Place,
+    made_from,
+    read_search_domains,
+    render_container,
+    spec_hash,
+)
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.errors import DesiredError
 
@@ -53,6 +60,8 @@ def test_a_plain_module_becomes_this_create_body():
                 }
             ],
             "NetworkMode": "edgeferry.ab12cd.device-1",
+            "DnsSearch": ["edgeferry.ab12cd.device-1"],
+            "DnsOptions": ["ndots:1"],
         },
         "NetworkingConfig": {"EndpointsConfig": {"edgeferry.ab12cd.device-1": {"Aliases": ["taxi"]}}},
     }
@@ -116,6 +125,44 @@ def test_a_module_may_leave_the_devices_network(mode):
     said = render_container(PLACE, with_options(HostConfig={"NetworkMode": mode}), CONNECTION)
     assert said["HostConfig"]["NetworkMode"] == mode
     assert "NetworkingConfig" not in said
+    assert "DnsSearch" not in said["HostConfig"]
+
+
+@pytest.mark.parametrize(
+    ("host", "search", "options"),
+    [
+        pytest.param({}, ["lan.example"], ["ndots:1"], id="the machine's domains follow"),
+        pytest.param({"DnsSearch": ["a.example"]}, ["a.example"], ["ndots:1"], id="or the deployment's"),
+        pytest.param({"DnsOptions": ["ndots:3"]}, ["lan.example"], ["ndots:3"], id="its own ndots stands"),
+        pytest.param(
+            {"DnsOptions": ["rotate"]}, ["lan.example"], ["rotate", "ndots:1"], id="other options stay"
+        ),
+    ],
+)
+def test_names_are_looked_up_among_the_devices_modules_first(host, search, options):
+    place = dataclasses.replace(PLACE, search=("lan.example",))
+    said = render_container(place, with_options(HostConfig=host), CONNECTION)["HostConfig"]
+    assert said["DnsSearch"] == [place.network, *search]
+    assert said["DnsOptions"] == options
+
+
+def test_a_device_whose_name_dns_cannot_say_has_no_search_domain():
+    place = dataclasses.replace(PLACE, device="d" * 64)
+    assert "DnsSearch" not in render_container(place, TAXI, CONNECTION)["HostConfig"]
+
+
+@pytest.mark.parametrize(
+    ("text", "domains"),
+    [
+        pytest.param("nameserver 1.1.1.1\n", (), id="none"),
+        pytest.param("search a.b c.d\n# search x\n", ("a.b", "c.d"), id="two"),
+        pytest.param("domain x\nsearch a.b\n", ("a.b",), id="the last word counts"),
+    ],
+)
+def test_the_machines_search_domains_are_read(tmp_path, text, domains):
+    (tmp_path / "resolv.conf").write_text(text)
+    assert read_search_domains(tmp_path / "resolv.conf") == domains
+    assert read_search_domains(tmp_path / "absent") == ()
 
 
 def test_without_gateway_and_ca_nothing_is_added_for_them():

@@ -91,7 +91,7 @@ class World:
         """What is reported of one module; {} when nothing is."""
         return self.reported().get("modules", {}).get(name, {})
 
-    def settle(self, version: int, code: int = 200) -> dict:
+    def settle(self, version: int, code: int = 200, timeout_s: float = 20.0) -> dict:
         """What is reported once that version was carried out with that code."""
 
         def done():
@@ -100,13 +100,13 @@ class World:
             return said if said.get("lastDesiredVersion") == version and status == code else None
 
         try:
-            return wait_until(done, what=f"desired version {version} with {code}")
+            return wait_until(done, timeout_s, what=f"desired version {version} with {code}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{json.dumps(self.reported(), indent=1)}\n{self.log()}") from error
 
     def container(self, name: str = "taxi"):
         """The facts of the module's container, or None."""
-        return self.engine.inspect(f"edgeferry.{self.sandbox}.{self.device}.{name}")
+        return self.engine.inspect(f"{name}.edgeferry.{self.sandbox}.{self.device}")
 
     def close(self) -> None:
         """Nothing of this world is left."""

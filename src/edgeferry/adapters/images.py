@@ -27,12 +27,13 @@ from edgeferry.adapters.base import PYTHON, USER, DebianBase
 from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
+from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH_PORT_LABEL
 from edgeferry.domain.image import ONNX, Image, Layer, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.settings import child_environment
 from edgeferry.wire.capture import CAPTURES_FOLDER
-from edgeferry.wire.deployment import COMPANION
+from edgeferry.wire.deployment import COMPANION, SCORE_PORT
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest
 
 LIB = "opt/edgeferry/lib"
@@ -80,12 +81,14 @@ class LayeredImages:
             "io.edgeferry.cases-sha256": hashlib.sha256(files["cases.json"]).hexdigest(),
             "io.edgeferry.runtime": serving.runtime,
             "io.edgeferry.runtime-reason": serving.reason,
+            HANDOVER_LABEL: HEALTH_PATH,
+            HEALTH_PORT_LABEL: str(SCORE_PORT),
         }
         base, dependencies, server = self._program("server")
         pictures = [self._dependencies("images")] if definition.image else []
         needed = [self._library(serving)] if serving.requirements.strip() else []
         layers = [base, dependencies, *pictures, *needed, server, self._files("model", MODEL, files)]
-        run = _run("edgeferry.device.modules.server", "8080/tcp", (LIBRARY,) if needed else ())
+        run = _run("edgeferry.device.modules.server", f"{SCORE_PORT}/tcp", (LIBRARY,) if needed else ())
         return self._join(definition.name, version.version, layers, run, labels)
 
     def assemble_companion(self) -> Image:

@@ -18,6 +18,7 @@ from edgeferry.cli.confirm import near
 from edgeferry.cli.console import Output, Terminal, finish, render_table
 from edgeferry.cli.project import OutputOption
 from edgeferry.device.containers import MODULE_LABEL, Place
+from edgeferry.device.memory import read_history
 from edgeferry.device.state import Enrolment, Store
 from edgeferry.engine import ContainerFacts, Engine
 from edgeferry.errors import EngineError, UsageError
@@ -208,16 +209,16 @@ def history(
     E.g. edgeferry agent history --top 5"""
     folder, terminal = find_state(state), Terminal(output)
     load_here(folder)
-    applies = Store(folder).load_history()[:top]
+    applies = read_history(Store(folder))[:top]
     rows = [
         [
             str(one.get("at", "")),
             str(one.get("version", "")),
-            str(one.get("layer", "")),
+            ", ".join(one.get("layers") or ()),
             str(one.get("outcome", "")),
             str(one.get("reason", "")),
         ]
         for one in applies
     ]
-    columns = ("at", "version", "layer", "outcome", "reason")
+    columns = ("at", "version", "layers", "outcome", "reason")
     terminal.answer(applies, [render_table("Applies", columns, rows)])

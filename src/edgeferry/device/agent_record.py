@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgeferry.device.durable import replace_file
 from edgeferry.domain.agent_update import Phase, Update
 
 _log = logging.getLogger(__name__)
@@ -80,14 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, said: dict[str, Any]) -> None:
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(said).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _sync_folder(path.parent)
+    replace_file(path, json.dumps(said).encode(), 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,12 @@
 The desired createOptions pass through but for what the agent must add or change: image, environment, labels,
 the device's network, the way to the hub, an init process, host ports of the engine's choice on loopback, and
 volume names of this device's own. Restarting is the agent's business, not the engine's.
+
+A module is found by its name through the search domain that all containers of the device have: the device's
+network. `taxi` is first looked up as `taxi.NETWORK`, which is the name of one container, and a container's
+name moves while it runs (`handover`). Where no container has that name, the engine's DNS reads it as alias
+`taxi` in network `NETWORK`, so that there is no gap between two names. The alias alone serves those who look
+without the search domain; while a module is handed over it leads to both of its containers.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE
@@ -27,6 +34,8 @@ SPEC_LABEL = "edgeferry.spec"
 DESIRED_LABEL = "edgeferry.desired"
 """The desired module the container was made from, as JSON."""
 CA_IN_CONTAINER = "/etc/edgeferry/hub-ca.pem"
+LONGEST_LABEL = 63
+"""Characters that DNS allows between two dots of a name."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,12 @@ class Place:
     ca_file: str = ""
     """On the engine's machine; empty when modules trust the hub without it."""
     ca_sha256: str = ""
+    search: tuple[str, ...] = ()
+    """Domains in which the device's machine looks for names."""
 
     @property
     def network(self) -> str:
-        """The device's network; volumes and containers begin with it too."""
+        """The device's network, and the domain of its modules; volumes begin with it too."""
         return f"edgeferry.{self.sandbox}.{self.device}"
 
     @property
@@ -52,8 +63,16 @@ class Place:
         return {SANDBOX_LABEL: self.sandbox, DEVICE_LABEL: self.device}
 
     def container(self, module: str) -> str:
-        """The name of the module's container."""
-        return f"{self.network}.{module}"
+        """The name of the container that serves as the module."""
+        return f"{module}.{self.network}"
+
+    def successor(self, module: str) -> str:
+        """The name of a container that does not serve yet."""
+        return f"{self.network}.{module}.next"
+
+    def predecessor(self, module: str) -> str:
+        """The name of a container that served until a moment ago."""
+        return f"{self.network}.{module}.previous"
 
 
 def spec_hash(place: Place, spec: ModuleSpec) -> str:
@@ -105,7 +124,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
             **place.labels,
             MODULE_LABEL: spec.name,
             SPEC_LABEL: spec_hash(place, spec),
-            DESIRED_LABEL: json.dumps(render_module(spec)),
+            DESIRED_LABEL: json.dumps(render_module(spec, with_layer=True)),
         },
         "ExposedPorts": exposed,
         "HostConfig": host,
@@ -113,6 +132,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
     if host.get("NetworkMode") not in ("host", "none"):
         host["NetworkMode"] = place.network
         endpoint = {"Aliases": [spec.name]}
+        _look_up_here_first(place, host)
         body["NetworkingConfig"] = {"EndpointsConfig": {place.network: endpoint}}
     return body
 
@@ -123,6 +143,27 @@ def made_from(labels: Mapping[str, str]) -> ModuleSpec | None:
         return parse_module(labels[MODULE_LABEL], json.loads(labels[DESIRED_LABEL]))
     except (KeyError, ValueError, DesiredError):
         return None
+
+
+def read_search_domains(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
+    """The domains in which this machine looks for names; none when that cannot be read."""
+    try:
+        lines = [line.split() for line in path.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return ()
+    said = [words[1:] for words in lines if words and words[0] in ("search", "domain")]
+    return tuple(said[-1]) if said else ()
+
+
+def _look_up_here_first(place: Place, host: Json) -> None:
+    """Names without a dot are looked up among the device's modules before all else. The engine would have
+    them looked up as they are first (`ndots:0`); what the deployment says of DNS stands."""
+    if any(len(label) > LONGEST_LABEL for label in place.network.split(".")):
+        return
+    host["DnsSearch"] = [place.network, *(host.get("DnsSearch") or place.search)]
+    options = list(host.get("DnsOptions") or ())
+    if not any(str(option).startswith("ndots:") for option in options):
+        host["DnsOptions"] = [*options, "ndots:1"]
 
 
 def _mapping(spec: ModuleSpec, options: Mapping[str, Any], key: str) -> Mapping[str, Any]:

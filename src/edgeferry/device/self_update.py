@@ -45,6 +45,7 @@ _CRASHES = 2
 _LINES = 5
 _WORDS = 200
 _STOP_S = 10
+_HURRY_S = 1.0
 _PULL_AGAIN_S = 60.0
 _MOST_ACTIONS = 4
 """In one pass, of those that lead to the next at once."""
@@ -126,23 +127,22 @@ class SelfUpdate:
         """Whether another agent goes on: this one has nothing to report at its end."""
         self.failed = False
         """Whether what `step` said last is bad news."""
-        self.soon = False
-        """Whether the next pass should come within about a second."""
+        self._soon = False
 
     def step(self, image: str, logins: Sequence[RegistryLogin], *, connected: bool) -> str:
         """What is to be told of the agent's own image `image` (that of `edgeAgent`, empty when unknown), or
         an empty text. `connected`: whether the hub is. EngineError when the engine does not answer."""
         self._passes += 1
-        self.soon = True
+        self._soon = True
         for _ in range(_MOST_ACTIONS):
             sight = self._look(image, connected)
             action = decide(sight, self._rules)
             if isinstance(action, Nothing):
                 self.failed = action.failed
-                self.soon = sight.update is not None and sight.update.phase is not Phase.FAILED
+                self._soon = sight.update is not None and sight.update.phase is not Phase.FAILED
                 return action.reason
             if isinstance(action, Fetch):
-                self.soon = False  # the end of the pull wakes the agent
+                self._soon = False  # the end of the pull wakes the agent
                 return self._fetch(image, logins)
             _log.info("agent update %s reason=%s", type(action).__name__.lower(), action.reason)
             self._do(action, sight)
@@ -150,6 +150,10 @@ class SelfUpdate:
                 break
         self.failed = False
         return f"the agent changes to {image}"
+
+    def next_due(self) -> float:
+        """When the next pass is wanted, on the monotonic clock; infinity when it is not in a hurry."""
+        return time.monotonic() + _HURRY_S if self._soon else float("inf")
 
     def _look(self, image: str, connected: bool) -> Sight:
         if self._own is None and self._mark:
@@ -180,6 +184,8 @@ class SelfUpdate:
 
     def _fetch(self, image: str, logins: Sequence[RegistryLogin]) -> str:
         """What is to be told while the image is not there."""
+        if self._fetched and self._fetched != image:
+            self._pulls.stop(self._fetched)
         ended = self._pulls.harvest()
         if image in ended:
             self._problem = ended[image]
@@ -265,7 +271,8 @@ class SelfUpdate:
             self._engine.remove(before.id)
             if before.labels.get(PULLED_LABEL) == "true":
                 remove_image(self._engine, before.image)
-        self._engine.rename(self._own.id, name)
+        if self._own.name != name:
+            self._engine.rename(self._own.id, name)
         drop_copy(self._record.folder)
         self._own = find_agent(self._engine, self._mark)
         self._record.move(update, None)

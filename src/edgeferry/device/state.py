@@ -1,14 +1,13 @@
 """What a device keeps on disk, in one folder with mode 0700: its enrolment, the last desired properties and
 its modules' keys, so that it starts and runs without its hub.
 
-`device.json` is written at enrolment; the rest is the agent's own. Files are replaced whole or not at all.
+`device.json` is written at enrolment; the rest is the agent's own, kept as `durable` says.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -16,16 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from edgeferry.device.durable import CheckedFile, Journal, Json, read_journal, replace_file
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString, parse_connection_string
 
-Json = dict[str, Any]
-
 RETRIES = "retries"
 """A file for each layer that is to be tried again, named by it."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,14 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = CheckedFile(folder / "state.json")
+        """What the journal's entries up to its `sequence` have made of the device."""
+        self.journal = Journal(folder / "journal")
+        self.owner = CheckedFile(folder / "owner")
+        """See `ownership`."""
+        self._desired = CheckedFile(folder / "desired.json")
+        self._keys = CheckedFile(folder / "keys.json")
+        self._images = CheckedFile(folder / "images.json")
         self._lock_file = -1
 
     def open(self) -> None:
@@ -100,25 +104,26 @@ class Store:
 
     def load_desired(self) -> tuple[Json, int] | None:
         """The last desired properties and their version, or None."""
-        said = self._load("desired.json")
+        said = self._desired.load() or {}
         desired, version = said.get("desired"), said.get("version")
         return (desired, version) if isinstance(desired, dict) and isinstance(version, int) else None
 
     def save_desired(self, desired: Mapping[str, Any], version: int) -> None:
-        """The desired properties survive a restart."""
-        self._save("desired.json", {"desired": desired, "version": version})
+        """The desired properties survive a restart; OSError, and those of before do."""
+        self._desired.save({"desired": desired, "version": version})
 
     def load_keys(self) -> dict[str, str]:
         """The modules' keys by module name."""
-        return {name: key for name, key in self._load("keys.json").items() if isinstance(key, str)}
+        said = self._keys.load() or {}
+        return {name: key for name, key in said.items() if isinstance(key, str)}
 
     def save_keys(self, keys: Mapping[str, str]) -> None:
-        """The modules' keys survive a restart."""
-        self._save("keys.json", dict(keys))
+        """The modules' keys survive a restart; OSError, and those of before do."""
+        self._keys.save(dict(keys))
 
     def load_images(self) -> tuple[set[str], dict[str, tuple[str, ...]]]:
         """The images this device pulled, and each module's images, the latest first."""
-        said = self._load("images.json")
+        said = self._images.load() or {}
         pulled, history = said.get("pulled"), said.get("history")
         return (
             set(pulled) if isinstance(pulled, list) else set(),
@@ -128,31 +133,29 @@ class Store:
         )
 
     def save_images(self, pulled: Set[str], history: Mapping[str, Sequence[str]]) -> None:
-        """What was pulled and what ran survive a restart."""
+        """What was pulled and what ran survive a restart; OSError, and what was kept before does."""
         kept = {module: list(images) for module, images in history.items()}
-        self._save("images.json", {"pulled": sorted(pulled), "history": kept})
+        self._images.save({"pulled": sorted(pulled), "history": kept})
 
     # what is said between the agent and who looks after it on this machine
 
     def save_status(self, said: Mapping[str, Any]) -> None:
         """What the agent does and knows, for `edgeferry agent status`."""
-        self._save("status.json", dict(said))
+        replace_file(self.folder / "status.json", json.dumps(dict(said)).encode(), 0o600)
 
     def load_status(self) -> Json:
         """What the agent said of itself last; {} before it did."""
-        return self._load("status.json")
+        try:
+            said = json.loads((self.folder / "status.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
 
     def check(self) -> None:
         """This version of the agent can read all files; UsageError naming one that it cannot."""
-        self.load_desired()
-        self.load_keys()
-        self.load_images()
-        self.load_history()
-
-    def load_history(self) -> list[Json]:
-        """The last applies, the newest first: at, version, layer, outcome, reason, digests."""
-        applies = self._load("history.json").get("applies")
-        return [dict(one) for one in applies] if isinstance(applies, list) else []
+        for file in (self.state, self.owner, self._desired, self._keys, self._images):
+            file.read()
+        read_journal(self.journal.path)
 
     def ask_retry(self, layer: str) -> None:
         """The agent tries that layer again, quarantined or not; any process may ask."""
@@ -188,36 +191,10 @@ class Store:
         """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
         path = self.folder / "hub-ca.pem"
         try:
-            _replace(path, ca_file.read_bytes(), 0o644)
+            replace_file(path, ca_file.read_bytes(), 0o644)
         except OSError as error:
             raise UsageError(
                 f"the hub's CA certificate {ca_file} cannot be copied: {error.strerror}",
                 fix="correct hub_ca_file in device.json",
             ) from error
         return path.absolute()
-
-    def _load(self, name: str) -> Json:
-        path = self.folder / name
-        try:
-            said = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            _log.warning("state file ignored path=%s: %s", path, error)
-            return {}
-        return said if isinstance(said, dict) else {}
-
-    def _save(self, name: str, said: Json) -> None:
-        _replace(self.folder / name, json.dumps(said).encode(), 0o600)
-
-
-def _replace(path: Path, body: bytes, mode: int) -> None:
-    """The file holds `body`, or after a power cut what it held before."""
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

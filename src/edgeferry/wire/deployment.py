@@ -30,7 +30,6 @@ COMPANION_PRIORITY = 1
 FIRST_MODEL_PRIORITY = 1000
 """Model layers rise from here with each release."""
 SCORE_PORT = 8080
-COMPANION_PORT = 8081
 _SYSTEM_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECOND_NS = 1_000_000_000
 
