@@ -19,7 +19,7 @@ from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
-from edgeferry.wire.verdict import render_smoke_request
+from edgeferry.wire.verdict import COMPANION_PORT, render_smoke_request
 
 Json = dict[str, Any]
 
