@@ -115,7 +115,7 @@ def test_logs_are_those_of_an_agent_in_the_background(shell, device) -> None:
     assert agent(shell, device, "logs", "--tail", "2").stdout == "two\nthree\n"
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "history", "logs x", "retry x", "install --image r.x/i"])
+@pytest.mark.parametrize("verb", ["run", "status", "install --image r.x/i"])
 def test_a_folder_that_is_no_device_is_refused_with_what_to_do(shell, tmp_path, verb: str) -> None:
     done = agent(shell, tmp_path, *verb.split())
     assert done.returncode == 2

@@ -105,7 +105,10 @@ def test_the_commands_find_an_agent_in_a_container(boxed) -> None:
     said = json.loads(edgeferry("status", boxed, "-o", "json"))
     assert said["agent"]["runs"]
     assert (said["agent"]["form"], said["agent"]["where"]) == ("container", agent.name)
-    assert said["modules"]["taxi"]["container"] == "running"
+    taxi_now = said["modules"]["taxi"]
+    assert (taxi_now["container"], taxi_now["runtimeStatus"]) == ("running", "running")
+    assert (said["connected"], said["status"]["code"]) == (True, 200)
+    assert list(json.loads(edgeferry("history", boxed, "-o", "json"))[-1]["images"]) == ["taxi"]
     assert "desired version=" in edgeferry("logs", boxed)
     again = json.loads(edgeferry("install", boxed, "--image", agent.image, "-o", "json"))
     assert (again["container"], again["changed"]) == (agent.name, False)
