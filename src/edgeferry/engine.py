@@ -51,6 +51,8 @@ class ImageFacts:
     repo_digests: tuple[str, ...]
     size_bytes: int
     labels: Mapping[str, str]
+    env: tuple[str, ...] = ()
+    """`NAME=value`, as every container made from it starts with."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +331,7 @@ class Engine:
             repo_digests=tuple(said.get("RepoDigests") or ()),
             size_bytes=int(said.get("Size") or 0),
             labels=dict((said.get("Config") or {}).get("Labels") or {}),
+            env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
 
     def repo_digests(self) -> frozenset[str]:
@@ -375,6 +378,16 @@ class Engine:
         said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
         return None if said is None else _read_container(said)
 
+    def made_from(self, container: str) -> dict[str, Any] | None:
+        """The raw create body that would make such a container again (what its image says is in it too), or
+        None without it."""
+        said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
+        if said is None:
+            return None
+        kept = ("Image", "Cmd", "Env", "Labels", "StopSignal", "StopTimeout")
+        config = {key: said["Config"][key] for key in kept if said["Config"].get(key)}
+        return {**config, "HostConfig": said["HostConfig"]}
+
     def logs(self, container: str, tail: int = 100) -> str:
         """The last `tail` lines the container wrote, both streams."""
         said = self._do(f"reading the log of {container}", lambda c: c.logs(container, tail=tail))
@@ -415,6 +428,15 @@ class Engine:
             return bytes(body) if size <= most_bytes else None
 
         return self._do(f"reading the log of {container}", read)
+
+    def follow_log(self, container: str, tail: int, *, follow: bool) -> Iterator[str]:
+        """What the container wrote, piece by piece: the last `tail` lines, and with `follow` what comes."""
+        pieces = self._do(
+            f"reading the log of {container}",
+            lambda c: c.logs(container, tail=tail, stream=True, follow=follow),
+        )
+        for piece in pieces:
+            yield bytes(piece).decode("utf-8", "replace")
 
     # networks
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.applying import Applying, Surroundings, key_of
 from edgeferry.device.containers import (
     MODULE_LABEL,
@@ -32,12 +33,14 @@ from edgeferry.device.handover import pick_serving, settle_names
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
+from edgeferry.device.local_status import LocalStatus, render_status
 from edgeferry.device.memory import Memory
 from edgeferry.device.methods import Methods
 from edgeferry.device.options import load_rules
 from edgeferry.device.ownership import Owner, load_owner, refuse_strangers
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.reporting import NOT_RUNNING, Reporting, unknown
+from edgeferry.device.self_update import SelfUpdate
 from edgeferry.device.state import Enrolment, Store
 from edgeferry.device.supervision import Supervision
 from edgeferry.device.trials import Trials
@@ -87,6 +90,7 @@ class Agent:
         enrolment: Enrolment,
         store: Store,
         *,
+        mark: str = "",
         pass_s: float = PASS_S,
         wait_s: Callable[[int], float] = wait_s,
     ) -> None:
@@ -122,6 +126,15 @@ class Agent:
         )
         self._supervision = Supervision(self._engine, wait_s)
         self._farewell = Farewell(enrolment, store, self.stop)
+        self._own_pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
+        self._self_update = SelfUpdate(
+            self._engine,
+            UpdateRecord(store.folder),
+            mark,
+            self._rules.update,
+            self._own_pulls,
+            self.stop,
+        )
         self._methods = Methods(
             enrolment.engine,
             self._place,
@@ -140,7 +153,6 @@ class Agent:
         self._states: dict[str, ModuleState] = {}
         self._aims: Sequence[Aim] = ()
         self._held: dict[str, str] = {}
-        self._retries: set[str] = set()
         self._link = Link(
             lambda refused: self._identities.connection(AGENT, fresh=refused),
             enrolment.hub_ca_file,
@@ -148,6 +160,7 @@ class Agent:
             seen_version=self._desired[1] if self._desired else 0,
         )
         self._reporting = Reporting(self._link, _now())
+        self._local_status = LocalStatus(store, _now)
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
@@ -160,7 +173,7 @@ class Agent:
                 self._pass()
                 self._wake.wait(self._wait())
                 self._wake.clear()
-            if not self._farewell.settle():
+            if not self._farewell.settle() and not self.handed_over:
                 self._status = (406, NOT_RUNNING)
                 self._states = unknown(self._states, NOT_RUNNING)
                 self._report()
@@ -170,6 +183,7 @@ class Agent:
             self._watch.stop()
             self._pulls.close()
             self._workload.stop()
+            self._own_pulls.close()
             self._methods.close()
             self._engine.close()
 
@@ -178,9 +192,14 @@ class Agent:
         self._stopping.set()
         self._wake.set()
 
+    @property
+    def handed_over(self) -> bool:
+        """Whether it ended because another agent goes on."""
+        return self._self_update.leaving
+
     def _wait(self) -> float:
         """Seconds until the next pass, unless something wakes it."""
-        parts = (self._applying.failures, self._supervision, self._trials, self._pulls)
+        parts = (self._applying.failures, self._supervision, self._trials, self._pulls, self._self_update)
         due = min(part.next_due() for part in parts) - time.monotonic()
         return max(SHORTEST_WAIT_S, min(self._pass_s, due))
 
@@ -204,7 +223,7 @@ class Agent:
         """Whether that layer is in quarantine; the next pass lifts it."""
         known = self._trials.is_quarantined(layer)
         if known:
-            self._retries.add(layer)
+            self._store.ask_retry(layer)
             self._wake.set()
         return known
 
@@ -215,8 +234,8 @@ class Agent:
             if self._info is None:
                 self._info = self._engine.ping()
             self._read_manifest()
-            while self._retries:
-                self._trials.retry(self._retries.pop())
+            for layer in self._store.take_retries():
+                _log.info("retry asked layer=%s in_quarantine=%s", layer, self._trials.retry(layer))
             found = self._look()
             self._remember(found)
             for _ in range(2):  # a unit that failed goes back within the same pass
@@ -230,12 +249,23 @@ class Agent:
                 self._done_version = self._tried_version
                 self._status = (self._fault.code, str(self._fault))
             self._states = {module: self._state(facts) for module, facts in found.items()}
+            self._update_itself()
         except (EngineError, OSError) as error:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
             self._supervision.forget_ends()
         self._report()
+
+    def _update_itself(self) -> None:
+        """The agent's own image is seen to; what is wrong with it is told beside what is of modules."""
+        manifest = self._manifest
+        own = manifest.system_modules.get("edgeAgent") if manifest else None
+        logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
+        said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
+        self._reporting.own_words = said
+        if self._self_update.failed and said not in self._status[1]:
+            self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
 
     def _look(self) -> dict[str, ContainerFacts]:
         """This device's containers by module, once no hand-over is left half done; RefusedError when another
@@ -431,6 +461,12 @@ class Agent:
         layers = self._trials.layers(self._aims, self._held, self._tried_version)
         self._reporting.send(
             self._done_version, self._status, self._states, layers, self._manifest, self._info
+        )
+        connected = self._link.connected
+        self._local_status.save(
+            render_status(
+                self._done_version, self._status, self._states, layers, self._pulls, connected=connected
+            )
         )
 
 

@@ -5,10 +5,12 @@ The journal holds the events; from time to time the state they make is written w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Any
 
+from edgeferry.device.durable import read_journal
 from edgeferry.device.state import Store
 from edgeferry.domain.device_state import DeviceState, Event, advance
 from edgeferry.wire.device_journal import parse_event, parse_state, render_apply, render_event, render_state
@@ -55,3 +57,16 @@ class Memory:
     def history(self) -> Sequence[dict[str, Any]]:
         """What was applied, the oldest first."""
         return [render_apply(entry) for entry in self.state.applies]
+
+
+def read_history(store: Store) -> Sequence[dict[str, Any]]:
+    """What was applied, the newest first, without touching anything; for those who do not hold the folder's
+    lock. OSError when it cannot be read."""
+    said = store.state.read()
+    state = parse_state(said["state"]) if said else DeviceState()
+    kept = int(said["sequence"]) if said else 0
+    for number, entry in read_journal(store.journal.path):
+        if number > kept:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                state = advance(state, parse_event(entry))
+    return [render_apply(entry) for entry in reversed(state.applies)]

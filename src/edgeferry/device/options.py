@@ -23,6 +23,10 @@ least_free_bytes = 500_000_000
 window_s = 600
 crashes = 3
 ready_s = 60
+
+[update]            # of the agent itself
+ready_s = 60
+proven_s = 180
 ```
 """
 
@@ -35,12 +39,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edgeferry.domain.device_rules import Policy, PullRules, Rules, TrialRules
+from edgeferry.domain.device_rules import Policy, PullRules, Rules, TrialRules, UpdateRules
 from edgeferry.domain.download_window import parse_window
 from edgeferry.errors import UsageError
 
 FILE = "agent.toml"
-_SECTIONS = {"policy": Policy, "pull": PullRules, "trial": TrialRules}
+_SECTIONS = {"policy": Policy, "pull": PullRules, "trial": TrialRules, "update": UpdateRules}
 
 
 def load_rules(folder: Path) -> Rules:

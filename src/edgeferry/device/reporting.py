@@ -28,6 +28,8 @@ class Reporting:
         self._link = link
         self._started_at = started_at
         self._known: Json | None = None
+        self.own_words = ""
+        """What is to be told of the agent's own image."""
 
     def take_reported(self, reported: Json) -> None:
         """The hub holds this; called in the link's thread."""
@@ -36,7 +38,11 @@ class Reporting:
     def system_states(self, manifest: DeviceManifest | None) -> dict[str, ModuleState]:
         """IoT Edge's two own modules: this program stands in for the first, and nothing for the second."""
         said = {
-            "edgeAgent": ("running", f"edgeferry {__version__} stands in for it", self._started_at),
+            "edgeAgent": (
+                "running",
+                self.own_words or f"edgeferry {__version__} stands in for it",
+                self._started_at,
+            ),
             "edgeHub": ("stopped", "not run: modules speak to the hub themselves", None),
         }
         states = {}

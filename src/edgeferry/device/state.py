@@ -13,14 +13,18 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from edgeferry.device.durable import CheckedFile, Journal, Json
+from edgeferry.device.durable import CheckedFile, Journal, Json, read_journal, replace_file
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString
 from edgeferry.wire.enrolment import parse_device_file
 
 DEVICE_FILE = "device.json"
+
+RETRIES = "retries"
+"""A file for each layer that is to be tried again, named by it."""
 
 
 @dataclass(frozen=True)
@@ -133,3 +137,53 @@ class Store:
         """What was pulled and what ran survive a restart; OSError, and what was kept before does."""
         kept = {module: list(images) for module, images in history.items()}
         self._images.save({"pulled": sorted(pulled), "history": kept})
+
+    # what is said between the agent and who looks after it on this machine
+
+    def save_status(self, said: Mapping[str, Any]) -> None:
+        """What the agent does and knows, for `edgeferry agent status`."""
+        replace_file(self.folder / "status.json", json.dumps(dict(said)).encode(), 0o600)
+
+    def load_status(self) -> Json:
+        """What the agent said of itself last; {} before it did."""
+        try:
+            said = json.loads((self.folder / "status.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def check(self) -> None:
+        """This version of the agent can read all files; UsageError naming one that it cannot."""
+        for file in (self.state, self.owner, self._desired, self._keys, self._images):
+            file.read()
+        read_journal(self.journal.path)
+
+    def ask_retry(self, layer: str) -> None:
+        """The agent tries that layer again, quarantined or not; any process may ask."""
+        asked = self.folder / RETRIES
+        asked.mkdir(mode=0o700, exist_ok=True)
+        (asked / quote(layer, safe="")).touch(mode=0o600)
+
+    def take_retries(self) -> set[str]:
+        """The layers that somebody asked to try again since the last call."""
+        try:
+            asked = sorted((self.folder / RETRIES).iterdir())
+        except FileNotFoundError:
+            return set()
+        for path in asked:
+            path.unlink(missing_ok=True)
+        return {unquote(path.name) for path in asked}
+
+    def is_held(self) -> bool:
+        """Whether an agent owns the folder now: the kernel holds its lock as long as it lives."""
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False

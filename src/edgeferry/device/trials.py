@@ -54,10 +54,12 @@ class Trials:
         """Whether the layer failed and is not tried again."""
         return any(layer in entry.layers for entry in self._memory.state.quarantine.values())
 
-    def retry(self, layer: str) -> None:
-        """The layer is tried again."""
-        if self.is_quarantined(layer):
+    def retry(self, layer: str) -> bool:
+        """Whether the layer was in quarantine; it is tried again."""
+        known = self.is_quarantined(layer)
+        if known:
             self._memory.note(Retried(layer))
+        return known
 
     def aims(self, desired: Mapping[str, ModuleSpec]) -> Sequence[Aim]:
         """What each unit is to be. Trials of what is no longer desired have ended."""

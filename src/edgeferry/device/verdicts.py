@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from edgeferry.domain.smoke import Verdict
 from edgeferry.engine import ContainerFacts
 from edgeferry.errors import UsageError
-from edgeferry.wire.deployment import COMPANION_PORT
-from edgeferry.wire.verdict import parse_verdicts
+from edgeferry.wire.verdict import COMPANION_PORT, parse_verdicts
 
 KIND_LABEL = "io.edgeferry.kind"
 KIND = "companion"

@@ -62,9 +62,20 @@ class TrialRules:
 
 
 @dataclass(frozen=True)
+class UpdateRules:
+    """How long a new agent has, before the one that runs goes on."""
+
+    ready_s: float = 60.0
+    """To start, and to find that it can read this device's state."""
+    proven_s: float = 180.0
+    """To connect to the hub once it has taken over."""
+
+
+@dataclass(frozen=True)
 class Rules:
     """All of an owner's rules."""
 
     policy: Policy = field(default_factory=Policy)
     pull: PullRules = field(default_factory=PullRules)
     trial: TrialRules = field(default_factory=TrialRules)
+    update: UpdateRules = field(default_factory=UpdateRules)
