@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from edgeferry.device.verdicts import KIND, KIND_LABEL
+from edgeferry.domain.smoke import Verdict
 from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
+from edgeferry.wire.verdict import COMPANION_PORT, render_verdicts
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
@@ -33,10 +36,17 @@ def registry(engine, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def image(engine, registry, pytestconfig):
-    reference = registry.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "edge/tiny")
-    yield reference
-    engine.remove_image(reference)
+def images(engine, registry, pytestconfig):
+    cache = pytestconfig.cache.mkdir("busybox")
+    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
+    yield references
+    for reference in references:
+        engine.remove_image(reference)
+
+
+@pytest.fixture(scope="module")
+def image(images):
+    return images[0]
 
 
 @pytest.fixture
@@ -222,3 +232,56 @@ def test_a_module_that_a_trial_waits_for_is_not_lost_when_the_state_is(world, im
     world.settle(version, 500, timeout_s=60)
     wait_until(lambda: layers(world).get("L2") == "RolledBack", timeout_s=60)
     wait_until(lambda: runs(world, "a", FOREVER) and runs(world, "b", FOREVER))
+
+
+def say(images, state, at):
+    """A companion that says so of the first image."""
+    digest = images[0].partition("@")[2]
+    verdict = Verdict("taxi", state, digest, "3", "cases", "nonce", "case 2 is off", 5, 1, 1.0, 2.0, at)
+    said = json.dumps(render_verdicts([verdict]))
+    script = f"mkdir /www && echo '{said}' > /www/verdict && exec httpd -f -p {COMPANION_PORT} -h /www"
+    return taxi(images[1], script, create_options={"Labels": {KIND_LABEL: KIND}})
+
+
+def test_a_layer_that_fails_its_smoke_test_goes_back_and_an_older_verdict_is_not_about_it(
+    world, image, images
+):
+    allow(world, window_s=8)
+    world.stop()
+    world.start()
+    world.settle(bring(world, "companion", companion=say(images, "Failed", "before")))
+    world.settle(bring(world, "L2", a=taxi(image, "sleep 1000"), b=taxi(image)))
+    proven(world, "L2")
+    version = bring(world, "L3", a=taxi(image, "sleep 2000"), b=taxi(image))
+    wait_until(lambda: layers(world).get("L3") == "Trial")
+    bring(world, "companion", companion=say(images, "Passed", "later"))
+    proven(world, "L3")
+    allow(world, window_s=60)
+    world.stop()
+    world.start()
+    version = bring(world, "L4", a=taxi(image, "sleep 3000"), b=taxi(image))
+    wait_until(lambda: layers(world).get("L4") == "Trial")
+    version = bring(world, "companion", companion=say(images, "Failed", "at last"))
+    wait_until(lambda: layers(world).get("L4") == "RolledBack", timeout_s=60)
+    reported = world.settle(version, 500)
+    assert "module a failed its smoke test: case 2 is off" in reported["lastDesiredStatus"]["description"]
+    wait_until(lambda: runs(world, "a", "sleep 2000"))
+
+
+def test_what_was_applied_is_told_by_method_and_a_layer_that_failed_is_tried_again(rolled_back, image):
+    said = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "GetApplyHistory", {"limit": 2})
+    last, before = said["payload"]["applies"]
+    assert (last["layers"], last["outcome"], last["images"]) == (
+        ["L2"],
+        "RolledBack",
+        {"a": image, "b": image},
+    )
+    assert before["outcome"] == "Proven"
+    told = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "RetryLayer", {"id": "L2"})
+    assert told["status"] == 200
+
+    def again():
+        said = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "GetApplyHistory", {})
+        return [one["outcome"] for one in said["payload"]["applies"] if one["layers"] == ["L2"]]
+
+    wait_until(lambda: again() == ["RolledBack", "RolledBack"], timeout_s=60)
