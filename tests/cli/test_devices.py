@@ -9,8 +9,10 @@ import os
 import signal
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +24,7 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.cli import devices
 from edgeferry.cli.main import main
+from edgeferry.device.link import Handlers, Link
 from edgeferry.errors import HubError
 from edgeferry.wire.connection import parse_connection_string
 from edgeferry.wire.sas import render_sas
@@ -252,6 +255,38 @@ def test_show_tells_modules_and_who_gave_them_and_no_keys(clean: RunningHub) -> 
         "scorer": "base",
     }
     assert "Key" not in json.dumps(said)
+
+
+def test_show_tells_what_a_devices_agent_says_of_each_layer(clean: RunningHub) -> None:
+    ok(clean, "devices", "create", "a")
+    layered = ("deployments", "create", "base", "--modules", "-", "-c", "*", "--priority", "0")
+    ok(clean, *layered, given=json.dumps(BASE))
+    with reporting(clean, "a") as link:
+        layer = {"outcome": "RolledBack", "reason": "scorer ended 3 times", "specHash": "5d41"}
+        said = {"code": 500, "description": "layer base was rolled back"}
+        link.report({"layers": {"base": layer}, "lastDesiredStatus": said})
+        told = ok(clean, "devices", "show", "a")
+        _, table, _ = run(clean, "devices", "show", "a")
+    assert told["layers"] == {"base": {"outcome": "RolledBack", "reason": "scorer ended 3 times"}}
+    assert told["agent_says"] == said
+    assert "its agent says: 500 layer base was rolled back" in table
+    assert "RolledBack" in table
+
+
+@contextmanager
+def reporting(hub: RunningHub, device: str) -> Iterator[Link]:
+    """The link of that device's agent, once it can report."""
+    own = hub.ask("GET", f"/devices/{device}/modules/$edgeAgent")
+    connection = hub.connection(device, own["authentication"]["symmetricKey"]["primaryKey"], "$edgeAgent")
+    nothing = lambda *_: None  # noqa: E731
+    ready = threading.Event()
+    link = Link(lambda _: connection, hub.ca_file, Handlers(nothing, nothing, ready.set, nothing))
+    link.start()
+    try:
+        assert ready.wait(30)
+        yield link
+    finally:
+        link.stop()
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,9 @@ def show(
         facts |= {"status": twin.get("status"), "parents": twin.get("parentScopes") or []}
         facts["modules"] = [_module_facts(module, agent) for module in hub.modules(device)]
         facts["deployments"] = _statuses(agent)
+        said = (agent.get("properties") or {}).get("reported") or {}
+        layers = _layers(said)
+        facts |= {"layers": layers, "agent_says": without_metadata(said.get("lastDesiredStatus") or {})}
         head = [
             f"{device}: {'edge device' if facts['edge'] else 'device'}, {facts['status']}, "
             f"{'connected' if facts['connected'] else 'not connected'}, "
@@ -191,13 +194,17 @@ def show(
             for one in facts["modules"]
         ]
         columns = ("module", "connected", "wanted", "runs", "image", "given by")
-        given = [[name, status] for name, status in facts["deployments"].items()]
+        head += _agent_lines(facts["agent_says"])
+        given = [
+            [name, status, layers.get(name, {}).get("outcome", ""), layers.get(name, {}).get("reason", "")]
+            for name, status in facts["deployments"].items()
+        ]
         terminal.answer(
             facts,
             [
                 *head,
                 render_table("Modules", columns, rows),
-                render_table("Deployments", ("deployment", "status"), given),
+                render_table("Deployments", ("deployment", "status", "on the device", "reason"), given),
             ],
         )
 
@@ -362,6 +369,22 @@ def _statuses(agent: Json) -> Mapping[str, str]:
         for name, one in sorted((agent.get("configurations") or {}).items())
         if isinstance(one, dict)
     }
+
+
+def _layers(reported: Json) -> dict[str, dict[str, str]]:
+    """What our agent says of each deployment's modules; {} of another agent."""
+    return {
+        name: {part: str(one.get(part) or "") for part in ("outcome", "reason")}
+        for name, one in sorted((reported.get("layers") or {}).items())
+        if isinstance(one, dict)
+    }
+
+
+def _agent_lines(status: Json) -> list[str]:
+    """How the device stands to what is desired, where its agent has said so."""
+    if not status.get("code"):
+        return []
+    return [f"its agent says: {status['code']} {status.get('description') or ''}".rstrip()]
 
 
 def _is_edge(twin: Json) -> bool:
