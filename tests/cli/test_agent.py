@@ -115,6 +115,50 @@ def test_logs_are_those_of_an_agent_in_the_background(shell, device) -> None:
     assert agent(shell, device, "logs", "--tail", "2").stdout == "two\nthree\n"
 
 
+def test_logs_of_a_module_where_no_engine_answers_are_the_engines_fault(shell, device) -> None:
+    done = agent(shell, device, "logs", "nyc_taxi")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no engine answers" in done.stderr
+
+
+def test_what_to_do_names_the_folder_and_the_layer_that_was_given_up(shell, device, held) -> None:
+    layers = {"nyc": {"outcome": "RolledBack", "reason": "crashes"}}
+    held.save_status({**STATUS, "status": {"code": 500}, "layers": layers})
+    assert f"edgeferry agent retry nyc --state {device}" in agent(shell, device, "status").stderr
+    held.close()
+    assert f"edgeferry agent run --state {device}" in agent(shell, device, "status").stderr
+
+
+def test_a_device_without_history_says_so(shell, device) -> None:
+    assert agent(shell, device, "history").stdout == "nothing was applied here yet\n"
+    assert json.loads(agent(shell, device, "history", "-o", "json").stdout) == []
+
+
+def test_a_decommissioned_device_is_called_so_and_its_agent_ends_well(shell, device) -> None:
+    (device / "device.json").unlink()
+    (device / "decommissioned").write_text(json.dumps({"device": "press-1"}))
+    for verb in (["status"], ["history"], ["install", "--image", "r.x/i"]):
+        done = agent(shell, device, *verb)
+        assert done.returncode == 2
+        assert "was decommissioned" in done.stderr
+        assert "devices enrol" in done.stderr
+    done = agent(shell, device, "run")
+    assert (done.returncode, "nothing to do" in done.stderr) == (0, True), done.stderr
+
+
+def test_what_ends_an_agent_at_its_start_looks_like_every_error(shell, device, held) -> None:
+    done = agent(shell, device, "run")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: another agent already runs in ")
+    assert "\n  fix: " in done.stderr
+    held.close()
+    (device / "agent.toml").write_text("[policy]\nmount = []\n")
+    wrong = agent(shell, device, "run")
+    assert wrong.returncode == 2
+    assert "error: " in wrong.stderr
+    assert "fix: did you mean policy.mounts?" in wrong.stderr
+
+
 @pytest.mark.parametrize("verb", ["run", "status", "install --image r.x/i"])
 def test_a_folder_that_is_no_device_is_refused_with_what_to_do(shell, tmp_path, verb: str) -> None:
     done = agent(shell, tmp_path, *verb.split())
@@ -154,7 +198,7 @@ SYSTEMD = """
 mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/systemd/system || exit 99
 mount -t tmpfs etc /etc/systemd && mkdir -p /etc/systemd/system || exit 99
 export PATH={folder}:$PATH
-for verb in install install uninstall; do
+for verb in install install "install --image r.x/not-there" uninstall; do
     {python} -m edgeferry agent $verb --state {state} -o json
 done
 ls -A /etc/systemd/system
@@ -193,7 +237,8 @@ def test_where_systemd_runs_the_unit_is_enabled_started_and_left_alone_then(shel
         rest = rest[end:].strip()
     assert [one.get("changed") for one in said[:2]] == [True, False], done.stderr
     assert [one.get("started") for one in said[:2]] == [True, False]
-    assert said[2] == {"removed": ["edgeferry-agent.service"], "wiped": False}, done.stderr
+    assert said[2]["ok"] is False  # no engine gives the image: the unit must be there still
+    assert said[3] == {"removed": ["edgeferry-agent.service"], "wiped": False}, done.stderr
     assert rest == ""
     called = (folder / "called").read_text().splitlines()
     unit = "edgeferry-agent.service"

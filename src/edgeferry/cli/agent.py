@@ -16,6 +16,7 @@ from edgeferry.cli.agent_service import (
     SYSTEMD,
     UNITS,
     call_systemctl,
+    fetch_image,
     has_systemd,
     remove_containers,
     remove_unit,
@@ -24,7 +25,7 @@ from edgeferry.cli.agent_service import (
     unit_is_active,
     write_unit,
 )
-from edgeferry.cli.agent_state import StateOption, find_state, layers_here, load_here
+from edgeferry.cli.agent_state import StateOption, find_state, layers_here, load_here, was_decommissioned
 from edgeferry.cli.confirm import YesOption, confirm, near
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.cli.project import OutputOption, opened, read_fleet
@@ -48,12 +49,22 @@ def register(app: typer.Typer) -> None:
 
 
 @agent.command()
-def run(state: StateOption = None) -> None:
+def run(
+    state: StateOption = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Make containers of this device anew that the agent of another folder made."
+        ),
+    ] = False,
+) -> None:
     """Run the agent here, in the foreground, until Ctrl-C; modules go on without it.
     E.g. edgeferry agent run --state ./press-1"""
     folder = find_state(state)
-    load_here(folder)
+    if not was_decommissioned(folder):  # then it has an end to finish, and says so
+        load_here(folder)
     command = [sys.executable, "-m", "edgeferry.device", "--state", str(folder)]
+    command += ["--take-over"] if take_over else []
     os.execve(command[0], command, child_environment())
 
 
@@ -141,6 +152,7 @@ def _install_container(folder: Path, image: str, show: bool, terminal: Terminal)
         print(render_command(NAME, body))
         return
     load_here(folder)
+    fetch_image(folder, image)  # before the agent that runs is gone
     replaced = remove_unit()
     name, changed = run_container(folder, image)
     facts = {"form": "container", "container": name, "image": image, "changed": changed, "replaced": replaced}

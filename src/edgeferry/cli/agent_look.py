@@ -26,6 +26,8 @@ from edgeferry.wire.systemd import UNIT
 
 _SIGHT_S = 0.3
 _SHOWN = 20
+ANSWERS = "answers"
+"""What is said of an engine that does."""
 
 Json = dict[str, Any]
 
@@ -46,8 +48,13 @@ def status(state: StateOption = None, output: OutputOption = Output.TABLE) -> No
     terminal.answer(facts, _render(facts))
     code, why = facts["status"].get("code", 0), facts["status"].get("description", "")
     runs = facts["agent"]["runs"]
-    finish(runs, f"no agent runs for {folder}", "sudo edgeferry agent install, or edgeferry agent run")
-    finish(code == 200, f"the device is not as desired: {code} {why}".strip(), "edgeferry agent logs")
+    where = f" --state {state}" if state else ""
+    install = f"sudo edgeferry agent install{where}, or edgeferry agent run{where}"
+    finish(runs, f"no agent runs for {folder}", install)
+    back = [name for name, one in facts["layers"].items() if one.get("outcome") == "RolledBack"]
+    fix = f"edgeferry agent logs{where}"
+    fix += f"; once the cause is gone: edgeferry agent retry {back[0]}{where}" if back else ""
+    finish(code == 200, f"the device is not as desired: {code} {why}".strip(), fix)
 
 
 def _look(folder: Path, enrolment: Enrolment) -> Json:
@@ -91,7 +98,7 @@ def _see_containers(enrolment: Enrolment) -> tuple[str, Mapping[str, ContainerFa
     engine = Engine(enrolment.engine)
     try:
         found = engine.containers(Place(enrolment.sandbox, enrolment.device, "", "").labels)
-        return "answers", {facts.labels.get(MODULE_LABEL, ""): facts for facts in found}
+        return ANSWERS, {facts.labels.get(MODULE_LABEL, ""): facts for facts in found}
     except EngineError as error:
         return error.problem, {}
     finally:
@@ -149,9 +156,12 @@ def logs(
     folder = find_state(state)
     if module:
         enrolment = load_here(folder)
-        _, containers = _see_containers(enrolment)
+        answered, containers = _see_containers(enrolment)
+        if answered != ANSWERS:
+            raise EngineError(answered, fix="start the engine, or correct its address in device.json")
         if module not in containers:
-            raise UsageError(f"this device has no module {module!r}", fix=near(module, containers))
+            fix = near(module, containers) if containers else "no module is there: edgeferry agent status"
+            raise UsageError(f"this device has no module {module!r}", fix=fix)
         _print_container(enrolment.engine, containers[module].id, tail, follow)
         return
     found = find_installed(folder)
@@ -221,4 +231,5 @@ def history(
         for one in applies
     ]
     columns = ("at", "version", "layers", "outcome", "reason")
-    terminal.answer(applies, [render_table("Applies", columns, rows)])
+    table = render_table("Applies", columns, rows)
+    terminal.answer(applies, [table if rows else "nothing was applied here yet"])

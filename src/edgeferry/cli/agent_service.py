@@ -129,18 +129,23 @@ def remove_containers(state: Path) -> Sequence[str]:
     return [facts.name for facts in found]
 
 
+def fetch_image(state: Path, image: str) -> None:
+    """The engine has the image, which is pulled where it lacks it; EngineError when it cannot be."""
+    with connected(state) as (engine, enrolment):
+        if engine.image(image) is None:
+            registry = image.partition("/")[0]
+            logins = {login.address: (login.username, login.password) for login in enrolment.registries}
+            engine.pull(image, *logins.get(registry, ("", "")))
+
+
 def run_container(state: Path, image: str) -> tuple[str, bool]:
-    """(name, whether anything changed): the agent of that state folder runs from the image, which is pulled
-    where the engine lacks it. Another agent's container is stopped first."""
+    """(name, whether anything changed): the agent of that state folder runs from the image, which the engine
+    has. Another agent's container is stopped first."""
     with connected(state) as (engine, enrolment):
         found = find_containers(engine, state)
         if len(found) == 1 and found[0].image == image:
             engine.start(found[0].id)
             return found[0].name, not found[0].running
-        if engine.image(image) is None:
-            registry = image.partition("/")[0]
-            logins = {login.address: (login.username, login.password) for login in enrolment.registries}
-            engine.pull(image, *logins.get(registry, ("", "")))
         name = _choose_name(engine, state, enrolment)
         remove_containers(state)
         mark = uuid.uuid4().hex

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeferry.device.state import Enrolment, Store, load_enrolment
+from edgeferry.device.wipe import is_decommissioned
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.settings import device_state
 
@@ -32,9 +33,22 @@ def load_here(folder: Path) -> Enrolment:
     try:
         return load_enrolment(folder)
     except UsageError as error:
+        if was_decommissioned(folder):
+            raise UsageError(
+                f"the device of {folder} was decommissioned",
+                fix="to make it a device again, run the line that 'edgeferry devices enrol NAME' prints",
+            ) from error
         if isinstance(error.__cause__, PermissionError):
             raise UsageError(error.problem, fix="it is root's: run this with sudo") from error
         raise
+
+
+def was_decommissioned(folder: Path) -> bool:
+    """Whether the folder's device is gone for good, as far as can be read."""
+    try:
+        return is_decommissioned(folder)
+    except OSError:
+        return False
 
 
 def layers_here(context: typer.Context) -> list[str]:

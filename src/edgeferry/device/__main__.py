@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         if is_decommissioned(chosen.state):
             return _end_decommissioned(chosen.state)
     except EdgeferryError as error:
-        sys.stderr.write(f"{error.problem}\n{error.fix}\n")
+        sys.stderr.write(f"error: {error.problem}\n  fix: {error.fix}\n")
         return error.exit_code
     finally:
         store.close()

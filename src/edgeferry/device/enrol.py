@@ -137,7 +137,8 @@ def _check_hub(enrolment: Enrolment, now: Callable[[], float]) -> tuple[Check, .
         fix = f"edgeferry devices adopt {device} makes it one"
         return Check("hub", "", f"{device} is no edge device at {own.host_name}", fix), clock
     problem = f"the hub at {own.host_name} answered {response.status_code} to {device}'s credential"
-    return Check("hub", "", problem, "is it enabled, and the token the newest one? adopt it again"), clock
+    fix = f"is it enabled, and the token the newest one? edgeferry devices adopt {device} prints another"
+    return Check("hub", "", problem, fix), clock
 
 
 def _check_clock(date: str, now: float) -> Check:

@@ -61,7 +61,11 @@ def load_enrolment(folder: Path) -> Enrolment:
             sandbox=here.sandbox,
         )
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}",
+            fix="enrol the device first, by the line that 'edgeferry devices enrol NAME' prints, "
+            "or name its folder with --state",
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
 
@@ -93,7 +97,8 @@ class Store:
         except OSError as error:
             os.close(descriptor)
             raise OutsideError(
-                f"another agent already runs in {self.folder}", fix="stop it first, or choose another folder"
+                f"another agent already runs in {self.folder}",
+                fix="leave it to that one, or stop it first: edgeferry agent status says how it runs",
             ) from error
         self._lock_file = descriptor
 
