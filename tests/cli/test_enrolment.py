@@ -287,8 +287,10 @@ def test_a_device_that_does_not_answer_is_deleted_all_the_same(clean: RunningHub
     line = ok(clean, "devices", "enrol", "press-1")["line"]
     code, _, err = run(clean, "devices", "decommission", "press-1")
     assert (code, "--yes" in err) == (2, True)
-    said = ok(clean, "devices", "decommission", "press-1", "--yes")
-    assert (said["wipe"], said["deleted"]) == ("no answer", True)
+    code, out, err = run(clean, "devices", "decommission", "press-1", "--yes", "--output", "json")
+    said = json.loads(out)
+    assert (code, said["wipe"], said["deleted"]) == (0, "no answer", True)
+    assert "edgeferry agent uninstall --wipe" in err
     assert clean.ask("GET", "/devices") == []
     assert parse_token(line.split()[2]).connection.device_id == "press-1"
     code, _, err = run(clean, "devices", "decommission", "press-1", "--yes")

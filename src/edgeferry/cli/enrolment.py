@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
@@ -143,6 +144,8 @@ def decommission(
             on_device = f"not wiped ({done.told}): what it holds stays there, and is of no use at the hub"
         lines = [f"on the device: {on_device}", f"at the hub: {name} is deleted, and refused from now on"]
         terminal.answer({**asdict(done), "deleted": True}, lines)
+        if done.wipe in ("no answer", "refused"):
+            terminal.say("to wipe it there, where it can be reached: sudo edgeferry agent uninstall --wipe")
 
 
 def _asked(tags: list[str] | None, platform: Platform | None) -> Json:
@@ -183,7 +186,7 @@ def _make_token(
 def _tell(terminal: Terminal, enrolled: Enrolled, token: str, token_file: Path | None) -> None:
     for remark in enrolled.remarks:
         terminal.say(f"{enrolled.device}: {remark}")
-    terminal.say(f"{enrolled.device} is {enrolled.state}; tags {enrolled.tags}")
+    terminal.say(f"{enrolled.device} is {enrolled.state}; tags {json.dumps(enrolled.tags)}")
     if token_file:
         try:
             write_private_text(token_file, token + "\n")
