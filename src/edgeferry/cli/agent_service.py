@@ -139,8 +139,9 @@ def fetch_image(state: Path, image: str) -> None:
 
 
 def run_container(state: Path, image: str) -> tuple[str, bool]:
-    """(name, whether anything changed): the agent of that state folder runs from the image, which the engine
-    has. Another agent's container is stopped first."""
+    """(name, whether anything changed): the agent of that state folder runs from the image, which is pulled
+    where the engine lacks it. Another agent's container is stopped first."""
+    fetch_image(state, image)
     with connected(state) as (engine, enrolment):
         found = find_containers(engine, state)
         if len(found) == 1 and found[0].image == image:
