@@ -43,16 +43,33 @@ def kill_at_a_moment(device: Device, chance: random.Random, _: int) -> str:
 
 def kill_at_step(kind: str) -> Callable[[Device, random.Random, int], str]:
     def act(device: Device, _: random.Random, index: int) -> str:
-        step, moment = index // 2 + 1, ("before", "after")[index % 2]
+        steps = count_steps(device, kind)
+        step, moment = index // 2 % steps + 1, ("before", "after")[index % 2]
         device.kill()
         device.deploy()
         device.start(("tests.chaos.mortal_agent", kind, str(step), moment))
         died = device.await_end(lambda: device.is_settled(), 60.0)
         device.kill()
         device.start()
-        return f"{moment} {kind} step {step}" if died else f"{kind} step {step} was never reached"
+        return f"{moment} {kind} step {step} of {steps}" + ("" if died else ", which was never reached")
 
     return act
+
+
+def count_steps(device: Device, kind: str) -> int:
+    """How many steps of that kind an agent does from its start until an update is settled."""
+    known = device.grounds.steps
+    if kind not in known:
+        answer = device.folder.parent / "steps"
+        device.stop()
+        device.deploy()
+        device.start(("tests.chaos.mortal_agent", kind, "0", str(answer)))
+        device.wait_for(device.is_settled, 60.0, "an update whose steps are counted")
+        device.pause(3.0)
+        device.stop()
+        device.note_settled()
+        known[kind] = int(answer.read_text())
+    return known[kind]
 
 
 def kill_twice(device: Device, chance: random.Random, _: int) -> str:
@@ -149,9 +166,8 @@ def damage_an_owners_file(device: Device, chance: random.Random, index: int) -> 
     path.write_bytes(whole[: chance.randrange(len(whole))])
     try:
         device.start()
-        device.pause(4.0)
+        ended = device.await_end(lambda: False, 12.0)
         assert {one.id for one in device.containers()} == before, "its modules were touched"
-        ended = device.process is not None and device.process.poll() is not None
     finally:
         device.kill()
         path.write_bytes(whole)
@@ -534,8 +550,8 @@ def crash_while_pulling(device: Device, chance: random.Random, _: int) -> str:
     device.deploy(modules={module: device.publish(chance.randbytes(1_500_000)) for module in MODULES})
     device.pause(3.0)
     victim = next(one for one in device.containers() if one.module == "a" and one.running)
-    began = time.monotonic()
     device.client.kill(victim.id)
+    began = time.monotonic()
     device.wait_for(lambda: device.is_up("a"), 20.0, "the module runs again while another pulls")
     seconds = time.monotonic() - began
     device.registry.heal()

@@ -331,9 +331,8 @@ class Device:
         rows = self.client.images()
         prefix = f"{self.registry.address}/"
         held = {one for row in rows for one in (row.get("RepoDigests") or ()) if one.startswith(prefix)}
-        near = {*self.proven, self.wanted.number, self.number}
-        kept = {one.reference for number in near for one in self.pictures[number].values()}
-        kept |= {one.reference for one in self.extra.values()}
+        layers = (*self.pictures.values(), self.extra)
+        known = {one.reference: module for layer in layers for module, one in layer.items()}
         for module in (*MODULES, AGENT):
             self.secrets[f"key of {module}"] = self.grounds.module_key(self.name, module)
         twins = {f"twin of {module}": self._text(module) for module in MODULES}
@@ -346,7 +345,7 @@ class Device:
             reported=reported,
             networks=self.engine.networks(self.labels),
             images=sorted(held),
-            kept=frozenset(kept),
+            known=known,
             files=sorted(path.name for path in self.folder.iterdir()),
             texts={"the log": self.log(), "the report": json.dumps(reported), **twins},
             secrets=self.secrets,

@@ -39,6 +39,8 @@ class Grounds:
     engine_url: str
     base: bytes
     bridge: lab.Bridge | None = None
+    steps: dict[str, int] = field(default_factory=dict)
+    """How many steps an update has, by kind."""
     interrupted: threading.Event = field(default_factory=threading.Event)
     _local: threading.local = field(default_factory=threading.local)
     _numbers: Any = field(default_factory=itertools.count)

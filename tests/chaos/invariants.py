@@ -6,6 +6,7 @@ I7 nothing unverified, I8 no secret, I9 no leftovers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -135,15 +136,18 @@ def find_leftovers(sight: Sight) -> list[str]:
             wrong.append(f"I9 container {one.name} is left over")
         elif not one.name.endswith(f".{one.module}"):
             wrong.append(f"I9 container {one.name} has a passing name")
-    wrong += [f"I9 image {image} is left over" for image in sight.images if image not in sight.kept]
+    held = Counter(sight.known.get(image, f"nobody ({image})") for image in sight.images)
+    wrong += [
+        f"I9 {many} images of {whose} are left over" for whose, many in held.items() if many > _most(whose)
+    ]
     if len(sight.networks) > 1:
         wrong.append(f"I9 networks {', '.join(sight.networks)}")
     return wrong + [f"I9 file {name} is left over" for name in sight.files if name.endswith(DRAFTS)]
 
 
-def find_orphans(wrong: Sequence[str]) -> list[str]:
-    """Those of I9."""
-    return [one for one in wrong if one.startswith("I9")]
+def _most(whose: str) -> int:
+    """Current and previous."""
+    return 0 if whose.startswith("nobody") else 2
 
 
 def longest_gap_s(moments: Sequence[Moment], module: str, until: float) -> float:

@@ -2,7 +2,8 @@
 
 It dies before, amid or after its STEP-th step of that KIND: `durable` (a file synced, replaced or cut),
 `engine` (the engine told to change something), `journal` (an entry of the agent's journal). What the agent
-does is its own; only the calls are counted.
+does is its own; only the calls are counted. With STEP 0 it does not die, and writes how many there were into
+the file WHEN at its end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -26,7 +28,8 @@ class Count:
     """Dies at the step it was told."""
 
     def __init__(self, step: int, when: str) -> None:
-        self._left = step
+        self.steps = 0
+        self._last = step
         self._when = when
         self._lock = threading.Lock()
 
@@ -37,8 +40,8 @@ class Count:
             if not counts(*arguments, **named):
                 return call(*arguments, **named)
             with self._lock:
-                self._left -= 1
-                dies = self._left == 0
+                self.steps += 1
+                dies = self.steps == self._last
             if dies and self._when == BEFORE:
                 die()
             answer = call(*arguments, **named)
@@ -73,5 +76,9 @@ def watch(kind: str, count: Count) -> None:
 
 if __name__ == "__main__":
     which, step, moment, *rest = sys.argv[1:]
-    watch(which, Count(int(step), moment))
-    sys.exit(agent.main(rest))
+    count = Count(int(step), moment)
+    watch(which, count)
+    code = agent.main(rest)
+    if not int(step):
+        Path(moment).write_text(str(count.steps))
+    sys.exit(code)

@@ -55,8 +55,8 @@ class Sight:
     networks: Sequence[str] = ()
     images: Sequence[str] = ()
     """References from the device's registry that its engine holds."""
-    kept: frozenset[str] = frozenset()
-    """References that it may hold."""
+    known: Mapping[str, str] = field(default_factory=dict)
+    """References that were pushed for it, and whose module's they are."""
     files: Sequence[str] = ()
     """Names in its state folder."""
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -58,7 +58,7 @@ SOUND = Sight(
     reported=reported(),
     networks=(NAME,),
     images=("r/a@2", "r/b@2", "r/a@1"),
-    kept=frozenset({"r/a@1", "r/b@1", "r/a@2", "r/b@2"}),
+    known={"r/a@0": "a", "r/a@1": "a", "r/b@1": "b", "r/a@2": "a", "r/b@2": "b"},
     files=("desired.json", "journal.jsonl", "lock"),
     texts={"the log": "desired version=7", "the report": "{}"},
     secrets={"key of a": KEY, "key of the device": "ZGV2aWNl", "key of b": ""},
@@ -184,7 +184,10 @@ def test_a_sound_device_has_nothing_wrong() -> None:
             id="a passing name",
         ),
         pytest.param(
-            find_leftovers, replace(SOUND, images=("r/a@0", "r/a@2")), "I9 image r/a@0", id="an image too old"
+            find_leftovers,
+            replace(SOUND, images=("r/a@0", *SOUND.images)),
+            "I9 3 images of a",
+            id="an image too many",
         ),
         pytest.param(
             find_leftovers, replace(SOUND, networks=("one", "two")), "I9 networks", id="two networks"
