@@ -366,22 +366,21 @@ class Device:
         while not self.is_settled():
             self.ensure_running()
             assert time.monotonic() < deadline, f"not settled within {timeout_s} s"
-            self.pause(0.1)
+            self.pause(0.25)
 
     def is_settled(self) -> bool:
         """Whether what is wanted runs and is reported so."""
-        if not self.says(self.code):
+        said = self.reported()
+        if _word(said) != (self.version, self.code):
             return False
-        modules = self.reported().get("modules") or {}
+        modules = said.get("modules") or {}
         if any(modules.get(module, {}).get("runtimeStatus") != "running" for module in self.wanted.images):
             return False
         return self.runs(self.wanted.number)
 
     def says(self, code: int) -> bool:
         """Whether the newest version is reported with that code."""
-        said = self.reported()
-        status = (said.get("lastDesiredStatus") or {}).get("code")
-        return bool((said.get("lastDesiredVersion"), status) == (self.version, code))
+        return _word(self.reported()) == (self.version, code)
 
     def is_up(self, module: str) -> bool:
         """Whether a container of that module runs."""
@@ -416,7 +415,7 @@ class Device:
                 return True
             if fact():
                 return False
-            self.pause(0.1)
+            self.pause(0.2)
         return False
 
     def wait_for(self, fact: Callable[[], Any], timeout_s: float, what: str) -> Any:
@@ -424,7 +423,7 @@ class Device:
         deadline = time.monotonic() + timeout_s
         while not (value := fact()):
             assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-            self.pause(0.05)
+            self.pause(0.2)
         return value
 
     def heal(self) -> None:
@@ -488,6 +487,11 @@ class Device:
 
 
 _PRIVATE = ("device.json", "keys.json", "identities.json")
+
+
+def _word(said: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Which version is reported, and with which code."""
+    return said.get("lastDesiredVersion"), (said.get("lastDesiredStatus") or {}).get("code")
 
 
 def _base() -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Grounds:
     bridge: lab.Bridge | None = None
     steps: dict[str, int] = field(default_factory=dict)
     """How many steps an update has, by kind."""
+    counting: threading.Lock = field(default_factory=threading.Lock)
     interrupted: threading.Event = field(default_factory=threading.Event)
     _local: threading.local = field(default_factory=threading.local)
     _numbers: Any = field(default_factory=itertools.count)

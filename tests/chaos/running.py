@@ -202,7 +202,7 @@ def converge(device: Device, limit_s: float) -> list[str]:
             wrong = judge(device.look())
             if not wrong or late:
                 return wrong
-        device.pause(0.15)
+        device.pause(0.25)
 
 
 def judge(sight: Sight) -> list[str]:
