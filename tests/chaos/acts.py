@@ -535,9 +535,9 @@ def fail(device: Device, module: str, how: str) -> float:
 
 @contextlib.contextmanager
 def patient(device: Device):
-    """Meanwhile a layer is proven only after half a minute."""
+    """Meanwhile a layer is proven only after a longer time."""
     device.stop()
-    device.rule(window=30.0)
+    device.rule(window=12.0)
     device.start()
     try:
         yield

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import docker
 
+from edgeferry.device.containers import Place
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
@@ -96,6 +97,10 @@ class Device:
     @property
     def labels(self) -> dict[str, str]:
         return {"edgeferry.sandbox": self.sandbox, "edgeferry.device": self.name}
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.sandbox, self.name, "", "")
 
     def _enrol(self, host: str) -> None:
         hub = self.grounds.hub
@@ -310,6 +315,7 @@ class Device:
                     layer=int(labels.get(LAYER_LABEL, -1)),
                     image_id=said["Image"],
                     running=bool(state["Running"]),
+                    is_named=said["Name"] == f"/{self._place.container(labels.get(MODULE_LABEL, ''))}",
                     health=(state.get("Health") or {}).get("Status", ""),
                     labels=labels,
                     env=tuple(said["Config"].get("Env") or ()),

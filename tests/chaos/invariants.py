@@ -134,7 +134,7 @@ def find_leftovers(sight: Sight) -> list[str]:
     for one in sight.containers:
         if one.module not in {*sight.wanted.images, *sight.others} or modules.count(one.module) > 1:
             wrong.append(f"I9 container {one.name} is left over")
-        elif not one.name.endswith(f".{one.module}"):
+        elif not one.is_named:
             wrong.append(f"I9 container {one.name} has a passing name")
     held = Counter(sight.known.get(image, f"nobody ({image})") for image in sight.images)
     wrong += [

@@ -25,6 +25,8 @@ class Container:
     layer: int
     image_id: str
     running: bool
+    is_named: bool = True
+    """Whether its name is the one that its module's container has in the end."""
     health: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Sequence[str] = ()

@@ -179,7 +179,7 @@ def test_a_sound_device_has_nothing_wrong() -> None:
         ),
         pytest.param(
             find_leftovers,
-            replace(SOUND, containers=(A, container("b", name=f"{NAME}.b-next"))),
+            replace(SOUND, containers=(A, container("b", name=f"{NAME}.b-next", is_named=False))),
             "I9 container edgeferry.x.d.b-next has a passing name",
             id="a passing name",
         ),
