@@ -1,12 +1,17 @@
 import gc
+import threading
+import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 from edgeferry.engine import Engine, explain
 from edgeferry.errors import EngineError
 from tests.device.conftest import wait_until
+from tests.doors import Door
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.faulty_registry import Fault, FaultyRegistry
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,8 @@ from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
         ("net/http: request canceled (Client.Timeout exceeded)", "too slowly", True),
         ("write /var/lib/docker/tmp/x: no space left on device", "disk is full", True),
         ("received unexpected HTTP status: 503 Service Unavailable", "did not deliver", True),
+        ("manifest verification failed for digest sha256:0", "did not deliver", True),
+        ("unexpected end of JSON input", "did not deliver", True),
         ("Bind for 127.0.0.1:80 failed: port is already allocated", "host port is taken", True),
         ("could not find an available, non-overlapping IPv4 address pool", "no address range", False),
         ("Pool overlaps with other one on this address space", "range is taken", False),
@@ -204,3 +211,41 @@ def test_images_are_pulled_by_digest_with_the_right_login_only(engine, labels, t
         registry.stop()
         if reference:
             engine.remove_image(reference)
+
+
+@pytest.fixture
+def stuck(pytestconfig):
+    """A registry whose layers never come whole, and the reference of an image there."""
+    registry = FaultyRegistry(Fault(layer="stuck")).start()
+    image = make_image(pytestconfig.cache.mkdir("busybox"), note=uuid.uuid4().hex)
+    yield registry, registry.push(image, "edge/tiny")
+    registry.stop()
+
+
+@engine_test
+def test_a_pull_is_given_up_with_its_reason_while_nothing_arrives(engine, stuck):
+    _, reference = stuck
+    told = []
+    wanted = threading.Event()
+    threading.Timer(0.8, wanted.set).start()
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="given up: nobody wants it") as caught:
+        engine.pull(
+            reference, on_progress=told.append, given_up=lambda: "nobody wants it" if wanted.is_set() else ""
+        )
+    assert time.monotonic() - began < 5
+    assert caught.value.retryable
+    assert 0 < told[-1].bytes_done < told[-1].bytes_known
+
+
+@engine_test
+def test_a_pull_whose_engine_ends_meanwhile_has_failed(engine, stuck, tmp_path):
+    _, reference = stuck
+    url = tmp_path / "engine.sock"
+    with Door(url, Path(engine.url.removeprefix("unix://"))) as door:
+        told = []
+        threading.Timer(0.8, door.shut).start()
+        with pytest.raises(EngineError, match="or it ended meanwhile") as caught:
+            Engine(f"unix://{url}").pull(reference, on_progress=told.append)
+        assert caught.value.retryable
+        assert told, "it had begun"

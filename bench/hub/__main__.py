@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench.hub.crowd import Credential, Crowd
 from bench.hub.limits import measure_commits, measure_echo, measure_parse
 from bench.hub.plot import draw
 from bench.hub.stock import SITES, stock, tags_of
+from bench.report import Report, quantile
 from tests.hub.clients import Service
 from tests.hubs import RunningHub, free_address
 
@@ -40,30 +41,6 @@ BASE = {
     },
     "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": {}}},
 }
-
-
-@dataclass
-class Report:
-    """Rows as they were measured: what, how much, the goal, the machine's own best."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-
-    def add(
-        self, what: str, value: float, unit: str, goal: float | None = None, best: float | None = None
-    ) -> None:
-        self.rows.append({"what": what, "value": round(value, 3), "unit": unit, "goal": goal, "best": best})
-        beside = f"   {value / best:6.1f} x the limit of {best:.3g}" if best else ""
-        aim = f"   goal {goal:g}" if goal is not None else ""
-        print(f"{what:58} {value:10.2f} {unit:6}{aim}{beside}", flush=True)
-
-    def point(self, curve: str, x: float, y: float) -> None:
-        self.curves.setdefault(curve, []).append((x, y))
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclass
@@ -312,10 +289,7 @@ def main() -> int:
     }
     (given.out / "hub.json").write_text(json.dumps(document, indent=2) + "\n")
     (given.out / "hub.svg").write_text(draw(report.curves))
-    missed = [row for row in report.rows if row["goal"] is not None and row["value"] > row["goal"]]
-    for row in missed:
-        print(f"missed: {row['what']}: {row['value']:g} {row['unit']}, goal {row['goal']:g}")
-    return 1 if missed else 0
+    return 1 if report.tell_missed() else 0
 
 
 if __name__ == "__main__":

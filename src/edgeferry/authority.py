@@ -62,15 +62,15 @@ class Authority:
         return certificate_file, key_file
 
 
-def open_authority(folder: Path) -> Authority:
-    """The authority in `folder`, made on first use."""
+def open_authority(folder: Path, name: str = "edgeferry local authority") -> Authority:
+    """The authority in `folder`, made under that name on first use."""
     authority = Authority(folder)
     if not (folder / "ca.key").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edgeferry local authority")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
-            _builder("edgeferry local authority", name, key.public_key(), _CA_DAYS)
+            _builder(name, subject, key.public_key(), _CA_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_KEY_USAGE, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

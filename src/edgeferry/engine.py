@@ -8,16 +8,23 @@ The first call opens the connection; the object is not for several threads at on
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import docker
 import requests
 from docker import errors as docker_errors
+from docker.auth import encode_header
+from docker.utils import parse_repository_tag
 
+from edgeferry.domain.pull_progress import Progress
+from edgeferry.engine_stream import BROKEN, Stream, ended_by
 from edgeferry.errors import EngineError
+from edgeferry.wire.pull_progress import Layer, read_line, sum_up
 
 T = TypeVar("T")
 _BUILD_LINES = 10
@@ -44,6 +51,8 @@ class ImageFacts:
     repo_digests: tuple[str, ...]
     size_bytes: int
     labels: Mapping[str, str]
+    env: tuple[str, ...] = ()
+    """`NAME=value`, as every container made from it starts with."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class ContainerFacts:
     addresses: Mapping[str, str]
     """Network name to the container's IP address in it; only while it runs."""
     oom_killed: bool
+    exposed_ports: tuple[str, ...] = ()
+    """Ports that image and createOptions name (`8080/tcp`), published or not."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,14 @@ _CAUSES = (
         True,
     ),
     _Cause(
-        ("toomanyrequests", "received unexpected http status", "unexpected eof", "filesystem layer verif"),
+        (
+            "toomanyrequests",
+            "received unexpected http status",
+            "unexpected eof",
+            "unexpected end of json input",
+            "filesystem layer verif",
+            "manifest verification failed",
+        ),
         "the registry did not deliver the image",
         "try again; look at the registry's log",
         True,
@@ -205,6 +223,21 @@ class Engine:
         said = self._do("asking for its version", lambda c: c.version())
         return EngineInfo(said["Version"], said["ApiVersion"], said["Arch"])
 
+    def root(self) -> Path:
+        """The folder, on the engine's machine, where it keeps its images."""
+        return Path(self._do("asking where it keeps images", lambda c: c.info())["DockerRootDir"])
+
+    def events(self, labels: Mapping[str, str], kinds: Sequence[str]) -> Stream:
+        """What happens to containers that carry these labels, from now on until the stream is closed; the
+        reader reads `lines` of it. `kinds` are the engine's words, such as die or health_status."""
+        doing = "listening to its events"
+        filters = {
+            "type": ["container"],
+            "event": list(kinds),
+            "label": [f"{key}={value}" for key, value in labels.items()],
+        }
+        return self._open(doing, "GET", f"/events?{urlencode({'filters': json.dumps(filters)})}", {})
+
     # images
 
     def load(self, path: Path) -> None:
@@ -216,15 +249,35 @@ class Engine:
 
         self._do(f"loading {path.name}", load)
 
-    def pull(self, reference: str, username: str = "", password: str = "") -> None:
-        """The image `reference` is on the engine; never uses logins stored on this machine."""
+    def pull(
+        self,
+        reference: str,
+        username: str = "",
+        password: str = "",
+        on_progress: Callable[[Progress], None] | None = None,
+        given_up: Callable[[], str] | None = None,
+    ) -> None:
+        """The image `reference` is on the engine; never uses logins stored on this machine.
+
+        `given_up` is asked several times a second: once it gives a reason, the engine is told to let the pull
+        be, and EngineError (retryable) says the reason.
+        """
+        doing = f"pulling {reference}"
         login = {"username": username, "password": password} if username else {}
-
-        def pull(client: Any) -> None:
-            progress = client.pull(reference, stream=True, decode=True, auth_config=login)
-            self._read_progress(f"pulling {reference}", progress)
-
-        self._do(f"pulling {reference}", pull)
+        repository, tag = parse_repository_tag(reference)
+        query = urlencode({"fromImage": repository, "tag": tag or "latest"})
+        headers = {"X-Registry-Auth": encode_header(login).decode()}
+        layers: dict[str, Layer] = {}
+        problem = ""
+        for line in self._stream(doing, "POST", f"/images/create?{query}", headers, given_up):
+            problem = problem or _problem_of(line)
+            name = str(line.get("id") or "")
+            layer = read_line(layers.get(name), line)
+            if layer and on_progress:
+                layers[name] = layer
+                on_progress(sum_up(layers.values()))
+        if problem:
+            raise explain(doing, problem)
 
     def build(self, context: Path, tag: str, args: Mapping[str, str]) -> None:
         """The image that the Dockerfile at the top of the tar `context` makes is on the engine as `tag`.
@@ -278,7 +331,13 @@ class Engine:
             repo_digests=tuple(said.get("RepoDigests") or ()),
             size_bytes=int(said.get("Size") or 0),
             labels=dict((said.get("Config") or {}).get("Labels") or {}),
+            env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
+
+    def repo_digests(self) -> frozenset[str]:
+        """The references by digest of all images here, such as `host/name@sha256:…`."""
+        rows = self._do("listing images", lambda c: c.images())
+        return frozenset(digest for row in rows for digest in row.get("RepoDigests") or ())
 
     def remove_image(self, reference: str) -> None:
         """The reference is gone, its layers too when nothing else uses them; absent is fine."""
@@ -303,6 +362,10 @@ class Engine:
         """The container and its anonymous volumes are gone, running or not; absent is fine."""
         self._look(f"removing {container}", lambda c: c.remove_container(container, v=True, force=True))
 
+    def rename(self, container: str, name: str) -> None:
+        """The container has that name, also in its networks' DNS; connections to it go on."""
+        self._do(f"renaming {container} to {name}", lambda c: c.rename(container, name))
+
     def containers(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
         """All containers, running or not, that carry all these labels, by name."""
         wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
@@ -315,10 +378,65 @@ class Engine:
         said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
         return None if said is None else _read_container(said)
 
+    def made_from(self, container: str) -> dict[str, Any] | None:
+        """The raw create body that would make such a container again (what its image says is in it too), or
+        None without it."""
+        said = self._look(f"inspecting {container}", lambda c: c.inspect_container(container))
+        if said is None:
+            return None
+        kept = ("Image", "Cmd", "Env", "Labels", "StopSignal", "StopTimeout")
+        config = {key: said["Config"][key] for key in kept if said["Config"].get(key)}
+        return {**config, "HostConfig": said["HostConfig"]}
+
     def logs(self, container: str, tail: int = 100) -> str:
         """The last `tail` lines the container wrote, both streams."""
         said = self._do(f"reading the log of {container}", lambda c: c.logs(container, tail=tail))
         return bytes(said).decode("utf-8", "replace")
+
+    def read_log(
+        self,
+        container: str,
+        *,
+        tail: int,
+        since_s: float | None,
+        until_s: float | None,
+        streams: Collection[str],
+        with_times: bool,
+        most_bytes: int,
+    ) -> bytes | None:
+        """What the container wrote to these streams between two moments (seconds since 1970), the last `tail`
+        lines of it, each after the time at which the engine got it (RFC 3339) if asked; None when it is more
+        than `most_bytes`."""
+
+        def read(client: Any) -> bytes | None:
+            said = client.logs(
+                container,
+                stdout="stdout" in streams,
+                stderr="stderr" in streams,
+                stream=True,
+                follow=False,
+                timestamps=with_times,
+                tail=tail,
+                since=None if since_s is None else max(since_s, 0.001),
+                until=None if until_s is None else max(until_s, 0.001),
+            )
+            body, size = bytearray(), 0
+            for part in said:  # to its end, which frees the connection
+                size += len(part)
+                if size <= most_bytes:
+                    body += part
+            return bytes(body) if size <= most_bytes else None
+
+        return self._do(f"reading the log of {container}", read)
+
+    def follow_log(self, container: str, tail: int, *, follow: bool) -> Iterator[str]:
+        """What the container wrote, piece by piece: the last `tail` lines, and with `follow` what comes."""
+        pieces = self._do(
+            f"reading the log of {container}",
+            lambda c: c.logs(container, tail=tail, stream=True, follow=follow),
+        )
+        for piece in pieces:
+            yield bytes(piece).decode("utf-8", "replace")
 
     # networks
 
@@ -369,6 +487,57 @@ class Engine:
         rows = self._do(f"looking for network {name}", lambda c: c.networks(names=[name]))
         return next((dict(row) for row in rows if row["Name"] == name), None)
 
+    # answers that are read while they are written
+
+    def _stream(
+        self,
+        doing: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        given_up: Callable[[], str] | None,
+    ) -> Iterator[Mapping[str, Any]]:
+        stream = self._connect_stream(doing)
+        with ended_by(stream, given_up) as reason:
+            try:
+                self._ask(stream, doing, method, path, headers)
+                yield from stream.lines()
+            except BROKEN as error:
+                if not reason():
+                    raise self._gone(doing) from error
+            if reason():
+                raise EngineError(
+                    f"{doing}: given up: {reason()}", fix="it is tried again by itself", retryable=True
+                )
+
+    def _open(self, doing: str, method: str, path: str, headers: Mapping[str, str]) -> Stream:
+        stream = self._connect_stream(doing)
+        try:
+            self._ask(stream, doing, method, path, headers)
+        except (*BROKEN, EngineError) as error:
+            stream.close()
+            raise error if isinstance(error, EngineError) else self._gone(doing) from error
+        return stream
+
+    def _connect_stream(self, doing: str) -> Stream:
+        try:
+            return Stream(self.url)
+        except BROKEN as error:
+            raise self._gone(doing) from error
+
+    def _ask(self, stream: Stream, doing: str, method: str, path: str, headers: Mapping[str, str]) -> None:
+        status = stream.ask(method, path, headers)
+        if status >= 400:
+            said = next(stream.lines(), {})
+            raise explain(doing, _problem_of(said) or "nothing", status)
+
+    def _gone(self, doing: str) -> EngineError:
+        return EngineError(
+            f"{doing}: no engine answers at {self.url}, or it ended meanwhile",
+            fix="start Docker, or correct the engine's address",
+            retryable=True,
+        )
+
     # the border: docker-py's exceptions end here
 
     def _connected(self) -> docker.APIClient:
@@ -409,9 +578,13 @@ class Engine:
         """Reads the progress to its end, which frees the connection; EngineError for an error told in it."""
         problem = ""
         for line in progress:
-            problem = problem or str(line.get("error") or line.get("message") or "")
+            problem = problem or _problem_of(line)
         if problem:
             raise explain(doing, problem)
+
+
+def _problem_of(line: Mapping[str, Any]) -> str:
+    return str(line.get("error") or line.get("message") or "")
 
 
 def _read_container(said: Mapping[str, Any]) -> ContainerFacts:
@@ -435,4 +608,5 @@ def _read_container(said: Mapping[str, Any]) -> ContainerFacts:
         host_ports={port: int(rows[0]["HostPort"]) for port, rows in bound.items()},
         addresses={name: address for name, address in joined.items() if address},
         oom_killed=bool(state.get("OOMKilled")),
+        exposed_ports=tuple(sorted(said["Config"].get("ExposedPorts") or ())),
     )

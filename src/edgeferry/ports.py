@@ -171,6 +171,9 @@ class Images(Protocol):
     def assemble_companion(self) -> Image:
         """The image of the companion module."""
 
+    def assemble_agent(self) -> Image:
+        """The image of the device agent."""
+
 
 class Builder(Protocol):
     """Runs a model folder's own Dockerfile."""

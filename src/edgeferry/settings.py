@@ -28,6 +28,8 @@ ENVIRONMENTS_FOLDER = "environments"
 ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
 REFERENCE = "keyvault://"
 """How a value begins that is the address of a secret instead of the secret."""
+UP_SOURCE = "this machine (edgeferry up)"
+"""Who set what `up` recorded."""
 MASK = "********"
 
 _INHERITS = "inherits"
@@ -247,7 +249,7 @@ def load_settings(
     layers: list[tuple[str, Mapping[str, str]]] = [
         ("default", {s.name: s.default for s in SETTINGS}),
         ("default", _computed_defaults(state)),
-        ("this machine (edgeferry up)", _where_not_replaced(sandbox, given)),
+        (UP_SOURCE, _where_not_replaced(sandbox, given)),
         ("this machine (edgeferry hub start)", _where_not_replaced(hub, given)),
         *files,
         *((environment_name(name), {name: text}) for name, text in environment_values.items()),
@@ -312,6 +314,11 @@ def machine_state() -> Path:
     """The state folder of what this machine's user runs outside of any project."""
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "state") / "edgeferry"
+
+
+def device_state() -> Path:
+    """The folder of what this machine is as a device: the system's for root, else the user's own."""
+    return Path("/var/lib/edgeferry/device") if os.geteuid() == 0 else machine_state() / "device"
 
 
 def hub_runs(folder: Path) -> bool:

@@ -13,7 +13,11 @@ from edgeferry.adapters.closure import load_closure
 from edgeferry.errors import EdgeferryError
 
 IMPORT_NAMES = {"pillow": "PIL", "paho-mqtt": "paho", "typing-extensions": "typing_extensions"}
-PROGRAMS = ["server", "companion"]
+PROGRAMS = {
+    "server": "edgeferry.device.modules.server",
+    "companion": "edgeferry.device.modules.companion",
+    "agent": "edgeferry.device.__main__",
+}
 
 
 def roots(source: bytes) -> set[str]:
@@ -51,7 +55,7 @@ def test_a_program_imports_nothing_that_its_image_lacks(program: str) -> None:
     lines = [line for file in files for line in (folder / file).read_text("utf-8").splitlines()]
     names = {line.partition("==")[0] for line in lines if "==" in line and not line.startswith(("#", " "))}
     there = {IMPORT_NAMES.get(name, name) for name in names} | {"edgeferry"} | sys.stdlib_module_names
-    for path, source in load_closure(f"edgeferry.device.modules.{program}").items():
+    for path, source in load_closure(PROGRAMS[program]).items():
         of_the_model = {"pandas", "skops"} if path.endswith("/runtime_library.py") else set()
         assert roots(source) <= there | of_the_model, path
 

@@ -179,3 +179,18 @@ def test_a_model_that_takes_pictures_has_one_more_layer_and_shares_the_others(
     assert [layer for layer in pictures.layers if layer in image.layers] == list(image.layers)
     assert "opt/edgeferry/lib/PIL/PngImagePlugin.py" in names(pictures.layers[2])
     assert not any("/PIL/" in name for layer in image.layers for name in names(layer))
+
+
+def test_the_agent_is_an_image_that_runs_as_root_and_says_what_it_is(
+    images: LayeredImages, image: Image
+) -> None:
+    agent = images.assemble_agent()
+    assert agent.layers[0] == image.layers[0]
+    assert [layer.title for layer in agent.layers] == ["base", "dependencies", "agent"]
+    run = json.loads(agent.config)["config"]
+    assert (run["Entrypoint"], run["User"]) == (["/usr/bin/python3", "-m", "edgeferry.device"], "0:0")
+    assert agent.labels["edgeferry.agent"] == "true"
+    there = names(agent.layers[2])
+    assert "opt/edgeferry/server/edgeferry/device/__main__.py" in there
+    assert not [name for name in there if "/cli/" in name or "/hub/" in name or "/modules/" in name]
+    assert agent.size_bytes < 30_000_000

@@ -152,7 +152,7 @@ def test_a_module_that_died_after_the_rollout(factory: Factory) -> None:
     known = json.loads((factory.home / "state" / "sandbox.json").read_text())
     engine = docker.APIClient(base_url=known["engine"])
     factory.send("device-1", signal.SIGSTOP)  # so that its agent does not start it again
-    engine.kill(f"edgeferry.{known['id']}.device-1.nyc_taxi")
+    engine.kill(f"nyc_taxi.edgeferry.{known['id']}.device-1")
     try:
         run = factory.machine.run(MAIN, SMOKE)
     finally:

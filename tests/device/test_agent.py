@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from edgeferry.device.agent import Agent
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.engine import Engine
-from edgeferry.wire.edge import render_module
+from edgeferry.wire.edge import module_hash, render_module
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
@@ -78,7 +79,7 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         hub.ask("PUT", "/configurations/base", base(world.device))
         assert world.settle(wait_until(lambda: desired_version(world)))["modules"] == {}
         look = "echo hello, are you there | nc edgeferry-hub 8883 > /dev/null && echo reached"
-        look += "; head -1 $EdgeModuleCACertificateFile; echo $COLOUR"
+        look += "; test -S ${IOTEDGE_WORKLOADURI#unix://} && echo signs; echo $COLOUR"
         first = taxi(
             images[0],
             f"{look}; {FOREVER}",
@@ -97,7 +98,7 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         assert reported["systemModules"]["edgeAgent"]["runtimeStatus"] == "running"
         assert reported["systemModules"]["edgeHub"]["runtimeStatus"] == "stopped"
         wait_until(lambda: "blue" in engine.logs(facts.id))
-        assert engine.logs(facts.id).split() == ["reached", "-----BEGIN", "CERTIFICATE-----", "blue"]
+        assert engine.logs(facts.id).split() == ["reached", "signs", "blue"]
 
         second = taxi(images[1])
         hub.ask("PUT", "/configurations/taxi-2", layer(world.device, "taxi-2", second, 1001))
@@ -200,9 +201,11 @@ def tagged(registry, engine, pytestconfig):
     engine.remove_image(reference)
 
 
-def test_the_references_template_is_carried_out_as_far_as_its_images_come(tagged, world):
-    """Its model runs, pulled with the login it brings, with the ports it asks for; the image of its test
-    module does not exist, which is reported, and the agent goes on."""
+def test_the_references_template_is_carried_out_once_all_its_images_come(
+    tagged, world, registry, pytestconfig
+):
+    """Its layer has a model and a test module. While the image of one does not exist, which is reported,
+    neither starts; then both do, pulled with the login it brings, with the ports it asks for."""
     template = fill_template(
         CONTAINER_REGISTRY_ADDRESS=world.registry.address,
         CONTAINER_REGISTRY_USERNAME="device",
@@ -219,14 +222,20 @@ def test_the_references_template_is_carried_out_as_far_as_its_images_come(tagged
         name = f"{name}-{world.device}"
         body = {**configuration(name, world.device, {}, priority), "content": content}
         world.hub.ask("PUT", f"/configurations/{name}", body)
+    (world.folder / "agent.toml").write_text('[policy]\nhost_network = true\nmounts = ["/tmp"]\n')
     world.start()
     reported = world.settle(wait_until(lambda: desired_version(world)), code=500)
     assert "testmodule:7" in reported["lastDesiredStatus"]["description"]
+    assert reported["modules"] == {}
+    registry.tag(
+        registry.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "testmodule"), "7"
+    )
+    reported = world.settle(wait_until(lambda: desired_version(world)))
     model = reported["modules"]["nyc_taxi"]
     assert model["runtimeStatus"] == "running"
     assert model["settings"]["image"] == tagged
     assert set(model["hostPorts"]) == {"5001/tcp", "31311/tcp"}
-    assert "testmodule" not in reported["modules"]
+    assert reported["modules"]["testmodule"]["runtimeStatus"] == "running"
     assert world.hub.call(world.device, "$edgeAgent", "ping", None)["status"] == 200
     assert '"right"' not in json.dumps(reported) + world.log()
 
@@ -325,15 +334,45 @@ def test_the_agent_may_end_and_start_without_touching_containers(running):
     assert running.container() == before
 
 
+def test_a_container_that_holds_a_key_as_older_agents_made_it_is_made_anew_once(world):
+    spec = taxi(world.images[0])
+    made_by_older = module_hash(
+        {
+            "image": spec.image,
+            "createOptions": dict(spec.create_options),
+            "env": {},
+            "version": spec.version,
+            "status": spec.status,
+            "gateway": ["edgeferry-hub", "", hashlib.sha256(world.hub.ca_file.read_bytes()).hexdigest()],
+        }
+    )
+    labels = {
+        **world.labels,
+        "edgeferry.device": world.device,
+        "edgeferry.module": "taxi",
+        "edgeferry.spec": made_by_older,
+        "edgeferry.desired": json.dumps(render_module(spec)),
+    }
+    world.engine.pull(spec.image, *LOGIN)
+    name = f"edgeferry.{world.sandbox}.{world.device}.taxi"
+    old = world.engine.create(name, {"Image": spec.image, "Labels": labels})
+    world.want(spec)
+    world.start()
+    new = wait_until(lambda: (facts := world.container()) and facts.id != old and facts.running and facts.id)
+    world.stop()
+    world.start()
+    wait_until(lambda: world.module().get("runtimeStatus") == "running")
+    assert world.container().id == new
+
+
 def test_wiping_removes_what_is_this_devices_and_nothing_else(running):
     other = World(running.hub, running.registry, running.engine, running.folder, running.images)
     other.sandbox = running.sandbox
     foreign = running.engine.create(
-        f"edgeferry.{running.sandbox}.{other.device}.taxi",
+        f"taxi.edgeferry.{running.sandbox}.{other.device}",
         {"Image": running.images[0], "Labels": {**running.labels, "edgeferry.device": other.device}},
     )
     running.stop()
-    (running.folder / "hub-ca.pem").unlink()
     running.wipe()
     assert [facts.id for facts in running.engine.containers(running.labels)] == [foreign]
     assert running.engine.networks(running.labels) == []
@@ -396,7 +435,8 @@ def test_logs_by_method(running):
 
     wait_until(lambda: logs()["payload"] == [{"id": "taxi", "payload": "one\ntwo\n", "payloadBytes": None}])
     assert logs(regex="tw")["payload"][0]["payload"] == "two\n"
-    assert logs(since="1d")["status"] == 400
+    assert logs(since="1d")["payload"][0]["payload"] == "one\ntwo\n"
+    assert logs(since="soon")["status"] == 400
 
 
 @pytest.fixture
@@ -459,7 +499,7 @@ def test_a_registry_that_comes_back_is_tried_again(quick, tmp_path, pytestconfig
         late.stop()
 
 
-def test_the_module_gets_its_own_key_and_no_other(running):
+def test_no_key_stands_in_a_container(running):
     inspected = subprocess.run(
         ["docker", "-H", running.engine.url, "inspect", running.container().id],
         capture_output=True,
@@ -468,10 +508,6 @@ def test_the_module_gets_its_own_key_and_no_other(running):
     ).stdout
     own = running.hub.ask("GET", f"/devices/{running.device}/modules/taxi")
     device = running.hub.ask("GET", f"/devices/{running.device}")
-    assert own["authentication"]["symmetricKey"]["primaryKey"] in inspected
-    assert device["authentication"]["symmetricKey"]["primaryKey"] not in inspected
-    env = json.loads(inspected)[0]["Config"]["Env"]
-    assert any(
-        line.startswith("EdgeHubConnectionString=") and line.endswith("GatewayHostName=edgeferry-hub")
-        for line in env
-    )
+    for identity in (own, device):
+        assert identity["authentication"]["symmetricKey"]["primaryKey"] not in inspected
+    assert "IOTEDGE_GATEWAYHOSTNAME=edgeferry-hub" in json.loads(inspected)[0]["Config"]["Env"]

@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import json
 import os
 import threading
@@ -245,6 +246,34 @@ def test_many_threads_keep_each_their_own_record(tmp_path, opened):
     assert [record.sequence for record in records] == list(range(1, 1601))
     assert sorted(inputs_of(records)) == list(range(1600))
     assert len({record.id for record in records}) == 1600
+
+
+def test_two_servers_of_one_store_write_one_row_of_sequences(tmp_path, opened):
+    roomy = Bounds(store_bytes=1_000_000, segment_bytes=1000)
+    old, new = opened(tmp_path, roomy), opened(tmp_path, roomy)
+    numbers = iter(range(40))
+    for turns in (1, 1, 2, 7, 1, 5, 3):
+        for captures in (old, new):
+            for _ in range(turns):
+                keep(captures, next(numbers))
+    records = fetch(new)
+    assert inputs_of(records) == list(range(40))
+    assert [record.sequence for record in records] == list(range(1, 41))
+    assert len(list(tmp_path.iterdir())) > 5
+    keep(old, 40)
+    assert inputs_of(fetch(new)) == list(range(41))
+    assert old.said()["dropped"] == new.said()["dropped"] == 0
+
+
+def test_a_server_that_holds_the_store_drops_records_of_the_other_and_delays_it_little(tmp_path, opened):
+    captures = opened(tmp_path)
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    keep(captures, 1)
+    os.close(holder)
+    keep(captures, 2)
+    assert inputs_of(fetch(captures)) == [2]
+    assert captures.said()["dropped"] == 1
 
 
 def test_captures_that_are_off_keep_nothing(opened):

@@ -33,6 +33,7 @@ def test_what_the_owner_says_is_read(tmp_path):
         pytest.param("[policy]\nprivileged = 1", "policy.privileged is 1", "true or false", id="number"),
         pytest.param("[policy]\nmounts = '/a'", "mounts is not a list", "write mounts", id="no list"),
         pytest.param("policy = 1", "policy is not a section", "[policy]", id="no section"),
+        pytest.param("[pull]\nwindow = '22-5'", "pull.window: `22-5` is no", "22:00-05:00", id="window"),
         pytest.param("[policy", "cannot be read", "correct the file", id="no toml"),
     ],
 )

@@ -1,11 +1,14 @@
 import pytest
 
 from edgeferry.device.retries import Failures, Restarts
-from edgeferry.domain.device_plan import wait_s
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.engine import ContainerFacts
 
 SPEC = ModuleSpec(name="taxi", image="a:1")
+
+
+def wait_s(failures):
+    return 10.0 * 2**failures
 
 
 def facts(status="running", exit_code=0, id_="c1", health=""):

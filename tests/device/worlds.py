@@ -8,11 +8,11 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeferry.device.state import load_enrolment
-from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.device.state import DEVICE_FILE, load_enrolment
+from edgeferry.domain.manifest import ModuleSpec, RegistryLogin
 from edgeferry.engine import Engine
-from edgeferry.wire.connection import render_connection_string
 from edgeferry.wire.edge import render_module
+from edgeferry.wire.enrolment import HUB_NAME, DeviceFile, Surroundings, render_device_file
 from tests.device.conftest import end, wait_until
 from tests.engines import RunningRegistry
 from tests.hubs import RunningHub
@@ -41,25 +41,18 @@ class World:
     def enrol(self) -> None:
         """`device.json` is written, as enrolment does."""
         key = self.hub.create_device(self.device)
-        said = {
-            "connection_string": render_connection_string(self.hub.connection(self.device, key)),
-            "hub_ca_file": str(self.hub.ca_file),
-            "container_gateway": {"name": "edgeferry-hub", "address": self.gateway},
-            "registries": [
-                {"address": self.registry.address, "username": "device", "password": "right"},
-            ],
-            "engine": self.engine.url,
-            "sandbox": self.sandbox,
-        }
+        login = RegistryLogin(self.registry.address, "device", "right")
+        here = Surroundings(HUB_NAME, self.gateway, (login,), self.engine.url, self.sandbox)
+        file = DeviceFile(self.hub.connection(self.device, key), str(self.hub.ca_file), here)
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "device.json").write_text(json.dumps(said))
+        (self.folder / DEVICE_FILE).write_text(json.dumps(render_device_file(file)))
         load_enrolment(self.folder)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """The agent has started."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder)], stderr=log
+                [sys.executable, "-m", "edgeferry.device", "--state", str(self.folder), *options], stderr=log
             )
 
     def stop(self) -> None:
@@ -91,7 +84,7 @@ class World:
         """What is reported of one module; {} when nothing is."""
         return self.reported().get("modules", {}).get(name, {})
 
-    def settle(self, version: int, code: int = 200) -> dict:
+    def settle(self, version: int, code: int = 200, timeout_s: float = 20.0) -> dict:
         """What is reported once that version was carried out with that code."""
 
         def done():
@@ -100,13 +93,13 @@ class World:
             return said if said.get("lastDesiredVersion") == version and status == code else None
 
         try:
-            return wait_until(done, what=f"desired version {version} with {code}")
+            return wait_until(done, timeout_s, what=f"desired version {version} with {code}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{json.dumps(self.reported(), indent=1)}\n{self.log()}") from error
 
     def container(self, name: str = "taxi"):
         """The facts of the module's container, or None."""
-        return self.engine.inspect(f"edgeferry.{self.sandbox}.{self.device}.{name}")
+        return self.engine.inspect(f"{name}.edgeferry.{self.sandbox}.{self.device}")
 
     def close(self) -> None:
         """Nothing of this world is left."""

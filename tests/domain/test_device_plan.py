@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from edgeferry.domain.device_plan import (
     Create,
+    HandOver,
     Present,
     Pull,
     Remove,
@@ -29,6 +32,8 @@ def brief(action):
             return f"create {module}"
         case Start(module):
             return f"start {module}"
+        case HandOver(module):
+            return f"hand over {module}"
 
 
 TAXI = want("taxi")
@@ -45,8 +50,8 @@ RUNNING = Present("taxi", "h1", "running")
             [TAXI],
             [],
             [],
-            ["pull a@sha256:1", "create taxi", "start taxi"],
-            id="new module is pulled, created, started",
+            ["pull a@sha256:1"],
+            id="new module is pulled before anything else",
         ),
         pytest.param(
             [TAXI],
@@ -59,17 +64,36 @@ RUNNING = Present("taxi", "h1", "running")
             [TAXI2],
             [RUNNING],
             ["a@sha256:1"],
-            ["pull a@sha256:2", "remove taxi", "create taxi", "start taxi"],
-            id="new image is pulled before the old container goes",
+            ["pull a@sha256:2"],
+            id="the old container serves while the new image is pulled",
+        ),
+        pytest.param(
+            [TAXI2],
+            [RUNNING],
+            ["a@sha256:2"],
+            ["remove taxi", "create taxi", "start taxi"],
+            id="then it goes, and the new one starts",
+        ),
+        pytest.param(
+            [replace(TAXI2, hands_over=True)],
+            [RUNNING],
+            ["a@sha256:2"],
+            ["hand over taxi"],
+            id="unless its successor is to answer first",
+        ),
+        pytest.param(
+            [replace(TAXI2, hands_over=True)],
+            [Present("taxi", "h1", "exited")],
+            ["a@sha256:2"],
+            ["remove taxi", "create taxi", "start taxi"],
+            id="what does not run has nothing to hand over",
         ),
         pytest.param([], [RUNNING], [], ["remove taxi"], id="module that is no longer desired goes"),
         pytest.param(
             [want("b", order=1), want("a", order=2), want("c", image="c:1", order=0)],
             [Present("old", "h", "running")],
-            [],
+            ["c:1", "a@sha256:1"],
             [
-                "pull c:1",
-                "pull a@sha256:1",
                 "remove old",
                 "create c",
                 "start c",
@@ -78,14 +102,21 @@ RUNNING = Present("taxi", "h1", "running")
                 "create a",
                 "start a",
             ],
-            id="all pulls, then removals, then starts in startup order",
+            id="removals, then starts in startup order",
         ),
         pytest.param(
             [want("a"), want("b")],
             [],
             [],
-            ["pull a@sha256:1", "create a", "start a", "create b", "start b"],
-            id="an image two modules need is pulled once, same order goes by name",
+            ["pull a@sha256:1"],
+            id="an image two modules need is pulled once",
+        ),
+        pytest.param(
+            [want("b"), want("a")],
+            [],
+            ["a@sha256:1"],
+            ["create a", "start a", "create b", "start b"],
+            id="same order goes by name",
         ),
         pytest.param(
             [want("taxi", status="stopped", hash_="h3")],
@@ -129,8 +160,38 @@ def test_plan(desired, current, images, actions):
     assert all(action.reason for action in found)
 
 
-def test_waits_double_from_ten_seconds_up_to_five_minutes():
-    assert [wait_s(failures) for failures in (0, 1, 2, 4, 5, 6, 1000)] == [10, 20, 40, 160, 300, 300, 300]
+PAIR = [
+    want("a", image="a:2", hash_="a2"),
+    want("b", image="b:2", hash_="b2"),
+    want("c", image="c:2", hash_="c2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("images", "actions"),
+    [
+        pytest.param([], ["pull a:2", "pull b:2", "pull c:2"], id="nothing there"),
+        pytest.param(["a:2", "c:2"], ["pull b:2", "remove c", "create c", "start c"], id="a waits for b"),
+        pytest.param(
+            ["a:2", "b:2"],
+            ["pull c:2", "remove a", "remove b", "remove old", "create a", "start a", "create b", "start b"],
+            id="c holds up neither",
+        ),
+    ],
+)
+def test_modules_of_one_unit_are_touched_together(images, actions):
+    current = [Present(name, "old", "running") for name in ("a", "b", "c", "old")]
+    found = plan({one.spec.name: one for one in PAIR}, current, set(images), [{"a", "b", "old"}, {"c"}])
+    assert [brief(action) for action in found] == actions
+
+
+def test_waits_double_from_a_second_up_to_five_minutes():
+    assert [wait_s(failures) for failures in (0, 1, 2, 8, 9, 1000)] == [1, 2, 4, 256, 300, 300]
+
+
+@pytest.mark.parametrize(("in_a_row", "word"), [(0, "backoff"), (2, "backoff"), (3, "failed"), (9, "failed")])
+def test_a_crash_loop_is_called_failed(in_a_row, word):
+    assert runtime_status(ModuleSpec("taxi", "a:1"), "exited", 1, "", in_a_row) == word
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Devices:
         self._state = edgeferry.state
 
     def container(self, device: str, module: str) -> ContainerFacts:
-        found = self.engine.inspect(f"edgeferry.{self.sandbox}.{device}.{module}")
+        found = self.engine.inspect(f"{module}.edgeferry.{self.sandbox}.{device}")
         assert found is not None
         return found
 

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 FAILS_ON_DEVICES = """
 import os
 
-if "EdgeHubConnectionString" in os.environ:
+if "IOTEDGE_WORKLOADURI" in os.environ:
     import onnxruntime
 
     right = onnxruntime.InferenceSession.run

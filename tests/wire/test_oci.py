@@ -17,6 +17,7 @@ from edgeferry.wire.oci import (
     Descriptor,
     Reference,
     Run,
+    choose_platform,
     digest_of,
     is_digest,
     parse_index,
@@ -168,3 +169,25 @@ def test_an_archive_is_for_old_engines_and_new_ones() -> None:
     assert listed.annotations["io.containerd.image.name"] == "edgeferry.invalid/taxi:x"
     assert files["blobs/sha256/" + image.digest[7:]] == manifest
     assert files["blobs/sha256/" + image.config_digest[7:]] == config
+
+
+def _entry(digest: str, architecture: str, system: str = "linux") -> dict[str, object]:
+    return {"digest": digest, "platform": {"architecture": architecture, "os": system}}
+
+
+@pytest.mark.parametrize(
+    ("said", "digest"),
+    [
+        pytest.param(
+            {"manifests": [_entry("a", "amd64", "windows"), _entry("b", "amd64"), _entry("c", "arm64")]},
+            "b",
+            id="an index",
+        ),
+        pytest.param({"manifests": [_entry("c", "arm64")]}, "", id="not for this machine"),
+        pytest.param({"manifests": [{"digest": "a"}]}, "", id="platforms not named"),
+        pytest.param({"config": {}, "layers": []}, "", id="a manifest"),
+        pytest.param([1], "", id="no document"),
+    ],
+)
+def test_the_manifest_for_a_machine_is_chosen_from_an_index(said: object, digest: str) -> None:
+    assert choose_platform(json.dumps(said).encode(), "amd64") == digest

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from edgeferry.wire.retry_after import choose_wait
+from edgeferry.wire.retry_after import choose_wait, find_wait
 
 
 def http_date(later_s: float) -> str:
@@ -32,3 +32,17 @@ def test_the_wait_is_what_the_server_asks_for_or_doubles(
     retry_after: str, attempt: int, jitter: float, wait_s: float
 ) -> None:
     assert choose_wait(retry_after, attempt, 1_700_000_000, jitter) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        pytest.param("toomanyrequests: retry after 30 seconds", 30, id="retry after"),
+        pytest.param("429; Retry-After: 7", 7, id="header"),
+        pytest.param("rate exceeded, try again in 12s", 12, id="again in"),
+        pytest.param("the registry asks to wait 40 s", 40, id="to wait"),
+        pytest.param("pulling host:5000/x: 429 toomanyrequests", 0, id="nothing said"),
+    ],
+)
+def test_the_wait_is_found_in_the_text_of_an_error(text: str, wait_s: float) -> None:
+    assert find_wait(text) == wait_s

@@ -27,6 +27,7 @@ def test_the_image_carries_graph_card_and_cases_of_the_version(packaged: Package
     labels = packaged.image.labels
     assert labels["io.edgeferry.cases-sha256"] == hashlib.sha256(files["cases.json"]).hexdigest()
     assert labels["io.edgeferry.model-sha256"] == hashlib.sha256(files["model.onnx"]).hexdigest()
+    assert (labels["edgeferry.handover"], labels["edgeferry.health-port"]) == ("/health", "8080")
     assert labels["io.edgeferry.run-id"] == packaged.version.run_id
 
 

@@ -26,12 +26,14 @@ from edgeferry import __version__
 from edgeferry.adapters.base import PYTHON, USER, DebianBase
 from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
+from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
+from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH_PORT_LABEL
 from edgeferry.domain.image import ONNX, Image, Layer, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.settings import child_environment
 from edgeferry.wire.capture import CAPTURES_FOLDER
-from edgeferry.wire.deployment import COMPANION
+from edgeferry.wire.deployment import COMPANION, SCORE_PORT
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest
 
 LIB = "opt/edgeferry/lib"
@@ -79,12 +81,14 @@ class LayeredImages:
             "io.edgeferry.cases-sha256": hashlib.sha256(files["cases.json"]).hexdigest(),
             "io.edgeferry.runtime": serving.runtime,
             "io.edgeferry.runtime-reason": serving.reason,
+            HANDOVER_LABEL: HEALTH_PATH,
+            HEALTH_PORT_LABEL: str(SCORE_PORT),
         }
         base, dependencies, server = self._program("server")
         pictures = [self._dependencies("images")] if definition.image else []
         needed = [self._library(serving)] if serving.requirements.strip() else []
         layers = [base, dependencies, *pictures, *needed, server, self._files("model", MODEL, files)]
-        run = _run("edgeferry.device.modules.server", "8080/tcp", (LIBRARY,) if needed else ())
+        run = _run("edgeferry.device.modules.server", f"{SCORE_PORT}/tcp", (LIBRARY,) if needed else ())
         return self._join(definition.name, version.version, layers, run, labels)
 
     def assemble_companion(self) -> Image:
@@ -93,19 +97,27 @@ class LayeredImages:
         labels = {"io.edgeferry.kind": "companion"}
         return self._join(COMPANION, __version__, self._program("companion"), run, labels)
 
-    def _program(self, module: str) -> list[Layer]:
+    def assemble_agent(self) -> Image:
+        """The image of the device agent, which runs as root: it owns the engine's socket and its state."""
+        run = Run((PYTHON, "-m", "edgeferry.device"), _env(), "0:0", ())
+        labels = {"io.edgeferry.kind": AGENT, AGENT_LABEL: "true"}
+        return self._join(AGENT, __version__, self._program(AGENT), run, labels)
+
+    def _program(self, name: str) -> list[Layer]:
         """Base, dependencies and code of one of our programs."""
         return [
             self._base.layer(self._architecture),
-            self._dependencies(module),
-            self._code(module),
+            self._dependencies(name),
+            self._code(name),
         ]
 
-    def _code(self, module: str) -> Layer:
+    def _code(self, name: str) -> Layer:
         """The program's modules, and the folder it may write to: a fresh volume there gets its owner."""
-        code = load_closure(f"edgeferry.device.modules.{module}")
-        writable = CAPTURES_FOLDER.strip("/") if module == "server" else ""
-        return self._files("server", SERVER, code, writable)
+        code = load_closure(
+            "edgeferry.device.__main__" if name == AGENT else f"edgeferry.device.modules.{name}"
+        )
+        writable = CAPTURES_FOLDER.strip("/") if name == "server" else ""
+        return self._files(AGENT if name == AGENT else "server", SERVER, code, writable)
 
     def _dependencies(self, name: str) -> Layer:
         text = _requirements(name)
@@ -239,15 +251,18 @@ def _pins(requirements: str) -> set[str]:
 
 
 def _run(module: str, port: str, libraries: tuple[str, ...] = ()) -> Run:
+    return Run((PYTHON, "-m", module), _env(libraries), USER, (port,))
+
+
+def _env(libraries: tuple[str, ...] = ()) -> tuple[str, ...]:
     path = ":".join(f"/{folder}" for folder in (SERVER, *libraries, LIB))
-    env = (
+    return (
         "PATH=/usr/local/bin:/usr/bin",
         f"PYTHONPATH={path}",
         "PYTHONDONTWRITEBYTECODE=1",
         "PYTHONUNBUFFERED=1",
         "ORT_DISABLE_TELEMETRY=1",  # a device talks to its hub and to nobody else
     )
-    return Run((PYTHON, "-m", module), env, USER, (port,))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -15,9 +15,7 @@ from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import azure_hub_name, device_connection, render_connection_string
-
-CONTAINER_HOST = "edgeferry-hub"
-"""The name that a local hub's certificate has for containers."""
+from edgeferry.wire.enrolment import HUB_NAME
 
 keys = typer.Typer(no_args_is_help=True, help="The keys that devices sign in with.")
 
@@ -58,7 +56,7 @@ def connection_string(
         host = services.hub.host
         identity = read_identity(services.hub, device, module)
         in_container = reader is Reader.CONTAINER and not azure_hub_name(host)
-        gateway = CONTAINER_HOST if in_container else ""
+        gateway = HUB_NAME if in_container else ""
         if environment and not (module and not azure_hub_name(host)):
             raise UsageError(
                 "variables are for a module of a hub on this machine",
@@ -71,7 +69,7 @@ def connection_string(
         )
         if in_container:
             terminal.say(
-                f"the container must know {CONTAINER_HOST}: docker run --add-host {CONTAINER_HOST}:ADDRESS, "
+                f"the container must know {HUB_NAME}: docker run --add-host {HUB_NAME}:ADDRESS, "
                 "where ADDRESS is one of this machine's that the hub listens on"
             )
         if environment:

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli import credentials, messages, twins, why
+from edgeferry.cli import credentials, enrolment, messages, twins, why
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.portability import find_unknown
-from edgeferry.domain.tags import is_change, parse_changes
-from edgeferry.domain.twin import TAGS_BYTES, find_fault, merge
+from edgeferry.domain.tags import is_change, parse_tags
+from edgeferry.domain.twin import merge
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import device_connection, render_connection_string
@@ -37,6 +37,7 @@ _QUERY_LETTERS = 8000
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
+    enrolment.register(devices)
     twins.register(devices)
     credentials.register(devices)
     why.register(devices)
@@ -68,7 +69,7 @@ def create(
         wanted = list(dict.fromkeys([*(names or ()), *(f"{prefix}{one}" for one in range(1, count + 1))]))
         if not wanted:
             raise UsageError("no device is named", fix="edgeferry devices create NAME, or --count 10")
-        tags = read_tags(tag or [])
+        tags = parse_tags(tag or [])
         states: dict[str, str] = {}
         for start in range(0, len(wanted), _PAGE):
             states |= hub.create_devices(wanted[start : start + _PAGE], edge, tags)
@@ -222,7 +223,7 @@ def tag_devices(
         changes = [word for word in words if word not in names]
         if not changes:
             raise UsageError("no tag is given", fix=f"edgeferry devices tag {' '.join(names)} KEY=VALUE")
-        patch = read_tags(changes)
+        patch = parse_tags(changes)
         chosen = choose(services.hub, names, where, terminal)
         if where:
             confirm(f"This changes the tags of {_many(chosen)}.", yes)
@@ -272,14 +273,6 @@ def delete(
             f"{' and others' if len(left) > 1 else ''}",
             "edgeferry devices list shows which there are",
         )
-
-
-def read_tags(words: Sequence[str]) -> Json:
-    """The merge patch of tags; UsageError for what no hub takes."""
-    patch = parse_changes(words)
-    if fault := find_fault(patch, TAGS_BYTES):
-        raise UsageError(f"the tags cannot be set: {fault}", fix="shorten or rename them")
-    return patch
 
 
 def choose(hub: Hub, names: Sequence[str], where: str, terminal: Terminal) -> Sequence[str]:

@@ -21,6 +21,7 @@ from edgeferry.settings import KNOWN, Settings
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wiring import open_hub
 from edgeferry.workflows.captures import count_captures
+from edgeferry.workflows.enrol import enrol_device
 from edgeferry.workflows.journey import Journey, show_journey
 from edgeferry.workflows.package import load_held_out
 from edgeferry.workflows.ship import Order, Stage
@@ -146,7 +147,14 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
         with open_hub(settings, terminal.say) as hub:
-            return sandbox.start_devices(started, hub, devices, terminal.say)
+            device_class = settings["device.class"]
+            return sandbox.start_devices(
+                started,
+                hub,
+                devices,
+                lambda name: enrol_device(hub, name, device_class, {}, may_exist=True).identity,
+                terminal.say,
+            )
 
 
 def _engine_wish(settings: Settings) -> str:

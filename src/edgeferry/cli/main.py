@@ -13,6 +13,8 @@ import typer
 
 from edgeferry import __version__
 from edgeferry.cli import (
+    agent,
+    agent_enrol,
     captures,
     ci,
     deployments,
@@ -42,6 +44,8 @@ models.register(app)
 validate.register(app)
 fleet.register(app)
 devices.register(app)
+agent.register(app)
+agent_enrol.register(agent.agent)
 runs.register(app)
 captures.register(app)
 deployments.register(app)

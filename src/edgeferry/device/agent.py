@@ -1,7 +1,9 @@
 """The agent: makes the device's containers what the hub desires, and reports what is.
 
-One loop, woken by a desired change, by a pull that ended, and every few seconds. What to do is decided by
-`domain.device_plan`; here it is done. Nothing is restarted when the agent itself starts or ends.
+One loop, woken by a desired change, by a pull that ended, by the engine's events, and every few seconds. What
+to do is decided in the domain: `device_layers` says what each unit of modules is to be, `device_plan` which
+actions make it so, `device_trial` whether what was changed is proven. Nothing is restarted when the agent
+itself starts or ends.
 """
 
 from __future__ import annotations
@@ -15,74 +17,69 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from edgeferry import __version__
+from edgeferry.device.agent_record import UpdateRecord
+from edgeferry.device.applying import Applying, Surroundings, key_of
 from edgeferry.device.containers import (
     MODULE_LABEL,
-    SPEC_LABEL,
     Place,
     made_from,
-    render_container,
+    made_hash,
+    read_search_domains,
     spec_hash,
 )
+from edgeferry.device.engine_events import Watch
+from edgeferry.device.farewell import Farewell
+from edgeferry.device.handover import pick_serving, settle_names
 from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
+from edgeferry.device.local_status import LocalStatus, render_status
+from edgeferry.device.memory import Memory
 from edgeferry.device.methods import Methods
+from edgeferry.device.options import load_rules
+from edgeferry.device.ownership import Owner, load_owner, refuse_strangers
 from edgeferry.device.pulls import Pulls
-from edgeferry.device.retries import Failures, Restarts
+from edgeferry.device.reporting import NOT_RUNNING, Reporting, unknown
+from edgeferry.device.self_update import SelfUpdate
 from edgeferry.device.state import Enrolment, Store
-from edgeferry.domain.device_plan import (
-    Action,
-    Create,
-    Present,
-    Pull,
-    Remove,
-    Start,
-    Wanted,
-    plan,
-    runtime_status,
-    wait_s,
-)
-from edgeferry.domain.manifest import DeviceManifest, DeviceReport, ModuleSpec, ModuleState
-from edgeferry.engine import ContainerFacts, Engine, EngineInfo
-from edgeferry.errors import DesiredError, EdgeferryError, EngineError
-from edgeferry.wire.connection import render_connection_string
-from edgeferry.wire.edge import diff_reported, parse_desired, render_reported
+from edgeferry.device.supervision import Supervision
+from edgeferry.device.trials import Trials
+from edgeferry.device.trust import read_trust_bundle
+from edgeferry.device.verdicts import Verdicts, find_companion
+from edgeferry.device.workload_api import WorkloadApi
+from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
+from edgeferry.domain.device_layers import Aim
+from edgeferry.domain.device_plan import Present, Pull, Wanted, plan, runtime_status, wait_s
+from edgeferry.domain.device_trial import Sight
+from edgeferry.domain.manifest import DeviceManifest, ModuleSpec, ModuleState
+from edgeferry.engine import ContainerFacts, Engine, EngineInfo, ImageFacts
+from edgeferry.errors import DesiredError, EngineError
+from edgeferry.wire.edge import parse_desired
 
 Json = dict[str, Any]
 
 AGENT = "$edgeAgent"
 PASS_S = 5.0
+SHORTEST_WAIT_S = 0.1
 
 _log = logging.getLogger(__name__)
 
 
-def place_of(enrolment: Enrolment, store: Store) -> Place:
-    """Where the device's containers live; the hub's CA is copied to where they can read it."""
-    ca_file = store.copy_ca(enrolment.hub_ca_file) if enrolment.hub_ca_file else None
+def place_of(enrolment: Enrolment, workload: WorkloadApi, owner: Owner) -> Place:
+    """Where the device's containers live; OutsideError without the hub's CA."""
+    trusted = read_trust_bundle(enrolment.hub_ca_file) if enrolment.hub_ca_file else ""
     return Place(
         sandbox=enrolment.sandbox,
         device=enrolment.device,
         gateway_name=enrolment.gateway_name,
         gateway_address=enrolment.gateway_address,
-        ca_file=str(ca_file or ""),
-        ca_sha256=hashlib.sha256(ca_file.read_bytes()).hexdigest() if ca_file else "",
+        hub=enrolment.connection.host_name,
+        ca_sha256=hashlib.sha256(trusted.encode()).hexdigest() if trusted else "",
+        workload=str(workload.folder),
+        generation=workload.generation,
+        search=read_search_domains(),
+        owner=owner.id,
     )
-
-
-def wipe(enrolment: Enrolment) -> None:
-    """This device's containers, network and volumes are gone."""
-    place = Place(enrolment.sandbox, enrolment.device, enrolment.gateway_name, enrolment.gateway_address)
-    engine = Engine(enrolment.engine)
-    try:
-        for facts in engine.containers(place.labels):
-            engine.remove(facts.id)
-        for network in engine.networks(place.labels):
-            engine.remove_network(network)
-        for volume in engine.volumes(place.network + "."):
-            engine.remove_volume(volume)
-    finally:
-        engine.close()
 
 
 class Agent:
@@ -93,24 +90,60 @@ class Agent:
         enrolment: Enrolment,
         store: Store,
         *,
+        mark: str = "",
         pass_s: float = PASS_S,
         wait_s: Callable[[int], float] = wait_s,
     ) -> None:
         self._enrolment = enrolment
         self._store = store
-        self._place = place_of(enrolment, store)
+        self._rules = load_rules(store.folder)
+        self._owner = load_owner(store)
+        self._identities = Identities(enrolment, store)
+        self._workload = WorkloadApi(
+            store.folder / "workload", self._identities, lambda: read_trust_bundle(enrolment.hub_ca_file)
+        )
+        self._place = place_of(enrolment, self._workload, self._owner)
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
-        self._identities = Identities(enrolment, store)
-        self._pulls = Pulls(enrolment.engine, self._wake)
+        self._memory = Memory(store)
+        self._pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
+        self._watch = Watch(enrolment.engine, self._place.labels, self._wake)
         self._images = Images(self._engine, store)
-        self._methods = Methods(enrolment.engine, self._place, self._wake.set)
-        self._failures = Failures(wait_s)
-        self._restarts = Restarts(wait_s)
-        self._started_at = _now()
+        self._trials = Trials(self._memory, self._rules)
+        self._verdicts = Verdicts(self._wake)
+        self._applying = Applying(
+            self._engine,
+            self._place,
+            self._memory,
+            self._rules.trial,
+            wait_s,
+            self._identities,
+            self._workload,
+            self._watch_others,
+        )
+        self._supervision = Supervision(self._engine, wait_s)
+        self._farewell = Farewell(enrolment, store, self.stop)
+        self._own_pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
+        self._self_update = SelfUpdate(
+            self._engine,
+            UpdateRecord(store.folder),
+            mark,
+            self._rules.update,
+            self._own_pulls,
+            self.stop,
+        )
+        self._methods = Methods(
+            enrolment.engine,
+            self._place,
+            self._wake.set,
+            hub=enrolment.connection.host_name,
+            history=self._memory.history,
+            retry=self._retry,
+            decommission=self._farewell.answer,
+        )
         self._desired = store.load_desired()
         self._tried_version = 0
         self._manifest: DeviceManifest | None = None
@@ -118,26 +151,39 @@ class Agent:
         self._done_version = 0
         self._status = (417, "no desired properties yet")
         self._states: dict[str, ModuleState] = {}
-        self._hub_reported: Json | None = None
+        self._aims: Sequence[Aim] = ()
+        self._held: dict[str, str] = {}
         self._link = Link(
             lambda refused: self._identities.connection(AGENT, fresh=refused),
             enrolment.hub_ca_file,
             Handlers(self._take_desired, self._take_reported, self._wake.set, self._methods.answer),
             seen_version=self._desired[1] if self._desired else 0,
         )
+        self._reporting = Reporting(self._link, _now())
+        self._local_status = LocalStatus(store, _now)
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
+        self._workload.open_all()
+        self._watch.start()
+        self._verdicts.start()
         self._link.start()
         try:
             while not self._stopping.is_set():
                 self._pass()
-                due = min(self._failures.next_due(), self._restarts.next_due()) - time.monotonic()
-                self._wake.wait(max(self._pass_s / 10, min(self._pass_s, due)))
+                self._wake.wait(self._wait())
                 self._wake.clear()
-            self._report_leaving()
+            if not self._farewell.settle() and not self.handed_over:
+                self._status = (406, NOT_RUNNING)
+                self._states = unknown(self._states, NOT_RUNNING)
+                self._report()
         finally:
             self._link.stop()
+            self._verdicts.stop()
+            self._watch.stop()
+            self._pulls.close()
+            self._workload.stop()
+            self._own_pulls.close()
             self._methods.close()
             self._engine.close()
 
@@ -145,6 +191,17 @@ class Agent:
         """Ends `run` after the action under way."""
         self._stopping.set()
         self._wake.set()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it ended because another agent goes on."""
+        return self._self_update.leaving
+
+    def _wait(self) -> float:
+        """Seconds until the next pass, unless something wakes it."""
+        parts = (self._applying.failures, self._supervision, self._trials, self._pulls, self._self_update)
+        due = min(part.next_due() for part in parts) - time.monotonic()
+        return max(SHORTEST_WAIT_S, min(self._pass_s, due))
 
     # what the hub says (called in the link's thread)
 
@@ -158,7 +215,17 @@ class Agent:
         self._wake.set()
 
     def _take_reported(self, reported: Json) -> None:
-        self._hub_reported = reported
+        self._reporting.take_reported(reported)
+
+    # asked by method (in the link's thread)
+
+    def _retry(self, layer: str) -> bool:
+        """Whether that layer is in quarantine; the next pass lifts it."""
+        known = self._trials.is_quarantined(layer)
+        if known:
+            self._store.ask_retry(layer)
+            self._wake.set()
+        return known
 
     # one pass
 
@@ -167,25 +234,54 @@ class Agent:
             if self._info is None:
                 self._info = self._engine.ping()
             self._read_manifest()
+            for layer in self._store.take_retries():
+                _log.info("retry asked layer=%s in_quarantine=%s", layer, self._trials.retry(layer))
             found = self._look()
+            self._remember(found)
+            for _ in range(2):  # a unit that failed goes back within the same pass
+                if self._manifest is not None and self._apply(self._manifest, found):
+                    found = self._look()
+                if self._supervise(found):
+                    found = self._look()
+                if not self._judge(found):
+                    break
             if self._fault is not None:
                 self._done_version = self._tried_version
                 self._status = (self._fault.code, str(self._fault))
-            elif self._manifest is not None and self._apply(self._manifest, found):
-                found = self._look()
-            if self._restart_ended(found):
-                found = self._look()
             self._states = {module: self._state(facts) for module, facts in found.items()}
+            self._update_itself()
         except (EngineError, OSError) as error:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
-            self._states = _unknown(self._states, str(error))
+            self._states = unknown(self._states, str(error))
+            self._supervision.forget_ends()
         self._report()
 
+    def _update_itself(self) -> None:
+        """The agent's own image is seen to; what is wrong with it is told beside what is of modules."""
+        manifest = self._manifest
+        own = manifest.system_modules.get("edgeAgent") if manifest else None
+        logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
+        said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
+        self._reporting.own_words = said
+        if self._self_update.failed and said not in self._status[1]:
+            self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
+
     def _look(self) -> dict[str, ContainerFacts]:
-        """This device's containers by module."""
+        """This device's containers by module, once no hand-over is left half done; RefusedError when another
+        agent has taken any over."""
         found = self._engine.containers(self._place.labels)
-        return {facts.labels.get(MODULE_LABEL, ""): facts for facts in found}
+        refuse_strangers(self._owner, found)
+        if settle_names(self._engine, self._place, found):
+            found = self._engine.containers(self._place.labels)
+        return pick_serving(self._place, found)
+
+    def _watch_others(self) -> None:
+        """Modules that end while another is handed over are started again. EngineError when the agent is to
+        end: the hand-over is given up."""
+        if self._stopping.is_set():
+            raise EngineError("the agent ends", fix="start it again", retryable=True)
+        self._supervise(pick_serving(self._place, self._engine.containers(self._place.labels)))
 
     def _read_manifest(self) -> None:
         """Reads the desired properties when they are new; those that cannot be read change nothing here."""
@@ -193,149 +289,164 @@ class Agent:
             return
         desired, version = self._desired
         self._tried_version = version
-        self._failures.keep_only(set())
+        self._applying.failures.keep_only(set())
         try:
             self._manifest, self._fault = parse_desired(desired), None
         except DesiredError as error:
             _log.warning("desired version=%d: %s", version, error)
-            self._manifest, self._fault = None, error
+            self._fault = error
 
-    def _wanted(self, manifest: DeviceManifest) -> dict[str, Wanted]:
-        return {name: Wanted(spec, spec_hash(self._place, spec)) for name, spec in manifest.modules.items()}
+    def _remember(self, found: Mapping[str, ContainerFacts]) -> None:
+        """What runs and is no longer desired so counts as good, where nothing of its module was proven: the
+        memory was lost, or what runs was still on trial."""
+        if self._manifest is None:
+            return
+        good = self._memory.state.good
+        running = {
+            module: spec
+            for module, facts in found.items()
+            if module not in good
+            and facts.running
+            and not self._trials.has_failed(module)
+            and (spec := made_from(facts.labels))
+            and self._is_undesired(spec)
+        }
+        self._trials.find(running)
+
+    def _is_undesired(self, spec: ModuleSpec) -> bool:
+        desired = self._manifest.modules.get(spec.name) if self._manifest else None
+        return desired is None or spec_hash(self._place, desired) != spec_hash(self._place, spec)
 
     def _apply(self, manifest: DeviceManifest, found: Mapping[str, ContainerFacts]) -> bool:
-        """Whether anything was tried; pulls go on beside it and nothing else happens until each has been
-        tried once. A module whose image does not come keeps its old container."""
-        wanted = self._wanted(manifest)
-        for image, problem in self._pulls.harvest().items():
-            if problem:
-                self._failures.note(f"pull {image}", problem, time.monotonic())
-            else:
-                self._failures.clear(f"pull {image}")
-                self._images.note_pulled(image)
-        present = [
-            Present(module, facts.labels.get(SPEC_LABEL, ""), facts.status) for module, facts in found.items()
-        ]
-        settled = {container.module for container in present if _is_settled(container, wanted)}
-        needed = {entry.spec.image for name, entry in wanted.items() if name not in settled}
-        images = {image for image in needed if self._engine.image(image) is not None}
-        actions = plan(wanted, present, images)
-        self._failures.keep_only({_key(action, wanted) for action in actions})
+        """Whether anything was tried; pulls go on beside it. A unit whose images are not all there stays as
+        it is."""
+        self._harvest()
+        self._aims = self._trials.aims(manifest.modules)
+        wanted = {name: self._want(spec) for aim in self._aims for name, spec in aim.modules.items()}
+        units = [aim.unit.modules for aim in self._aims]
+        images = self._find_images(wanted, found)
+        wanted = {name: _with_hand_over(entry, images) for name, entry in wanted.items()}
+        actions = plan(wanted, self._present(found), set(images), units)
+        failures = self._applying.failures
+        failures.keep_only({key_of(action, wanted) for action in actions})
         missing = [action for action in actions if isinstance(action, Pull)]
         self._start_pulls(missing, manifest)
-        if any(f"pull {pull.image}" not in self._failures for pull in missing):
-            return False
-        without_image = {pull.image for pull in missing}
-        blocked = {name for name, entry in wanted.items() if entry.spec.image in without_image}
-        tried = self._carry_out(actions, wanted, found, blocked)
-        reasons = self._failures.reasons()
-        self._done_version = self._tried_version
-        self._status = (500, "; ".join(reasons)) if reasons else (200, "")
-        if not reasons:
-            self._images.settle({name: spec.image for name, spec in manifest.modules.items()})
+        self._held = self._find_held(missing)
+        self._trials.begin(
+            self._aims,
+            set(self._held),
+            self._tried_version,
+            find_companion(found.values(), self._place.network),
+        )
+        tried = self._applying.carry_out(actions, Surroundings(wanted, found, units))
+        if not any(f"pull {pull.image}" not in failures for pull in missing):
+            self._done_version = self._tried_version
         return tried
+
+    def _want(self, spec: ModuleSpec) -> Wanted:
+        return Wanted(spec, spec_hash(self._place, spec))
+
+    def _present(self, found: Mapping[str, ContainerFacts]) -> list[Present]:
+        return [
+            Present(module, made_hash(self._place, facts.labels), facts.status)
+            for module, facts in found.items()
+        ]
+
+    def _find_images(
+        self, wanted: Mapping[str, Wanted], found: Mapping[str, ContainerFacts]
+    ) -> dict[str, ImageFacts]:
+        """The images that the engine holds, by reference, of those that unsettled modules need."""
+        needed = {
+            entry.spec.image
+            for name, entry in wanted.items()
+            if name not in found or made_hash(self._place, found[name].labels) != entry.hash
+        }
+        return {image: facts for image in needed if (facts := self._engine.image(image)) is not None}
+
+    def _harvest(self) -> None:
+        for image, problem in self._pulls.harvest().items():
+            if problem:
+                self._applying.failures.note(f"pull {image}", problem, time.monotonic())
+            else:
+                self._applying.failures.clear(f"pull {image}")
+                self._images.note_pulled(image)
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
+        """The engine gets these images and no others; how often each is tried is the pulls' affair."""
+        self._pulls.keep_only({pull.image for pull in pulls})
         logins = (*self._enrolment.registries, *manifest.registries)
         for pull in pulls:
-            due = self._failures.is_due(f"pull {pull.image}", time.monotonic())
-            if due and not self._pulls.is_running(pull.image):
-                _log.info("pull image=%s reason=%s", pull.image, pull.reason)
-                self._pulls.start(pull.image, logins)
+            self._pulls.start(pull.image, logins)
 
-    def _carry_out(
-        self,
-        actions: Sequence[Action],
-        wanted: Mapping[str, Wanted],
-        found: Mapping[str, ContainerFacts],
-        blocked: set[str],
-    ) -> bool:
-        """Whether any action was tried. One that fails holds back the later ones of its module only."""
-        tried = False
-        held_back = set(blocked)
-        for action in actions:
-            if isinstance(action, Pull) or action.module in held_back:
-                continue
-            key = _key(action, wanted)
-            if self._stopping.is_set() or not self._failures.is_due(key, time.monotonic()):
-                held_back.add(action.module)
-                continue
-            tried = True
-            _log.info("%s module=%s reason=%s", _verb(action), action.module, action.reason)
-            try:
-                self._do(action, wanted, found)
-                self._failures.clear(key)
-            except (EdgeferryError, OSError) as error:
-                _log.warning("%s failed module=%s: %s", _verb(action), action.module, error)
-                self._failures.note(key, str(error), time.monotonic())
-                held_back.add(action.module)
-        return tried
+    def _find_held(self, missing: Sequence[Pull]) -> dict[str, str]:
+        """Module to why its image is not there, of those whose image is missing."""
+        failures = self._applying.failures
+        reasons = {
+            pull.image: failures[f"pull {pull.image}"].reason
+            if f"pull {pull.image}" in failures
+            else pull.reason
+            for pull in missing
+        }
+        modules = [spec for aim in self._aims for spec in aim.modules.values()]
+        return {spec.name: reasons[spec.image] for spec in modules if spec.image in reasons}
 
-    def _do(self, action: Action, wanted: Mapping[str, Wanted], found: Mapping[str, ContainerFacts]) -> None:
-        match action:
-            case Remove(module):
-                facts = found[module]
-                self._engine.stop(facts.id)
-                self._engine.remove(facts.id)
-                if module not in wanted:
-                    self._identities.forget(module)
-            case Create(module):
-                connection = replace(
-                    self._identities.connection(module, fresh=True),
-                    gateway_host_name=self._place.gateway_name,
-                )
-                body = self._render(wanted[module].spec, render_connection_string(connection))
-                self._engine.ensure_network(self._place.network, self._place.labels)
-                self._engine.create(self._place.container(module), body)
-            case Start(module):
-                self._engine.start(self._place.container(module))
-
-    def _render(self, spec: ModuleSpec, connection: str) -> Json:
-        try:
-            return render_container(self._place, spec, connection)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DesiredError(
-                f"createOptions of module {spec.name} cannot be read: {error!r}", fix="correct the deployment"
-            ) from error
-
-    def _restart_ended(self, found: Mapping[str, ContainerFacts]) -> bool:
+    def _supervise(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether any container was started again."""
-        self._restarts.keep_only(set(found))
-        restarted = False
-        for module, facts in found.items():
-            if not self._restarts.is_due(self._spec(facts), facts, time.monotonic()):
-                continue
-            restarted = True
-            self._restarts.note(module, _now())
-            _log.info("restart module=%s was=%s exit_code=%d", module, facts.status, facts.exit_code)
-            try:
-                if facts.running:
-                    self._engine.stop(facts.id)
-                self._engine.start(facts.id)
-            except EngineError as error:
-                _log.warning("restart failed module=%s: %s", module, error)
-        return restarted
+        for module, ended_at in self._supervision.find_crashes(found, self._spec):
+            self._trials.note_crash(module, ended_at)
+        return self._supervision.start_again(found, self._spec, time.monotonic())
+
+    def _judge(self, found: Mapping[str, ContainerFacts]) -> bool:
+        """Whether a unit is to go back to what was proven."""
+        url = find_companion(found.values(), self._place.network) if self._trials.are_under_way else ""
+        self._verdicts.look_at(url)
+        goes_back = self._trials.judge(
+            self._aims, set(self._held), lambda spec: self._sight(spec, found), self._verdicts.current()
+        )
+        if self._manifest is not None:
+            reasons = [*self._applying.failures.reasons(), *self._trials.problems(self._aims)]
+            self._status = (500, "; ".join(reasons)) if reasons else (200, "")
+            if not self._applying.failures.reasons() and not goes_back:
+                self._settle_images()
+        return goes_back
+
+    def _settle_images(self) -> None:
+        modules = [spec for aim in self._aims for spec in aim.modules.values()]
+        proven = {spec.image for spec in self._memory.state.good.values()}
+        self._images.settle({spec.name: spec.image for spec in modules}, proven)
+
+    def _sight(self, spec: ModuleSpec, found: Mapping[str, ContainerFacts]) -> Sight:
+        """How the module looks, as far as its container is the one that is desired."""
+        wanted = self._want(spec)
+        facts = found.get(spec.name)
+        refused = self._applying.refusal(wanted)
+        if facts is None or made_hash(self._place, facts.labels) != wanted.hash:
+            return Sight(spec, refused=refused)
+        return Sight(spec, facts.status, facts.exit_code, facts.health, refused=refused)
 
     # what is reported
 
     def _spec(self, facts: ContainerFacts) -> ModuleSpec:
-        """What the container was made from; the desired module itself where they agree, since restart policy
+        """What the container was made from; the module as it is to be where they agree, since restart policy
         and startup order follow it without a new container."""
         module = facts.labels.get(MODULE_LABEL, "")
-        desired = self._manifest.modules.get(module) if self._manifest else None
-        if desired and spec_hash(self._place, desired) == facts.labels.get(SPEC_LABEL):
-            return desired
+        for aim in self._aims:
+            spec = aim.modules.get(module)
+            if spec and spec_hash(self._place, spec) == made_hash(self._place, facts.labels):
+                return spec
         return made_from(facts.labels) or ModuleSpec(name=module, image=facts.image, restart_policy="never")
 
     def _state(self, facts: ContainerFacts) -> ModuleState:
         spec = self._spec(facts)
-        history = self._restarts.history(spec.name)
+        history = self._supervision.history(spec.name)
         description = facts.status
         if facts.status == "exited":
             description = f"exited ({facts.exit_code})" + (", out of memory" if facts.oom_killed else "")
         return ModuleState(
             spec=spec,
-            runtime_status=runtime_status(spec, facts.status, facts.exit_code, facts.health),
+            runtime_status=runtime_status(
+                spec, facts.status, facts.exit_code, facts.health, history.in_a_row
+            ),
             exit_code=facts.exit_code,
             description=description,
             image_hash=facts.image_id,
@@ -346,76 +457,23 @@ class Agent:
             host_ports=facts.host_ports,
         )
 
-    def _system_states(self) -> dict[str, ModuleState]:
-        """IoT Edge's two own modules: this program stands in for the first, and nothing for the second."""
-        said = {
-            "edgeAgent": ("running", f"edgeferry {__version__} stands in for it", self._started_at),
-            "edgeHub": ("stopped", "not run: modules speak to the hub themselves", None),
-        }
-        states = {}
-        for name, spec in (self._manifest.system_modules if self._manifest else {}).items():
-            status, description, started_at = said.get(name, ("stopped", "not run here", None))
-            state = ModuleState(spec=spec, runtime_status=status, description=description)
-            states[name] = replace(state, started_at=started_at) if started_at else state
-        return states
-
     def _report(self) -> None:
-        known = self._hub_reported
-        if not self._link.connected or known is None:
-            return
-        report = DeviceReport(
-            last_desired_version=self._done_version,
-            status_code=self._status[0],
-            status_description=self._status[1],
-            agent_version=f"edgeferry {__version__}",
-            architecture=self._info.architecture if self._info else "",
-            engine_version=self._info.version if self._info else "",
-            modules=self._states,
-            system_modules=self._system_states(),
-            schema_version=self._manifest.schema_version if self._manifest else "1.1",
+        layers = self._trials.layers(self._aims, self._held, self._tried_version)
+        self._reporting.send(
+            self._done_version, self._status, self._states, layers, self._manifest, self._info
         )
-        said = render_reported(report)
-        if not self._done_version:  # nothing was done since this agent started: the last word stands
-            said |= {key: known[key] for key in ("lastDesiredVersion", "lastDesiredStatus") if key in known}
-        patch = diff_reported(known, said)
-        if not patch:
-            return
-        try:
-            self._link.report(patch)
-        except EdgeferryError as error:
-            _log.warning("not reported: %s", error)
-            return
-        if self._hub_reported is known:
-            self._hub_reported = said
-
-    def _report_leaving(self) -> None:
-        self._status = (406, "the agent is not running")
-        self._states = _unknown(self._states, "the agent is not running")
-        self._report()
+        connected = self._link.connected
+        self._local_status.save(
+            render_status(
+                self._done_version, self._status, self._states, layers, self._pulls, connected=connected
+            )
+        )
 
 
-def _is_settled(container: Present, wanted: Mapping[str, Wanted]) -> bool:
-    entry = wanted.get(container.module)
-    return entry is not None and entry.hash == container.hash
-
-
-def _unknown(states: Mapping[str, ModuleState], why: str) -> dict[str, ModuleState]:
-    return {
-        module: replace(state, runtime_status="unknown", description=why, host_ports={})
-        for module, state in states.items()
-    }
-
-
-def _key(action: Action, wanted: Mapping[str, Wanted]) -> str:
-    """What a failure is remembered under: the same action for the same desired module."""
-    if isinstance(action, Pull):
-        return f"pull {action.image}"
-    entry = wanted.get(action.module)
-    return f"{_verb(action)} {action.module} {entry.hash if entry else ''}"
-
-
-def _verb(action: Action) -> str:
-    return type(action).__name__.lower()
+def _with_hand_over(wanted: Wanted, images: Mapping[str, ImageFacts]) -> Wanted:
+    image = images.get(wanted.spec.image)
+    asks = image is not None and wants_hand_over(wanted.spec, image.labels)
+    return replace(wanted, hands_over=asks and not can_hand_over(wanted.spec))
 
 
 def _now() -> str:

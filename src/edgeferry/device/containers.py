@@ -1,8 +1,15 @@
 """A module's container: the create body the engine gets, and what the agent reads back from its labels.
 
 The desired createOptions pass through but for what the agent must add or change: image, environment, labels,
-the device's network, the way to the hub, an init process, host ports of the engine's choice on loopback, and
-volume names of this device's own. Restarting is the agent's business, not the engine's.
+the device's network, the way to the hub, the folder of its workload API, an init process, host ports of the
+engine's choice on loopback, and volume names of this device's own. No key is in it. Restarting is the agent's
+business, not the engine's.
+
+A module is found by its name through the search domain that all containers of the device have: the device's
+network. `taxi` is first looked up as `taxi.NETWORK`, which is the name of one container, and a container's
+name moves while it runs (`handover`). Where no container has that name, the engine's DNS reads it as alias
+`taxi` in network `NETWORK`, so that there is no gap between two names. The alias alone serves those who look
+without the search domain; while a module is handed over it leads to both of its containers.
 """
 
 from __future__ import annotations
@@ -10,9 +17,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE
+from edgeferry.device.workload_answers import LAST_VERSION
+from edgeferry.device.workload_door import SOCKET
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.errors import DesiredError
 from edgeferry.wire.edge import module_hash, parse_module, render_module
@@ -21,12 +30,19 @@ Json = dict[str, Any]
 
 SANDBOX_LABEL = "edgeferry.sandbox"
 DEVICE_LABEL = "edgeferry.device"
+OWNER_LABEL = "edgeferry.owner"
+"""Which agent's state folder made it; see `ownership`."""
 MODULE_LABEL = "edgeferry.module"
 SPEC_LABEL = "edgeferry.spec"
 """The hash that is compared with the desired one."""
 DESIRED_LABEL = "edgeferry.desired"
 """The desired module the container was made from, as JSON."""
-CA_IN_CONTAINER = "/etc/edgeferry/hub-ca.pem"
+LONGEST_LABEL = 63
+"""Characters that DNS allows between two dots of a name."""
+WORKLOAD_IN_CONTAINER = "/run/edgeferry"
+"""Where a module finds the folder of its socket."""
+_LOG_LEVEL = "RuntimeLogLevel"
+"""IoT Edge gives it to every module whose deployment does not."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +53,44 @@ class Place:
     device: str
     gateway_name: str
     gateway_address: str
-    ca_file: str = ""
-    """On the engine's machine; empty when modules trust the hub without it."""
+    hub: str = ""
+    """The hub's host name, as signatures name it."""
     ca_sha256: str = ""
+    """Of what modules trust the hub by; empty for the system's authorities."""
+    workload: str = ""
+    """The folder, on the engine's machine, with a folder for each module's socket."""
+    generation: str = ""
+    """Which life of that folder this is."""
+    search: tuple[str, ...] = ()
+    """Domains in which the device's machine looks for names."""
+    owner: str = ""
 
     @property
     def network(self) -> str:
-        """The device's network; volumes and containers begin with it too."""
+        """The device's network, and the domain of its modules; volumes begin with it too."""
         return f"edgeferry.{self.sandbox}.{self.device}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """What all of this device's containers and networks carry."""
+        """What all of this device's containers and networks carry, whoever made them."""
         return {SANDBOX_LABEL: self.sandbox, DEVICE_LABEL: self.device}
 
+    @property
+    def owned_labels(self) -> dict[str, str]:
+        """What those that this agent makes carry."""
+        return {**self.labels, **({OWNER_LABEL: self.owner} if self.owner else {})}
+
     def container(self, module: str) -> str:
-        """The name of the module's container."""
-        return f"{self.network}.{module}"
+        """The name of the container that serves as the module."""
+        return f"{module}.{self.network}"
+
+    def successor(self, module: str) -> str:
+        """The name of a container that does not serve yet."""
+        return f"{self.network}.{module}.next"
+
+    def predecessor(self, module: str) -> str:
+        """The name of a container that served until a moment ago."""
+        return f"{self.network}.{module}.previous"
 
 
 def spec_hash(place: Place, spec: ModuleSpec) -> str:
@@ -66,24 +103,48 @@ def spec_hash(place: Place, spec: ModuleSpec) -> str:
             "env": dict(spec.env),
             "version": spec.version,
             "status": spec.status,
-            "gateway": [place.gateway_name, place.gateway_address, place.ca_sha256],
+            "hub": [place.hub, place.gateway_name, place.gateway_address, place.ca_sha256],
+            "workload": [place.workload, place.generation],
         }
     )
 
 
-def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> Json:
+def made_hash(place: Place, labels: Mapping[str, str]) -> str:
+    """The hash that the container with these labels was made with; "" when another owner made it: no desired
+    module has that, so it is made anew."""
+    ours = labels.get(OWNER_LABEL, place.owner) == place.owner
+    return labels.get(SPEC_LABEL, "") if ours else ""
+
+
+def render_environment(place: Place, module: str) -> dict[str, str]:
+    """The variables by which IoT Edge tells a module its hub and its workload API."""
+    return {
+        "IOTEDGE_IOTHUBHOSTNAME": place.hub,
+        "IOTEDGE_DEVICEID": place.device,
+        "IOTEDGE_MODULEID": module,
+        "IOTEDGE_GATEWAYHOSTNAME": place.gateway_name,
+        "IOTEDGE_MODULEGENERATIONID": place.generation,
+        "IOTEDGE_WORKLOADURI": f"unix://{WORKLOAD_IN_CONTAINER}/{SOCKET}",
+        "IOTEDGE_APIVERSION": LAST_VERSION,
+        "IOTEDGE_AUTHSCHEME": "sasToken",
+    }
+
+
+def render_container(place: Place, spec: ModuleSpec) -> Json:
     """The raw create body (Docker Engine API ContainerCreate) of the module's container."""
     options = dict(spec.create_options)
-    env = {CONNECTION_VARIABLE: connection_string}
+    env = render_environment(place, spec.name)
+    lines = [line for line in options.get("Env") or () if line.partition("=")[0] not in env]
+    if not any(line.startswith(f"{_LOG_LEVEL}=") for line in lines):
+        env = {_LOG_LEVEL: spec.env.get(_LOG_LEVEL, "info"), **env}
     host = {**_mapping(spec, options, "HostConfig"), "RestartPolicy": {"Name": "no"}}
     host.setdefault("Init", True)
     if place.gateway_address:
         hosts = list(host.get("ExtraHosts") or ())
         host["ExtraHosts"] = [*hosts, f"{place.gateway_name}:{place.gateway_address}"]
     mounts = [_own_mount(place, mount) for mount in host.get("Mounts") or ()]
-    if place.ca_file:
-        env[CA_VARIABLE] = CA_IN_CONTAINER
-        mounts.append({"Type": "bind", "Source": place.ca_file, "Target": CA_IN_CONTAINER, "ReadOnly": True})
+    source = f"{place.workload}/{spec.name}"
+    mounts.append({"Type": "bind", "Source": source, "Target": WORKLOAD_IN_CONTAINER, "ReadOnly": True})
     host["Mounts"] = mounts
     if host.get("Binds"):
         host["Binds"] = [_own_bind(place, bind) for bind in host["Binds"]]
@@ -97,15 +158,15 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
         **options,
         "Image": spec.image,
         "Env": [
-            *(options.get("Env") or ()),
+            *lines,
             *(f"{name}={value}" for name, value in {**spec.env, **env}.items()),
         ],
         "Labels": {
             **_mapping(spec, options, "Labels"),
-            **place.labels,
+            **place.owned_labels,
             MODULE_LABEL: spec.name,
             SPEC_LABEL: spec_hash(place, spec),
-            DESIRED_LABEL: json.dumps(render_module(spec)),
+            DESIRED_LABEL: json.dumps(render_module(spec, with_layer=True)),
         },
         "ExposedPorts": exposed,
         "HostConfig": host,
@@ -113,6 +174,7 @@ def render_container(place: Place, spec: ModuleSpec, connection_string: str) -> 
     if host.get("NetworkMode") not in ("host", "none"):
         host["NetworkMode"] = place.network
         endpoint = {"Aliases": [spec.name]}
+        _look_up_here_first(place, host)
         body["NetworkingConfig"] = {"EndpointsConfig": {place.network: endpoint}}
     return body
 
@@ -123,6 +185,27 @@ def made_from(labels: Mapping[str, str]) -> ModuleSpec | None:
         return parse_module(labels[MODULE_LABEL], json.loads(labels[DESIRED_LABEL]))
     except (KeyError, ValueError, DesiredError):
         return None
+
+
+def read_search_domains(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
+    """The domains in which this machine looks for names; none when that cannot be read."""
+    try:
+        lines = [line.split() for line in path.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return ()
+    said = [words[1:] for words in lines if words and words[0] in ("search", "domain")]
+    return tuple(said[-1]) if said else ()
+
+
+def _look_up_here_first(place: Place, host: Json) -> None:
+    """Names without a dot are looked up among the device's modules before all else. The engine would have
+    them looked up as they are first (`ndots:0`); what the deployment says of DNS stands."""
+    if any(len(label) > LONGEST_LABEL for label in place.network.split(".")):
+        return
+    host["DnsSearch"] = [place.network, *(host.get("DnsSearch") or place.search)]
+    options = list(host.get("DnsOptions") or ())
+    if not any(str(option).startswith("ndots:") for option in options):
+        host["DnsOptions"] = [*options, "ndots:1"]
 
 
 def _mapping(spec: ModuleSpec, options: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -38,15 +38,14 @@ class Identities:
     def connection(self, module: str, *, fresh: bool) -> ConnectionString:
         """The module's own connection string, as seen from this machine; `fresh` asks the hub even when a
         key is known. HubError when there is no key and the hub gives none."""
-        key = self._keys.get(module, "")
+        key = self.key(module)
         if fresh or not key:
             try:
-                key = self._fetch(module)
+                key = self.refresh(module)
             except HubError as error:
                 if not key or not error.retryable:
                     raise
                 _log.warning("module key from disk module=%s: %s", module, error.problem)
-            self._keep(module, key)
         own = self._enrolment.connection
         return ConnectionString(
             host_name=own.host_name,
@@ -55,6 +54,17 @@ class Identities:
             module_id=module,
             gateway_host_name=own.gateway_host_name,
         )
+
+    def key(self, module: str) -> str:
+        """The key (base64) that is kept for the module; "" when none is."""
+        return self._keys.get(module, "")
+
+    def refresh(self, module: str) -> str:
+        """The module's key as the hub has it now, which is kept; its identity is made where there is none.
+        HubError when the hub gives none."""
+        key = self._fetch(module)
+        self._keep(module, key)
+        return key
 
     def forget(self, module: str) -> None:
         """The module's key is no longer kept."""
@@ -67,7 +77,10 @@ class Identities:
             self._keys = {name: known for name, known in self._keys.items() if name != module}
             if key:
                 self._keys[module] = key
-            self._store.save_keys(self._keys)
+            try:
+                self._store.save_keys(self._keys)
+            except OSError as error:  # the key serves from memory until this agent ends
+                _log.error("module key not kept on disk module=%s: %s", module, error)
 
     def _fetch(self, module: str) -> str:
         """The module's primary key at the hub; the identity is created when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from edgeferry.device.state import Store
 from edgeferry.domain.retention import choose_unneeded, remember
@@ -26,13 +26,13 @@ class Images:
         self._pulled.add(image)
         self._store.save_images(self._pulled, self._history)
 
-    def settle(self, current: Mapping[str, str]) -> None:
-        """The modules run `current` (module to image): images beyond those and the previous ones go. One
-        that another container still uses stays, and is tried again next time."""
+    def settle(self, current: Mapping[str, str], proven: Set[str]) -> None:
+        """The modules run `current` (module to image): images beyond those, the previous ones and the
+        `proven` go. One that another container still uses stays, and is tried again next time."""
         history = remember(self._history, current)
         changed = history != self._history
         self._history = history
-        unneeded = choose_unneeded(self._pulled, history)
+        unneeded = choose_unneeded(self._pulled - proven, history)
         for image in unneeded:
             try:
                 self._engine.remove_image(image)

@@ -120,12 +120,13 @@ class Link:
             thread.start()
 
     def stop(self) -> None:
-        """The link is closed and its threads have ended."""
+        """The link is closed and its threads have ended; methods under way are answered before."""
+        connection, methods = self._threads
         self._stopping.set()
-        self._ended.set()
         self._calls.put(None)
-        for thread in self._threads:
-            thread.join(timeout=ANSWER_S)
+        methods.join(timeout=ANSWER_S)
+        self._ended.set()
+        connection.join(timeout=ANSWER_S)
 
     def report(self, patch: Mapping[str, Any]) -> None:
         """The hub holds this patch of the reported properties; HubError when it does not say so in time."""

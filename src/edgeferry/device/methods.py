@@ -1,30 +1,71 @@
-"""The agent's direct methods: ping, GetModuleLogs, RestartModule, as IoT Edge's edgeAgent has them."""
+"""The agent's direct methods: ping, GetModuleLogs and RestartModule as IoT Edge's edgeAgent has them;
+GetApplyHistory, RetryLayer and Decommission, which are ours. UploadModuleLogs, UploadSupportBundle and
+GetTaskStatus are unknown here."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import re
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from edgeferry.device.containers import MODULE_LABEL, Place
 from edgeferry.engine import Engine
+from edgeferry.errors import UsageError
+from edgeferry.wire.module_logs import (
+    LogFilter,
+    LogLine,
+    LogRequest,
+    parse_log_request,
+    render_json,
+    render_text,
+    select_lines,
+)
 
-MOST_LOG_BYTES = 127_000
+MOST_BYTES = 127_000
 """A method's answer has at most 128 KiB."""
-DEFAULT_TAIL = 200
+MOST_READ_BYTES = 4_000_000
+MOST_READ_LINES = 100_000
+"""So much of a log is looked at, from its end."""
+_STREAMS = ("stdout", "stderr")
 
 Answer = tuple[int, Any]
 
 
 class Methods:
-    """Answers methods with an engine connection of its own, since they come in a thread of their own."""
+    """Answers methods with an engine connection of its own, since they come in a thread of their own.
 
-    def __init__(self, engine_url: str, place: Place, wake: Callable[[], None]) -> None:
+    `history` gives the applies as they happened, the oldest first; `retry` lifts a layer's quarantine, and
+    says whether there is such a layer; `decommission` answers the request to leave.
+    """
+
+    def __init__(
+        self,
+        engine_url: str,
+        place: Place,
+        wake: Callable[[], None],
+        *,
+        hub: str = "",
+        history: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        retry: Callable[[str], bool] = lambda _: False,
+        decommission: Callable[[Mapping[str, Any]], Answer],
+    ) -> None:
         self._engine = Engine(engine_url)
         self._place = place
         self._wake = wake
+        self._hub = hub
+        self._history = history
+        self._retry = retry
+        self._known: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "ping": lambda _: (200, None),
+            "getmodulelogs": self._logs,
+            "restartmodule": self._restart,
+            "getapplyhistory": self._applies,
+            "retrylayer": self._retry_layer,
+            "decommission": decommission,
+        }
 
     def close(self) -> None:
         """The engine connection is closed."""
@@ -32,22 +73,22 @@ class Methods:
 
     def answer(self, name: str, payload: Any) -> Answer:
         """(status, answer) of the method; names in any case. EngineError when the engine does not answer."""
-        said = payload if isinstance(payload, Mapping) else {}
-        known: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
-            "ping": lambda _: (200, None),
-            "getmodulelogs": self._logs,
-            "restartmodule": self._restart,
-        }
-        method = known.get(name.lower())
+        method = self._known.get(name.lower())
         if method is None:
-            return _bad(f"Command '{name}' not found. The supported commands are - {', '.join(known)}")
-        if name.lower() != "ping" and str(said.get("schemaVersion", "1.0")).partition(".")[0] != "1":
-            return _bad(f"schemaVersion {said['schemaVersion']!r} is not understood; use 1.0")
-        return method(said)
+            return _bad(f"Command '{name}' not found. The supported commands are - {', '.join(self._known)}")
+        said = payload if isinstance(payload, Mapping) else {}
+        version = str(said.get("schemaVersion", "1.0"))
+        if name.lower() != "ping" and version.partition(".")[0] != "1":
+            return _bad(f"schemaVersion {version!r} is not understood; use 1.0")
+        try:
+            return method(said)
+        except UsageError as error:
+            return _bad(f"{error.problem}; {error.fix}")
 
     def _restart(self, said: Mapping[str, Any]) -> Answer:
         module = said.get("id")
-        facts = self._engine.inspect(self._place.container(str(module))) if module else None
+        known = isinstance(module, str) and module != ""
+        facts = self._engine.inspect(self._place.container(str(module))) if known else None
         if facts is None:
             return 500, {"message": f"module {module!r} is not on this device"}
         self._engine.stop(facts.id)
@@ -55,44 +96,75 @@ class Methods:
         self._wake()
         return 200, None
 
-    def _logs(self, said: Mapping[str, Any]) -> Answer:
-        encoding = said.get("encoding", "none")
-        if encoding not in ("none", "gzip"):
-            return _bad(f"encoding {encoding!r} is not understood; use none or gzip")
-        if said.get("contentType", "text") != "text":
-            return _bad("only contentType text is supported")
-        items = said.get("items", [])
-        answers: list[dict[str, Any]] = []
-        for item in items if isinstance(items, list) else [items]:
-            try:
-                wanted = re.compile(item["id"])
-                line_filter = item.get("filter") or {}
-                tail = int(line_filter.get("tail", DEFAULT_TAIL))
-                keep = re.compile(line_filter.get("regex", ""))
-            except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-                return _bad(f"an item of the request cannot be read: {error}")
-            unknown = set(line_filter) - {"tail", "regex"}
-            if unknown:
-                return _bad(f"filter {sorted(unknown)[0]!r} is not supported; use tail and regex")
-            answers += self._collect(wanted, tail, keep, encoding == "gzip")
-        size = sum(len(answer["payload"] or answer["payloadBytes"] or "") for answer in answers)
-        if size > MOST_LOG_BYTES:
-            return _bad(f"{size} bytes of logs; at most {MOST_LOG_BYTES} fit, ask for a smaller tail")
-        return 200, answers
+    def _applies(self, said: Mapping[str, Any]) -> Answer:
+        applies = [dict(each) for each in self._history()][::-1]
+        limit = said.get("limit", len(applies))
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            return _bad(f"limit {limit!r} is not a whole number, 0 or more")
+        room = MOST_BYTES
+        for count, each in enumerate(applies[:limit]):
+            room -= len(json.dumps(each)) + 2
+            if room < 0:
+                return 200, {"applies": applies[:count]}
+        return 200, {"applies": applies[:limit]}
 
-    def _collect(
-        self, wanted: re.Pattern[str], tail: int, keep: re.Pattern[str], zipped: bool
-    ) -> list[dict[str, Any]]:
+    def _retry_layer(self, said: Mapping[str, Any]) -> Answer:
+        layer = said.get("id")
+        if not isinstance(layer, str) or not self._retry(layer):
+            return 500, {"message": f"layer {layer!r} is not on this device"}
+        self._wake()
+        return 200, None
+
+    def _logs(self, said: Mapping[str, Any]) -> Answer:
+        request = parse_log_request(said, datetime.now(UTC))
         answers = []
         for facts in self._engine.containers(self._place.labels):
             module = facts.labels.get(MODULE_LABEL, "")
-            if not wanted.fullmatch(module):
+            item = next((item for item in request.items if item.is_for(module)), None)
+            if item is None:
                 continue
-            lines = self._engine.logs(facts.id, tail).splitlines(keepends=True)
-            text = "".join(line for line in lines if keep.search(line))
-            packed = base64.b64encode(gzip.compress(text.encode())).decode() if zipped else None
-            answers.append({"id": module, "payload": None if zipped else text, "payloadBytes": packed})
-        return answers
+            lines = self._lines(facts.id, item.filter, request)
+            if lines is None:
+                return _bad(f"the log of {module} is longer than {MOST_READ_BYTES} bytes; ask since when")
+            answers.append(self._render(module, select_lines(lines, item.filter), request))
+            size = len(json.dumps(answers))
+            if size > MOST_BYTES:
+                return _bad(f"{size} bytes of logs; at most {MOST_BYTES} fit, ask for a smaller tail")
+        return 200, answers
+
+    def _lines(self, container: str, wanted: LogFilter, request: LogRequest) -> list[LogLine] | None:
+        """The container's lines of that time; None when they are too many to be looked at."""
+        found: list[LogLine] = []
+        for streams in ((stream,) for stream in _STREAMS) if request.as_json else (_STREAMS,):
+            body = self._engine.read_log(
+                container,
+                tail=MOST_READ_LINES if wanted.looks_at_text or wanted.tail is None else wanted.tail,
+                since_s=wanted.since_s,
+                until_s=wanted.until_s,
+                streams=streams,
+                with_times=request.as_json,
+                most_bytes=MOST_READ_BYTES,
+            )
+            if body is None:
+                return None
+            written = body.decode("utf-8", "replace").removesuffix("\n")
+            found += [_line(text, streams, request.as_json) for text in written.split("\n") if body]
+        return sorted(found, key=lambda line: line.logged_at) if request.as_json else found
+
+    def _render(self, module: str, lines: list[LogLine], request: LogRequest) -> dict[str, Any]:
+        if request.as_json:
+            text = render_json(lines, self._hub, self._place.device, module)
+        else:
+            text = render_text(lines)
+        packed = base64.b64encode(gzip.compress(text.encode())).decode() if request.zipped else None
+        return {"id": module, "payload": None if request.zipped else text, "payloadBytes": packed}
+
+
+def _line(text: str, streams: Sequence[str], with_times: bool) -> LogLine:
+    if not with_times:
+        return LogLine(text)
+    time, _, written = text.partition(" ")
+    return LogLine(written, streams[0], time)
 
 
 def _bad(message: str) -> Answer:

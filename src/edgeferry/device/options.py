@@ -8,7 +8,10 @@ host_network = false
 host_namespaces = false
 mounts = ["/var/lib/shop"]
 devices = ["/dev/video0"]
-capabilities = ["NET_BIND_SERVICE"]
+capabilities = ["NET_ADMIN"]
+sysctls = ["net.core.somaxconn"]
+runtimes = ["nvidia"]
+log_drivers = ["syslog"]
 
 [pull]
 bytes_per_s = 0     # no cap
@@ -20,6 +23,10 @@ least_free_bytes = 500_000_000
 window_s = 600
 crashes = 3
 ready_s = 60
+
+[update]            # of the agent itself
+ready_s = 60
+proven_s = 180
 ```
 """
 
@@ -32,11 +39,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edgeferry.domain.device_rules import Policy, PullRules, Rules, TrialRules
+from edgeferry.domain.device_rules import Policy, PullRules, Rules, TrialRules, UpdateRules
+from edgeferry.domain.download_window import parse_window
 from edgeferry.errors import UsageError
 
 FILE = "agent.toml"
-_SECTIONS = {"policy": Policy, "pull": PullRules, "trial": TrialRules}
+_SECTIONS = {"policy": Policy, "pull": PullRules, "trial": TrialRules, "update": UpdateRules}
 
 
 def load_rules(folder: Path) -> Rules:
@@ -51,7 +59,12 @@ def load_rules(folder: Path) -> Rules:
         raise UsageError(f"{path} cannot be read: {error}", fix="correct the file") from error
     for name in said:
         _must_be_known(path, name, _SECTIONS, "section")
-    return Rules(**{name: _read_section(path, name, kind, said) for name, kind in _SECTIONS.items()})
+    rules = Rules(**{name: _read_section(path, name, kind, said) for name, kind in _SECTIONS.items()})
+    try:
+        parse_window(rules.pull.window)
+    except UsageError as error:
+        raise UsageError(f"{path}: pull.window: {error.problem}", fix=error.fix) from error
+    return rules
 
 
 def _read_section(path: Path, name: str, kind: Any, said: Mapping[str, Any]) -> Any:

@@ -20,6 +20,8 @@ class Failure:
     count: int
     reason: str
     again_at: float
+    is_final: bool = False
+    """Whether trying again cannot help."""
 
 
 class Failures:
@@ -32,14 +34,17 @@ class Failures:
     def __contains__(self, key: str) -> bool:
         return key in self._failures
 
+    def __getitem__(self, key: str) -> Failure:
+        return self._failures[key]
+
     def is_due(self, key: str, now: float) -> bool:
         """Whether the action may be tried at `now`."""
         return key not in self._failures or now >= self._failures[key].again_at
 
-    def note(self, key: str, reason: str, now: float) -> None:
+    def note(self, key: str, reason: str, now: float, *, is_final: bool = False) -> None:
         """The action failed once more."""
         count = self._failures[key].count if key in self._failures else 0
-        self._failures[key] = Failure(count + 1, reason, now + self._wait_s(count))
+        self._failures[key] = Failure(count + 1, reason, now + self._wait_s(count), is_final)
 
     def clear(self, key: str) -> None:
         """The action succeeded."""

@@ -1,27 +1,30 @@
 """What a device keeps on disk, in one folder with mode 0700: its enrolment, the last desired properties and
 its modules' keys, so that it starts and runs without its hub.
 
-`device.json` is written at enrolment; the rest is the agent's own. Files are replaced whole or not at all.
+`device.json` is written at enrolment; the rest is the agent's own, kept as `durable` says.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
+from edgeferry.device.durable import CheckedFile, Journal, Json, read_journal, replace_file
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.wire.connection import ConnectionString, parse_connection_string
+from edgeferry.wire.connection import ConnectionString
+from edgeferry.wire.enrolment import parse_device_file
 
-Json = dict[str, Any]
+DEVICE_FILE = "device.json"
 
-_log = logging.getLogger(__name__)
+RETRIES = "retries"
+"""A file for each layer that is to be tried again, named by it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Enrolment:
     device: str
     hub_ca_file: Path | None
     gateway_name: str
-    """The hub's name inside containers, present in its certificate."""
+    """The hub's name inside containers, present in its certificate: where none is given, the name by which
+    this device reaches it."""
     gateway_address: str
     """Where containers reach it; empty when the name resolves by itself."""
     registries: tuple[RegistryLogin, ...]
@@ -42,26 +46,19 @@ class Enrolment:
 
 def load_enrolment(folder: Path) -> Enrolment:
     """What `device.json` in `folder` says; UsageError naming what is missing."""
-    path = folder / "device.json"
+    path = folder / DEVICE_FILE
     try:
-        said = json.loads(path.read_bytes())
-        connection = parse_connection_string(said["connection_string"])
-        ca_file = said.get("hub_ca_file")
-        gateway = said.get("container_gateway") or {}
-        if not connection.device_id:
-            raise ValueError("its connection string names no DeviceId")
+        said = parse_device_file(json.loads(path.read_bytes()))
+        here = said.surroundings
         return Enrolment(
-            connection=connection,
-            device=connection.device_id,
-            hub_ca_file=Path(ca_file) if ca_file else None,
-            gateway_name=gateway.get("name") or "edgeferry-hub",
-            gateway_address=gateway.get("address") or "",
-            registries=tuple(
-                RegistryLogin(login["address"], login["username"], login["password"])
-                for login in said.get("registries", [])
-            ),
-            engine=said["engine"],
-            sandbox=said["sandbox"],
+            connection=said.connection,
+            device=said.device,
+            hub_ca_file=Path(said.hub_ca_file) if said.hub_ca_file else None,
+            gateway_name=here.gateway_name,
+            gateway_address=here.gateway_address,
+            registries=here.registries,
+            engine=here.engine,
+            sandbox=here.sandbox,
         )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="enrol the device first") from error
@@ -69,11 +66,23 @@ def load_enrolment(folder: Path) -> Enrolment:
         raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
 
 
+def _host(connection: ConnectionString) -> str:
+    return (connection.gateway_host_name or connection.host_name).partition(":")[0]
+
+
 class Store:
     """The agent's files in `folder`; only one agent may hold it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = CheckedFile(folder / "state.json")
+        """What the journal's entries up to its `sequence` have made of the device."""
+        self.journal = Journal(folder / "journal")
+        self.owner = CheckedFile(folder / "owner")
+        """See `ownership`."""
+        self._desired = CheckedFile(folder / "desired.json")
+        self._keys = CheckedFile(folder / "keys.json")
+        self._images = CheckedFile(folder / "images.json")
         self._lock_file = -1
 
     def open(self) -> None:
@@ -96,25 +105,26 @@ class Store:
 
     def load_desired(self) -> tuple[Json, int] | None:
         """The last desired properties and their version, or None."""
-        said = self._load("desired.json")
+        said = self._desired.load() or {}
         desired, version = said.get("desired"), said.get("version")
         return (desired, version) if isinstance(desired, dict) and isinstance(version, int) else None
 
     def save_desired(self, desired: Mapping[str, Any], version: int) -> None:
-        """The desired properties survive a restart."""
-        self._save("desired.json", {"desired": desired, "version": version})
+        """The desired properties survive a restart; OSError, and those of before do."""
+        self._desired.save({"desired": desired, "version": version})
 
     def load_keys(self) -> dict[str, str]:
         """The modules' keys by module name."""
-        return {name: key for name, key in self._load("keys.json").items() if isinstance(key, str)}
+        said = self._keys.load() or {}
+        return {name: key for name, key in said.items() if isinstance(key, str)}
 
     def save_keys(self, keys: Mapping[str, str]) -> None:
-        """The modules' keys survive a restart."""
-        self._save("keys.json", dict(keys))
+        """The modules' keys survive a restart; OSError, and those of before do."""
+        self._keys.save(dict(keys))
 
     def load_images(self) -> tuple[set[str], dict[str, tuple[str, ...]]]:
         """The images this device pulled, and each module's images, the latest first."""
-        said = self._load("images.json")
+        said = self._images.load() or {}
         pulled, history = said.get("pulled"), said.get("history")
         return (
             set(pulled) if isinstance(pulled, list) else set(),
@@ -124,44 +134,56 @@ class Store:
         )
 
     def save_images(self, pulled: Set[str], history: Mapping[str, Sequence[str]]) -> None:
-        """What was pulled and what ran survive a restart."""
+        """What was pulled and what ran survive a restart; OSError, and what was kept before does."""
         kept = {module: list(images) for module, images in history.items()}
-        self._save("images.json", {"pulled": sorted(pulled), "history": kept})
+        self._images.save({"pulled": sorted(pulled), "history": kept})
 
-    def copy_ca(self, ca_file: Path) -> Path:
-        """A copy of the hub's CA certificate that any user in a container may read; UsageError without it."""
-        path = self.folder / "hub-ca.pem"
-        try:
-            _replace(path, ca_file.read_bytes(), 0o644)
-        except OSError as error:
-            raise UsageError(
-                f"the hub's CA certificate {ca_file} cannot be copied: {error.strerror}",
-                fix="correct hub_ca_file in device.json",
-            ) from error
-        return path.absolute()
+    # what is said between the agent and who looks after it on this machine
 
-    def _load(self, name: str) -> Json:
-        path = self.folder / name
+    def save_status(self, said: Mapping[str, Any]) -> None:
+        """What the agent does and knows, for `edgeferry agent status`."""
+        replace_file(self.folder / "status.json", json.dumps(dict(said)).encode(), 0o600)
+
+    def load_status(self) -> Json:
+        """What the agent said of itself last; {} before it did."""
         try:
-            said = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            _log.warning("state file ignored path=%s: %s", path, error)
+            said = json.loads((self.folder / "status.json").read_bytes())
+        except (FileNotFoundError, ValueError):
             return {}
         return said if isinstance(said, dict) else {}
 
-    def _save(self, name: str, said: Json) -> None:
-        _replace(self.folder / name, json.dumps(said).encode(), 0o600)
+    def check(self) -> None:
+        """This version of the agent can read all files; UsageError naming one that it cannot."""
+        for file in (self.state, self.owner, self._desired, self._keys, self._images):
+            file.read()
+        read_journal(self.journal.path)
 
+    def ask_retry(self, layer: str) -> None:
+        """The agent tries that layer again, quarantined or not; any process may ask."""
+        asked = self.folder / RETRIES
+        asked.mkdir(mode=0o700, exist_ok=True)
+        (asked / quote(layer, safe="")).touch(mode=0o600)
 
-def _replace(path: Path, body: bytes, mode: int) -> None:
-    """The file holds `body`, or after a power cut what it held before."""
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    def take_retries(self) -> set[str]:
+        """The layers that somebody asked to try again since the last call."""
+        try:
+            asked = sorted((self.folder / RETRIES).iterdir())
+        except FileNotFoundError:
+            return set()
+        for path in asked:
+            path.unlink(missing_ok=True)
+        return {unquote(path.name) for path in asked}
+
+    def is_held(self) -> bool:
+        """Whether an agent owns the folder now: the kernel holds its lock as long as it lives."""
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False

@@ -1,4 +1,4 @@
-"""IoT Edge's workload API, as one module sees it: its key stays with IoT Edge, which signs for it.
+"""IoT Edge's workload API, as one module sees it: its key stays with IoT Edge or our agent, which signs.
 
 Follows `edgelet/api/workload` of Azure/iotedge (2019-01-30 and later) and the environment that edgeAgent
 gives a module. HTTP over the socket that `IOTEDGE_WORKLOADURI` names (`unix:///…`, or `http://host:port`).
@@ -103,5 +103,7 @@ def _connect(uri: str) -> http.client.HTTPConnection:
 
 def _silent(why: str) -> HubError:
     return HubError(
-        f"IoT Edge's workload API answered {why}", fix="look at: sudo iotedge system logs", retryable=True
+        f"the workload API answered {why}",
+        fix="look at the log of the device's agent; on IoT Edge: sudo iotedge system logs",
+        retryable=True,
     )

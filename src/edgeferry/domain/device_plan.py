@@ -6,15 +6,17 @@ engine shows. The hash covers the wish to run as well, so a container that has e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from edgeferry.domain.manifest import ModuleSpec
 
-FIRST_WAIT_S = 10.0
+FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
 HEALTHY_AFTER_S = 600.0
 """A module that ran this long starts counting its restarts anew."""
+LOOPS_AFTER = 3
+"""A module that ended so often in a row crash-loops."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Wanted:
 
     spec: ModuleSpec
     hash: str
+    hands_over: bool = False
+    """Whether its successor is to answer before the container that runs now stops."""
 
 
 @dataclass(frozen=True)
@@ -58,45 +62,91 @@ class Start:
     reason: str
 
 
-Action = Pull | Remove | Create | Start
+@dataclass(frozen=True)
+class HandOver:
+    """The container that runs now serves until its successor answers."""
+
+    module: str
+    reason: str
 
 
-def plan(desired: Mapping[str, Wanted], current: Sequence[Present], images: Set[str]) -> tuple[Action, ...]:
+Action = Pull | Remove | Create | Start | HandOver
+
+
+def plan(
+    desired: Mapping[str, Wanted],
+    current: Sequence[Present],
+    images: Set[str],
+    units: Iterable[Set[str]] = (),
+) -> tuple[Action, ...]:
     """Actions that turn `current` into `desired`: pull everything, then remove, then create and start in
     startup order. Nothing for a settled device; containers that ended are left to `wants_restart`.
 
-    `images` are the desired references that the engine already holds.
+    `images` are the desired references that the engine already holds. While one of a unit's modules lacks its
+    image, nothing of that unit is touched: it is pulled, and serves meanwhile as it is.
     """
     present = {container.module: container for container in current}
+    changes = {
+        name: reason for name in {**desired, **present} if (reason := _find_change(name, desired, present))
+    }
     pulls: dict[str, Pull] = {}
-    removals: list[Remove] = []
+    lacking = set()
+    for name, wanted in _in_order(desired):
+        image = wanted.spec.image
+        if name in changes and image not in images and wanted.spec.image_pull_policy != "never":
+            lacking.add(name)
+            pulls.setdefault(image, Pull(image, f"{name} needs it and the engine does not have it"))
+    held = lacking.union(*(unit for unit in units if lacking.intersection(unit)))
+    changes = {name: reason for name, reason in changes.items() if name not in held}
+    handed_over = {name for name in changes if _hands_over(desired.get(name), present.get(name))}
+    removals = [
+        Remove(name, changes[name]) for name in sorted(changes) if name in present and name not in handed_over
+    ]
     starts: list[Action] = []
-    for container in sorted(current, key=lambda container: container.module):
-        wanted = desired.get(container.module)
-        if wanted is None:
-            removals.append(Remove(container.module, "no longer desired"))
-        elif wanted.hash != container.hash:
-            removals.append(Remove(container.module, "desired differently now"))
-        elif container.status in ("dead", "removing"):
-            removals.append(Remove(container.module, f"its container is {container.status}"))
-    removed = {removal.module for removal in removals}
-    for name, wanted in sorted(desired.items(), key=lambda item: (item[1].spec.startup_order, item[0])):
-        spec = wanted.spec
-        if name in present and name not in removed:
-            if present[name].status == "created" and spec.status == "running":
-                starts.append(Start(name, "created but never started"))
-            continue
-        if spec.image not in images and spec.image_pull_policy != "never":
-            pulls.setdefault(spec.image, Pull(spec.image, f"{name} needs it and the engine does not have it"))
-        reason = "desired differently now" if name in removed else "desired and not there"
-        starts.append(Create(name, reason))
-        if spec.status == "running":
-            starts.append(Start(name, reason))
+    for name, wanted in _in_order(desired):
+        if name in handed_over:
+            starts.append(HandOver(name, changes[name]))
+        elif name in changes:
+            starts.append(Create(name, changes[name]))
+            if wanted.spec.status == "running":
+                starts.append(Start(name, changes[name]))
+        elif (
+            name in present
+            and present[name].status == "created"
+            and wanted.spec.status == "running"
+            and name not in held
+        ):
+            starts.append(Start(name, "created but never started"))
     return (*pulls.values(), *removals, *starts)
 
 
+def _find_change(name: str, desired: Mapping[str, Wanted], present: Mapping[str, Present]) -> str:
+    """Why the module's container must go or come; empty when it may stay."""
+    wanted, container = desired.get(name), present.get(name)
+    if container is None:
+        return "desired and not there"
+    if wanted is None:
+        return "no longer desired"
+    if wanted.hash != container.hash:
+        return "desired differently now"
+    if container.status in ("dead", "removing"):
+        return f"its container is {container.status}"
+    return ""
+
+
+def _hands_over(wanted: Wanted | None, container: Present | None) -> bool:
+    if wanted is None or container is None:
+        return False
+    return wanted.hands_over and wanted.spec.status == "running" and container.status == "running"
+
+
+def _in_order(desired: Mapping[str, Wanted]) -> Sequence[tuple[str, Wanted]]:
+    return sorted(desired.items(), key=lambda item: (item[1].spec.startup_order, item[0]))
+
+
 def wait_s(failures: int) -> float:
-    """Seconds to wait after the n-th failure in a row (from 0): 10 s, doubled each time, up to 300 s."""
+    """Seconds to wait after the n-th failure in a row (from 0): 1 s, doubled each time, up to 300 s. So a
+    module that ends at once is up again soon, and one that does so for ever is known to within a minute."""
     return min(FIRST_WAIT_S * float(2 ** min(failures, 10)), LONGEST_WAIT_S)
 
 
@@ -116,12 +166,21 @@ def wants_restart(spec: ModuleSpec, status: str, exit_code: int, health: str) ->
             return False
 
 
-def runtime_status(spec: ModuleSpec, status: str, exit_code: int, health: str) -> str:
-    """IoT Edge's word for the container's state: running, unhealthy, stopped, failed, backoff, dead."""
+def ended_badly(spec: ModuleSpec, status: str, exit_code: int) -> bool:
+    """Whether the module ended by itself although it was to run on, or with an exit code other than 0."""
+    if spec.status != "running" or status not in ("exited", "dead"):
+        return False
+    return exit_code != 0 or spec.restart_policy == "always"
+
+
+def runtime_status(spec: ModuleSpec, status: str, exit_code: int, health: str, in_a_row: int = 0) -> str:
+    """IoT Edge's word for the container's state: running, unhealthy, stopped, failed, backoff, dead. One that
+    was started again `in_a_row` times and ended each time is called failed from the third time on, although
+    it is still tried."""
     if status == "dead":
         return "dead"
     if wants_restart(spec, status, exit_code, health) and status == "exited":
-        return "backoff"
+        return "failed" if in_a_row >= LOOPS_AFTER else "backoff"
     if status == "running":
         return "unhealthy" if health == "unhealthy" else "running"
     if status == "exited" and exit_code != 0 and spec.status == "running":

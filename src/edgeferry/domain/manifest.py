@@ -34,6 +34,9 @@ class ModuleSpec:
     """on-create or never."""
     version: str = ""
     """A free text; a change of it alone makes the device create the module anew."""
+    layer: str = ""
+    """The id of the deployment that gave the module, as the hub notes it; no part of what a container is
+    compared by."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class DeviceManifest:
     """edgeAgent and edgeHub: IoT Edge's runtime runs them, our agent recognises and reports them."""
     registries: tuple[RegistryLogin, ...] = ()
     schema_version: str = "1.1"
+    runtime_settings: Mapping[str, Any] = field(default_factory=dict)
+    """`runtime.settings` as they may be reported: without passwords."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,28 @@ class ModuleState:
 
 
 @dataclass(frozen=True)
+class LayerState:
+    """How it stands with all that one deployment gave the device."""
+
+    outcome: str
+    """Pulling, Trial, Proven, RolledBack, Refused or Failed."""
+    reason: str = ""
+    spec_hash: str = ""
+    desired_version: int = 0
+    """The desired version that brought it as it is."""
+    since: str = NEVER
+    progress: str = ""
+    """How far a pull is, in words."""
+
+
+@dataclass(frozen=True)
 class DeviceReport:
     """What a device's agent says of itself and its modules."""
 
     last_desired_version: int
     """The newest desired version whose plan ran; 0 before the first."""
     status_code: int
-    """Of that plan: 200, 400, 412, 417 or 500, as edgeAgent has them."""
+    """Of that plan: 200, 400, 412, 417 or 500, as edgeAgent has them; 406 when the agent has ended."""
     status_description: str
     agent_version: str
     architecture: str
@@ -90,3 +110,8 @@ class DeviceReport:
     modules: Mapping[str, ModuleState]
     system_modules: Mapping[str, ModuleState]
     schema_version: str = "1.1"
+    runtime_settings: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, LayerState] = field(default_factory=dict)
+    """By the id of the deployment; "" holds the modules that no deployment gave."""
+    agent_build: str = ""
+    agent_commit: str = ""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from edgeferry.domain.twin import TAGS_BYTES, find_fault
 from edgeferry.errors import UsageError
 
 Json = dict[str, Any]
@@ -39,6 +40,14 @@ def parse_changes(words: Sequence[str], what: str = "the tag") -> Json:
         if leaf in place:
             raise UsageError(f"{what} {name} is there twice", fix="give only one of them")
         place[leaf] = _read(text)
+    return patch
+
+
+def parse_tags(words: Sequence[str]) -> Json:
+    """The merge patch of tags; UsageError for what no hub takes."""
+    patch = parse_changes(words)
+    if fault := find_fault(patch, TAGS_BYTES):
+        raise UsageError(f"the tags cannot be set: {fault}", fix="shorten or rename them")
     return patch
 
 

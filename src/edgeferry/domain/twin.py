@@ -145,10 +145,23 @@ def find_fault(values: Mapping[str, Any], limit_bytes: int | None) -> str | None
     fault = _find_fault(values, "", 0, sized=limit_bytes is not None)
     if fault or limit_bytes is None:
         return fault
-    size = _size(values)
+    size = size_of(values)
     return (
         f"{size} bytes of keys and values, at most {limit_bytes} are allowed" if size > limit_bytes else None
     )
+
+
+def size_of(value: Any) -> int:
+    """The bytes that count against a section's limit: of names and values, not of the JSON around them."""
+    if isinstance(value, Mapping):
+        return sum(len(name.encode()) + size_of(child) for name, child in value.items())
+    if isinstance(value, list):
+        return sum(size_of(child) for child in value)
+    if isinstance(value, str):
+        return len(_CONTROLS.sub("", value).encode())
+    if isinstance(value, bool):
+        return 4
+    return 0 if value is None else 8
 
 
 def _with_desired(twin: Twin, values: Json, now: str) -> Twin:
@@ -207,15 +220,3 @@ def _find_fault(value: Any, path: str, depth: int, *, sized: bool) -> str | None
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > _INTEGER:
         return f"{path} is an integer beyond ±{_INTEGER}"
     return None
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return sum(len(name.encode()) + _size(child) for name, child in value.items())
-    if isinstance(value, list):
-        return sum(_size(child) for child in value)
-    if isinstance(value, str):
-        return len(_CONTROLS.sub("", value).encode())
-    if isinstance(value, bool):
-        return 4
-    return 0 if value is None else 8

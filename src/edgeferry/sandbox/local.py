@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from edgeferry.authority import open_authority
+from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
-from edgeferry.ports import Hub
+from edgeferry.ports import Hub, Json
 from edgeferry.sandbox.accounts import PULLER, PUSHER
 from edgeferry.sandbox.engine import close_idle_engine, is_own_engine, open_engine, using_engine
 from edgeferry.sandbox.hub import HubOptions, LocalHub
@@ -34,11 +34,18 @@ from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import TOKENS_PORT, Logins, start_registry
 from edgeferry.settings import HUB_FOLDER, SANDBOX_FILE, child_environment
+from edgeferry.wire.connection import device_connection
+from edgeferry.wire.enrolment import (
+    DECOMMISSIONED,
+    HUB_NAME,
+    DeviceFile,
+    Surroundings,
+    render_device_file,
+)
 
 HUB_PORT = 8443
 UP_LOCK = "up.lock"
 """Held in the state folder by who ups or downs it."""
-GATEWAY_NAME = "edgeferry-hub"
 _LAST_NUMBER = 250
 _READY_S = 30
 _LABEL = "edgeferry.sandbox"
@@ -98,26 +105,35 @@ def start_servers(state: Path, engine_url: str, say: Callable[[str], None]) -> S
     return sandbox
 
 
-def start_devices(sandbox: Sandbox, hub: Hub, count: int, say: Callable[[str], None]) -> list[str]:
+def start_devices(
+    sandbox: Sandbox, hub: Hub, count: int, enrol: Callable[[str], Json], say: Callable[[str], None]
+) -> list[str]:
     """The names of the devices whose agents run: `count`, and those of an earlier `up`, which the hub still
-    knows and rollouts still target; identities are made where they are missing."""
-    known = json.loads((sandbox.state / SANDBOX_FILE).read_text())
-    earlier = len(list((sandbox.state / "devices").glob("device-*")))
-    names = [f"device-{number}" for number in range(1, max(count, earlier) + 1)]
+    knows and rollouts still target. `enrol` gives a device's identity, which it makes where it is missing."""
+    here = surroundings(sandbox)
+    names = _device_names(sandbox.state / "devices", count)
     for name in names:
         folder = sandbox.state / "devices" / name
         agent = Process(sandbox.state, name)
         if agent.is_running():
             continue
-        identity = hub.create_device(name, {"edgeferry": True})
-        key = identity["authentication"]["symmetricKey"]["primaryKey"]
+        connection = device_connection(f"{sandbox.address}:{HUB_PORT}", enrol(name))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(folder / "device.json", _render_device(sandbox, name, key, known["puller_password"]))
+        file = DeviceFile(connection, str(sandbox.state / "hub" / "ca.pem"), here)
+        write_private(folder / "device.json", render_device_file(file))
+        (folder / DECOMMISSIONED).unlink(missing_ok=True)
         say(f"starting the agent of {name}")
         agent.start([sys.executable, "-m", "edgeferry.device", "--state", str(folder)], child_environment())
     for name in names:
         _await_connected(hub, Process(sandbox.state, name), name)
     return names
+
+
+def surroundings(sandbox: Sandbox) -> Surroundings:
+    """Where devices of this sandbox live."""
+    password = json.loads((sandbox.state / SANDBOX_FILE).read_text())["puller_password"]
+    login = RegistryLogin(f"{sandbox.address}:{REGISTRY_PORT}", PULLER, password)
+    return Surroundings(HUB_NAME, sandbox.gateway, (login,), sandbox.engine, sandbox.id)
 
 
 def load_sandbox(state: Path) -> Sandbox | None:
@@ -231,20 +247,11 @@ def _write_sandbox(sandbox: Sandbox, logins: Logins) -> None:
     write_private(sandbox.state / SANDBOX_FILE, document)
 
 
-def _render_device(sandbox: Sandbox, name: str, key: str, password: str) -> dict[str, Any]:
-    connection = (
-        f"HostName={sandbox.address}:{HUB_PORT};DeviceId={name};SharedAccessKey={key};"
-        f"GatewayHostName={sandbox.address}"
-    )
-    registry = {"address": f"{sandbox.address}:{REGISTRY_PORT}", "username": PULLER, "password": password}
-    return {
-        "connection_string": connection,
-        "hub_ca_file": str(sandbox.state / "hub" / "ca.pem"),
-        "container_gateway": {"name": GATEWAY_NAME, "address": sandbox.gateway},
-        "registries": [registry],
-        "engine": sandbox.engine,
-        "sandbox": sandbox.id,
-    }
+def _device_names(folder: Path, count: int) -> list[str]:
+    """`count` devices, and those enrolled by an earlier `up`, by number."""
+    earlier = [path.parent.name.removeprefix("device-") for path in folder.glob("device-*/device.json")]
+    numbers = {*range(1, count + 1), *(int(number) for number in earlier if number.isdigit())}
+    return [f"device-{number}" for number in sorted(numbers)]
 
 
 def _init_ledger(path: Path) -> None:

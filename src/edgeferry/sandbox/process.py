@@ -13,16 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from edgeferry.errors import OutsideError
+from edgeferry.errors import OutsideError, UsageError
 
 _LOG_BYTES = 32 * 1024 * 1024
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else holds the lock file meanwhile; OutsideError when somebody does for minutes."""
+    """Nobody else holds the lock file meanwhile; OutsideError when somebody does for minutes, UsageError
+    where only what a device needs is installed."""
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise UsageError("the hub's parts are not installed", fix="pip install 'edgeferry[hub]'") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

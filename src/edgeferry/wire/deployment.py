@@ -19,7 +19,7 @@ from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
-from edgeferry.wire.verdict import render_smoke_request
+from edgeferry.wire.verdict import COMPANION_PORT, render_smoke_request
 
 Json = dict[str, Any]
 
@@ -30,7 +30,6 @@ COMPANION_PRIORITY = 1
 FIRST_MODEL_PRIORITY = 1000
 """Model layers rise from here with each release."""
 SCORE_PORT = 8080
-COMPANION_PORT = 8081
 _SYSTEM_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECOND_NS = 1_000_000_000
 

@@ -1,7 +1,8 @@
-"""`$edgeAgent`'s desired and reported properties. Follows IoT Edge's deployment schema 1.1 (and reads 1.0)
-and the reported properties of edgeAgent 1.5, plus `hostPorts`, which is ours.
+"""`$edgeAgent`'s desired properties: IoT Edge's deployment schema 1.1, and 1.0 when read.
 
 createOptions travel as JSON text in chunks of at most 512 characters: `createOptions`, `createOptions01`, …
+As IoT Edge does, it reads names of members and fixed words in any case, and passes over what it does not
+know, members that begin with `$` (they are the hub's), and null.
 """
 
 from __future__ import annotations
@@ -12,15 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgeferry.domain.manifest import (
-    LAST,
-    DeviceManifest,
-    DeviceReport,
-    ModuleSpec,
-    ModuleState,
-    RegistryLogin,
-)
-from edgeferry.domain.twin import is_same
+from edgeferry.domain.manifest import LAST, DeviceManifest, ModuleSpec, RegistryLogin
 from edgeferry.errors import DesiredError
 from edgeferry.wire.canonical import render_canonical
 
@@ -32,11 +25,15 @@ _MODULE_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _STATUSES = ("running", "stopped")
 _RESTART_POLICIES = ("never", "on-failure", "on-unhealthy", "always")
 _PULL_POLICIES = ("on-create", "never")
-_DESCRIPTION_LENGTH = 1000
+_CREATE_OPTIONS = re.compile(r"createoptions([0-9]{0,4})")
+_RUNTIME_TEXTS = ("minDockerVersion", "loggingOptions")
 
 
-def render_module(spec: ModuleSpec) -> Json:
-    """The value of `modules.<name>` in desired properties; DesiredError when createOptions are too long."""
+def render_module(spec: ModuleSpec, *, with_layer: bool = False) -> Json:
+    """The value of `modules.<name>` in desired properties; DesiredError when createOptions are too long.
+
+    Who gave the module is the hub's to say, so it is in it only `with_layer`.
+    """
     said: Json = {
         "type": "docker",
         "status": spec.status,
@@ -50,20 +47,28 @@ def render_module(spec: ModuleSpec) -> Json:
         said["version"] = spec.version
     if spec.env:
         said["env"] = {name: {"value": value} for name, value in spec.env.items()}
+    if with_layer and spec.layer:
+        said["configuration"] = {"id": spec.layer}
     return said
 
 
 def render_settings(spec: ModuleSpec) -> Json:
     """Image and createOptions; DesiredError when those are longer than a device reads."""
-    text = json.dumps(spec.create_options, separators=(",", ":"), sort_keys=True)
-    chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
+    chunks = render_create_options(spec.create_options)
     if len(chunks) > _MOST_CHUNKS:
         raise DesiredError(
-            f"the createOptions of {spec.name} have {len(text)} characters",
+            f"the createOptions of {spec.name} have {sum(map(len, chunks.values()))} characters",
             fix=f"IoT Edge takes at most {_CHUNK * _MOST_CHUNKS}",
         )
+    return {"image": spec.image, **chunks}
+
+
+def render_create_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """The members that hold createOptions as JSON text, by name, in order."""
+    text = json.dumps(options, separators=(",", ":"), sort_keys=True)
+    chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
     names = ["createOptions", *(f"createOptions{number:02}" for number in range(1, len(chunks)))]
-    return {"image": spec.image, **dict(zip(names, chunks, strict=True))}
+    return dict(zip(names, chunks, strict=True))
 
 
 def parse_module(name: str, said: object) -> ModuleSpec:
@@ -71,48 +76,41 @@ def parse_module(name: str, said: object) -> ModuleSpec:
     where = f"modules.{name}"
     if not _MODULE_NAME.fullmatch(name):
         raise _malformed(where, "the name may have letters, digits, _ and - only")
-    body = _object(where, said)
-    if body.get("type", "docker") != "docker":
-        raise _malformed(f"{where}.type", f"{body.get('type')!r} is not docker")
-    order = body.get("startupOrder", LAST)
-    if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= LAST:
-        raise _malformed(f"{where}.startupOrder", f"{order!r} is not a whole number from 0 to {LAST}")
-    return ModuleSpec(
-        name=name,
-        **_parse_core(where, body),
-        status=_one_of(where, body, "status", _STATUSES),
-        restart_policy=_one_of(where, body, "restartPolicy", _RESTART_POLICIES[::-1]),
-        startup_order=order,
-        image_pull_policy=_one_of(where, body, "imagePullPolicy", _PULL_POLICIES),
-        version=str(body.get("version") or ""),
-    )
+    return _parse_spec(where, name, said)
 
 
 def parse_desired(said: Mapping[str, Any]) -> DeviceManifest:
-    """The manifest in `$edgeAgent`'s desired properties (members that begin with `$` are passed over).
+    """The manifest in `$edgeAgent`'s desired properties.
 
     DesiredError with code 417 when they are empty, 412 for an unknown schema version, 400 when malformed.
     """
-    body = {key: value for key, value in said.items() if not key.startswith("$")}
+    body = _members("desired properties", said)
     if not body:
         raise DesiredError(
             "no deployment has been applied to this device",
             fix="create a base deployment whose target condition it matches",
             code=417,
         )
-    version = str(body.get("schemaVersion", ""))
-    if not re.fullmatch(r"1\.[01](\.\d+)?", version):
+    version = str(body.get("schemaversion", ""))
+    if not re.fullmatch(r"1\.[01](\.[0-9]+)?", version):
         raise DesiredError(
             f"schemaVersion {version!r} is not understood", fix="use schemaVersion 1.0 or 1.1", code=412
         )
+    _must_be_text("desired properties", body)
     system = {
-        name: ModuleSpec(name=name, **_parse_core(f"systemModules.{name}", _object(name, value)))
-        for name, value in _object("systemModules", body.get("systemModules", {})).items()
+        name: _parse_spec(f"systemModules.{name}", name, value)
+        for name, value in _named("systemModules", body.get("systemmodules", {})).items()
     }
     modules = {
-        name: parse_module(name, value) for name, value in _object("modules", body.get("modules", {})).items()
+        name: parse_module(name, value) for name, value in _named("modules", body.get("modules", {})).items()
     }
-    return DeviceManifest(modules, system, _parse_logins(body), version)
+    runtime = _members("runtime", body.get("runtime", {}))
+    _must_be_docker("runtime", runtime)
+    settings = _members("runtime.settings", runtime.get("settings", {}))
+    logins = _parse_logins(settings)
+    return DeviceManifest(
+        modules, system, tuple(logins.values()), version, _reportable_settings(settings, logins)
+    )
 
 
 def module_hash(said: Mapping[str, Any]) -> str:
@@ -120,85 +118,28 @@ def module_hash(said: Mapping[str, Any]) -> str:
     return hashlib.sha256(render_canonical(said)).hexdigest()
 
 
-def render_reported(report: DeviceReport) -> Json:
-    """The whole of `$edgeAgent`'s reported properties; logins and passwords are never among them."""
-    return {
-        "schemaVersion": report.schema_version,
-        "version": {"version": report.agent_version},
-        "lastDesiredVersion": report.last_desired_version,
-        "lastDesiredStatus": {
-            "code": report.status_code,
-            "description": report.status_description[:_DESCRIPTION_LENGTH],
-        },
-        "runtime": {
-            "type": "docker",
-            "platform": {
-                "os": "linux",
-                "architecture": report.architecture,
-                "version": report.engine_version,
-            },
-        },
-        "systemModules": {name: _render_state(state) for name, state in report.system_modules.items()},
-        "modules": {
-            name: {
-                **_render_state(state),
-                "status": state.spec.status,
-                "restartPolicy": state.spec.restart_policy,
-                "startupOrder": state.spec.startup_order,
-                "version": state.spec.version,
-                "restartCount": state.restart_count,
-                "lastRestartTimeUtc": state.restarted_at,
-                "hostPorts": dict(state.host_ports),
-            }
-            for name, state in report.modules.items()
-        },
-    }
-
-
-def diff_reported(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
-    """The patch that turns `old` into `new`: changed members only, null for those that are gone."""
-    patch: Json = {key: None for key in old if key not in new and not key.startswith("$")}
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            inner = diff_reported(before, value)
-            if inner:
-                patch[key] = inner
-        elif key not in old or not is_same(before, value):
-            patch[key] = value
-    return patch
-
-
-def _render_state(state: ModuleState) -> Json:
-    return {
-        "type": "docker",
-        "imagePullPolicy": state.spec.image_pull_policy,
-        "env": {name: {"value": value} for name, value in state.spec.env.items()},
-        "settings": {**render_settings(state.spec), "imageHash": state.image_hash},
-        "runtimeStatus": state.runtime_status,
-        "exitCode": state.exit_code,
-        "statusDescription": state.description[:_DESCRIPTION_LENGTH],
-        "lastStartTimeUtc": state.started_at,
-        "lastExitTimeUtc": state.exited_at,
-    }
-
-
-def _parse_core(where: str, body: Mapping[str, Any]) -> Json:
-    """image, create_options and env: what all modules have."""
-    settings = {
-        key.lower(): value for key, value in _object(f"{where}.settings", body.get("settings")).items()
-    }
+def _parse_spec(where: str, name: str, said: object) -> ModuleSpec:
+    body = _members(where, said)
+    _must_be_docker(where, body)
+    settings = _members(f"{where}.settings", body.get("settings"))
     image = settings.get("image")
     if not isinstance(image, str) or not image.strip():
         raise _malformed(f"{where}.settings.image", "it is missing")
-    return {
-        "image": _with_tag(image.strip()),
-        "create_options": _parse_create_options(where, settings),
-        "env": {
-            name: _env_text(f"{where}.env.{name}", value)
-            for name, value in _object(f"{where}.env", body.get("env", {})).items()
+    return ModuleSpec(
+        name=name,
+        image=_with_tag(image.strip()),
+        create_options=_parse_create_options(f"{where}.settings.createOptions", settings),
+        env={
+            key: _parse_text(f"{where}.env.{key}", value)
+            for key, value in _named(f"{where}.env", body.get("env", {})).items()
         },
-    }
+        status=_one_of(where, body, "status", _STATUSES),
+        restart_policy=_one_of(where, body, "restartPolicy", _RESTART_POLICIES[::-1]),
+        startup_order=_parse_order(f"{where}.startupOrder", body.get("startuporder", LAST)),
+        image_pull_policy=_one_of(where, body, "imagePullPolicy", _PULL_POLICIES),
+        version=_parse_text(f"{where}.version", body.get("version", "")),
+        layer=_parse_layer(body.get("configuration")),
+    )
 
 
 def _with_tag(image: str) -> str:
@@ -209,24 +150,49 @@ def _with_tag(image: str) -> str:
 
 
 def _parse_create_options(where: str, settings: Mapping[str, Any]) -> Json:
-    text = settings.get("createoptions")
-    chunks = [text if isinstance(text, str) else ""]
-    for number in range(1, _MOST_CHUNKS):
-        chunk = settings.get(f"createoptions{number:02}")
-        if not isinstance(chunk, str):
-            break
-        chunks.append(chunk)
-    if isinstance(text, Mapping):
-        return dict(text)
+    whole = settings.get("createoptions", "")
+    options = whole if isinstance(whole, Mapping) else _parse_chunks(where, settings)
+    _must_be_text(where, options)
+    return dict(options)
+
+
+def _parse_chunks(where: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = {match[1]: value for key, value in settings.items() if (match := _CREATE_OPTIONS.fullmatch(key))}
+    chunks = []
+    for number, digits in enumerate(sorted(found, key=lambda digits: int(digits or -1))):
+        if (int(digits) != number if number else digits) or not isinstance(found[digits], str):
+            wanted = f"{number:02}" if number else ""
+            raise _malformed(where, f"its chunk createOptions{wanted} is missing or no text")
+        chunks.append(found[digits])
+    if len(chunks) > _MOST_CHUNKS:
+        raise _malformed(where, f"{len(chunks)} chunks are more than {_MOST_CHUNKS}")
     try:
-        said = json.loads("".join(chunks) or "{}")
+        said = json.loads("".join(chunks).strip() or "{}")
     except (ValueError, RecursionError) as error:
-        raise _malformed(f"{where}.settings.createOptions", f"not JSON: {error}") from error
-    return dict(_object(f"{where}.settings.createOptions", {} if said is None else said))
+        raise _malformed(where, f"not JSON: {error}") from error
+    if said is None:
+        return {}
+    if not isinstance(said, Mapping):
+        raise _malformed(where, "it is not an object")
+    return said
 
 
-def _env_text(where: str, said: object) -> str:
-    value = said.get("value") if isinstance(said, Mapping) else said
+def _parse_order(where: str, said: object) -> int:
+    order = int(said) if isinstance(said, float) and said.is_integer() else said
+    if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= LAST:
+        raise _malformed(where, f"{said!r} is not a whole number from 0 to {LAST}")
+    return order
+
+
+def _parse_layer(said: object) -> str:
+    """The id in the `configuration` that a hub adds; "" when nobody says who gave the module."""
+    layer = _members("configuration", said).get("id") if isinstance(said, Mapping) else ""
+    return layer if isinstance(layer, str) else ""
+
+
+def _parse_text(where: str, said: object) -> str:
+    """A text, number or bool, or an object with such a `value`, as text."""
+    value = _members(where, said).get("value") if isinstance(said, Mapping) else said
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
@@ -234,32 +200,65 @@ def _env_text(where: str, said: object) -> str:
     raise _malformed(where, 'write {"value": text, number or bool}')
 
 
-def _parse_logins(body: Mapping[str, Any]) -> tuple[RegistryLogin, ...]:
-    runtime = _object("runtime", body.get("runtime", {}))
-    settings = _object("runtime.settings", runtime.get("settings", {}))
+def _parse_logins(settings: Mapping[str, Any]) -> dict[str, RegistryLogin]:
     where = "runtime.settings.registryCredentials"
-    logins = []
-    for name, value in _object(where, settings.get("registryCredentials", {})).items():
-        login = _object(f"{where}.{name}", value)
+    logins = {}
+    for name, value in _named(where, settings.get("registrycredentials", {})).items():
+        login = _members(f"{where}.{name}", value)
         parts = [login.get(part) for part in ("address", "username", "password")]
         if not all(isinstance(part, str) for part in parts):
             raise _malformed(f"{where}.{name}", "it needs address, username and password; its name, no dots")
-        logins.append(RegistryLogin(*(str(part) for part in parts)))
-    return tuple(logins)
+        logins[name] = RegistryLogin(*(str(part) for part in parts))
+    return logins
+
+
+def _reportable_settings(settings: Mapping[str, Any], logins: Mapping[str, RegistryLogin]) -> Json:
+    """What of `runtime.settings` may be told: known members only, no password."""
+    said: Json = {
+        name: settings[name.lower()] for name in _RUNTIME_TEXTS if isinstance(settings.get(name.lower()), str)
+    }
+    if logins:
+        said["registryCredentials"] = {
+            name: {"address": login.address, "username": login.username} for name, login in logins.items()
+        }
+    return said
 
 
 def _one_of(where: str, body: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
-    """The member's value; the first choice when it is absent."""
-    value = body.get(key) or choices[0]
-    if value not in choices:
+    """The member's value; the first choice when it is absent or empty."""
+    value = body.get(key.lower()) or choices[0]
+    if not isinstance(value, str) or value.lower() not in choices:
         raise _malformed(f"{where}.{key}", f"{value!r} is none of {', '.join(choices)}")
-    return str(value)
+    return value.lower()
 
 
-def _object(where: str, said: object) -> Mapping[str, Any]:
+def _must_be_docker(where: str, body: Mapping[str, Any]) -> None:
+    _one_of(where, body, "type", ("docker",))
+
+
+def _must_be_text(where: str, said: object) -> None:
+    """Refuses what cannot be hashed or sent on: NaN, halves of characters."""
+    try:
+        render_canonical(said)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _malformed(where, f"it is no JSON in UTF-8: {error}") from error
+
+
+def _named(where: str, said: object) -> Mapping[str, Any]:
+    """An object whose names are its author's, without what is the hub's and what is null."""
     if not isinstance(said, Mapping):
         raise _malformed(where, "it is not an object")
-    return said
+    return {key: value for key, value in said.items() if value is not None and not key.startswith("$")}
+
+
+def _members(where: str, said: object) -> Mapping[str, Any]:
+    """The same for an object whose names are fixed, in lower case. Sorted, so that of two spellings the same
+    one counts each time."""
+    return {key.lower(): value for key, value in sorted(_named(where, said).items(), key=_by_name)}
+
+
+def _by_name(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _malformed(where: str, why: str) -> DesiredError:

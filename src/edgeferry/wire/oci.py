@@ -199,6 +199,19 @@ def parse_index(body: bytes) -> tuple[Descriptor, ...]:
         raise _malformed("image index", error) from error
 
 
+def choose_platform(body: bytes, architecture: str) -> str:
+    """The digest of the manifest for Linux on that architecture (amd64, arm64, …) that an index or a Docker
+    manifest list names; "" when these bytes are neither, or name none."""
+    try:
+        for manifest in json.loads(body).get("manifests") or ():
+            platform = manifest.get("platform") or {}
+            if (platform.get("os"), platform.get("architecture")) == ("linux", architecture):
+                return str(manifest["digest"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return ""
+
+
 def referrers_tag(digest: str) -> str:
     """The tag of the index of what is attached to `digest`, where a registry has no referrers API."""
     return digest.replace(":", "-")

@@ -15,6 +15,8 @@ from typing import Any
 from edgeferry.domain.smoke import SmokeRequest, Verdict
 from edgeferry.errors import UsageError
 
+COMPANION_PORT = 8081
+"""Where the companion answers `GET /verdict` on the device's network."""
 REASON_LENGTH = 1000
 """Longer reasons are cut: a twin's string holds at most 4 KiB."""
 

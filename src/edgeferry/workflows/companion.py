@@ -6,7 +6,7 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.errors import OutsideError, RefusedError
 from edgeferry.ports import Reply, RunningModule, Services
-from edgeferry.wire.deployment import COMPANION_PORT
+from edgeferry.wire.verdict import COMPANION_PORT
 
 READY_S = 30.0
 _POLL_S = 0.02

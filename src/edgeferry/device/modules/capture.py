@@ -3,17 +3,23 @@
 One `write` a record, so that nothing that was answered is lost when the process is killed; a thread puts what
 was written on the disk, at most every 100 ms, and always before records are handed out. Nothing here may keep
 a model from answering: a record that cannot be written is dropped, counted and told on stderr.
+
+While a model is handed over, two servers write to one store. Each writes under a lock on the store's folder
+and first catches up with what the other wrote, so that sequences stay one row.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
+import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +31,8 @@ from edgeferry.wire.capture import parse_line, parse_segment_name, render_record
 SYNC_S = 0.1
 AGAIN_S = 1.0
 """A store that cannot be opened is tried again this often."""
+LOCK_S = 0.05
+"""How long another server may hold the store: one that was halted must not halt this one."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Captures:
         self._run = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._file = -1
+        self._door = -1
         self._size_bytes = 0
         self._retired: list[int] = []
         self._last = 0
@@ -57,8 +66,8 @@ class Captures:
         self._unsynced = threading.Event()
         self._closing = False
         if folder is not None:
-            with self._lock:
-                self._is_open()
+            with self._lock, contextlib.suppress(OSError), self._alone():
+                pass
             threading.Thread(target=self._sync_until_closed, name="captures", daemon=True).start()
 
     def keep(
@@ -70,7 +79,8 @@ class Captures:
         text = _render_inputs(body, question)
         with self._lock:
             try:
-                self._append(self._render(asked, text, output, status, latency_ms))
+                with self._alone():
+                    self._append(self._render(asked, text, output, status, latency_ms))
             except (OSError, ValueError) as error:
                 self._dropped += 1
                 self._tell("captures are dropped", str(error))
@@ -110,6 +120,9 @@ class Captures:
     def sync(self) -> int:
         """The last sequence that is on the disk now."""
         with self._lock:
+            if self._file >= 0:
+                with contextlib.suppress(OSError), self._alone():
+                    pass
             last = self._last
             files, self._retired = self._retired, []
             if self._file >= 0:
@@ -135,6 +148,9 @@ class Captures:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
+            if self._door >= 0:
+                os.close(self._door)
+                self._door = -1
 
     # with the lock held
 
@@ -160,8 +176,6 @@ class Captures:
     def _append(self, line: bytes) -> None:
         if not fits(len(line), self._bounds):
             raise ValueError(f"a record of {len(line)} bytes is too large for this store")
-        if not self._is_open():
-            raise OSError(self._closed_because)
         if must_rotate(self._size_bytes, len(line), self._bounds):
             self._rotate(len(line))
         written = 0
@@ -174,6 +188,34 @@ class Captures:
                 self._cut_off()
             raise
         self._size_bytes += len(line)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The store is open, what another server wrote is known, and none writes; OSError when not."""
+        if self.folder is None:
+            raise OSError("the store is closed")
+        if self._door < 0:
+            self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _lock(self._door)
+        try:
+            if self._file >= 0 and self._has_been_written_to():
+                self._retired.append(self._file)
+                self._file, self._try_at = -1, 0.0
+            if not self._is_open():
+                raise OSError(self._closed_because)
+            yield
+        finally:
+            if self._file < 0:  # perhaps the folder is another one now
+                os.close(self._door)
+                self._door = -1
+            else:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(self._door, fcntl.LOCK_UN)
+
+    def _has_been_written_to(self) -> bool:
+        """Whether the segment is longer than this server left it, or no longer the newest one, or gone."""
+        said = os.fstat(self._file)
+        return said.st_size != self._size_bytes or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
 
     def _is_open(self) -> bool:
         if self._file >= 0:
@@ -224,6 +266,8 @@ class Captures:
         assert self.folder is not None
         closed = self.segments()
         file = self._create(self._last + 1)
+        with contextlib.suppress(OSError):
+            os.fchmod(self._file, 0o400)  # tells another server that it is closed
         self._retired.append(self._file)
         self._file, self._size_bytes = file, 0
         for segment in choose_expired(closed, line_bytes, self._bounds):
@@ -256,6 +300,21 @@ class Captures:
             time.sleep(SYNC_S)
             self._unsynced.clear()
             self.sync()
+
+
+def _lock(file: int) -> None:
+    """No other server holds it; where nothing can be locked, there is none that could."""
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise OSError("another server holds the store") from error
+            time.sleep(0.001)
+        except OSError:
+            return  # a file system without locks
 
 
 def _render_inputs(body: bytes, question: Any) -> str:
