@@ -255,6 +255,8 @@ class Agent:
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
             self._supervision.forget_ends()
+            if isinstance(error, OSError):
+                self._keep_up()
         self._report()
 
     def _update_itself(self) -> None:
@@ -266,6 +268,13 @@ class Agent:
         self._reporting.own_words = said
         if self._self_update.failed and said not in self._status[1]:
             self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
+
+    def _keep_up(self) -> None:
+        """Modules are restarted also where nothing can be written down."""
+        try:
+            self._supervision.start_again(self._look(), self._spec, time.monotonic())
+        except EngineError as error:
+            _log.error("supervision: %s", error)
 
     def _look(self) -> dict[str, ContainerFacts]:
         """This device's containers by module, once no hand-over is left half done; RefusedError when another
@@ -369,13 +378,13 @@ class Agent:
                 self._applying.failures.note(f"pull {image}", problem, time.monotonic())
             else:
                 self._applying.failures.clear(f"pull {image}")
-                self._images.note_pulled(image)
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
         """The engine gets these images and no others; how often each is tried is the pulls' affair."""
         self._pulls.keep_only({pull.image for pull in pulls})
         logins = (*self._enrolment.registries, *manifest.registries)
         for pull in pulls:
+            self._images.note_pulling(pull.image)
             self._pulls.start(pull.image, logins)
 
     def _find_held(self, missing: Sequence[Pull]) -> dict[str, str]:
