@@ -212,13 +212,19 @@ def fill_disk_at_state_write(device: Device, chance: random.Random, _: int) -> s
             device.kill()
             device.start()
             device.pause(6.0)
-        for module in MODULES:
-            device.wait_for(
-                lambda name=module: device.is_up(name), 30.0, f"{module} runs while the disk is full"
-            )
+        _must_serve(device)
+        victim = next(one for one in device.containers() if one.module == "a" and one.running)
+        device.client.kill(victim.id)
+        device.pause(1.0)
+        _must_serve(device)
     finally:
         filler.unlink()
     return "killed meanwhile" if killed else "not killed"
+
+
+def _must_serve(device: Device) -> None:
+    for module in MODULES:
+        device.wait_for(lambda name=module: device.is_up(name), 30.0, f"{module} runs, the disk being full")
 
 
 def _fill(path: Path, leave: int) -> None:
@@ -535,7 +541,8 @@ def fail(device: Device, module: str, how: str) -> float:
 
 @contextlib.contextmanager
 def patient(device: Device):
-    """Meanwhile a layer is proven only after a longer time."""
+    """Meanwhile a layer is proven only after a longer time; the one that runs is proven before."""
+    device.wait_for(device.is_proven, 60.0, "the layer that runs is proven")
     device.stop()
     device.rule(window=12.0)
     device.start()

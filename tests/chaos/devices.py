@@ -384,6 +384,11 @@ class Device:
             return False
         return self.runs(self.wanted.number)
 
+    def is_proven(self) -> bool:
+        """Whether the agent says so of all layers."""
+        layers = self.reported().get("layers") or {}
+        return bool(layers) and all(one.get("outcome") == "Proven" for one in layers.values())
+
     def says(self, code: int) -> bool:
         """Whether the newest version is reported with that code."""
         return _word(self.reported()) == (self.version, code)
@@ -459,7 +464,7 @@ class Device:
         with contextlib.suppress(Exception):
             (folder / "agent.log").write_text(self.log()[-200_000:])
         for path in self.folder.iterdir():
-            if path.is_file() and path.suffix in (".jsonl", ".json", ".toml") and path.name not in _PRIVATE:
+            if path.is_file() and not path.name.startswith(_PRIVATE):
                 with contextlib.suppress(OSError):
                     shutil.copy(path, folder / path.name)
 
@@ -492,7 +497,8 @@ class Device:
                     self.engine.remove_image(reference)
 
 
-_PRIVATE = ("device.json", "keys.json", "identities.json")
+_PRIVATE = ("device", "keys", "identities", "lock")
+"""How names of files begin that hold secrets, or nothing."""
 
 
 def _word(said: Mapping[str, Any]) -> tuple[Any, Any]:

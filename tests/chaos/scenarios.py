@@ -61,7 +61,7 @@ SCENARIOS = (
     Scenario("state file damaged", FILES, acts.damage_a_file, 80, 3),
     Scenario("owner's file damaged", FILES, acts.damage_an_owners_file, 6, 0),
     Scenario("disk full at pull", DISK, acts.fill_disk_at_pull, 3, 0, OWN, 150),
-    Scenario("disk full at state write", DISK, acts.fill_disk_at_state_write, 4, 1, OWN, 90),
+    Scenario("disk full at state write", DISK, acts.fill_disk_at_state_write, 10, 1, OWN, 90),
     Scenario("registry status", REGISTRY, acts.registry_status, 12, 1, limit_s=150),
     Scenario("registry body", REGISTRY, acts.registry_body, 9, 1, limit_s=150),
     Scenario("registry gone", REGISTRY, acts.registry_slow, 3, 0, limit_s=150),
