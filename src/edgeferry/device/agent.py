@@ -61,6 +61,8 @@ Json = dict[str, Any]
 AGENT = "$edgeAgent"
 PASS_S = 5.0
 SHORTEST_WAIT_S = 0.1
+AFTER_FAULT_S = 1.0
+"""The shortest wait after a pass that broke off, whatever is due."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class Agent:
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._shortest_wait_s = SHORTEST_WAIT_S
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
         self._memory = Memory(store)
@@ -201,7 +204,7 @@ class Agent:
         """Seconds until the next pass, unless something wakes it."""
         parts = (self._applying.failures, self._supervision, self._trials, self._pulls, self._self_update)
         due = min(part.next_due() for part in parts) - time.monotonic()
-        return max(SHORTEST_WAIT_S, min(self._pass_s, due))
+        return max(self._shortest_wait_s, min(self._pass_s, due))
 
     # what the hub says (called in the link's thread)
 
@@ -230,6 +233,7 @@ class Agent:
     # one pass
 
     def _pass(self) -> None:
+        self._shortest_wait_s = SHORTEST_WAIT_S
         try:
             if self._info is None:
                 self._info = self._engine.ping()
@@ -254,9 +258,11 @@ class Agent:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
-            self._supervision.forget_ends()
+            self._shortest_wait_s = AFTER_FAULT_S
             if isinstance(error, OSError):
                 self._keep_up()
+            else:
+                self._supervision.forget_ends()
         self._report()
 
     def _update_itself(self) -> None:
