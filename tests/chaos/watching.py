@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from typing import Any
 
 import docker
-import requests
 
 from tests.chaos.sights import Moment, Start
 
@@ -26,17 +26,19 @@ class Watcher:
         self._moments: list[Moment] = []
         self._starts: set[Start] = set()
         self._stopping = threading.Event()
-        self._client: docker.APIClient | None = None
+        self._stream: Any = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """It follows no more."""
         self._stopping.set()
-        client = self._client
-        if client is not None:
-            with contextlib.suppress(Exception):
-                client.close()
+        deadline = time.monotonic() + 10
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if (stream := self._stream) is not None:
+                with contextlib.suppress(Exception):  # it may have ended by itself just now
+                    stream.close()
+            self._thread.join(0.1)
 
     def moments(self) -> list[Moment]:
         """What ran when, since the last `forget`; the first is what ran then."""
@@ -56,14 +58,15 @@ class Watcher:
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
+            client = None
             try:
-                self._client = docker.APIClient(base_url=self._url, version="auto", timeout=30)
-                self._read(self._client)
-            except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError):
-                pass
+                client = docker.APIClient(base_url=self._url, version="auto", timeout=30)
+                self._read(client)
             except Exception:  # noqa: BLE001 - an engine that was killed ends a stream in many ways
-                if self._stopping.is_set():
-                    return
+                self._stream = None
+            finally:
+                if client is not None:
+                    client.close()
             self._stopping.wait(0.1)
 
     def _read(self, client: docker.APIClient) -> None:
@@ -71,11 +74,17 @@ class Watcher:
         self._look(client)
         filters = {"type": "container", "label": self._labels}
         client.timeout = None
-        for event in client.events(since=since, filters=filters, decode=True):
-            if self._stopping.is_set():
-                return
-            if event.get("Action") in ("start", "die", "destroy"):
-                self._look(client)
+        self._stream = client.events(since=since, filters=filters, decode=True)
+        try:
+            for event in self._stream:
+                if self._stopping.is_set():
+                    return
+                if event.get("Action") in ("start", "die", "destroy"):
+                    self._look(client)
+        finally:
+            stream, self._stream = self._stream, None
+            if stream is not None:
+                stream.close()
 
     def _look(self, client: docker.APIClient) -> None:
         """What runs now; asked anew at each event, since events come late under load."""
