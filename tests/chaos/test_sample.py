@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -19,6 +20,8 @@ POINTS = 40
 WORKERS = 3
 
 
+# docker-py leaves sockets to the collector where an engine was killed amid an answer
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_device_is_well_after_each_of_a_sample_of_faults(
     pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
@@ -28,6 +31,7 @@ def test_a_device_is_well_after_each_of_a_sample_of_faults(
     outcomes: list[Outcome] = []
     with opened(pytestconfig.cache.mkdir("busybox"), scenarios) as grounds:
         Run(grounds, SEED, tmp_path, outcomes.append).work(points, WORKERS)
+    gc.collect()
     wrong = [f"{again(one, SEED)}: {'; '.join(one.wrong)}" for one in outcomes if one.wrong]
     assert not wrong, "\n".join(wrong)
     assert len(outcomes) == len(points)
