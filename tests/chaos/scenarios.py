@@ -55,7 +55,7 @@ OWNER = "two agents"
 SCENARIOS = (
     Scenario("kill at a moment", POWER, acts.kill_at_a_moment, 500, 12),
     Scenario("kill at a journal step", POWER, acts.kill_at_step("journal"), 60, 4),
-    Scenario("kill at a durable step", POWER, acts.kill_at_step("durable"), 100, 4),
+    Scenario("kill at a durable step", POWER, acts.kill_at_step("durable"), 120, 4),
     Scenario("kill at an engine step", POWER, acts.kill_at_step("engine"), 60, 3),
     Scenario("kill again while it recovers", POWER, acts.kill_twice, 40, 2),
     Scenario("state file damaged", FILES, acts.damage_a_file, 80, 3),
