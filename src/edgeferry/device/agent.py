@@ -61,6 +61,8 @@ Json = dict[str, Any]
 AGENT = "$edgeAgent"
 PASS_S = 5.0
 SHORTEST_WAIT_S = 0.1
+AFTER_FAULT_S = 1.0
+"""The shortest wait after a pass that broke off, whatever is due."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class Agent:
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._shortest_wait_s = SHORTEST_WAIT_S
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
         self._memory = Memory(store)
@@ -201,7 +204,7 @@ class Agent:
         """Seconds until the next pass, unless something wakes it."""
         parts = (self._applying.failures, self._supervision, self._trials, self._pulls, self._self_update)
         due = min(part.next_due() for part in parts) - time.monotonic()
-        return max(SHORTEST_WAIT_S, min(self._pass_s, due))
+        return max(self._shortest_wait_s, min(self._pass_s, due))
 
     # what the hub says (called in the link's thread)
 
@@ -230,6 +233,7 @@ class Agent:
     # one pass
 
     def _pass(self) -> None:
+        self._shortest_wait_s = SHORTEST_WAIT_S
         try:
             if self._info is None:
                 self._info = self._engine.ping()
@@ -254,7 +258,11 @@ class Agent:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
-            self._supervision.forget_ends()
+            self._shortest_wait_s = AFTER_FAULT_S
+            if isinstance(error, OSError):
+                self._keep_up()
+            else:
+                self._supervision.forget_ends()
         self._report()
 
     def _update_itself(self) -> None:
@@ -266,6 +274,13 @@ class Agent:
         self._reporting.own_words = said
         if self._self_update.failed and said not in self._status[1]:
             self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
+
+    def _keep_up(self) -> None:
+        """Modules are restarted also where nothing can be written down."""
+        try:
+            self._supervision.start_again(self._look(), self._spec, time.monotonic())
+        except EngineError as error:
+            _log.error("supervision: %s", error)
 
     def _look(self) -> dict[str, ContainerFacts]:
         """This device's containers by module, once no hand-over is left half done; RefusedError when another
@@ -369,13 +384,13 @@ class Agent:
                 self._applying.failures.note(f"pull {image}", problem, time.monotonic())
             else:
                 self._applying.failures.clear(f"pull {image}")
-                self._images.note_pulled(image)
 
     def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
         """The engine gets these images and no others; how often each is tried is the pulls' affair."""
         self._pulls.keep_only({pull.image for pull in pulls})
         logins = (*self._enrolment.registries, *manifest.registries)
         for pull in pulls:
+            self._images.note_pulling(pull.image)
             self._pulls.start(pull.image, logins)
 
     def _find_held(self, missing: Sequence[Pull]) -> dict[str, str]:

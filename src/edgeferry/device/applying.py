@@ -95,7 +95,7 @@ class Applying:
         assert not isinstance(action, Pull)
         verb = verb_of(action)
         _log.info("%s module=%s reason=%s", verb, action.module, action.reason)
-        self._memory.note(Doing(verb, action.module, action.reason))
+        self._memory.tell(Doing(verb, action.module, action.reason))
         try:
             self._do(action, around)
         except (EdgeferryError, OSError) as error:
