@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from edgeferry.device.verdicts import KIND, KIND_LABEL
+from edgeferry.domain.smoke import Verdict
 from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
+from edgeferry.wire.verdict import COMPANION_PORT, render_verdicts
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
 from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
@@ -33,26 +36,43 @@ def registry(engine, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def image(engine, registry, pytestconfig):
-    reference = registry.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "edge/tiny")
-    yield reference
-    engine.remove_image(reference)
+def images(engine, registry, pytestconfig):
+    cache = pytestconfig.cache.mkdir("busybox")
+    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
+    yield references
+    for reference in references:
+        engine.remove_image(reference)
+
+
+@pytest.fixture(scope="module")
+def image(images):
+    return images[0]
+
+
+@pytest.fixture(scope="module")
+def device(hub, registry, engine, images, tmp_path_factory):
+    """A device whose agent runs."""
+    device = World(hub, registry, engine, tmp_path_factory.mktemp("trials") / "device", images)
+    device.enrol()
+    allow(device, window_s=3)
+    try:
+        device.start()
+        yield device
+    finally:
+        device.close()
 
 
 @pytest.fixture
-def world(hub, registry, engine, image, tmp_path):
-    """A device whose agent runs, with two modules of one layer that were proven, and one of another."""
-    world = World(hub, registry, engine, tmp_path / "device", [image])
-    world.enrol()
-    allow(world, window_s=1)
-    try:
-        world.start()
-        world.settle(bring(world, "L1", a=taxi(image), b=taxi(image)))
-        world.settle(bring(world, "M1", c=taxi(image)))
-        proven(world, "L1", "M1")
-        yield world
-    finally:
-        world.close()
+def world(device, image):
+    """That device with two modules of one layer that were proven, and one of another; nothing that runs on it
+    has run there before."""
+    device.run = uuid.uuid4().hex[:8]
+    bring(device, "M1", c=taxi(image))
+    device.settle(bring(device, "L1", a=taxi(image), b=taxi(image)))
+    proven(device, "L1", "M1")
+    yield device
+    device.settle(device.want_raw({"modules": None}), 200, timeout_s=60)
+    wait_until(lambda: layers(device) == {})
 
 
 def allow(world, **trial):
@@ -60,13 +80,20 @@ def allow(world, **trial):
     (world.folder / "agent.toml").write_text("\n".join(["[trial]", *lines]))
 
 
+def restart(world, **trial):
+    world.stop()
+    allow(world, **trial)
+    world.start()
+
+
+def render(world, layer, name, spec):
+    return {**render_module(replace(spec, name=name, env={"RUN": world.run})), "configuration": {"id": layer}}
+
+
 def bring(world, layer, gone=(), **specs):
     """The desired version in which that layer brings these modules."""
     modules = {
-        name: None
-        if spec is None
-        else {**render_module(replace(spec, name=name)), "configuration": {"id": layer}}
-        for name, spec in specs.items()
+        name: None if spec is None else render(world, layer, name, spec) for name, spec in specs.items()
     }
     return world.want_raw({"schemaVersion": "1.1", "modules": modules})
 
@@ -89,14 +116,14 @@ def runs(world, module, script):
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("fault", "reasons"),
     [
         pytest.param(
-            {"script": CRASHES}, "ended by itself 3 times, at last with exit code 3", id="crash loop"
+            {"script": CRASHES}, ["ended by itself 3 times", "is exited after 3 s"], id="crash loop"
         ),
         pytest.param(
             {"create_options": {"Entrypoint": ["/none"], "HostConfig": {"Init": False}}},
-            "does not start",
+            ["does not start"],
             id="cannot start",
         ),
         pytest.param(
@@ -109,24 +136,22 @@ def runs(world, module, script):
                     }
                 }
             },
-            "is unhealthy",
+            ["is unhealthy", "is starting after 3 s"],
             id="unhealthy",
         ),
     ],
 )
-def test_a_layer_that_fails_goes_back_as_a_whole_and_touches_no_other(world, image, fault, reason):
+def test_a_layer_that_fails_goes_back_as_a_whole_and_touches_no_other(world, image, fault, reasons):
     before = ids(world, "c")
     began = time.monotonic()
-    allow(world, window_s=60)
-    world.stop()
-    world.start()
     bad = taxi(image, fault.get("script", FOREVER), create_options=fault.get("create_options", {}))
     version = bring(world, "L2", a=taxi(image, "sleep 1000"), b=bad)
     reported = world.settle(version, 500, timeout_s=60)
     wait_until(lambda: layers(world).get("L2") == "RolledBack", timeout_s=60)
     assert time.monotonic() - began < 60
     reported = world.settle(version, 500, timeout_s=60)
-    assert f"layer L2 was rolled back: module b {reason}" in reported["lastDesiredStatus"]["description"]
+    told = reported["lastDesiredStatus"]["description"]
+    assert any(f"layer L2 was rolled back: module b {reason}" in told for reason in reasons), told
     wait_until(lambda: runs(world, "a", FOREVER) and runs(world, "b", FOREVER))
     for name in "ab":
         assert world.module(name)["settings"]["createOptions"] == json.dumps(
@@ -175,14 +200,12 @@ def test_a_better_layer_after_a_failed_one_is_tried_and_proven(rolled_back, imag
 def test_a_device_goes_back_without_its_hub(own_hub, registry, engine, image, tmp_path):
     world = World(own_hub, registry, engine, tmp_path / "device", [image])
     world.enrol()
-    allow(world, window_s=1)
+    allow(world, window_s=3)
     try:
         world.start()
         world.settle(bring(world, "L1", a=taxi(image)))
         proven(world, "L1")
-        allow(world, window_s=60)
-        world.stop()
-        world.start()
+        restart(world, window_s=60)
         world.settle(bring(world, "L2", a=taxi(image, "sleep 3; exit 1")))
         own_hub.stop()
         wait_until(lambda: runs(world, "a", FOREVER), timeout_s=60)
@@ -222,3 +245,52 @@ def test_a_module_that_a_trial_waits_for_is_not_lost_when_the_state_is(world, im
     world.settle(version, 500, timeout_s=60)
     wait_until(lambda: layers(world).get("L2") == "RolledBack", timeout_s=60)
     wait_until(lambda: runs(world, "a", FOREVER) and runs(world, "b", FOREVER))
+
+
+def say(images, state, at):
+    """A companion that says so of the first image."""
+    digest = images[0].partition("@")[2]
+    verdict = Verdict("taxi", state, digest, "3", "cases", "nonce", "case 2 is off", 5, 1, 1.0, 2.0, at)
+    said = json.dumps(render_verdicts([verdict]))
+    script = f"mkdir /www && echo '{said}' > /www/verdict && exec httpd -f -p {COMPANION_PORT} -h /www"
+    return taxi(images[1], script, create_options={"Labels": {KIND_LABEL: KIND}})
+
+
+def test_a_layer_that_fails_its_smoke_test_goes_back_and_an_older_verdict_is_not_about_it(
+    world, image, images
+):
+    world.settle(bring(world, "companion", companion=say(images, "Failed", "before")))
+    world.settle(bring(world, "L2", a=taxi(image, "sleep 1000"), b=taxi(image)))
+    proven(world, "L2")
+    version = bring(world, "L3", a=taxi(image, "sleep 2000"), b=taxi(image))
+    wait_until(lambda: layers(world).get("L3") == "Trial")
+    bring(world, "companion", companion=say(images, "Passed", "later"))
+    proven(world, "L3")
+    restart(world, window_s=60)
+    version = bring(world, "L4", a=taxi(image, "sleep 3000"), b=taxi(image))
+    wait_until(lambda: layers(world).get("L4") == "Trial")
+    version = bring(world, "companion", companion=say(images, "Failed", "at last"))
+    wait_until(lambda: layers(world).get("L4") == "RolledBack", timeout_s=60)
+    reported = world.settle(version, 500)
+    assert "module a failed its smoke test: case 2 is off" in reported["lastDesiredStatus"]["description"]
+    wait_until(lambda: runs(world, "a", "sleep 2000"))
+    restart(world, window_s=3)
+
+
+def test_what_was_applied_is_told_by_method_and_a_layer_that_failed_is_tried_again(rolled_back, image):
+    said = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "GetApplyHistory", {"limit": 2})
+    last, before = said["payload"]["applies"]
+    assert (last["layers"], last["outcome"], last["images"]) == (
+        ["L2"],
+        "RolledBack",
+        {"a": image, "b": image},
+    )
+    assert before["outcome"] == "Proven"
+    told = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "RetryLayer", {"id": "L2"})
+    assert told["status"] == 200
+
+    def latest():
+        said = rolled_back.hub.call(rolled_back.device, "$edgeAgent", "GetApplyHistory", {"limit": 1})
+        return said["payload"]["applies"][0]
+
+    wait_until(lambda: latest()["at"] != last["at"] and latest()["outcome"] == "RolledBack", timeout_s=60)

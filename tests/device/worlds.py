@@ -33,6 +33,8 @@ class World:
     device: str = field(default_factory=lambda: f"d-{uuid.uuid4().hex[:8]}")
     sandbox: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:6]}")
     process: subprocess.Popen | None = None
+    run: str = ""
+    """What tells one test's modules from another's on the same device."""
 
     @property
     def labels(self) -> dict[str, str]:
