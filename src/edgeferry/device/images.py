@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 from edgeferry.device.state import Store
 from edgeferry.domain.retention import choose_unneeded, remember
@@ -21,9 +21,9 @@ class Images:
         self._store = store
         self._pulled, self._history = store.load_images()
 
-    def note_pulled(self, image: str) -> None:
-        """The image came to the engine by this device's doing."""
-        self._pulled.add(image)
+    def note_pulled(self, images: Iterable[str]) -> None:
+        """The images came to the engine by this device's doing. OSError: kept with the next ones."""
+        self._pulled.update(images)
         self._store.save_images(self._pulled, self._history)
 
     def settle(self, current: Mapping[str, str], proven: Set[str]) -> None:
