@@ -16,7 +16,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-TOGETHER = ("tests/e2e", "tests/ci", "tests/workflows")
+TOGETHER = ("tests/e2e", "tests/ci", "tests/workflows", "tests/chaos")
 """Folders whose tests share something costly, or depend on their order; elsewhere each file is a group.
 The longest is first, so that no worker ends long after the others."""
 _PATIENCE_S = 120

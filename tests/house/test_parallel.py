@@ -23,4 +23,4 @@ def test_elsewhere_each_file_is_a_group_and_comes_later() -> None:
     here = "tests/house/test_parallel.py"
     assert group_of(f"{here}::test_it") == here
     assert group_of("tests/e2e_of_others/test_x.py::test_it") == "tests/e2e_of_others/test_x.py"
-    assert [rank_of(f"{name}/test_x.py::test_it") for name in (*TOGETHER, "tests/house")] == [0, 1, 2, 3]
+    assert [rank_of(f"{name}/test_x.py::test_it") for name in (*TOGETHER, "tests/house")] == [0, 1, 2, 3, 4]

@@ -152,7 +152,6 @@ class Agent:
         )
         self._desired = Desired(store)
         self._began = self._watched_at = 0.0
-        self._crashes: list[tuple[str, str]] = []
         self._done_version = 0
         self._status = (417, "no desired properties yet")
         self._states: dict[str, ModuleState] = {}
@@ -371,12 +370,8 @@ class Agent:
         """Whether any container was started again."""
         for module, ended_at in self._supervision.find_crashes(found, self._spec):
             if self._aimed_at(found[module]):  # the end of what is to go says nothing of its successor
-                self._crashes.append((module, ended_at))
-        restarted = self._supervision.start_again(found, self._spec, time.monotonic())
-        while self._crashes:
-            self._trials.note_crash(*self._crashes[0])
-            del self._crashes[0]
-        return restarted
+                self._trials.note_crash(module, ended_at)
+        return self._supervision.start_again(found, self._spec, time.monotonic())
 
     def _judge(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether a unit is to go back to what was proven."""

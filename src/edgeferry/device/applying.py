@@ -94,7 +94,7 @@ class Applying:
     def _try(self, action: Remove | Create | Start | HandOver, key: str, around: Surroundings) -> bool:
         verb = verb_of(action)
         _log.info("%s module=%s reason=%s", verb, action.module, action.reason)
-        self._memory.note(Doing(verb, action.module, action.reason))
+        self._memory.tell(Doing(verb, action.module, action.reason))
         try:
             self._do(action, around)
         except (EdgeferryError, OSError) as error:

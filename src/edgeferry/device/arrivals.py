@@ -27,24 +27,21 @@ class Arrivals:
         return any(image not in self._problems for image in self._missing)
 
     def harvest(self) -> None:
-        """What came, and what did not, since the last call is known. OSError when it cannot be kept that
-        images came: it is kept with the next ones."""
-        came = []
+        """What came, and what did not, since the last call is known."""
         for image, problem in self._pulls.harvest().items():
             if problem:
                 self._problems[image] = problem
             else:
                 self._problems.pop(image, None)
-                came.append(image)
-        if came:
-            self._images.note_pulled(came)
 
     def ask_for(self, missing: Sequence[Pull], logins: Sequence[RegistryLogin]) -> None:
-        """The engine gets these images and no others."""
+        """The engine gets these images and no others. OSError when it cannot be written down which: then
+        their pulls do not begin."""
         self._missing = {pull.image: pull.reason for pull in missing}
         self._problems = {image: why for image, why in self._problems.items() if image in self._missing}
         self._pulls.keep_only(set(self._missing))
         for image in self._missing:
+            self._images.note_pulling(image)
             self._pulls.start(image, logins)
 
     def find_held(self, modules: Iterable[ModuleSpec]) -> dict[str, str]:

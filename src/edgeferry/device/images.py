@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 
 from edgeferry.device.state import Store
 from edgeferry.domain.retention import choose_unneeded, remember
@@ -21,10 +21,13 @@ class Images:
         self._store = store
         self._pulled, self._history = store.load_images()
 
-    def note_pulled(self, images: Iterable[str]) -> None:
-        """The images came to the engine by this device's doing. OSError: kept with the next ones."""
-        self._pulled.update(images)
-        self._store.save_images(self._pulled, self._history)
+    def note_pulling(self, image: str) -> None:
+        """The image comes to the engine by this device's doing, and is its to remove. To be noted before the
+        pull begins: nobody else would remove what came just before a power cut. OSError when it cannot be
+        written down: then it must not begin."""
+        if image not in self._pulled:
+            self._store.save_images({*self._pulled, image}, self._history)
+            self._pulled.add(image)
 
     def settle(self, current: Mapping[str, str], proven: Set[str]) -> None:
         """The modules run `current` (module to image): images beyond those, the previous ones and the
@@ -43,4 +46,11 @@ class Images:
             changed = True
             _log.info("removed image=%s", image)
         if changed:
+            self._save()
+
+    def _save(self) -> None:
+        """What is known survives a restart, if the disk takes it; modules do not wait for that."""
+        try:
             self._store.save_images(self._pulled, self._history)
+        except OSError as error:
+            _log.warning("images not kept on disk: %s", error)

@@ -48,6 +48,14 @@ class Memory:
         if self._last - self._kept >= ENTRIES:
             self.save()
 
+    def tell(self, event: Event) -> None:
+        """The event happened; where the disk does not take it, only this agent knows."""
+        try:
+            self.note(event)
+        except OSError as error:
+            _log.warning("journal not written: %s", error)
+            self.state = advance(self.state, event)
+
     def save(self) -> None:
         """The state is written whole, and the journal is empty."""
         self._file.save({"sequence": self._last, "state": render_state(self.state)})

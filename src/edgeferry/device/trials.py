@@ -94,7 +94,7 @@ class Trials:
         """The module ended by itself: if it is on trial, its window begins anew."""
         for key, trial in self._memory.state.trials.items():
             if module in trial.modules:
-                self._memory.note(Crashed(key, module, ended_at))
+                self._memory.tell(Crashed(key, module, ended_at))
                 self._since[key] = self._now()
                 return
 
