@@ -223,4 +223,4 @@ def test_a_layers_quarantine_is_lifted(device):
     assert device.woken == woken + 1
     for layer in ("other", "", None, 7):
         status, answer = device.ask("RetryLayer", id=layer)
-        assert (status, "is not on this device" in answer["message"]) == (500, True)
+        assert (status, "is not in quarantine" in answer["message"]) == (500, True)

@@ -244,6 +244,7 @@ def test_two_are_pulled_at_a_time_and_the_oldest_wish_is_the_next(registry, push
     assert running == set(images[:2])
     assert set(pulls.waiting()) == set(images[2:])
     assert "2 others" in pulls.waiting()[images[2]]
+    assert pulls.next_due() == float("inf")
     pulls.stop(images[0])
     wait_until(lambda: set(pulls.progress()) == {images[1], images[2]}, timeout_s=5)
 

@@ -294,3 +294,26 @@ def test_what_was_applied_is_told_by_method_and_a_layer_that_failed_is_tried_aga
         return said["payload"]["applies"][0]
 
     wait_until(lambda: latest()["at"] != last["at"] and latest()["outcome"] == "RolledBack", timeout_s=60)
+
+
+def test_a_state_folder_that_takes_nothing_keeps_no_module_down(world, image):
+    """The journal cannot be written, as on a full disk: nothing new is begun, what runs is kept up."""
+    (world.folder / "journal.new").mkdir()
+    (world.folder / "journal").unlink(missing_ok=True)
+    try:
+        bring(world, "L1", a=taxi(image), b=taxi(image, "sleep 3600"))
+
+        def said():
+            return world.reported().get("lastDesiredStatus", {})
+
+        wait_until(lambda: "state folder" in said().get("description", ""), what="the fault is told")
+        assert said()["code"] == 500
+        before = world.container("a")
+        world.engine.stop(before.id, 1)
+        wait_until(lambda: world.container("a").running, timeout_s=15, what="a is up again")
+        assert world.container("a").id == before.id
+        assert not runs(world, "b", "sleep 3600")
+        assert world.module("c")["runtimeStatus"] == "running"
+    finally:
+        (world.folder / "journal.new").rmdir()
+    wait_until(lambda: runs(world, "b", "sleep 3600"), what="the layer is applied once the folder takes it")

@@ -64,6 +64,7 @@ def test_labels_of_image_or_create_options_ask_for_a_hand_over(image_labels, opt
             id="a device as mount",
         ),
         pytest.param({"MacAddress": "02::1"}, "its MacAddress can be of one container only", id="a MAC"),
+        pytest.param({"HostConfig": {"PortBindings": {"80/tcp": 5}}}, "", id="bindings that are no list"),
         pytest.param({"HostConfig": "x"}, "", id="a HostConfig that is no object is refused elsewhere"),
     ],
 )

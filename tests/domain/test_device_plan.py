@@ -10,6 +10,7 @@ from edgeferry.domain.device_plan import (
     Remove,
     Start,
     Wanted,
+    find_changes,
     plan,
     runtime_status,
     wait_s,
@@ -222,3 +223,17 @@ def test_module_desired_stopped_is_never_restarted():
     spec = ModuleSpec(name="taxi", image="a:1", status="stopped")
     assert not wants_restart(spec, "exited", 1, "")
     assert runtime_status(spec, "exited", 1, "") == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("present", "reason"),
+    [
+        pytest.param([], "desired and not there", id="no container"),
+        pytest.param([Present("a", "h2", "running")], "desired differently now", id="another container"),
+        pytest.param([Present("a", "h1", "dead")], "its container is dead", id="a dead one"),
+        pytest.param([Present("a", "h1", "exited")], "", id="one that ended may start again"),
+        pytest.param([Present("a", "h1", "running")], "", id="settled"),
+    ],
+)
+def test_whose_image_is_looked_for_is_whose_container_may_not_stay(present, reason):
+    assert find_changes({"a": want("a")}, present) == ({"a": reason} if reason else {})

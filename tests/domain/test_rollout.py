@@ -86,6 +86,28 @@ PROVEN = DeviceFacts(
             replace(PROVEN, connected=False), "Pending", "Unreachable", id="power cut after it was proven"
         ),
         pytest.param(replace(PROVEN, image=""), "Pending", "TimedOut", id="module missing on the device"),
+        pytest.param(
+            replace(PROVEN, image=IMAGE.replace("a" * 64, "b" * 64), layer_outcome="RolledBack"),
+            "Failed",
+            "Failed",
+            id="the device went back by itself",
+        ),
+        pytest.param(
+            replace(PROVEN, image="", layer_outcome="Refused"), "Failed", "Failed", id="refused by the owner"
+        ),
+        pytest.param(
+            replace(PROVEN, runtime_status="backoff", layer_outcome="Failed"),
+            "Failed",
+            "Failed",
+            id="failed with nothing to go back to",
+        ),
+        pytest.param(
+            replace(PROVEN, reported_version=3, layer_outcome="RolledBack"),
+            "Pending",
+            "TimedOut",
+            id="what went back is an earlier version of the layer",
+        ),
+        pytest.param(replace(PROVEN, layer_outcome="Trial"), "Succeeded", "Succeeded", id="still on trial"),
         pytest.param(replace(PROVEN, image_hash=OTHER), "Failed", "Failed", id="image of another content"),
         pytest.param(replace(PROVEN, image_hash=""), "Failed", "Failed", id="image hash not reported"),
         pytest.param(replace(PROVEN, runtime_status="backoff"), "Pending", "Failed", id="crash loop"),
@@ -151,3 +173,10 @@ def test_a_rollout_is_as_good_as_its_worst_device(states: list[State], whole: St
 def test_the_reason_names_the_devices_that_kept_it_from_success() -> None:
     state, reason = judge_rollout([outcome(State.SUCCEEDED), outcome(State.FAILED)])
     assert (state, reason) == (State.FAILED, "device-Failed: because")
+
+
+def test_the_reason_of_a_device_that_went_back_is_the_agents_own() -> None:
+    facts = replace(PROVEN, image="", layer_outcome="RolledBack", layer_reason="module nyc_taxi is unhealthy")
+    assert judge_device(WANTED, facts).reason == (
+        "the device went back to what it had proven before: module nyc_taxi is unhealthy"
+    )

@@ -49,6 +49,19 @@ def test_without_metadata_the_whole_desired_version_counts() -> None:
     assert parse_facts("d", "nyc_taxi", twin, None).brought_by == 7
 
 
+def test_how_the_modules_own_deployment_stands_is_read_and_no_others() -> None:
+    twin = agent_twin()
+    twin["properties"]["desired"]["modules"]["nyc_taxi"]["configuration"] = {"id": "L2"}
+    twin["properties"]["reported"]["layers"] = {
+        "L1": {"outcome": "RolledBack", "reason": "another"},
+        "L2": {"outcome": "Trial", "reason": ""},
+    }
+    facts = parse_facts("d", "nyc_taxi", twin, None)
+    assert (facts.layer_outcome, facts.layer_reason) == ("Trial", "")
+    del twin["properties"]["desired"]["modules"]["nyc_taxi"]["configuration"]
+    assert parse_facts("d", "nyc_taxi", twin, None).layer_outcome == ""
+
+
 @pytest.mark.parametrize(
     "agent",
     [

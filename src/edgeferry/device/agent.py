@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.applying import Applying, Surroundings, key_of
+from edgeferry.device.arrivals import Arrivals
+from edgeferry.device.clock import now_text
 from edgeferry.device.containers import (
     MODULE_LABEL,
     Place,
@@ -27,6 +28,7 @@ from edgeferry.device.containers import (
     read_search_domains,
     spec_hash,
 )
+from edgeferry.device.desired import Desired
 from edgeferry.device.engine_events import Watch
 from edgeferry.device.farewell import Farewell
 from edgeferry.device.handover import pick_serving, settle_names
@@ -49,20 +51,21 @@ from edgeferry.device.verdicts import Verdicts, find_companion
 from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
 from edgeferry.domain.device_layers import Aim
-from edgeferry.domain.device_plan import Present, Pull, Wanted, plan, runtime_status, wait_s
+from edgeferry.domain.device_plan import Present, Pull, Wanted, find_changes, plan, runtime_status, wait_s
 from edgeferry.domain.device_trial import Sight
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec, ModuleState
 from edgeferry.engine import ContainerFacts, Engine, EngineInfo, ImageFacts
-from edgeferry.errors import DesiredError, EngineError
-from edgeferry.wire.edge import parse_desired
+from edgeferry.errors import EngineError
 
 Json = dict[str, Any]
 
 AGENT = "$edgeAgent"
 PASS_S = 5.0
 SHORTEST_WAIT_S = 0.1
-AFTER_FAULT_S = 1.0
-"""The shortest wait after a pass that broke off, whatever is due."""
+WATCH_S = 1.0
+"""How often other modules are looked at while an action takes its time."""
+ILL = ("failed", "unhealthy", "dead")
+"""A module of which that is said is not as desired."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,13 +111,13 @@ class Agent:
         self._pass_s = pass_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._shortest_wait_s = SHORTEST_WAIT_S
         self._engine = Engine(enrolment.engine)
         self._info: EngineInfo | None = None
         self._memory = Memory(store)
         self._pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
         self._watch = Watch(enrolment.engine, self._place.labels, self._wake)
         self._images = Images(self._engine, store)
+        self._arrivals = Arrivals(self._pulls, self._images)
         self._trials = Trials(self._memory, self._rules)
         self._verdicts = Verdicts(self._wake)
         self._applying = Applying(
@@ -147,10 +150,8 @@ class Agent:
             retry=self._retry,
             decommission=self._farewell.answer,
         )
-        self._desired = store.load_desired()
-        self._tried_version = 0
-        self._manifest: DeviceManifest | None = None
-        self._fault: DesiredError | None = None
+        self._desired = Desired(store)
+        self._began = self._watched_at = 0.0
         self._done_version = 0
         self._status = (417, "no desired properties yet")
         self._states: dict[str, ModuleState] = {}
@@ -160,10 +161,10 @@ class Agent:
             lambda refused: self._identities.connection(AGENT, fresh=refused),
             enrolment.hub_ca_file,
             Handlers(self._take_desired, self._take_reported, self._wake.set, self._methods.answer),
-            seen_version=self._desired[1] if self._desired else 0,
+            seen_version=self._desired.seen_version,
         )
-        self._reporting = Reporting(self._link, _now())
-        self._local_status = LocalStatus(store, _now)
+        self._reporting = Reporting(self._link, now_text())
+        self._local_status = LocalStatus(store, now_text)
 
     def run(self) -> None:
         """Keeps the device as desired until `stop`; then says at the hub that nobody watches any more."""
@@ -201,20 +202,16 @@ class Agent:
         return self._self_update.leaving
 
     def _wait(self) -> float:
-        """Seconds until the next pass, unless something wakes it."""
+        """Seconds until the next pass, unless something wakes it. What was due when the last one began had
+        its turn: it does not make the loop spin where nothing came of it."""
         parts = (self._applying.failures, self._supervision, self._trials, self._pulls, self._self_update)
-        due = min(part.next_due() for part in parts) - time.monotonic()
-        return max(self._shortest_wait_s, min(self._pass_s, due))
+        due = min((at for part in parts if (at := part.next_due()) > self._began), default=float("inf"))
+        return max(SHORTEST_WAIT_S, min(self._pass_s, due - time.monotonic()))
 
     # what the hub says (called in the link's thread)
 
     def _take_desired(self, desired: Json, version: int) -> None:
-        _log.info("desired version=%d", version)
-        try:
-            self._store.save_desired(desired, version)
-        except OSError as error:
-            _log.error("desired version=%d not kept on disk: %s", version, error)
-        self._desired = (desired, version)
+        self._desired.take(desired, version)
         self._wake.set()
 
     def _take_reported(self, reported: Json) -> None:
@@ -233,54 +230,62 @@ class Agent:
     # one pass
 
     def _pass(self) -> None:
-        self._shortest_wait_s = SHORTEST_WAIT_S
+        self._began = self._watched_at = time.monotonic()
         try:
             if self._info is None:
                 self._info = self._engine.ping()
-            self._read_manifest()
-            for layer in self._store.take_retries():
-                _log.info("retry asked layer=%s in_quarantine=%s", layer, self._trials.retry(layer))
-            found = self._look()
-            self._remember(found)
-            for _ in range(2):  # a unit that failed goes back within the same pass
-                if self._manifest is not None and self._apply(self._manifest, found):
-                    found = self._look()
-                if self._supervise(found):
-                    found = self._look()
-                if not self._judge(found):
-                    break
-            if self._fault is not None:
-                self._done_version = self._tried_version
-                self._status = (self._fault.code, str(self._fault))
+            try:
+                found = self._bring_about()
+                self._update_itself()
+            except OSError as error:
+                found = self._keep_up(error)
             self._states = {module: self._state(facts) for module, facts in found.items()}
-            self._update_itself()
-        except (EngineError, OSError) as error:
+        except EngineError as error:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
-            self._shortest_wait_s = AFTER_FAULT_S
-            if isinstance(error, OSError):
-                self._keep_up()
-            else:
-                self._supervision.forget_ends()
+            self._supervision.forget_ends()
         self._report()
+
+    def _bring_about(self) -> Mapping[str, ContainerFacts]:
+        """The containers, after all that could be done at once. OSError when the state folder does not take
+        what is to be done: then that was not done."""
+        if self._desired.read():
+            self._applying.failures.keep_only(set())
+        for layer in self._store.take_retries():
+            _log.info("retry asked layer=%s in_quarantine=%s", layer, self._trials.retry(layer))
+        found = self._look()
+        self._remember(found)
+        goes_back = True
+        while goes_back:  # a unit that failed goes back within the same pass
+            if self._desired.manifest is not None and self._apply(self._desired.manifest, found):
+                found = self._look()
+            if self._supervise(found):
+                found = self._look()
+            goes_back = self._judge(found)
+        if fault := self._desired.fault:
+            self._done_version = self._desired.version
+            self._status = (fault.code, str(fault))
+        return found
+
+    def _keep_up(self, error: OSError) -> Mapping[str, ContainerFacts]:
+        """The containers, when the state folder takes nothing: what runs is kept up all the same."""
+        _log.error("pass: %s", error)
+        self._status = (500, f"the agent cannot write to its state folder: {error}")
+        found = self._look()
+        if self._supervision.start_again(found, self._spec, time.monotonic()):
+            found = self._look()
+        return found
 
     def _update_itself(self) -> None:
         """The agent's own image is seen to; what is wrong with it is told beside what is of modules."""
-        manifest = self._manifest
+        manifest = self._desired.manifest
         own = manifest.system_modules.get("edgeAgent") if manifest else None
         logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
         said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
         self._reporting.own_words = said
         if self._self_update.failed and said not in self._status[1]:
             self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
-
-    def _keep_up(self) -> None:
-        """Modules are restarted also where nothing can be written down."""
-        try:
-            self._supervision.start_again(self._look(), self._spec, time.monotonic())
-        except EngineError as error:
-            _log.error("supervision: %s", error)
 
     def _look(self) -> dict[str, ContainerFacts]:
         """This device's containers by module, once no hand-over is left half done; RefusedError when another
@@ -292,29 +297,19 @@ class Agent:
         return pick_serving(self._place, found)
 
     def _watch_others(self) -> None:
-        """Modules that end while another is handed over are started again. EngineError when the agent is to
-        end: the hand-over is given up."""
+        """Modules that end while others are changed are started again. EngineError when the agent is to end:
+        what is under way is given up."""
         if self._stopping.is_set():
             raise EngineError("the agent ends", fix="start it again", retryable=True)
-        self._supervise(pick_serving(self._place, self._engine.containers(self._place.labels)))
-
-    def _read_manifest(self) -> None:
-        """Reads the desired properties when they are new; those that cannot be read change nothing here."""
-        if self._desired is None or self._desired[1] == self._tried_version:
+        if time.monotonic() - self._watched_at < WATCH_S:
             return
-        desired, version = self._desired
-        self._tried_version = version
-        self._applying.failures.keep_only(set())
-        try:
-            self._manifest, self._fault = parse_desired(desired), None
-        except DesiredError as error:
-            _log.warning("desired version=%d: %s", version, error)
-            self._fault = error
+        self._watched_at = time.monotonic()
+        self._supervise(pick_serving(self._place, self._engine.containers(self._place.labels)))
 
     def _remember(self, found: Mapping[str, ContainerFacts]) -> None:
         """What runs and is no longer desired so counts as good, where nothing of its module was proven: the
         memory was lost, or what runs was still on trial."""
-        if self._manifest is None:
+        if self._desired.manifest is None:
             return
         good = self._memory.state.good
         running = {
@@ -329,33 +324,31 @@ class Agent:
         self._trials.find(running)
 
     def _is_undesired(self, spec: ModuleSpec) -> bool:
-        desired = self._manifest.modules.get(spec.name) if self._manifest else None
+        desired = self._desired.manifest.modules.get(spec.name) if self._desired.manifest else None
         return desired is None or spec_hash(self._place, desired) != spec_hash(self._place, spec)
 
     def _apply(self, manifest: DeviceManifest, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether anything was tried; pulls go on beside it. A unit whose images are not all there stays as
         it is."""
-        self._harvest()
+        self._arrivals.harvest()
         self._aims = self._trials.aims(manifest.modules)
         wanted = {name: self._want(spec) for aim in self._aims for name, spec in aim.modules.items()}
         units = [aim.unit.modules for aim in self._aims]
-        images = self._find_images(wanted, found)
+        present = self._present(found)
+        images = self._find_images(wanted, present)
         wanted = {name: _with_hand_over(entry, images) for name, entry in wanted.items()}
-        actions = plan(wanted, self._present(found), set(images), units)
-        failures = self._applying.failures
-        failures.keep_only({key_of(action, wanted) for action in actions})
+        actions = plan(wanted, present, set(images), units)
         missing = [action for action in actions if isinstance(action, Pull)]
-        self._start_pulls(missing, manifest)
-        self._held = self._find_held(missing)
-        self._trials.begin(
-            self._aims,
-            set(self._held),
-            self._tried_version,
-            find_companion(found.values(), self._place.network),
+        self._arrivals.ask_for(missing, (*self._enrolment.registries, *manifest.registries))
+        self._held = self._arrivals.find_held(spec for aim in self._aims for spec in aim.modules.values())
+        self._applying.failures.keep_only(
+            {key_of(action, wanted) for action in actions if not isinstance(action, Pull)}
         )
+        companion = find_companion(found.values(), self._place.network)
+        self._trials.begin(self._aims, set(self._held), self._desired.version, companion)
         tried = self._applying.carry_out(actions, Surroundings(wanted, found, units))
-        if not any(f"pull {pull.image}" not in failures for pull in missing):
-            self._done_version = self._tried_version
+        if not self._arrivals.are_expected:
+            self._done_version = self._desired.version
         return tried
 
     def _want(self, spec: ModuleSpec) -> Wanted:
@@ -367,48 +360,17 @@ class Agent:
             for module, facts in found.items()
         ]
 
-    def _find_images(
-        self, wanted: Mapping[str, Wanted], found: Mapping[str, ContainerFacts]
-    ) -> dict[str, ImageFacts]:
+    def _find_images(self, wanted: Mapping[str, Wanted], present: Sequence[Present]) -> dict[str, ImageFacts]:
         """The images that the engine holds, by reference, of those that unsettled modules need."""
-        needed = {
-            entry.spec.image
-            for name, entry in wanted.items()
-            if name not in found or made_hash(self._place, found[name].labels) != entry.hash
-        }
+        changed = find_changes(wanted, present)
+        needed = {entry.spec.image for name, entry in wanted.items() if name in changed}
         return {image: facts for image in needed if (facts := self._engine.image(image)) is not None}
-
-    def _harvest(self) -> None:
-        for image, problem in self._pulls.harvest().items():
-            if problem:
-                self._applying.failures.note(f"pull {image}", problem, time.monotonic())
-            else:
-                self._applying.failures.clear(f"pull {image}")
-
-    def _start_pulls(self, pulls: Sequence[Pull], manifest: DeviceManifest) -> None:
-        """The engine gets these images and no others; how often each is tried is the pulls' affair."""
-        self._pulls.keep_only({pull.image for pull in pulls})
-        logins = (*self._enrolment.registries, *manifest.registries)
-        for pull in pulls:
-            self._images.note_pulling(pull.image)
-            self._pulls.start(pull.image, logins)
-
-    def _find_held(self, missing: Sequence[Pull]) -> dict[str, str]:
-        """Module to why its image is not there, of those whose image is missing."""
-        failures = self._applying.failures
-        reasons = {
-            pull.image: failures[f"pull {pull.image}"].reason
-            if f"pull {pull.image}" in failures
-            else pull.reason
-            for pull in missing
-        }
-        modules = [spec for aim in self._aims for spec in aim.modules.values()]
-        return {spec.name: reasons[spec.image] for spec in modules if spec.image in reasons}
 
     def _supervise(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether any container was started again."""
         for module, ended_at in self._supervision.find_crashes(found, self._spec):
-            self._trials.note_crash(module, ended_at)
+            if self._aimed_at(found[module]):  # the end of what is to go says nothing of its successor
+                self._trials.note_crash(module, ended_at)
         return self._supervision.start_again(found, self._spec, time.monotonic())
 
     def _judge(self, found: Mapping[str, ContainerFacts]) -> bool:
@@ -416,12 +378,23 @@ class Agent:
         url = find_companion(found.values(), self._place.network) if self._trials.are_under_way else ""
         self._verdicts.look_at(url)
         goes_back = self._trials.judge(
-            self._aims, set(self._held), lambda spec: self._sight(spec, found), self._verdicts.current()
+            self._aims,
+            set(self._held),
+            set(found),
+            lambda spec: self._sight(spec, found),
+            self._verdicts.current(),
         )
-        if self._manifest is not None:
-            reasons = [*self._applying.failures.reasons(), *self._trials.problems(self._aims)]
+        if self._desired.manifest is not None:
+            undone = [*self._arrivals.problems(), *self._applying.failures.reasons()]
+            states = [self._state(facts) for facts in found.values()]
+            ill = [
+                f"module {one.spec.name} is {one.runtime_status}: {one.description}"
+                for one in states
+                if one.runtime_status in ILL
+            ]
+            reasons = [*undone, *self._trials.problems(self._aims), *ill]
             self._status = (500, "; ".join(reasons)) if reasons else (200, "")
-            if not self._applying.failures.reasons() and not goes_back:
+            if not undone and not goes_back:
                 self._settle_images()
         return goes_back
 
@@ -445,11 +418,17 @@ class Agent:
         """What the container was made from; the module as it is to be where they agree, since restart policy
         and startup order follow it without a new container."""
         module = facts.labels.get(MODULE_LABEL, "")
+        unknown_one = ModuleSpec(name=module, image=facts.image, restart_policy="never")
+        return self._aimed_at(facts) or made_from(facts.labels) or unknown_one
+
+    def _aimed_at(self, facts: ContainerFacts) -> ModuleSpec | None:
+        """The module as it is to be, where the container is made from just that."""
+        module = facts.labels.get(MODULE_LABEL, "")
         for aim in self._aims:
             spec = aim.modules.get(module)
             if spec and spec_hash(self._place, spec) == made_hash(self._place, facts.labels):
                 return spec
-        return made_from(facts.labels) or ModuleSpec(name=module, image=facts.image, restart_policy="never")
+        return None
 
     def _state(self, facts: ContainerFacts) -> ModuleState:
         spec = self._spec(facts)
@@ -473,9 +452,10 @@ class Agent:
         )
 
     def _report(self) -> None:
-        layers = self._trials.layers(self._aims, self._held, self._tried_version)
+        coming = self._arrivals.progress()
+        layers = self._trials.layers(self._aims, self._held, coming, self._desired.version)
         self._reporting.send(
-            self._done_version, self._status, self._states, layers, self._manifest, self._info
+            self._done_version, self._status, self._states, layers, self._desired.manifest, self._info
         )
         connected = self._link.connected
         self._local_status.save(
@@ -489,7 +469,3 @@ def _with_hand_over(wanted: Wanted, images: Mapping[str, ImageFacts]) -> Wanted:
     image = images.get(wanted.spec.image)
     asks = image is not None and wants_hand_over(wanted.spec, image.labels)
     return replace(wanted, hands_over=asks and not can_hand_over(wanted.spec))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

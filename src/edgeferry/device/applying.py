@@ -65,12 +65,14 @@ class Applying:
         self.failures = Failures(wait_s)
 
     def carry_out(self, actions: Iterable[Action], around: Surroundings) -> bool:
-        """Whether any action was tried."""
+        """Whether any action was tried. EngineError of `meanwhile`, which is called before each: the rest is
+        left for the next time."""
         tried = False
         held_back: set[str] = set()
         for action in actions:
             if isinstance(action, Pull) or action.module in held_back:
                 continue
+            self._meanwhile()
             key = key_of(action, around.wanted)
             if not self.failures.is_due(key, time.monotonic()):
                 held_back |= _unit_of(action.module, around.units)
@@ -81,18 +83,15 @@ class Applying:
         return tried
 
     def refusal(self, wanted: Wanted) -> str:
-        """Why the engine could not make or start this module, once trying again is of no use or was tried
-        as often as a module may crash; else empty."""
+        """Why the engine cannot make or start this module; empty while that is the engine's own trouble, or
+        the disk's, and another try may help."""
         for verb in (Create, Start, HandOver):
             key = key_of(verb(wanted.spec.name, ""), {wanted.spec.name: wanted})
-            if key in self.failures:
-                failure = self.failures[key]
-                if failure.is_final or failure.count >= self._rules.crashes:
-                    return failure.reason
+            if key in self.failures and self.failures[key].is_final:
+                return self.failures[key].reason
         return ""
 
-    def _try(self, action: Action, key: str, around: Surroundings) -> bool:
-        assert not isinstance(action, Pull)
+    def _try(self, action: Remove | Create | Start | HandOver, key: str, around: Surroundings) -> bool:
         verb = verb_of(action)
         _log.info("%s module=%s reason=%s", verb, action.module, action.reason)
         self._memory.tell(Doing(verb, action.module, action.reason))
@@ -136,10 +135,8 @@ class Applying:
             ) from error
 
 
-def key_of(action: Action, wanted: Mapping[str, Wanted]) -> str:
+def key_of(action: Remove | Create | Start | HandOver, wanted: Mapping[str, Wanted]) -> str:
     """What a failure is remembered under: the same action for the same desired module."""
-    if isinstance(action, Pull):
-        return f"pull {action.image}"
     entry = wanted.get(action.module)
     return f"{verb_of(action)} {action.module} {entry.hash if entry else ''}"
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edgeferry.device.containers import MODULE_LABEL, Place
+from edgeferry.device.containers import Place
+from edgeferry.device.handover import pick_serving
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
 from edgeferry.wire.module_logs import (
@@ -111,15 +112,15 @@ class Methods:
     def _retry_layer(self, said: Mapping[str, Any]) -> Answer:
         layer = said.get("id")
         if not isinstance(layer, str) or not self._retry(layer):
-            return 500, {"message": f"layer {layer!r} is not on this device"}
+            return 500, {"message": f"layer {layer!r} is not in quarantine on this device"}
         self._wake()
         return 200, None
 
     def _logs(self, said: Mapping[str, Any]) -> Answer:
         request = parse_log_request(said, datetime.now(UTC))
         answers = []
-        for facts in self._engine.containers(self._place.labels):
-            module = facts.labels.get(MODULE_LABEL, "")
+        serving = pick_serving(self._place, self._engine.containers(self._place.labels))
+        for module, facts in serving.items():
             item = next((item for item in request.items if item.is_for(module)), None)
             if item is None:
                 continue

@@ -149,9 +149,11 @@ class Pulls:
             }
 
     def next_due(self) -> float:
-        """When `harvest` begins the next pull (monotonic clock), outside the window too; infinity when none
-        waits."""
+        """When `harvest` begins the next pull (monotonic clock); infinity when none waits for its time only:
+        the end of another pull begins the next by itself, and a window opens at its own time."""
         with self._lock:
+            if len(self._running) >= AT_ONCE or self._why_closed():
+                return float("inf")
             due = [wish.again_at for image, wish in self._wishes.items() if image not in self._running]
         return min(due, default=float("inf"))
 

@@ -62,7 +62,7 @@ class Reporting:
         info: EngineInfo | None,
     ) -> None:
         """The hub holds the report, where it can be reached. `version` is 0 while nothing was carried out
-        since the agent started: then what was said of that before stands."""
+        since the agent started: then the version said before stands, and its status but for bad news."""
         known = self._known
         if not self._link.connected or known is None:
             return
@@ -81,7 +81,8 @@ class Reporting:
         )
         said = render_reported(report)
         if not version:
-            said |= {key: known[key] for key in ("lastDesiredVersion", "lastDesiredStatus") if key in known}
+            kept = ["lastDesiredVersion"] if status[0] == 500 else ["lastDesiredVersion", "lastDesiredStatus"]
+            said |= {key: known[key] for key in kept if key in known}
         patch = diff_reported(known, said)
         if not patch:
             return

@@ -70,10 +70,6 @@ def load_enrolment(folder: Path) -> Enrolment:
         raise UsageError(f"{path} is not an enrolment: {error!r}", fix="enrol the device again") from error
 
 
-def _host(connection: ConnectionString) -> str:
-    return (connection.gateway_host_name or connection.host_name).partition(":")[0]
-
-
 class Store:
     """The agent's files in `folder`; only one agent may hold it."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 
+from edgeferry.device.clock import now_text
 from edgeferry.device.retries import History, Restarts, WaitS
 from edgeferry.domain.device_plan import ended_badly
 from edgeferry.domain.manifest import ModuleSpec
@@ -64,9 +64,7 @@ class Supervision:
             if not self._restarts.is_due(spec_of(facts), facts, now):
                 continue
             restarted = True
-            self._restarts.note(
-                module, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            )
+            self._restarts.note(module, now_text())
             _log.info("restart module=%s was=%s exit_code=%d", module, facts.status, facts.exit_code)
             try:
                 if facts.running:

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from edgeferry.device.clock import now_text
 from edgeferry.device.memory import Memory
 from edgeferry.device.verdicts import fetch_verdicts, mark
 from edgeferry.domain.device_layers import Aim, Unit, choose, find_units
@@ -62,16 +62,19 @@ class Trials:
         return known
 
     def aims(self, desired: Mapping[str, ModuleSpec]) -> Sequence[Aim]:
-        """What each unit is to be. Trials of what is no longer desired have ended."""
+        """What each unit is to be. Trials of what is no longer desired, or refused now, have ended."""
         state = self._memory.state
         policy = self._rules.policy
         refusals = {name: find_refusals(spec, policy) for name, spec in desired.items()}
         keeps = {name: find_refusals(spec, policy) for name, spec in state.good.items()}
         quarantined = {key: entry.reason for key, entry in state.quarantine.items()}
         units = find_units(desired, state.good, unit_hash)
-        for key in set(state.trials) - {unit.hash for unit in units}:
-            self._memory.note(Left(key, _now()))
-        return [choose(unit, quarantined, refusals, keeps) for unit in units]
+        aims = [choose(unit, quarantined, refusals, keeps) for unit in units]
+        for key in set(state.trials) - {aim.unit.hash for aim in aims if aim.kind == "desired"}:
+            self._memory.note(Left(key, now_text()))
+        trials = self._memory.state.trials
+        self._since = {key: at for key, at in self._since.items() if key in trials}
+        return aims
 
     def begin(self, aims: Sequence[Aim], held: Set[str], version: int, companion: str) -> None:
         """Changed units whose images are there are on trial from now on; `held` modules lack theirs."""
@@ -83,7 +86,7 @@ class Trials:
                 continue
             stale = tuple(sorted(mark(one) for one in fetch_verdicts(companion).values()))
             gone = tuple(sorted(set(unit.good) - set(unit.desired)))
-            self._memory.note(Applied(unit.hash, unit.layers, version, unit.desired, gone, _now(), stale))
+            self._memory.note(Applied(unit.hash, unit.layers, version, unit.desired, gone, now_text(), stale))
             self._since[unit.hash] = self._now()
             _log.info("trial layer=%s version=%d", unit.name, version)
 
@@ -99,10 +102,12 @@ class Trials:
         self,
         aims: Sequence[Aim],
         held: Set[str],
+        present: Set[str],
         sight_of: Callable[[ModuleSpec], Sight],
         verdicts: Mapping[str, Verdict],
     ) -> bool:
-        """Whether any unit is to go back to what was proven, which is to be done at once."""
+        """Whether any unit is to go back to what was proven, which is to be done at once. `present` modules
+        have a container: a unit is not proven while one of them is to be gone."""
         goes_back = False
         for aim in aims:
             unit = aim.unit
@@ -113,14 +118,19 @@ class Trials:
                 self._rename(unit)
                 continue
             sights = [_with_verdict(sight_of(spec), trial, verdicts) for spec in unit.desired.values()]
-            goes_back |= self._judge_one(unit, trial, sights)
+            goes_back |= self._judge_one(unit, trial, sights, present)
         return goes_back
 
-    def layers(self, aims: Sequence[Aim], held: Mapping[str, str], version: int) -> dict[str, LayerState]:
-        """How each layer stands; `held` are modules whose images do not come, with the reason."""
+    def layers(
+        self, aims: Sequence[Aim], held: Mapping[str, str], coming: Mapping[str, str], version: int
+    ) -> dict[str, LayerState]:
+        """How each layer stands; `held` are modules whose images are not there, with the reason; `coming` is
+        how far each image's pull is."""
         said: dict[str, LayerState] = {}
         for aim in aims:
-            state = self._layer_state(aim, held, version)
+            images = {spec.image for spec in aim.modules.values()}
+            progress = "; ".join(f"{image}: {coming[image]}" for image in sorted(images) if image in coming)
+            state = replace(self._layer_state(aim, held, version), progress=progress)
             said |= {layer: state for layer in aim.unit.layers if aim.unit.desired}
         return said
 
@@ -133,20 +143,22 @@ class Trials:
                 told.append(f"layer {aim.unit.name} failed, and nothing was proven before: {trial.failed}")
         return told
 
-    def _judge_one(self, unit: Unit, trial: Trial, sights: Sequence[Sight]) -> bool:
+    def _judge_one(self, unit: Unit, trial: Trial, sights: Sequence[Sight], present: Set[str]) -> bool:
         since = self._since.setdefault(unit.hash, self._now())
         elapsed = self._now() - since if unit.desired else float("inf")
         if trial.failed:
             sights = [replace(sight, crashes=0) for sight in sights]
         judgement = judge(sights, elapsed, self._rules.trial)
         if judgement.outcome == "Proven":
-            gone = tuple(sorted(set(unit.good) - set(unit.desired)))
-            self._memory.note(Proved(unit.hash, unit.desired, gone, _now()))
+            gone = set(unit.good) - set(unit.desired)
+            if gone & present:
+                return False
+            self._memory.note(Proved(unit.hash, unit.desired, tuple(sorted(gone)), now_text()))
             self._since.pop(unit.hash, None)
             _log.info("proven layer=%s", unit.name)
         elif judgement.outcome == "Failed" and not trial.failed:
             back = bool(unit.good)
-            self._memory.note(Failed(unit.hash, judgement.reason, _now(), back))
+            self._memory.note(Failed(unit.hash, judgement.reason, now_text(), back))
             _log.warning("failed layer=%s goes_back=%s: %s", unit.name, back, judgement.reason)
             if back:
                 self._since.pop(unit.hash, None)
@@ -159,17 +171,18 @@ class Trials:
     def _rename(self, unit: Unit) -> None:
         """The same modules, brought by other layers: nothing was changed that would need a trial."""
         if unit.is_proven and unit.desired != unit.good:
-            self._memory.note(Proved(unit.hash, unit.desired, (), _now()))
+            self._memory.note(Proved(unit.hash, unit.desired, (), now_text()))
 
     def _layer_state(self, aim: Aim, held: Mapping[str, str], version: int) -> LayerState:
         unit = aim.unit
         trial = self._memory.state.trials.get(unit.hash)
-        waiting = sorted({held[name] for name in unit.desired if name in held})
+        waiting = sorted({held[name] for name in aim.modules if name in held})
         if aim.kind == "refused":
             return LayerState("Refused", aim.reason, unit.hash, version)
         if aim.kind == "rolled back":
             entry = self._memory.state.quarantine[unit.hash]
-            return LayerState("RolledBack", entry.reason, unit.hash, entry.version, entry.at)
+            reason = "; ".join((entry.reason, *(f"not gone back yet: {why}" for why in waiting)))
+            return LayerState("RolledBack", reason, unit.hash, entry.version, entry.at)
         if waiting and not unit.is_proven:
             return LayerState("Pulling", "; ".join(waiting), unit.hash, version)
         if trial:
@@ -186,7 +199,3 @@ def _with_verdict(sight: Sight, trial: Trial, verdicts: Mapping[str, Verdict]) -
             return replace(sight, smoke=verdict.reason or "its verdict is Failed")
     crashes = len(trial.crashes.get(sight.spec.name, ()))
     return replace(sight, crashes=crashes)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

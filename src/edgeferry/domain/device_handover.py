@@ -80,7 +80,8 @@ def _path(labels: Mapping[str, str]) -> str:
 
 
 def _fixed_port(bindings: Any) -> str:
-    rows = [row for rows in bindings.values() for row in rows or ()] if isinstance(bindings, Mapping) else []
+    named = bindings.values() if isinstance(bindings, Mapping) else ()
+    rows = [row for rows in named if isinstance(rows, list) for row in rows]
     ports = (str(row.get("HostPort") or "") for row in rows if isinstance(row, Mapping))
     return next((port for port in ports if port not in ("", "0")), "")
 

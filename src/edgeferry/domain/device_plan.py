@@ -86,9 +86,7 @@ def plan(
     image, nothing of that unit is touched: it is pulled, and serves meanwhile as it is.
     """
     present = {container.module: container for container in current}
-    changes = {
-        name: reason for name in {**desired, **present} if (reason := _find_change(name, desired, present))
-    }
+    changes = find_changes(desired, current)
     pulls: dict[str, Pull] = {}
     lacking = set()
     for name, wanted in _in_order(desired):
@@ -118,6 +116,14 @@ def plan(
         ):
             starts.append(Start(name, "created but never started"))
     return (*pulls.values(), *removals, *starts)
+
+
+def find_changes(desired: Mapping[str, Wanted], current: Sequence[Present]) -> dict[str, str]:
+    """Module to why its container must go or come, of those whose container may not stay as it is."""
+    present = {container.module: container for container in current}
+    return {
+        name: reason for name in {**desired, **present} if (reason := _find_change(name, desired, present))
+    }
 
 
 def _find_change(name: str, desired: Mapping[str, Wanted], present: Mapping[str, Present]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,8 +81,3 @@ def _find_lack(sight: Sight) -> str:
     if sight.health not in ("", "healthy"):
         return f"is {sight.health}"
     return ""
-
-
-def marks(verdicts: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """The marks by which verdicts are known again."""
-    return tuple(sorted(f"{one.get('nonce', '')} {one.get('at', '')}" for one in verdicts.values()))

@@ -20,3 +20,8 @@ class Progress:
     def moved(self) -> int:
         """Grows as long as anything comes or is unpacked."""
         return self.bytes_done + self.bytes_unpacked + self.layers_done
+
+    @property
+    def tenths(self) -> int:
+        """How many tenths of the bytes that are known have come; 0 while none are."""
+        return 10 * self.bytes_done // self.bytes_known if self.bytes_known else 0

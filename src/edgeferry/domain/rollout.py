@@ -59,6 +59,10 @@ class DeviceFacts:
     runtime_status: str
     runtime_reason: str
     verdict: Verdict | None
+    layer_outcome: str = ""
+    """What the agent says of the deployment that brought the module; "" where it says nothing of any (Azure
+    IoT Edge)."""
+    layer_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Outcome:
     verdict: Verdict | None = None
 
 
+_GIVEN_UP = {
+    "RolledBack": "the device went back to what it had proven before",
+    "Refused": "the device's owner does not allow it",
+    "Failed": "it failed on the device, which has nothing to go back to",
+}
 _BROKEN = frozenset({"failed", "backoff", "dead", "unhealthy"})
 _Say = Callable[[State, str], Outcome]
 
@@ -93,6 +102,8 @@ def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
             State.PENDING,
             f"it reports version {facts.reported_version}, the release came with {facts.brought_by}",
         )
+    if given_up := _GIVEN_UP.get(facts.layer_outcome):
+        return say(State.FAILED, f"{given_up}: {facts.layer_reason}")
     if not _runs(wanted, facts):
         fault = f"its agent reports {facts.status_code}: {facts.status_reason}"
         return say(State.PENDING, fault if _faulty(facts) else f"it runs {facts.image or 'nothing'}")

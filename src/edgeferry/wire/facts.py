@@ -26,6 +26,8 @@ def parse_facts(
     settings = _mapping(running.get("settings"))
     wanted = _mapping(_mapping(_mapping(desired.get("modules")).get(module)).get("settings"))
     metadata = _mapping(_mapping(_mapping(desired.get("$metadata")).get("modules")).get(module))
+    layer = _layer_of(_mapping(desired.get("modules")).get(module))
+    stands = _mapping(_mapping(reported.get("layers")).get(layer))
     return DeviceFacts(
         device=device,
         connected=_mapping(agent).get("connectionState") == "Connected",
@@ -40,6 +42,8 @@ def parse_facts(
         runtime_status=str(running.get("runtimeStatus", "unknown")),
         runtime_reason=str(running.get("statusDescription", "")),
         verdict=parse_reported_verdict(companion, module),
+        layer_outcome=str(stands.get("outcome", "")),
+        layer_reason=str(stands.get("reason", "")),
     )
 
 
@@ -52,6 +56,11 @@ def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> V
         return parse_verdict(model, document)
     except UsageError:
         return None
+
+
+def _layer_of(module: object) -> str:
+    """The deployment that brought the module, under its name in `layers`; "" where the hub does not say."""
+    return str(_mapping(_mapping(module).get("configuration")).get("id") or "")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
