@@ -94,7 +94,6 @@ REPORTED = {
             "reason": "",
             "specHash": "",
             "desiredVersion": 0,
-            "since": "0001-01-01T00:00:00Z",
             "progress": "3 of 9 MB",
         },
     },

@@ -34,6 +34,9 @@ Json = dict[str, Any]
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
+STEADY_S = 10.0
+"""A connection that ended sooner counts as a failure: another under the same identity may have ended it."""
+SHORT_ONES = 5
 ANSWER_S = 10.0
 """How long the hub may take to accept a connection or answer a twin request."""
 TOKEN_S = 3600
@@ -153,13 +156,20 @@ class Link:
     def _stay_connected(self) -> None:
         failures = 0
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 came_up = self._connect_once()
             except (EdgeferryError, OSError, ValueError) as error:
                 _log.warning("hub connection failed: %s", str(error))
                 came_up = False
             self._close_requests()
-            failures = 0 if came_up else failures + 1
+            lasted = came_up and time.monotonic() - began >= STEADY_S
+            failures = 0 if lasted else failures + 1
+            if came_up and failures == SHORT_ONES:
+                _log.warning(
+                    "the hub ended %d connections within seconds: does another agent use this identity?",
+                    failures,
+                )
             longest = min(FIRST_WAIT_S * float(2 ** min(failures, 10)), LONGEST_WAIT_S)
             if not self._stopping.is_set():
                 self._stopping.wait(random.uniform(FIRST_WAIT_S / 2, longest))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeferry.domain.manifest import DeviceReport, LayerState, ModuleSpec, ModuleState
+from edgeferry.domain.manifest import NEVER, DeviceReport, LayerState, ModuleSpec, ModuleState
 from edgeferry.domain.twin import SECTION_BYTES, is_same, size_of
 from edgeferry.wire.edge import render_create_options
 
@@ -150,8 +150,9 @@ def _render_layer(state: LayerState) -> Json:
         "reason": state.reason[:_DESCRIPTION_LENGTH],
         "specHash": state.spec_hash,
         "desiredVersion": state.desired_version,
-        "since": state.since,
     }
+    if state.since not in ("", NEVER):
+        said["since"] = state.since
     if state.progress:
         said["progress"] = state.progress[:_DESCRIPTION_LENGTH]
     return said
