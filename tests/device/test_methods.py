@@ -3,6 +3,7 @@ import gzip
 import json
 import time
 import uuid
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -27,6 +28,7 @@ class Device:
         self.place = Place(f"t{uuid.uuid4().hex[:6]}", "d-1", "", "")
         self.woken = 0
         self.applies = []
+        self.excused = []
         self.methods = Methods(
             engine.url,
             self.place,
@@ -35,6 +37,7 @@ class Device:
             history=lambda: self.applies,
             retry=lambda layer: layer == "known",
             decommission=lambda said: (200, said),
+            restarting=self.restarting,
         )
         for module, script in (("taxi", LOUD), ("boat", "seq 1 9 || true; exit 0")):
             labels = {**self.place.labels, MODULE_LABEL: module}
@@ -43,6 +46,11 @@ class Device:
 
     def wake(self):
         self.woken += 1
+
+    @contextmanager
+    def restarting(self, module):
+        self.excused.append(module)
+        yield
 
     def ask(self, name, **payload):
         return self.methods.answer(name, {"schemaVersion": "1.0", **payload})
@@ -169,7 +177,9 @@ def test_more_logs_than_a_method_may_answer_are_refused_and_packed_ones_may_fit(
     line = "x" * 999
     script = f"i=0; while [ $i -lt {int(megabytes * 1000)} ]; do echo {line}; i=$((i+1)); done"
     body = {"Image": image, "Cmd": [script], "Labels": {**place.labels, MODULE_LABEL: "long"}}
-    methods = Methods(device.engine.url, place, device.wake, decommission=lambda _: (200, None))
+    methods = Methods(
+        device.engine.url, place, device.wake, decommission=lambda _: (200, None), restarting=nullcontext
+    )
     container = device.engine.create(place.container("long"), body)
     try:
         device.engine.start(container)
@@ -193,6 +203,7 @@ def test_a_module_is_restarted_and_the_agent_looks_at_once(device):
     after = device.engine.inspect(device.place.container("boat"))
     assert (after.id, after.started_at > before.started_at) == (before.id, True)
     assert device.woken == woken + 1
+    assert device.excused == ["boat"]
 
 
 @pytest.mark.parametrize("module", ["ship", "", None, 7, {"a": 1}, "../x"])

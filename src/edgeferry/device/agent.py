@@ -149,6 +149,7 @@ class Agent:
             history=self._memory.history,
             retry=self._retry,
             decommission=self._farewell.answer,
+            restarting=self._supervision.restarting,
         )
         self._desired = Desired(store)
         self._began = self._watched_at = 0.0

@@ -8,6 +8,7 @@ import base64
 import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +40,8 @@ class Methods:
     """Answers methods with an engine connection of its own, since they come in a thread of their own.
 
     `history` gives the applies as they happened, the oldest first; `retry` lifts a layer's quarantine, and
-    says whether there is such a layer; `decommission` answers the request to leave.
+    says whether there is such a layer; `decommission` answers the request to leave;
+    `restarting` excuses a module's end.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Methods:
         history: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
         retry: Callable[[str], bool] = lambda _: False,
         decommission: Callable[[Mapping[str, Any]], Answer],
+        restarting: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self._engine = Engine(engine_url)
         self._place = place
@@ -59,6 +62,7 @@ class Methods:
         self._hub = hub
         self._history = history
         self._retry = retry
+        self._restarting = restarting
         self._known: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
             "ping": lambda _: (200, None),
             "getmodulelogs": self._logs,
@@ -92,8 +96,9 @@ class Methods:
         facts = self._engine.inspect(self._place.container(str(module))) if known else None
         if facts is None:
             return 500, {"message": f"module {module!r} is not on this device"}
-        self._engine.stop(facts.id)
-        self._engine.start(facts.id)
+        with self._restarting(str(module)):
+            self._engine.stop(facts.id)
+            self._engine.start(facts.id)
         self._wake()
         return 200, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,6 +23,7 @@ class Supervision:
         self._engine = engine
         self._restarts = Restarts(wait_s)
         self._ends: dict[str, str] = {}
+        self._excused: set[str] = set()
         self._is_first = True
 
     def history(self, module: str) -> History:
@@ -36,6 +38,15 @@ class Supervision:
         """What has ended when next seen did not end by itself: the engine or the machine went down."""
         self._is_first = True
 
+    @contextlib.contextmanager
+    def restarting(self, module: str) -> Iterator[None]:
+        """Meanwhile the module's end is somebody's wish. May be used by any thread."""
+        self._excused.add(module)
+        try:
+            yield
+        finally:
+            self._excused.discard(module)
+
     def find_crashes(
         self, found: Mapping[str, ContainerFacts], spec_of: Callable[[ContainerFacts], ModuleSpec]
     ) -> Iterator[tuple[str, str]]:
@@ -49,7 +60,10 @@ class Supervision:
         if self._is_first:
             self._is_first = False
             return
-        yield from ((module, at) for module, at in ends.items() if before.get(module) != at)
+        excused = frozenset(self._excused)
+        yield from (
+            (module, at) for module, at in ends.items() if module not in excused and before.get(module) != at
+        )
 
     def start_again(
         self,
