@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.device.containers import Place
+from edgeferry.device.durable import replace_file
 from edgeferry.device.options import FILE as RULES_FILE
 from edgeferry.device.state import Enrolment, Store
 from edgeferry.engine import Engine
@@ -106,12 +107,7 @@ def _remove_image(engine: Engine, image: str) -> bool:
 
 
 def _mark(folder: Path, device: str, left: Mapping[str, Any] | None) -> None:
-    path, draft = folder / DECOMMISSIONED, folder / f"{DECOMMISSIONED}.new"
-    with draft.open("w") as file:
-        json.dump({"device": device, "left": left}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    replace_file(folder / DECOMMISSIONED, json.dumps({"device": device, "left": left}).encode(), 0o600)
 
 
 def _read_mark(folder: Path) -> tuple[str, dict[str, Any] | None]:
