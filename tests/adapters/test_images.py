@@ -98,6 +98,8 @@ def test_config_says_how_it_starts_and_who_it_is(image: Image) -> None:
         "io.edgeferry.runtime-reason": "converted to ONNX in doubles",
         "io.edgeferry.model-sha256": digest_of(b"graph").removeprefix("sha256:"),
         "io.edgeferry.cases-sha256": digest_of(b"[]").removeprefix("sha256:"),
+        "edgeferry.handover": "/health",
+        "edgeferry.health-port": "8080",
     }
 
 
