@@ -246,6 +246,7 @@ class Agent:
             self._status = (500, str(error))
             self._states = unknown(self._states, str(error))
             self._supervision.forget_ends()
+            self._trials.begin_anew()
         self._report()
 
     def _bring_about(self) -> Mapping[str, ContainerFacts]:

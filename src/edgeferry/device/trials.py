@@ -37,6 +37,10 @@ class Trials:
         """Whether any unit is on trial."""
         return bool(self._memory.state.trials)
 
+    def begin_anew(self) -> None:
+        """All windows begin now: while nobody could look at the modules, none was seen to be well."""
+        self._since = dict.fromkeys(self._since, self._now())
+
     def next_due(self) -> float:
         """When the next window ends, by the clock."""
         return min((at + self._rules.trial.window_s for at in self._since.values()), default=float("inf"))
