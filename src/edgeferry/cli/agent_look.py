@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from edgeferry.cli.agent_service import connected, find_containers, find_install
 from edgeferry.cli.agent_state import StateOption, find_state, load_here, modules_here
 from edgeferry.cli.confirm import near
 from edgeferry.cli.console import Output, Terminal, finish, render_table
+from edgeferry.cli.log_file import print_log
 from edgeferry.cli.project import OutputOption
 from edgeferry.device.containers import MODULE_LABEL, Place
 from edgeferry.device.memory import read_history
@@ -24,7 +23,6 @@ from edgeferry.engine import ContainerFacts, Engine
 from edgeferry.errors import EngineError, UsageError
 from edgeferry.wire.systemd import UNIT
 
-_SIGHT_S = 0.3
 _SHOWN = 20
 ANSWERS = "answers"
 """What is said of an engine that does."""
@@ -176,7 +174,7 @@ def logs(
             running = find_containers(engine, folder)[0].id
         _print_container(enrolment.engine, running, tail, follow)
         return
-    _print_file(_find_log(folder), tail, follow)
+    print_log(_find_log(folder), tail, follow=follow)
 
 
 def _print_container(engine_url: str, container: str, tail: int, follow: bool) -> None:
@@ -196,18 +194,6 @@ def _find_log(folder: Path) -> Path:
         fix="an agent in the foreground logs where it runs; for one that is always there: "
         "sudo edgeferry agent install",
     )
-
-
-def _print_file(path: Path, tail: int, follow: bool) -> None:
-    with path.open("r", encoding="utf-8", errors="replace") as file:
-        for line in deque(file, maxlen=tail):
-            print(line, end="")
-        while follow:
-            line = file.readline()
-            if line:
-                print(line, end="", flush=True)
-            else:
-                time.sleep(_SIGHT_S)
 
 
 def history(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
@@ -16,13 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.console import Output, Terminal, finish
+from edgeferry.cli.log_file import print_log
 from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.errors import UsageError
 from edgeferry.sandbox.hub import HUB_START, HubOptions, LocalHub
 from edgeferry.settings import HUB_FOLDER, child_environment, environment_name
 from edgeferry.wire.connection import ConnectionString, render_connection_string
 
-_SIGHTS_S = 0.2
 _NOTHING = (None, "")
 
 hub = typer.Typer(
@@ -250,15 +248,7 @@ def logs(
         raise UsageError(
             f"there is no {path}", fix="a hub in the foreground logs where it runs; edgeferry hub status"
         )
-    with path.open("r", encoding="utf-8", errors="replace") as file:
-        for line in deque(file, maxlen=lines):
-            print(line, end="")
-        while follow:
-            line = file.readline()
-            if line:
-                print(line, end="", flush=True)
-            else:
-                time.sleep(_SIGHTS_S)
+    print_log(path, lines, follow=follow)
 
 
 @hub.command()
