@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeferry.device.durable import replace_file
+from edgeferry.device.durable import replace_file, sync_folder
 from edgeferry.domain.agent_update import Phase, Update
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class UpdateRecord:
             if after is None:
                 self._path.unlink(missing_ok=True)
                 self._standby.unlink(missing_ok=True)
-                _sync_folder(self._path.parent)
+                sync_folder(self.folder)
             else:
                 _write(self._path, {**asdict(after), "phase": after.phase.value})
         return True
@@ -82,11 +82,3 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, said: dict[str, Any]) -> None:
     replace_file(path, json.dumps(said).encode(), 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -75,7 +75,7 @@ class CheckedFile:
             # A save that was killed before its last step is decided here: what is returned will stay.
             with contextlib.suppress(OSError):
                 _draft(self.path).unlink(missing_ok=True)
-                _sync_folder(self.path)
+                sync_folder(self.path.parent)
             return said
 
     def read(self) -> Json | None:
@@ -100,7 +100,7 @@ class CheckedFile:
                 # Between these two there is no current copy, and the previous one is what was saved last.
                 self.path.replace(self._previous)
             _draft(self.path).replace(self.path)
-            _sync_folder(self.path)
+            sync_folder(self.path.parent)
 
     def _find(self, *, put_aside: bool) -> Json | None:
         anything = False
@@ -279,7 +279,7 @@ class Journal:
         self._sync_name()
 
     def _sync_name(self) -> None:
-        _sync_folder(self.path)
+        sync_folder(self.path.parent)
         self._named = True
 
 
@@ -298,7 +298,7 @@ def replace_file(path: Path, body: bytes, mode: int) -> None:
     """The file holds `body` with that mode, also after a power cut; OSError, and it holds what it did."""
     _write_draft(path, body, mode)
     _draft(path).replace(path)
-    _sync_folder(path)
+    sync_folder(path.parent)
 
 
 @dataclass(frozen=True)
@@ -452,8 +452,9 @@ def _write_at(descriptor: int, body: bytes, offset: int) -> None:
         written += os.pwrite(descriptor, body[written:], offset + written)
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_folder(folder: Path) -> None:
+    """The names in the folder are on disk; OSError when that cannot be."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
