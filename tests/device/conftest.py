@@ -1,4 +1,4 @@
-"""A small model in doubles, model servers as plain processes, and places to listen."""
+"""A small model in doubles, model servers as plain processes, places to listen, an engine and its images."""
 
 import hashlib
 import os
@@ -19,8 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.domain.smoke import CaseSet, EqualCase, IncreasingCase, RefusedCase
+from edgeferry.engine import Engine
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
+from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 from tests.hubs import RunningHub
 
 COLUMNS = ("distance", "hour")
@@ -187,3 +189,27 @@ def device(hub) -> str:
     name = f"d-{uuid.uuid4().hex[:8]}"
     hub.create_device(name)
     return name
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine(find_engine())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def registry(engine, tmp_path_factory) -> Iterator[RunningRegistry]:
+    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=LOGIN).start()
+    yield registry
+    registry.stop()
+
+
+@pytest.fixture(scope="module")
+def tiny_images(engine, registry, pytestconfig) -> Iterator[list[str]]:
+    """Two images, by reference, that only the registry has."""
+    cache = pytestconfig.cache.mkdir("busybox")
+    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
+    yield references
+    for reference in references:
+        engine.remove_image(reference)

@@ -9,45 +9,20 @@ import pytest
 
 from edgeferry.device.agent import Agent
 from edgeferry.device.state import Store, load_enrolment
-from edgeferry.engine import Engine
 from edgeferry.wire.edge import module_hash, render_module
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, make_image
 from tests.hubs import RunningHub, free_address
 from tests.iot_edge import fill_template
 
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def engine():
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def registry(engine, tmp_path_factory):
-    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=LOGIN).start()
-    yield registry
-    registry.stop()
-
-
-@pytest.fixture(scope="module")
-def images(engine, registry, pytestconfig):
-    """Two images, by reference, that only the registry has."""
-    cache = pytestconfig.cache.mkdir("busybox")
-    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
-    yield references
-    for reference in references:
-        engine.remove_image(reference)
-
-
 @pytest.fixture
-def world(hub, registry, engine, images, tmp_path):
+def world(hub, registry, engine, tiny_images, tmp_path):
     """A device that is enrolled, with no agent yet."""
-    world = World(hub, registry, engine, tmp_path / "device", images)
+    world = World(hub, registry, engine, tmp_path / "device", tiny_images)
     world.enrol()
     try:
         yield world
@@ -63,14 +38,14 @@ def running(world):
     return world
 
 
-def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, engine, images, tmp_path):
+def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, engine, tiny_images, tmp_path):
     labels = {"edgeferry.sandbox": f"t{uuid.uuid4().hex[:6]}"}
     network = f"edgeferry.{labels['edgeferry.sandbox']}"
     gateway = engine.ensure_network(network, labels)
     (tmp_path / "hub").mkdir()
     hub = RunningHub(tmp_path / "hub", free_address(), 8443, 8883, also=(gateway,))
     world = World(
-        hub, registry, engine, tmp_path / "device", images, gateway, sandbox=labels["edgeferry.sandbox"]
+        hub, registry, engine, tmp_path / "device", tiny_images, gateway, sandbox=labels["edgeferry.sandbox"]
     )
     try:
         hub.start()
@@ -81,7 +56,7 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         look = "echo hello, are you there | nc edgeferry-hub 8883 > /dev/null && echo reached"
         look += "; test -S ${IOTEDGE_WORKLOADURI#unix://} && echo signs; echo $COLOUR"
         first = taxi(
-            images[0],
+            tiny_images[0],
             f"{look}; {FOREVER}",
             env={"COLOUR": "blue"},
             create_options={"HostConfig": {"PortBindings": {"8080/tcp": [{"HostPort": "5001"}]}}},
@@ -92,18 +67,18 @@ def test_a_layer_travels_from_the_hub_to_a_container_and_away_again(registry, en
         module = reported["modules"]["taxi"]
         assert facts.running
         assert module["runtimeStatus"] == "running"
-        assert module["settings"]["image"] == images[0]
-        assert module["settings"]["imageHash"] == facts.image_id == engine.image(images[0]).id
+        assert module["settings"]["image"] == tiny_images[0]
+        assert module["settings"]["imageHash"] == facts.image_id == engine.image(tiny_images[0]).id
         assert module["hostPorts"] == {"8080/tcp": facts.host_ports["8080/tcp"]}
         assert reported["systemModules"]["edgeAgent"]["runtimeStatus"] == "running"
         assert reported["systemModules"]["edgeHub"]["runtimeStatus"] == "stopped"
         wait_until(lambda: "blue" in engine.logs(facts.id))
         assert engine.logs(facts.id).split() == ["reached", "signs", "blue"]
 
-        second = taxi(images[1])
+        second = taxi(tiny_images[1])
         hub.ask("PUT", "/configurations/taxi-2", layer(world.device, "taxi-2", second, 1001))
         reported = world.settle(wait_until(lambda: (v := desired_version(world)) > 3 and v))
-        assert reported["modules"]["taxi"]["settings"]["imageHash"] == engine.image(images[1]).id
+        assert reported["modules"]["taxi"]["settings"]["imageHash"] == engine.image(tiny_images[1]).id
         assert reported["modules"]["taxi"].get("hostPorts", {}) == {}
         assert world.container().id != facts.id
         assert engine.inspect(facts.id) is None
@@ -386,12 +361,12 @@ def test_a_second_agent_in_the_same_folder_is_refused(running):
     assert "another agent already runs" in second.stderr
 
 
-def test_a_device_starts_without_its_hub(own_hub, registry, engine, images, tmp_path):
-    world = World(own_hub, registry, engine, tmp_path / "device", images)
+def test_a_device_starts_without_its_hub(own_hub, registry, engine, tiny_images, tmp_path):
+    world = World(own_hub, registry, engine, tmp_path / "device", tiny_images)
     world.enrol()
     try:
         world.start()
-        world.settle(world.want(taxi(images[0])))
+        world.settle(world.want(taxi(tiny_images[0])))
         world.stop()
         own_hub.stop()
         engine.remove(world.container().id)

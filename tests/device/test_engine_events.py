@@ -1,25 +1,16 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeferry.device.engine_events import Watch
-from edgeferry.engine import Engine
 from tests.device.conftest import wait_until
 from tests.doors import Door
-from tests.engines import find_engine, make_image
+from tests.engines import make_image
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

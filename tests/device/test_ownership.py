@@ -10,12 +10,12 @@ from edgeferry.device.containers import Place, made_hash, render_container, spec
 from edgeferry.device.ownership import Owner, claim, find_strangers, load_owner, refuse_strangers
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.domain.manifest import ModuleSpec
-from edgeferry.engine import ContainerFacts, Engine
+from edgeferry.engine import ContainerFacts
 from edgeferry.errors import EngineError, OutsideError, RefusedError
 from tests.device.conftest import free_port, wait_until
 from tests.device.disks import refusing_writes, tiny_disk
 from tests.device.worlds import World, taxi
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, make_image
 
 TAXI = ModuleSpec(name="taxi", image="r/taxi@sha256:1")
 PLACE = Place("ab12cd", "device-1", "edgeferry-hub", "", owner="ours")
@@ -108,13 +108,6 @@ def test_an_engine_that_does_not_answer_keeps_no_agent_from_starting_but_nothing
     with pytest.raises(EngineError, match="no engine answers"):
         claim(enrolment, store, take_over=True)
     assert load_owner(store) == owner
-
-
-@pytest.fixture(scope="module")
-def engine():
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,11 @@ import uuid
 
 import pytest
 
-from edgeferry.engine import Engine
 from tests.device.worlds import World, taxi
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, make_image
 from tests.iot_edge import fill_template
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def engine():
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

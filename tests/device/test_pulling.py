@@ -9,21 +9,13 @@ import pytest
 
 from edgeferry.device.agent import Agent
 from edgeferry.device.state import Store, load_enrolment
-from edgeferry.engine import Engine
 from tests.device.conftest import wait_until
 from tests.device.worlds import World, taxi
-from tests.engines import find_engine, make_image
+from tests.engines import make_image
 from tests.faulty_registry import HEALTHY, Fault, FaultyRegistry
 
 pytestmark = pytest.mark.engine
 PASS_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

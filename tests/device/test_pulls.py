@@ -17,22 +17,15 @@ from edgeferry.device.pulls import Pulls
 from edgeferry.device.registry_line import RegistryLine
 from edgeferry.domain.device_rules import PullRules
 from edgeferry.domain.manifest import RegistryLogin
-from edgeferry.engine import Engine, ImageFacts
+from edgeferry.engine import ImageFacts
 from edgeferry.errors import UsageError
 from tests.adapters.test_registry import layered_image
 from tests.device.conftest import wait_until
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, make_image
 from tests.faulty_registry import HEALTHY, Fault, FaultyRegistry
 
 engine_test = pytest.mark.engine
 ROOMY = {"least_free_bytes": 1}
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

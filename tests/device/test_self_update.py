@@ -7,11 +7,10 @@ import uuid
 
 import pytest
 
-from edgeferry.engine import Engine
 from tests.device.agents import PATIENCE_S, AgentImages, Boxed
 from tests.device.conftest import wait_until
 from tests.device.worlds import World, taxi
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
+from tests.engines import LOGIN, RunningRegistry, make_image
 
 pytestmark = pytest.mark.engine
 
@@ -27,13 +26,6 @@ HANGS_LATER = (
     "from edgeferry.device.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
 DIES_LATER = HANGS_LATER.replace("time.sleep(3600)", "sys.exit('no legs')")
-
-
-@pytest.fixture(scope="module")
-def engine():
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

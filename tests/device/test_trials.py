@@ -9,12 +9,10 @@ import pytest
 
 from edgeferry.device.verdicts import KIND, KIND_LABEL
 from edgeferry.domain.smoke import Verdict
-from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
 from edgeferry.wire.verdict import COMPANION_PORT, render_verdicts
 from tests.device.conftest import wait_until
 from tests.device.worlds import FOREVER, World, taxi
-from tests.engines import LOGIN, RunningRegistry, find_engine, make_image
 
 pytestmark = pytest.mark.engine
 
@@ -22,37 +20,14 @@ CRASHES = "exit 3"
 
 
 @pytest.fixture(scope="module")
-def engine():
-    engine = Engine(find_engine())
-    yield engine
-    engine.close()
+def image(tiny_images):
+    return tiny_images[0]
 
 
 @pytest.fixture(scope="module")
-def registry(engine, tmp_path_factory):
-    registry = RunningRegistry(tmp_path_factory.mktemp("registry"), login=LOGIN).start()
-    yield registry
-    registry.stop()
-
-
-@pytest.fixture(scope="module")
-def images(engine, registry, pytestconfig):
-    cache = pytestconfig.cache.mkdir("busybox")
-    references = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
-    yield references
-    for reference in references:
-        engine.remove_image(reference)
-
-
-@pytest.fixture(scope="module")
-def image(images):
-    return images[0]
-
-
-@pytest.fixture(scope="module")
-def device(hub, registry, engine, images, tmp_path_factory):
+def device(hub, registry, engine, tiny_images, tmp_path_factory):
     """A device whose agent runs."""
-    device = World(hub, registry, engine, tmp_path_factory.mktemp("trials") / "device", images)
+    device = World(hub, registry, engine, tmp_path_factory.mktemp("trials") / "device", tiny_images)
     device.enrol()
     allow(device, window_s=3)
     try:
@@ -247,29 +222,29 @@ def test_a_module_that_a_trial_waits_for_is_not_lost_when_the_state_is(world, im
     wait_until(lambda: runs(world, "a", FOREVER) and runs(world, "b", FOREVER))
 
 
-def say(images, state, at):
+def say(tiny_images, state, at):
     """A companion that says so of the first image."""
-    digest = images[0].partition("@")[2]
+    digest = tiny_images[0].partition("@")[2]
     verdict = Verdict("taxi", state, digest, "3", "cases", "nonce", "case 2 is off", 5, 1, 1.0, 2.0, at)
     said = json.dumps(render_verdicts([verdict]))
     script = f"mkdir /www && echo '{said}' > /www/verdict && exec httpd -f -p {COMPANION_PORT} -h /www"
-    return taxi(images[1], script, create_options={"Labels": {KIND_LABEL: KIND}})
+    return taxi(tiny_images[1], script, create_options={"Labels": {KIND_LABEL: KIND}})
 
 
 def test_a_layer_that_fails_its_smoke_test_goes_back_and_an_older_verdict_is_not_about_it(
-    world, image, images
+    world, image, tiny_images
 ):
-    world.settle(bring(world, "companion", companion=say(images, "Failed", "before")))
+    world.settle(bring(world, "companion", companion=say(tiny_images, "Failed", "before")))
     world.settle(bring(world, "L2", a=taxi(image, "sleep 1000"), b=taxi(image)))
     proven(world, "L2")
     version = bring(world, "L3", a=taxi(image, "sleep 2000"), b=taxi(image))
     wait_until(lambda: layers(world).get("L3") == "Trial")
-    bring(world, "companion", companion=say(images, "Passed", "later"))
+    bring(world, "companion", companion=say(tiny_images, "Passed", "later"))
     proven(world, "L3")
     restart(world, window_s=60)
     version = bring(world, "L4", a=taxi(image, "sleep 3000"), b=taxi(image))
     wait_until(lambda: layers(world).get("L4") == "Trial")
-    version = bring(world, "companion", companion=say(images, "Failed", "at last"))
+    version = bring(world, "companion", companion=say(tiny_images, "Failed", "at last"))
     wait_until(lambda: layers(world).get("L4") == "RolledBack", timeout_s=60)
     reported = world.settle(version, 500)
     assert "module a failed its smoke test: case 2 is off" in reported["lastDesiredStatus"]["description"]

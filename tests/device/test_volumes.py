@@ -6,7 +6,7 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.wire.deployment import ModelLayer, render_model_layer
 from edgeferry.wire.edge import parse_module
 from tests.device.conftest import wait_until
-from tests.device.test_agent import engine, images, registry, world  # noqa: F401
+from tests.device.test_agent import world  # noqa: F401
 from tests.device.worlds import FOREVER, taxi
 
 pytestmark = pytest.mark.engine

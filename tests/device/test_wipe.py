@@ -11,7 +11,7 @@ import pytest
 from edgeferry.device.state import Store, load_enrolment
 from edgeferry.device.wipe import decommission, finish, is_decommissioned
 from edgeferry.engine import Engine
-from tests.device.test_agent import engine, registry, world  # noqa: F401
+from tests.device.test_agent import world  # noqa: F401
 from tests.device.worlds import FOREVER, taxi
 from tests.engines import make_image
 
@@ -22,7 +22,7 @@ NO_ENGINE = "unix:///run/no-such-engine.sock"
 
 
 @pytest.fixture
-def images(engine, registry, pytestconfig):  # noqa: F811
+def images(engine, registry, pytestconfig):
     """One image of this test alone, which only the registry has."""
     reference = registry.push(make_image(pytestconfig.cache.mkdir("busybox"), uuid.uuid4().hex), "edge/own")
     yield [reference]
