@@ -156,7 +156,7 @@ BUSY = (503, b"{}", {"Retry-After": "0"})
             id="an error as 200",
         ),
         pytest.param(
-            lambda body: (200, b"[12.0]", {"Content-Length": "9"}), "Failed", "no answer", id="cut short"
+            lambda body: (200, b"[12.0]", {"Content-Length": "9"}), "Failed", "is cut short", id="cut short"
         ),
         pytest.param(
             lambda body: (200, b"[12.0, 12.0]", {}), "Failed", "2 answers to 1", id="an extra answer"

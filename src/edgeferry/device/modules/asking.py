@@ -103,6 +103,9 @@ class Caller:
         if len(said) > MOST_BODY_BYTES:
             self._connection.close()
             raise OutsideError(f"the answer to {path} has no end", fix="look at what answers there")
+        if response.length:  # read() of so many bytes takes less without a word
+            self._connection.close()
+            raise OutsideError(f"the answer to {path} is cut short", fix="look at what answers there")
         media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         return Reply(response.status, said, latency_ms, media_type, response.getheader("Retry-After") or "")
 
