@@ -131,13 +131,28 @@ def parse_checks(
     return cases
 
 
+def find_check_faults(checks: Sequence[Mapping[str, object]]) -> list[DefinitionError]:
+    """What is wrong with the checks whatever the model's columns are, at most one fault a check."""
+    faults: list[DefinitionError] = []
+    known: set[str] = set()
+    for index, check in enumerate(checks):
+        try:
+            case = _parse_check(_Check(index, check, (), ()))
+            if case.id in known:
+                raise _wrong(index, (), f"the id {case.id!r} is used twice", "give each check its own id")
+            known.add(case.id)
+        except DefinitionError as fault:
+            faults.append(fault)
+    return faults
+
+
 class _Options(TypedDict):
     repeats: int
     latency_ms: float | None
 
 
 class _Check:
-    """One check as it stands in the file, read key by key."""
+    """One check as it stands in the file, read key by key; without columns, whatever needs them holds."""
 
     def __init__(self, index: int, check: object, columns: tuple[str, ...], base_row: Row) -> None:
         self.index, self.columns, self.base_row = index, columns, base_row
@@ -185,7 +200,7 @@ class _Check:
         if not isinstance(data, list) or not data:
             raise self.wrong("data", "data is not a list of rows", "write `data: [[1.5, 2]]`, one list a row")
         for number, row in enumerate(data, start=1):
-            if not isinstance(row, list) or len(row) != len(self.columns):
+            if not isinstance(row, list) or (self.columns and len(row) != len(self.columns)):
                 fix = f"give one number for each of: {', '.join(self.columns)}"
                 raise self.wrong(
                     "data", f"row {number} is not a row of the model's {len(self.columns)} columns", fix
@@ -200,7 +215,7 @@ class _Check:
         """The held-out row with `column` at each of `values`, each of which stands so to the one before
         it."""
         column, values = self.body.get("column"), self.body.get("values")
-        if column not in self.columns:
+        if not isinstance(column, str) or (self.columns and column not in self.columns):
             fixed = f"use one of: {', '.join(self.columns)}"
             raise self.wrong("column", f"the model has no column {column!r}", fixed)
         if (
@@ -210,7 +225,7 @@ class _Check:
             or not all(order(before, after) for before, after in pairwise(values))
         ):
             raise self.wrong("values", problem, fix)
-        place = self.columns.index(str(column))
+        place = self.columns.index(column) if self.columns else 0
         return tuple((*self.base_row[:place], float(value), *self.base_row[place + 1 :]) for value in values)
 
     def rising(self) -> tuple[Row, ...]:
@@ -287,7 +302,9 @@ def _parse_same(check: _Check) -> Case:
     rows = check.rows()
     together = ({"data": [list(row) for row in rows]},)
     alone = tuple({"data": [list(row)]} for row in rows)
-    named = ({"data": [dict(zip(check.columns[::-1], row[::-1], strict=True)) for row in rows]},)
+    named = (
+        {"data": [dict(zip(check.columns[::-1], row[::-1], strict=bool(check.columns))) for row in rows]},
+    )
     return SameCase(id_, (together, alone, named, together), **check.options())
 
 
