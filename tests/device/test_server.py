@@ -39,6 +39,7 @@ def test_rows_are_scored_in_doubles(client):
 def test_health_says_which_model_from_which_image_answers(client):
     health = client.get("/health").json()
     assert health["captures"].pop("refused") >= 0
+    assert 0 < time.time() - health.pop("started_at") < 3600
     assert health == {
         "ready": True,
         "model": "taxi",

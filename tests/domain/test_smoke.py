@@ -10,12 +10,11 @@ from edgeferry.domain.smoke import (
     IncreasingCase,
     RefusedCase,
     SmokeRequest,
-    choose_cases,
     decide,
-    judge,
-    parse_checks,
     unjudged,
 )
+from edgeferry.domain.smoke_checks import choose_cases, parse_checks
+from edgeferry.domain.smoke_judging import judge
 from edgeferry.errors import DefinitionError
 
 TIGHT = Tolerance(rtol=1e-9, atol=0.0)
@@ -72,14 +71,14 @@ REQUEST = SmokeRequest("taxi", "http://taxi:8080", "sha256:aa", "3", "bb", "n1")
     ],
 )
 def test_judgement_of_one_case(case, answer, passed, reason):
-    judgement = judge(case, answer, TIGHT, latency_ms=100)
+    judgement = judge(case, [answer], TIGHT, latency_ms=100)
     assert judgement.passed is passed
     assert reason in judgement.reason
 
 
 def test_only_a_right_but_late_answer_is_called_slow():
-    assert judge(EQUAL, Answer(200, (10.0, 20.0), 101), TIGHT, 100).slow
-    assert not judge(EQUAL, Answer(200, (10.0, 21.0), 101), TIGHT, 100).slow
+    assert judge(EQUAL, [Answer(200, (10.0, 20.0), 101)], TIGHT, 100).again
+    assert not judge(EQUAL, [Answer(200, (10.0, 21.0), 101)], TIGHT, 100).again
 
 
 def case_set(*cases):
@@ -88,7 +87,7 @@ def case_set(*cases):
 
 def verdict(cases, *passed):
     answers = {True: Answer(200, (10.0, 20.0), 4), False: Answer(500, None, 8)}
-    judgements = [judge(EQUAL, answers[ok], TIGHT, 100) for ok in passed]
+    judgements = [judge(EQUAL, [answers[ok]], TIGHT, 100) for ok in passed]
     return decide(REQUEST, cases, judgements, [4.0, 8.0][: len(passed)], "2026-01-01T00:00:00Z")
 
 
@@ -113,7 +112,7 @@ def test_verdict_fails_with_one_failed_case_and_says_which():
 
 def test_verdict_without_an_equal_case_is_inconclusive():
     only_refused = decide(
-        REQUEST, case_set(REFUSED), [judge(REFUSED, Answer(400, None, 1), TIGHT, 100)], [1.0], "t"
+        REQUEST, case_set(REFUSED), [judge(REFUSED, [Answer(400, None, 1)], TIGHT, 100)], [1.0], "t"
     )
     assert only_refused.state == "Inconclusive"
     assert decide(REQUEST, case_set(), [], [], "t").state == "Inconclusive"

@@ -20,7 +20,7 @@ BYTES = (
     b'{"cases":[{"expected":[12.3],"id":"held-out-7","kind":"equal","rows":[[0.1,2.0]]},'
     b'{"body":{"data":[[1]]},"id":"short","kind":"refused"},'
     b'{"id":"rises","kind":"increasing","rows":[[1.0,2.0],[2.0,2.0]]}],'
-    b'"format":"edgeferry.cases/1","latency_ms":250.0,"model":"taxi",'
+    b'"format":"edgeferry.cases/2","latency_ms":250.0,"model":"taxi",'
     b'"tolerance":{"atol":0.0,"rtol":1e-09},"version":"3"}'
 )
 
@@ -37,7 +37,7 @@ def test_cases_have_one_byte_form_and_come_back_from_it():
         pytest.param(b"[]", id="a list"),
         pytest.param(b"\xff", id="no text"),
         pytest.param(b"[" * 100_000, id="nested too deeply"),
-        pytest.param(BYTES.replace(b"cases/1", b"cases/9"), id="another format"),
+        pytest.param(BYTES.replace(b"cases/2", b"cases/9"), id="another format"),
         pytest.param(BYTES.replace(b'"equal"', b'"equals"'), id="unknown kind"),
         pytest.param(BYTES.replace(b"[12.3]", b"[12.3,1.0]"), id="more answers than rows"),
         pytest.param(BYTES.replace(b"[[0.1,2.0]]", b"7"), id="rows are no list"),

@@ -49,7 +49,11 @@ def proven(module: str) -> Json:
 def services_with(twin: Callable[[str, str], Json]) -> Services:
     clock = iter(range(1000))
     hub = SimpleNamespace(module_twin=twin)
-    return cast(Services, SimpleNamespace(hub=hub, now=lambda: float(next(clock)), sleep=lambda s: None))
+    registry = SimpleNamespace(attached=lambda name, digest, kind: [])
+    return cast(
+        Services,
+        SimpleNamespace(hub=hub, registry=registry, now=lambda: float(next(clock)), sleep=lambda s: None),
+    )
 
 
 def ignore(outcome: Any) -> None:

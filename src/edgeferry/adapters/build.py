@@ -111,6 +111,7 @@ def _join(
         config=body,
         layers=layers,
         labels=labels,
+        cases=image.cases,
     )
 
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edgeferry import __version__
@@ -89,7 +90,8 @@ class LayeredImages:
         needed = [self._library(serving)] if serving.requirements.strip() else []
         layers = [base, dependencies, *pictures, *needed, server, self._files("model", MODEL, files)]
         run = _run("edgeferry.device.modules.server", f"{SCORE_PORT}/tcp", (LIBRARY,) if needed else ())
-        return self._join(definition.name, version.version, layers, run, labels)
+        image = self._join(definition.name, version.version, layers, run, labels)
+        return replace(image, cases=files["cases.json"])
 
     def assemble_companion(self) -> Image:
         """The image of the companion module."""

@@ -56,6 +56,8 @@ class Image:
     config: bytes
     layers: tuple[Layer, ...]
     labels: Mapping[str, str]
+    cases: bytes = b""
+    """The `cases.json` in the image of a model."""
 
     @property
     def size_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 Green means measured on the device: a device counts only when it *reports* a version at or past the one
 that brought this release, this release's image, running, and a passed verdict of its own companion for
-this digest, these cases and this rollout's nonce.
+this digest, these cases and this rollout's nonce, which shows what was answered (`smoke_proof`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeferry.domain.smoke import Verdict
+from edgeferry.domain.smoke import CaseSet, Verdict
+from edgeferry.domain.smoke_proof import Question, weigh
 
 
 class State(StrEnum):
@@ -36,6 +37,14 @@ class Wanted:
     """Digests an engine may report for this image: index, manifest or config."""
     cases_sha256: str
     nonce: str
+    cases: CaseSet | None = None
+    """The cases of `cases_sha256`, to judge again what the companion shows; None when they are not at
+    hand."""
+
+    @property
+    def question(self) -> Question:
+        """What the companion was asked."""
+        return Question(self.digest, self.cases_sha256, self.nonce, self.cases)
 
 
 @dataclass(frozen=True)
@@ -132,11 +141,16 @@ def _judge_verdict(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
     fresh = (verdict.digest, verdict.cases_sha256, verdict.nonce)
     if fresh != (wanted.digest, wanted.cases_sha256, wanted.nonce):
         return say(State.PENDING, "its companion's verdict is about another release or rollout")
-    if verdict.state == "Passed":
+    state, reason = weigh(verdict, wanted.question)
+    if state == "Passed":
         return say(State.SUCCEEDED, f"{verdict.asked} smoke cases passed")
-    if verdict.state == "Failed":
-        return say(State.FAILED, f"smoke test failed: {verdict.reason}")
-    return say(State.PENDING, f"smoke test inconclusive: {verdict.reason}")
+    if state == "Failed":
+        return say(State.FAILED, f"smoke test failed: {reason}")
+    return say(State.PENDING, f"smoke test inconclusive: {reason}")
+
+
+def _is_inconclusive(wanted: Wanted, verdict: Verdict) -> bool:
+    return weigh(verdict, wanted.question)[0] == "Inconclusive"
 
 
 def judge_at_deadline(wanted: Wanted, facts: DeviceFacts) -> Outcome:
@@ -149,7 +163,7 @@ def judge_at_deadline(wanted: Wanted, facts: DeviceFacts) -> Outcome:
         state = State.UNREACHABLE
     elif (_faulty(facts) and not _runs(wanted, facts)) or facts.runtime_status in _BROKEN:
         state = State.FAILED
-    elif verdict is not None and verdict.nonce == wanted.nonce and verdict.state == "Inconclusive":
+    elif verdict is not None and verdict.nonce == wanted.nonce and _is_inconclusive(wanted, verdict):
         state = State.INCONCLUSIVE
     else:
         state = State.TIMED_OUT

@@ -3,7 +3,8 @@
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
-    GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
+    GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures",
+                                    "started_at"}
     any refusal   {"error": {"message", "fix"}}
 """
 
@@ -57,6 +58,8 @@ class Health:
     model_sha256: str
     captures: Mapping[str, int] = field(default_factory=dict)
     """How many requests were `written`, `dropped` and `refused` since it started."""
+    started_at: float = 0.0
+    """Seconds since 1970 by the server's clock; 0 when it does not say."""
 
 
 def render_model_card(card: ModelCard) -> bytes:
@@ -168,6 +171,7 @@ def parse_health(body: bytes) -> Health:
             digest=str(said["digest"]),
             model_sha256=str(said["model_sha256"]),
             captures={str(name): int(count) for name, count in said.get("captures", {}).items()},
+            started_at=float(said.get("started_at", 0.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(

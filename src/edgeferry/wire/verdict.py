@@ -1,24 +1,41 @@
 """Smoke requests and verdicts in the companion's twin and in the answer of its method. Format: ours.
 
 desired   models.<model>   = {url, digest, version, cases_sha256, nonce}
+          smoke.schedule_s = how often models are asked again; 0: only after a change or a restart
 reported  verdicts.<model> = {state, digest, version, cases_sha256, nonce, reason, asked, failed,
-                              latency_ms, slowest_ms, at}
-method    smokeTest {"model"?: name, "nonce": str} -> {"verdicts": {<model>: as reported}}
+                              latency_ms, slowest_ms, at, evidence?, left_out?}
+          evidence = JSON text [[case, [[status, values or null, latency_ms, media_type?, memory_bytes?], …]],
+          …] left_out = of how many cases there was no room for it
+method    smokeTest {"model"?: name, "nonce": str} -> {"verdicts": {<model>: as reported, with more evidence}}
+          smokeTest {"port": n, "model_type": name} -> 200 {"infer_result": text, "verdicts"} or
+          400 {"results": "fail", "reason", "verdicts"}: as the smoke module of
+          microsoft/mlops-accelerator-for-edge (edge-smoke-test, 2024) answers
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
-from edgeferry.domain.smoke import SmokeRequest, Verdict
+from edgeferry.domain.smoke import JSON_TYPE, Answer, Evidence, SmokeRequest, Verdict
 from edgeferry.errors import UsageError
 
 COMPANION_PORT = 8081
 """Where the companion answers `GET /verdict` on the device's network."""
 REASON_LENGTH = 1000
 """Longer reasons are cut: a twin's string holds at most 4 KiB."""
+
+TWIN_EVIDENCE_BYTES = 3000
+"""Room for one verdict's evidence in the twin, where a text holds 4 KiB."""
+ALL_TWIN_EVIDENCE_BYTES = 12_000
+"""Room for the evidence of all models of a device: all that a module reports may be 32 KiB."""
+METHOD_EVIDENCE_BYTES = 60_000
+"""Room for all evidence in a method's answer, which may be 128 KiB; quotes are escaped there."""
+SCHEDULE_S = 3600.0
+"""How often the companion asks again unless its twin says otherwise."""
 
 _REQUEST_TEXTS = ("url", "digest", "version", "cases_sha256", "nonce")
 _VERDICT_TEXTS = ("digest", "version", "cases_sha256", "nonce", "reason", "at")
@@ -36,10 +53,35 @@ def parse_smoke_request(model: str, said: object) -> SmokeRequest:
     return SmokeRequest(model=model, **_texts(f"models.{model}", said, _REQUEST_TEXTS))
 
 
-def render_verdict(verdict: Verdict) -> dict[str, Any]:
-    """The value of the companion's `properties.reported.verdicts.<model>`."""
-    said = {key: value for key, value in asdict(verdict).items() if key != "model"}
+def parse_schedule(desired: Mapping[str, Any]) -> float:
+    """Seconds from one scheduled smoke test to the next; 0: none. What cannot be read is the default."""
+    section = desired.get("smoke")
+    said = section.get("schedule_s") if isinstance(section, Mapping) else None
+    if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said) or said < 0:
+        return SCHEDULE_S
+    return float(said)
+
+
+def render_verdict(verdict: Verdict, room: int = TWIN_EVIDENCE_BYTES) -> dict[str, Any]:
+    """The value of the companion's `properties.reported.verdicts.<model>`, with evidence of at most `room`
+    bytes; what does not fit is left out, whole cases."""
+    said = {
+        key: value for key, value in vars(verdict).items() if key not in ("model", "evidence", "left_out")
+    }
     said["reason"] = verdict.reason[:REASON_LENGTH]
+    shown: list[str] = []
+    for one in verdict.evidence:
+        text = json.dumps(
+            [one.case, [_render_answer(answer) for answer in one.answers]], separators=(",", ":")
+        )
+        if len(text) + 1 < room:
+            shown.append(text)
+            room -= len(text) + 1
+    left_out = verdict.left_out + len(verdict.evidence) - len(shown)
+    if shown:
+        said["evidence"] = f"[{','.join(shown)}]"
+    if left_out:
+        said["left_out"] = left_out
     return said
 
 
@@ -59,15 +101,62 @@ def parse_verdict(model: str, said: object) -> Verdict:
             failed=int(said["failed"]),
             latency_ms=float(said["latency_ms"]),
             slowest_ms=float(said["slowest_ms"]),
+            evidence=_parse_evidence(said.get("evidence", "[]")),
+            left_out=int(said.get("left_out", 0)),
             **_texts(where, said, _VERDICT_TEXTS),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _unreadable(where, f"{error} is missing or wrong") from error
 
 
-def render_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The payload of the method's answer, and of `GET /verdict`."""
-    return {"verdicts": {verdict.model: render_verdict(verdict) for verdict in verdicts}}
+def render_verdicts(verdicts: Sequence[Verdict], room: int = ALL_TWIN_EVIDENCE_BYTES) -> dict[str, Any]:
+    """The payload of the method's answer, and of `GET /verdict`, with evidence of at most `room` bytes."""
+    each = share_room(len(verdicts), room)
+    return {"verdicts": {verdict.model: render_verdict(verdict, each) for verdict in verdicts}}
+
+
+def share_room(count: int, room: int = ALL_TWIN_EVIDENCE_BYTES) -> int:
+    """The room for the evidence of each of `count` verdicts."""
+    most = TWIN_EVIDENCE_BYTES if room == ALL_TWIN_EVIDENCE_BYTES else room
+    return min(most, room // max(count, 1))
+
+
+def _render_answer(answer: Answer) -> list[Any]:
+    said: list[Any] = [
+        answer.status,
+        answer.values,
+        answer.latency_ms,
+        answer.media_type,
+        answer.memory_bytes,
+    ]
+    if answer.memory_bytes is None:
+        said.pop()
+        if answer.media_type == JSON_TYPE:
+            said.pop()
+    return said
+
+
+def _parse_evidence(text: str) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(str(case), tuple(_parse_answer(*answer) for answer in answers))
+        for case, answers in json.loads(text, parse_constant=_refuse_constant)
+    )
+
+
+def _parse_answer(
+    status: Any, values: Any, latency_ms: Any, media_type: Any = JSON_TYPE, memory_bytes: Any = None
+) -> Answer:
+    return Answer(
+        int(status),
+        None if values is None else tuple(float(value) for value in values),
+        float(latency_ms),
+        str(media_type),
+        None if memory_bytes is None else int(memory_bytes),
+    )
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def parse_verdicts(payload: object) -> dict[str, Verdict]:

@@ -6,6 +6,7 @@ that trained it, or what the model's folder brings: a `score.py`, a `Dockerfile`
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from pathlib import Path
 from edgeferry.domain.heldout import HeldOut, parse_held_out
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.smoke import CaseSet, choose_cases, parse_checks
+from edgeferry.domain.smoke import CaseSet
+from edgeferry.domain.smoke_checks import make_cases, parse_checks
 from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import render_cases
@@ -68,15 +70,16 @@ def package(
         trusted_types=served.trusted_types,
         image=definition.image,
     )
+    names = _names(version)
+    count = definition.smoke_cases
+    made = make_cases(held_out.rows, held_out.predictions, names, count, serving.runtime)
     cases = CaseSet(
         model=definition.name,
         version=version.version,
         tolerance=definition.tolerance,
         latency_ms=definition.latency_ms,
-        cases=(
-            *choose_cases(held_out.rows, held_out.predictions, definition.smoke_cases),
-            *parse_checks(definition.checks, _names(version), held_out.rows[0]),
-        ),
+        cases=(*made, *parse_checks(definition.checks, names, held_out.rows[0], [case.id for case in made])),
+        model_sha256=hashlib.sha256(served.files[serving.artifact]).hexdigest(),
     )
     files = {**served.files, "model.json": render_model_card(card), "cases.json": render_cases(cases)}
     image = services.images.assemble_model(definition, version, files, serving)

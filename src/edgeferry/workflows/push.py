@@ -6,11 +6,12 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.cases import CASES_TYPE
 from edgeferry.wire.evidence import VERIFICATION_TYPE, parse_verification, render_verification
 
 
 def push(services: Services, image: Image, verification: Verification) -> int:
-    """The bytes of the image that were uploaded; the verification is attached to it.
+    """The bytes of the image that were uploaded; its verification and its smoke cases are attached to it.
 
     RefusedError when the verification did not pass or is another image's.
     """
@@ -27,6 +28,8 @@ def push(services: Services, image: Image, verification: Verification) -> int:
         )
     uploaded = services.registry.push(image)
     services.registry.attach(image.name, image.digest, VERIFICATION_TYPE, render_verification(verification))
+    if image.cases:
+        services.registry.attach(image.name, image.digest, CASES_TYPE, image.cases)
     return uploaded
 
 

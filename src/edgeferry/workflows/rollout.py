@@ -32,6 +32,7 @@ from edgeferry.wire.deployment import (
 )
 from edgeferry.wire.facts import parse_facts
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.cases import fetch_cases
 from edgeferry.workflows.layers import choose_layer, render_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
@@ -144,6 +145,7 @@ def watch(
         image_hashes=frozenset({layer.digest, body["config_digest"]}),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
+        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256),
     )
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}

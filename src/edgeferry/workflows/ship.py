@@ -19,7 +19,7 @@ from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
 from edgeferry.workflows.release import release
 from edgeferry.workflows.rollout import RolloutResult, rollout
-from edgeferry.workflows.smoke import SmokeResult, smoke
+from edgeferry.workflows.smoke import SmokeResult, smoke_each
 from edgeferry.workflows.train import train
 
 
@@ -164,7 +164,7 @@ def smoke_all(services: Services, result: RolloutResult) -> tuple[SmokeResult, .
     """A fresh answer from every device of a rollout."""
     layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
     layer = next(found for found in layers if found and found.name == result.layer)
-    return tuple(smoke(services, outcome.device, layer) for outcome in result.outcomes)
+    return tuple(smoke_each(services, [outcome.device for outcome in result.outcomes], layer))
 
 
 def render_outcome(outcome: Outcome) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeferry.domain.smoke import Verdict
+from edgeferry.domain.smoke import CaseSet, Verdict
+from edgeferry.domain.smoke_proof import Question, weigh
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import COMPANION, ModelLayer
 from edgeferry.wire.verdict import parse_verdicts
+from edgeferry.workflows.cases import fetch_cases
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,23 @@ class SmokeResult:
     verdict: Verdict | None = None
 
 
-def smoke(services: Services, device: str, layer: ModelLayer, timeout_s: int = 60) -> SmokeResult:
-    """A fresh verdict by the direct method `smokeTest`, judged against the layer."""
+def smoke(services: Services, device: str, layer: ModelLayer, timeout_s: int = 90) -> SmokeResult:
+    """A fresh verdict by the direct method `smokeTest`, judged against the layer and the release's own
+    cases."""
+    return smoke_each(services, [device], layer, timeout_s)[0]
+
+
+def smoke_each(
+    services: Services, devices: Sequence[str], layer: ModelLayer, timeout_s: int = 90
+) -> list[SmokeResult]:
+    """The same of each device."""
+    cases = fetch_cases(services, layer.model, layer.digest, layer.cases_sha256)
+    return [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+
+
+def _smoke_one(
+    services: Services, device: str, layer: ModelLayer, cases: CaseSet | None, timeout_s: int
+) -> SmokeResult:
     nonce = services.new_id()
     try:
         answer = services.hub.call_module(
@@ -40,8 +58,5 @@ def smoke(services: Services, device: str, layer: ModelLayer, timeout_s: int = 6
         return SmokeResult(device, False, "Inconclusive", error.problem)
     if verdict is None:
         return SmokeResult(device, False, "Inconclusive", f"the companion knows no {layer.model}")
-    if verdict.nonce != nonce:
-        return SmokeResult(device, False, "Inconclusive", "the verdict answers another question", verdict)
-    if (verdict.digest, verdict.cases_sha256) != (layer.digest, layer.cases_sha256):
-        return SmokeResult(device, False, "Failed", "the verdict is about another release", verdict)
-    return SmokeResult(device, verdict.state == "Passed", verdict.state, verdict.reason, verdict)
+    state, reason = weigh(verdict, Question(layer.digest, layer.cases_sha256, nonce, cases))
+    return SmokeResult(device, state == "Passed", state, reason, verdict)

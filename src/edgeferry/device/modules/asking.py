@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -16,24 +17,37 @@ from edgeferry.domain.smoke import (
     Answer,
     Case,
     CaseSet,
+    Evidence,
     Judgement,
-    RefusedCase,
+    MemoryCase,
     SmokeRequest,
     Verdict,
     decide,
-    judge,
     unjudged,
 )
+from edgeferry.domain.smoke_judging import judge, render_questions
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.capture import PURPOSE_HEADER
 from edgeferry.wire.cases import parse_cases
-from edgeferry.wire.serving import Health, parse_health, parse_score_response, render_score_request
+from edgeferry.wire.serving import Health, parse_health, parse_score_response
 
 ANSWER_S = 10.0
 MOST_BODY_BYTES = 16 * 1024 * 1024
 PAUSE_S = 0.5
-SLOW_TRIES = 3
-"""A right but slow answer is asked for again: the case fails only when it is slow every time."""
+TRIES = 5
+"""A right answer that was slow, or a server that grew, is asked again, after twice the pause each time: the
+case fails only when it is so every time."""
+TRY_PAUSE_S = 0.1
+UNANSWERED_TRIES = 2
+RETURN_S = 15.0
+"""How long a server that stopped answering may take to be ready again."""
+BUSY = frozenset({429, 503})
+BUSY_S = 20.0
+"""How long a server may say that it is busy before it is left alone, unjudged."""
+WARM_UP = 20
+"""Requests before memory is measured."""
+
+_MEMORY = re.compile(rb"^process_resident_memory_bytes(?:\{[^}]*\})? +([0-9.eE+]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,8 @@ class Reply:
     status: int
     body: bytes
     latency_ms: float
+    media_type: str
+    retry_after: str = ""
 
 
 class Caller:
@@ -54,6 +70,12 @@ class Caller:
             raise UsageError(f"{url!r} is not an http:// address", fix="correct the model's layer")
         self._prefix = parts.path.rstrip("/")
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=ANSWER_S)
+
+    def wait_up_to(self, seconds: float) -> None:
+        """From the next connection on answers may take so long."""
+        if seconds != self._connection.timeout:
+            self._connection.timeout = seconds
+            self._connection.close()
 
     def close(self) -> None:
         """The connection is closed."""
@@ -79,27 +101,47 @@ class Caller:
         if len(said) > MOST_BODY_BYTES:
             self._connection.close()
             raise OutsideError(f"the answer to {path} has no end", fix="look at what answers there")
-        return Reply(response.status, said, latency_ms)
+        media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+        return Reply(response.status, said, latency_ms, media_type, response.getheader("Retry-After") or "")
 
 
 def ask(request: SmokeRequest, *, patience_s: float, stopping: threading.Event) -> Verdict:
-    """The verdict on one smoke request. Inconclusive when, for `patience_s`, the model that was asked for
-    does not answer; Failed when its cases are not those of the release, or one of them does not hold."""
+    """The verdict on one smoke request, with what was answered. Inconclusive when, for `patience_s`, the
+    model that was asked for does not answer, is busy or gone; Failed when it is another model or version, its
+    cases are not those of the release, or one of them does not hold."""
     try:
         caller = Caller(request.url)
     except UsageError as error:
         return unjudged(request, "Inconclusive", error.problem, now())
     try:
-        return _ask(caller, request, time.monotonic() + patience_s, stopping)
+        return _ask(caller, request, patience_s, stopping)
     finally:
         caller.close()
 
 
-def _ask(caller: Caller, request: SmokeRequest, deadline: float, stopping: threading.Event) -> Verdict:
-    while isinstance(health := _look(caller, request), str):
-        if stopping.is_set() or time.monotonic() + PAUSE_S > deadline:
-            return unjudged(request, "Inconclusive", health, now())
-        stopping.wait(PAUSE_S)
+def fetch_health(url: str) -> Health | None:
+    """What the server there says of itself; None when none answers."""
+    try:
+        caller = Caller(url)
+    except UsageError:
+        return None
+    try:
+        return parse_health(caller.call("GET", "/health").body)
+    except (OutsideError, UsageError):
+        return None
+    finally:
+        caller.close()
+
+
+def mark_start(health: Health) -> str:
+    """What tells this server from one that was started at another time, or of another image."""
+    return f"{health.digest} {health.model_sha256} {health.started_at}"
+
+
+def _ask(caller: Caller, request: SmokeRequest, patience_s: float, stopping: threading.Event) -> Verdict:
+    health = _await(caller, request, patience_s, stopping)
+    if isinstance(health, str):
+        return unjudged(request, "Inconclusive", health, now())
     if (health.model, health.version) != (request.model, request.version):
         said = f"the image says it is {health.model} version {health.version}"
         return unjudged(request, "Failed", f"{said}; version {request.version} was asked for", now())
@@ -117,11 +159,34 @@ def _ask(caller: Caller, request: SmokeRequest, deadline: float, stopping: threa
     if (case_set.model, case_set.version) != (request.model, request.version):
         why = f"the cases are of {case_set.model} version {case_set.version}"
         return unjudged(request, "Failed", why, now())
-    return _judge_all(caller, request, case_set)
+    if case_set.model_sha256 and health.model_sha256 != case_set.model_sha256:
+        found, packaged = health.model_sha256[:12], case_set.model_sha256[:12]
+        why = f"it serves a model of sha256 {found}…, packaged was {packaged}…"
+        return unjudged(request, "Failed", why, now())
+    try:
+        verdict = _Round(caller, request, case_set, stopping).ask_all()
+    except _UnjudgedError as why:
+        return unjudged(request, "Inconclusive", str(why), now())
+    after = _look(caller, request)
+    if verdict.state == "Passed" and (isinstance(after, str) or mark_start(after) != mark_start(health)):
+        return unjudged(request, "Inconclusive", "it was replaced or ended while it was asked", now())
+    return verdict
+
+
+def _await(
+    caller: Caller, request: SmokeRequest, patience_s: float, stopping: threading.Event
+) -> Health | str:
+    """The health of the image that was asked for, once it is ready; after `patience_s`, what is wrong."""
+    deadline = time.monotonic() + patience_s
+    while isinstance(health := _look(caller, request), str):
+        if stopping.is_set() or time.monotonic() + PAUSE_S > deadline:
+            break
+        stopping.wait(PAUSE_S)
+    return health
 
 
 def _look(caller: Caller, request: SmokeRequest) -> Health | str:
-    """The health of the image that was asked for, once it is ready; until then, what is wrong."""
+    """The health of the image that was asked for, if it is ready; else what is wrong."""
     try:
         reply = caller.call("GET", "/health")
         health = parse_health(reply.body)
@@ -129,38 +194,104 @@ def _look(caller: Caller, request: SmokeRequest) -> Health | str:
         return error.problem
     if reply.status != 200 or not health.ready:
         return f"the model is not ready ({reply.status})"
-    if health.digest != request.digest:
+    if health.digest != request.digest and health.model == request.model:
         return f"{health.digest or 'an unnamed image'} answers, {request.digest} was asked for"
     return health
 
 
-def _judge_all(caller: Caller, request: SmokeRequest, case_set: CaseSet) -> Verdict:
-    judgements: list[Judgement] = []
-    latencies: list[float] = []
-    for case in case_set.cases:
-        judgement, latency_ms = _ask_case(caller, case, case_set)
-        judgements.append(judgement)
-        latencies.append(latency_ms)
-    return decide(request, case_set, judgements, latencies, now())
+class _UnjudgedError(Exception):
+    """The model cannot be judged now; why."""
 
 
-def _ask_case(caller: Caller, case: Case, case_set: CaseSet) -> tuple[Judgement, float]:
-    body = (
-        json.dumps(case.body).encode() if isinstance(case, RefusedCase) else render_score_request(case.rows)
-    )
-    judgement, latency_ms = Judgement(case.id, False, "not asked"), 0.0
-    for _ in range(SLOW_TRIES):
-        try:
-            reply = caller.call("POST", "/score", body)
-        except OutsideError as error:
-            judgement = Judgement(case.id, False, error.problem)
-            continue
-        latency_ms = reply.latency_ms
-        answer = Answer(reply.status, parse_score_response(reply.body), latency_ms)
-        judgement = judge(case, answer, case_set.tolerance, case_set.latency_ms)
-        if not judgement.slow:
-            break
-    return judgement, latency_ms
+class _Round:
+    """All cases of one request, asked once."""
+
+    def __init__(
+        self, caller: Caller, request: SmokeRequest, case_set: CaseSet, stopping: threading.Event
+    ) -> None:
+        self._caller, self._request, self._case_set = caller, request, case_set
+        self._stopping = stopping
+        self._busy_until: float | None = None
+        self._tries = TRIES
+
+    def ask_all(self) -> Verdict:
+        """The verdict; it ends early when a case gets no answer."""
+        limits = [case.latency_ms or self._case_set.latency_ms for case in self._case_set.cases]
+        self._caller.wait_up_to(max([ANSWER_S, *(2 * limit / 1000 for limit in limits)]))
+        judgements: list[Judgement] = []
+        evidence: list[Evidence] = []
+        for case in self._case_set.cases:
+            judgement, answers = self._ask_case(case)
+            judgements.append(judgement)
+            evidence.append(Evidence(case.id, answers))
+            if not answers:
+                break
+            if judgement.again:
+                self._tries = 1
+        slowest = [max(answer.latency_ms for answer in one.answers) for one in evidence if one.answers]
+        return decide(self._request, self._case_set, judgements, slowest, now(), evidence)
+
+    def _ask_case(self, case: Case) -> tuple[Judgement, tuple[Answer, ...]]:
+        tried = unanswered = 0
+        while True:
+            try:
+                answers = self._collect(case)
+            except OutsideError as error:
+                unanswered += 1
+                if unanswered == UNANSWERED_TRIES:
+                    return Judgement(case.id, False, error.problem), ()
+                self._await_return(error.problem)
+                continue
+            judgement = judge(case, answers, self._case_set.tolerance, self._case_set.latency_ms)
+            tried += 1
+            if judgement.passed or not judgement.again or tried >= self._tries or self._stopping.is_set():
+                return judgement, answers
+            self._stopping.wait(TRY_PAUSE_S * 2**tried)
+
+    def _collect(self, case: Case) -> tuple[Answer, ...]:
+        bodies = [json.dumps(body).encode() for body in render_questions(case)]
+        if isinstance(case, MemoryCase):
+            return self._measure(bodies[0], case.repeats)
+        return tuple(self._score(body) for _ in range(case.repeats) for body in bodies)
+
+    def _measure(self, body: bytes, repeats: int) -> tuple[Answer, Answer]:
+        """The first answer and the last, or the first that differs, with the memory before and after."""
+        for _ in range(min(WARM_UP, repeats)):
+            self._score(body)
+        before = self._fetch_memory()
+        first = last = self._score(body, before)
+        for _ in range(repeats - 1):
+            last = self._score(body)
+            if (last.status, last.values) != (first.status, first.values):
+                break
+        return first, Answer(last.status, last.values, last.latency_ms, last.media_type, self._fetch_memory())
+
+    def _score(self, body: bytes, memory_bytes: int | None = None) -> Answer:
+        reply = self._caller.call("POST", "/score", body)
+        while reply.status in BUSY:
+            self._wait_while_busy(reply)
+            reply = self._caller.call("POST", "/score", body)
+        self._busy_until = None
+        values = parse_score_response(reply.body)
+        return Answer(reply.status, values, round(reply.latency_ms, 3), reply.media_type, memory_bytes)
+
+    def _wait_while_busy(self, reply: Reply) -> None:
+        if self._busy_until is None:
+            self._busy_until = time.monotonic() + BUSY_S
+        if self._stopping.is_set() or time.monotonic() > self._busy_until:
+            raise _UnjudgedError(f"it was too busy to be asked: answered {reply.status} for {BUSY_S:g} s")
+        stated = float(reply.retry_after) if reply.retry_after.isdecimal() else 0.0
+        self._stopping.wait(min(max(stated, TRY_PAUSE_S), 2.0))
+
+    def _fetch_memory(self) -> int | None:
+        reply = self._caller.call("GET", "/metrics")
+        found = _MEMORY.search(reply.body) if reply.status == 200 else None
+        return int(float(found[1])) if found else None
+
+    def _await_return(self, problem: str) -> None:
+        health = _await(self._caller, self._request, RETURN_S, self._stopping)
+        if isinstance(health, str):
+            raise _UnjudgedError(f"{problem}; then {health}")
 
 
 def now() -> str:

@@ -3,7 +3,8 @@
 `python3 -m edgeferry.device.modules.companion`, with the environment that IoT Edge gives a module (IOTEDGE_*;
 its key stays with IoT Edge, which signs) or its simulator and our agent (EdgeHubConnectionString,
 EdgeModuleCACertificateFile). What to test stands in its desired properties;
-verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. Methods
+verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. A model is
+asked when the request changes, when its server was started anew, and on a schedule. Methods
 `captures` and `countCaptures` pass on what model servers answer (`wire.capture`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
 """
@@ -14,20 +15,23 @@ import argparse
 import json
 import logging
 import os
+import random
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link, sign_with_key
-from edgeferry.device.modules.asking import ask, now
+from edgeferry.device.modules.asking import ask, fetch_health, mark_start, now
 from edgeferry.device.modules.captured import METHODS, answer_captures
 from edgeferry.device.workload import VARIABLES, Workload, read_place
 from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
@@ -35,16 +39,24 @@ from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.wire.connection import ConnectionString, parse_connection_string
 from edgeferry.wire.verdict import (
+    METHOD_EVIDENCE_BYTES,
+    SCHEDULE_S,
+    parse_schedule,
     parse_smoke_request,
     parse_verdict,
     render_verdict,
     render_verdicts,
+    share_room,
 )
 
 PATIENCE_S = 60.0
 """How long a model may take to answer before its verdict is Inconclusive."""
 AGAIN_S = 10.0
 """A model without a conclusive verdict is asked again this often."""
+LOOK_S = 30.0
+"""How often a model that has its verdict is looked at: whether its server was started anew."""
+JITTER = 0.2
+"""By what part of its length a wait for the schedule differs, so that a fleet does not ask at once."""
 METHOD_PATIENCE_S = 10.0
 REPORT_S = 5.0
 
@@ -52,12 +64,16 @@ _log = logging.getLogger(__name__)
 
 
 class Companion:
-    """What is asked for, and the verdicts so far. Each model is asked in a thread of its own, until its
-    verdict is conclusive or something else is asked for."""
+    """What is asked for, and the verdicts so far. Each model is watched by a thread of its own, until
+    something else is asked for."""
 
-    def __init__(self, *, patience_s: float = PATIENCE_S, again_s: float = AGAIN_S) -> None:
+    def __init__(
+        self, *, patience_s: float = PATIENCE_S, again_s: float = AGAIN_S, look_s: float = LOOK_S
+    ) -> None:
         self._patience_s = patience_s
         self._again_s = again_s
+        self._look_s = look_s
+        self._schedule_s = SCHEDULE_S
         self._lock = threading.Lock()
         self._requests: dict[str, SmokeRequest] = {}
         self._sources: Mapping[str, Any] = {}
@@ -72,6 +88,7 @@ class Companion:
         wanted = models if isinstance(models, Mapping) else {}
         sources = desired.get("captures")
         with self._lock:
+            self._schedule_s = parse_schedule(desired)
             self._sources = sources if isinstance(sources, Mapping) else {}
             for model in [model for model in self._requests | self._verdicts if model not in wanted]:
                 self._requests.pop(model, None)
@@ -98,6 +115,8 @@ class Companion:
         if name != "smokeTest":
             known = ", ".join(("smokeTest", *METHODS))
             return 404, {"message": f"there is no method {name!r}; there are {known}"}
+        if "model_type" in said or ("port" in said and "nonce" not in said):
+            return self._answer_port(said)
         nonce, model = said.get("nonce"), said.get("model")
         if not isinstance(nonce, str) or not nonce:
             return 400, {"message": 'give {"nonce": text, "model": name of one model (optional)}'}
@@ -105,10 +124,35 @@ class Companion:
             requests = [request for name, request in self._requests.items() if model in (None, name)]
         if model is not None and not requests:
             return 404, {"message": f"no model {model!r} is asked for on this device"}
-        fresh = [replace(request, nonce=nonce) for request in requests]
+        verdicts = self._ask_afresh([replace(request, nonce=nonce) for request in requests])
+        return 200, render_verdicts(verdicts, METHOD_EVIDENCE_BYTES)
+
+    def _answer_port(self, said: Mapping[str, Any]) -> tuple[int, Any]:
+        """The answer to the question of the accelerator's pipelines: status 200 only when the model
+        passed."""
+        model, port = said.get("model_type"), said.get("port")
+        with self._lock:
+            known = dict(self._requests)
+        if model is not None:
+            requests = [request for name, request in known.items() if name == model]
+        else:
+            requests = [one for one in known.values() if one.url.endswith(f":{port}")]
+        if len(requests) != 1:
+            there = ", ".join(sorted(known)) or "none"
+            why = f"{len(requests)} models are model_type {model!r}, port {port!r}; on this device: {there}"
+            return 400, {"results": "fail", "reason": why}
+        (verdict,) = self._ask_afresh(requests)
+        said_all = render_verdicts([verdict], METHOD_EVIDENCE_BYTES)
+        if verdict.state != "Passed":
+            why = f"{verdict.state}: {verdict.reason}"
+            return 400, {"results": "fail", "reason": why, **said_all}
+        first = verdict.evidence[0].answers[0]
+        return 200, {"infer_result": json.dumps(first.values), **said_all}
+
+    def _ask_afresh(self, requests: list[SmokeRequest]) -> list[Verdict]:
         with ThreadPoolExecutor(max_workers=4) as pool:
-            asked = pool.map(partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self._stopping), fresh)
-            return 200, render_verdicts(list(asked))
+            asking = partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self._stopping)
+            return list(pool.map(asking, requests))
 
     def verdicts(self) -> list[Verdict]:
         """The verdicts so far, by model."""
@@ -134,7 +178,8 @@ class Companion:
     def _report(self, link: Link) -> None:
         with self._lock:
             known = self._reported
-            current = {model: render_verdict(verdict) for model, verdict in self._verdicts.items()}
+            room = share_room(len(self._verdicts))
+            current = {model: render_verdict(verdict, room) for model, verdict in self._verdicts.items()}
             gone = [model for model in known if model not in current and model not in self._requests]
         patch: dict[str, Any] = {model: said for model, said in current.items() if known.get(model) != said}
         patch |= dict.fromkeys(gone)
@@ -160,25 +205,61 @@ class Companion:
         settled = _settled(request, self._reported.get(model))
         if settled is not None:
             self._verdicts[model] = settled
-            return
-        threading.Thread(target=self._ask_until_settled, args=(request,), daemon=True).start()
+        threading.Thread(target=self._watch, args=(request, settled), daemon=True).start()
 
-    def _ask_until_settled(self, request: SmokeRequest) -> None:
+    def _watch(self, request: SmokeRequest, settled: Verdict | None) -> None:
+        """Asks until the verdict is conclusive, and again when the server was started anew or the time has
+        come."""
+        asked_at, jitter = time.monotonic(), random.uniform(1 - JITTER, 1 + JITTER)
+        started = ""
+        is_due = settled is None
+        while self._is_current(request):
+            if is_due:
+                started = self._ask_until_settled(request)
+                asked_at, jitter = time.monotonic(), random.uniform(1 - JITTER, 1 + JITTER)
+            due_s = (
+                asked_at + self._schedule_s * jitter - time.monotonic() if self._schedule_s else self._look_s
+            )
+            self._stopping.wait(max(0.0, min(due_s, self._look_s)))
+            health = fetch_health(request.url)
+            seen = mark_start(health) if health is not None and health.digest == request.digest else ""
+            is_new = bool(seen and started and seen != started)
+            if health is not None and seen and not started:
+                started = seen
+                is_new = settled is not None and health.started_at > _seconds(settled.at)
+            is_due = is_new or bool(
+                self._schedule_s and time.monotonic() >= asked_at + self._schedule_s * jitter
+            )
+            if is_new:
+                _log.info("started anew model=%s", request.model)
+
+    def _ask_until_settled(self, request: SmokeRequest) -> str:
+        """The mark of the server that the conclusive verdict is about; "" when something else is asked
+        for."""
         patience_s = self._patience_s
         while self._is_current(request):
+            health = fetch_health(request.url)
             verdict = ask(request, patience_s=patience_s, stopping=self._stopping)
+            is_settled = verdict.state != "Inconclusive"
             with self._lock:
                 if self._requests.get(request.model) != request or self._stopping.is_set():
-                    return
+                    return ""
                 before = self._verdicts.get(request.model)
-                if before is None or (before.state, before.reason) != (verdict.state, verdict.reason):
+                is_same = before is not None and (before.state, before.reason) == (
+                    verdict.state,
+                    verdict.reason,
+                )
+                if is_settled or not is_same:
                     self._verdicts[request.model] = verdict
             self._changed.set()
-            _log.info("asked model=%s state=%s reason=%s", request.model, verdict.state, verdict.reason)
-            if verdict.state != "Inconclusive":
-                return
+            was = before.state if before else "none"
+            level = logging.WARNING if was == "Passed" != verdict.state else logging.INFO
+            _log.log(level, "asked model=%s %s -> %s: %s", request.model, was, verdict.state, verdict.reason)
+            if is_settled:
+                return mark_start(health) if health is not None and health.digest == request.digest else ""
             patience_s = 0.0
             self._stopping.wait(self._again_s)
+        return ""
 
     def _is_current(self, request: SmokeRequest) -> bool:
         with self._lock:
@@ -198,6 +279,14 @@ def _settled(request: SmokeRequest, reported: object) -> Verdict | None:
         request.nonce,
     )
     return verdict if same and verdict.state != "Inconclusive" else None
+
+
+def _seconds(at: str) -> float:
+    """The time of a verdict in seconds since 1970; 0 when it says none."""
+    try:
+        return datetime.fromisoformat(at).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _serve_verdicts(companion: Companion, host: str, port: int) -> ThreadingHTTPServer:

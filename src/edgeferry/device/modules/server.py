@@ -94,7 +94,14 @@ def load_model(folder: Path, digest: str) -> Served:
     card = parse_model_card(_read(folder / "model.json"))
     cases = _read(folder / "cases.json")
     sha256 = hashlib.sha256(_read(folder / card.artifact)).hexdigest()
-    health = Health(ready=True, model=card.model, version=card.version, digest=digest, model_sha256=sha256)
+    health = Health(
+        ready=True,
+        model=card.model,
+        version=card.version,
+        digest=digest,
+        model_sha256=sha256,
+        started_at=time.time(),
+    )
     read, score = _load_runtime(card, folder)
     return Served(card, health, cases, read, score, _load_image_reader(card), quick=card.runtime == "onnx")
 

@@ -1,0 +1,29 @@
+"""The smoke cases of a release, as they were attached to its image."""
+
+from __future__ import annotations
+
+import hashlib
+
+from edgeferry.domain.smoke import CaseSet
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.ports import Services
+from edgeferry.wire.cases import CASES_TYPE, parse_cases
+
+
+def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
+    """The cases of that sha256; None when the registry has none for the image, or does not answer, which is
+    said: then a companion's verdict cannot be judged again."""
+    try:
+        bodies = services.registry.attached(model, digest, CASES_TYPE)
+    except OutsideError as error:
+        services.say(
+            f"the smoke cases of {model} were not read: {error.problem}; its companion's word has to do"
+        )
+        return None
+    for body in bodies:
+        if hashlib.sha256(body).hexdigest() == cases_sha256.removeprefix("sha256:"):
+            try:
+                return parse_cases(body)
+            except UsageError as error:
+                services.say(f"the smoke cases of {model} cannot be read: {error.problem}")
+    return None
