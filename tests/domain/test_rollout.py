@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgeferry.domain.model import Tolerance
 from edgeferry.domain.rollout import (
     DeviceFacts,
     Outcome,
@@ -15,7 +16,7 @@ from edgeferry.domain.rollout import (
     judge_device,
     judge_rollout,
 )
-from edgeferry.domain.smoke import Verdict
+from edgeferry.domain.smoke import Answer, CaseSet, EqualCase, Evidence, Verdict
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
@@ -180,3 +181,19 @@ def test_the_reason_of_a_device_that_went_back_is_the_agents_own() -> None:
     assert judge_device(WANTED, facts).reason == (
         "the device went back to what it had proven before: module nyc_taxi is unhealthy"
     )
+
+
+def test_a_companion_that_passes_wrong_answers_is_found_and_one_that_shows_none_is_not_believed() -> None:
+    case = EqualCase("one", ((1.0,),), (5.0,))
+    cases = CaseSet("nyc_taxi", "1", Tolerance(1e-9, 0.0), 100.0, (case,))
+    wanted = replace(WANTED, cases=cases)
+
+    def says(*values: float) -> DeviceFacts:
+        shown = (Evidence("one", (Answer(200, values, 1.0),)),) if values else ()
+        return replace(PROVEN, verdict=replace(VERDICT, asked=1, evidence=shown))
+
+    assert judge_device(wanted, says(5.0)).state is State.SUCCEEDED
+    assert judge_device(wanted, says(5.1)).state is State.FAILED
+    assert "the companion says Passed, but one" in judge_device(wanted, says(5.1)).reason
+    assert judge_device(wanted, says()).state is State.PENDING
+    assert judge_at_deadline(wanted, says()).state is State.INCONCLUSIVE

@@ -5,16 +5,21 @@ import pytest
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.smoke import (
     Answer,
+    BetweenCase,
     CaseSet,
+    ChangesCase,
+    DecreasingCase,
     EqualCase,
     IncreasingCase,
+    MemoryCase,
     RefusedCase,
+    SameCase,
     SmokeRequest,
     decide,
     unjudged,
 )
-from edgeferry.domain.smoke_checks import choose_cases, parse_checks
-from edgeferry.domain.smoke_judging import judge
+from edgeferry.domain.smoke_checks import choose_cases, make_cases, parse_checks
+from edgeferry.domain.smoke_judging import judge, render_questions
 from edgeferry.errors import DefinitionError
 
 TIGHT = Tolerance(rtol=1e-9, atol=0.0)
@@ -74,6 +79,95 @@ def test_judgement_of_one_case(case, answer, passed, reason):
     judgement = judge(case, [answer], TIGHT, latency_ms=100)
     assert judgement.passed is passed
     assert reason in judgement.reason
+
+
+FALLING = DecreasingCase("d", ((1.0,), (2.0,), (3.0,)))
+BETWEEN = BetweenCase("b", ((1.0,), (2.0,)), 0.0, 9.0)
+CHANGES = ChangesCase("c", ((1.0,), (2.0,)))
+SAME = SameCase("s", (({"data": [[1], [2]]},), ({"data": [[1]]}, {"data": [[2]]})))
+TWICE = EqualCase("t", ((1.0,),), (5.0,), repeats=2, latency_ms=50.0)
+MEMORY = MemoryCase("m", ((1.0,),), 1_000_000, 90_000_000, repeats=3)
+
+
+def said(*values, **more):
+    return Answer(200, tuple(map(float, values)), 5, **more)
+
+
+@pytest.mark.parametrize(
+    ("case", "answers", "passed", "reason"),
+    [
+        pytest.param(FALLING, [said(3, 2, 2)], True, "right", id="level answers do not rise"),
+        pytest.param(FALLING, [said(3, 2, 2.5)], False, "rises from 2.0 to 2.5 at row 3", id="rising"),
+        pytest.param(BETWEEN, [said(0, 9)], True, "right", id="both ends are within"),
+        pytest.param(BETWEEN, [said(0, 9.5)], False, "row 2: answered 9.5", id="beyond"),
+        pytest.param(CHANGES, [said(1, 2)], True, "right", id="another answer"),
+        pytest.param(CHANGES, [said(1, 1)], False, "to every row", id="always the same answer"),
+        pytest.param(SAME, [said(1, 2), said(1), said(2)], True, "right", id="alone as together"),
+        pytest.param(
+            SAME,
+            [said(1, 2), said(1), said(3)],
+            False,
+            "row 2: 2.0 when asked the first way, 3.0",
+            id="other",
+        ),
+        pytest.param(SAME, [said(1, 2), said(1), said()], False, "gives 1 answers", id="one is missing"),
+        pytest.param(
+            SAME, [said(1, 2), Answer(400, None, 5), said(2)], False, "answered 400", id="one way is refused"
+        ),
+        pytest.param(SAME, [said(1, 2), said(1)], False, "2 answers to 3 requests", id="one was not asked"),
+        pytest.param(TWICE, [said(5), said(5)], True, "right", id="right twice"),
+        pytest.param(TWICE, [said(5), said(6)], False, "answered 6.0", id="right once"),
+        pytest.param(
+            TWICE,
+            [said(5), Answer(200, (5.0,), 60)],
+            False,
+            "allowed are 50 ms",
+            id="slower than its own limit",
+        ),
+        pytest.param(
+            EQUAL,
+            [said(10, 20, media_type="text/html")],
+            False,
+            "answered text/html",
+            id="another content type",
+        ),
+        pytest.param(EQUAL, [said(10, 20, 30)], False, "3 answers to 2 rows", id="one answer too many"),
+        pytest.param(REFUSED, [Answer(404, None, 5)], False, "answered 404", id="not found is no refusal"),
+        pytest.param(REFUSED, [Answer(429, None, 5)], False, "answered 429", id="busy is no refusal"),
+        pytest.param(
+            MEMORY,
+            [said(1, memory_bytes=50_000_000), said(1, memory_bytes=50_900_000)],
+            True,
+            "50.9 MB of memory",
+            id="as large as before",
+        ),
+        pytest.param(
+            MEMORY,
+            [said(1, memory_bytes=50_000_000), said(1, memory_bytes=51_500_000)],
+            False,
+            "grew by 1.5 MB",
+            id="it leaks",
+        ),
+        pytest.param(
+            MEMORY,
+            [said(1, memory_bytes=95_000_000), said(1, memory_bytes=95_000_000)],
+            False,
+            "uses 95.0 MB of memory; allowed are 90.0 MB",
+            id="too large",
+        ),
+        pytest.param(MEMORY, [said(1), said(1)], True, "memory not measured", id="no metrics"),
+        pytest.param(MEMORY, [said(1), said(2)], False, "after 3 repeats", id="another answer in the end"),
+    ],
+)
+def test_judgement_of_a_case_with_more_to_it(case, answers, passed, reason):
+    judgement = judge(case, answers, TIGHT, latency_ms=100)
+    assert (judgement.passed, reason in judgement.reason) == (passed, True), judgement.reason
+
+
+def test_growth_and_size_may_be_asked_again_and_a_wrong_answer_may_not():
+    grown = [said(1, memory_bytes=0), said(1, memory_bytes=2_000_000)]
+    assert judge(MEMORY, grown, TIGHT, 100).again
+    assert not judge(MEMORY, [said(1), said(2)], TIGHT, 100).again
 
 
 def test_only_a_right_but_late_answer_is_called_slow():
@@ -169,6 +263,63 @@ def test_checks_become_cases():
 @pytest.mark.parametrize(
     ("check", "problem", "key"),
     [
+        pytest.param(
+            {"equal": {"id": "x", "data": [[1, 2]], "expected": [1, 2]}},
+            "not one number a row",
+            (0, "equal", "expected"),
+            id="expected of another length",
+        ),
+        pytest.param(
+            {"equal": {"id": "x", "data": [[1]], "expected": [1]}},
+            "row 1 is not a row of the model's 2 columns",
+            (0, "equal", "data"),
+            id="a short row",
+        ),
+        pytest.param(
+            {"equal": {"id": "x", "data": [[1, "2"]], "expected": [1]}},
+            "row 1 has a value that is not a number",
+            (0, "equal", "data"),
+            id="a text in a row",
+        ),
+        pytest.param(
+            {"between": {"id": "x", "low": 2, "high": 1, "data": [[1, 2]]}},
+            "high 1 is below low 2",
+            (0, "between", "high"),
+            id="no room between",
+        ),
+        pytest.param(
+            {"between": {"id": "x", "low": 1, "high": 2}},
+            "either `data`, or `column`",
+            (0, "between"),
+            id="between without rows",
+        ),
+        pytest.param(
+            {"changes": {"id": "x", "column": "hour", "values": [1, 1]}},
+            "not different",
+            (0, "changes", "values"),
+            id="changes along one value",
+        ),
+        pytest.param(
+            {"same": {"id": "x", "requests": [{}]}}, "not two", (0, "same", "requests"), id="one request"
+        ),
+        pytest.param(
+            {"memory": {"id": "x", "growth_mb": -1}},
+            "below 0",
+            (0, "memory", "growth_mb"),
+            id="negative growth",
+        ),
+        pytest.param(
+            {"refused": {"id": "x", "data": 1, "repeats": 0}},
+            "not a count",
+            (0, "refused", "repeats"),
+            id="no repeats",
+        ),
+        pytest.param(
+            {"refused": {"id": "x", "data": 1, "latency_ms": 0}},
+            "no time",
+            (0, "refused", "latency_ms"),
+            id="no time",
+        ),
         pytest.param({"falling": {"id": "x"}}, "'falling' is not a kind", (0,), id="unknown kind"),
         pytest.param("text", "not one mapping", (0,), id="not a mapping"),
         pytest.param(
@@ -203,6 +354,64 @@ def test_a_wrong_check_is_refused_with_its_place(check, problem, key):
     assert "check 1" in caught.value.problem
     assert caught.value.key == key
     assert caught.value.fix
+
+
+def test_every_kind_of_check_becomes_its_case():
+    checks = [
+        {"equal": {"id": "a", "data": [[1, 2]], "expected": [5], "repeats": 2, "latency_ms": 9}},
+        {"decreasing": {"id": "b", "column": "hour", "values": [1, 2]}},
+        {"between": {"id": "c", "low": 0, "high": 9, "column": "hour", "values": [2, 1]}},
+        {"changes": {"id": "d", "column": "distance", "values": [3, 1]}},
+        {"same": {"id": "e", "data": [[1, 2], [3, 4]]}},
+        {"same": {"id": "f", "requests": ["x", "y"]}},
+        {"memory": {"id": "g", "growth_mb": 1.5, "most_mb": 80}},
+    ]
+    together = ({"data": [[1.0, 2.0], [3.0, 4.0]]},)
+    alone = ({"data": [[1.0, 2.0]]}, {"data": [[3.0, 4.0]]})
+    named = ({"data": [{"hour": 2.0, "distance": 1.0}, {"hour": 4.0, "distance": 3.0}]},)
+    assert parse_checks(checks, COLUMNS, (9.0, 7.0)) == (
+        EqualCase("a", ((1.0, 2.0),), (5.0,), repeats=2, latency_ms=9.0),
+        DecreasingCase("b", ((9.0, 1.0), (9.0, 2.0))),
+        BetweenCase("c", ((9.0, 2.0), (9.0, 1.0)), 0.0, 9.0),
+        ChangesCase("d", ((3.0, 7.0), (1.0, 7.0))),
+        SameCase("e", (together, alone, named, together)),
+        SameCase("f", (("x",), ("y",))),
+        MemoryCase("g", ((9.0, 7.0),), 1_500_000, 80_000_000, repeats=100),
+    )
+
+
+MADE = ([[1.0, 7.0], [2.0, 8.0]], [10.0, 20.0], COLUMNS, 5)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked"),
+    [
+        pytest.param("onnx", {"by-name", "a-text", "one-value-too-many"}, id="a graph"),
+        pytest.param("library", {"by-name", "a-text", "one-value-too-many"}, id="a library"),
+        pytest.param("own", {"one-value-too-many"}, id="a server of one's own"),
+        pytest.param("score", set(), id="a score.py"),
+    ],
+)
+def test_what_nobody_has_to_write_is_asked_of_what_can_answer_it(runtime, asked):
+    made = make_cases(*MADE, runtime, 100.0)
+    ids = {case.id for case in made}
+    assert ids >= {"held-out-0", "held-out-1", "held-out-together", "held-out-backwards", "held-out-memory"}
+    found = {id_.removeprefix("held-out-").removeprefix("refused-") for id_ in ids}
+    assert found & {"by-name", "a-text", "one-value-too-many"} == asked
+    if "by-name" in asked:
+        (named,) = [case for case in made if case.id == "held-out-by-name"]
+        assert render_questions(named)[0]["data"][0] == {"hour": 7.0, "distance": 1.0}
+        assert list(render_questions(named)[0]["data"][0]) == ["hour", "distance"]
+        assert named.expected == (10.0, 20.0)
+
+
+def test_without_rows_that_can_be_asked_there_is_no_case():
+    assert make_cases([[math.nan]], [1.0], ("x",), 5, "onnx", 100.0) == ()
+
+
+def test_a_check_may_not_take_the_id_of_a_case_that_is_made():
+    with pytest.raises(DefinitionError, match="used twice"):
+        parse_checks([{"refused": {"id": "held-out-0", "data": 1}}], COLUMNS, (9.0, 7.0), ["held-out-0"])
 
 
 def test_two_checks_may_not_share_an_id():

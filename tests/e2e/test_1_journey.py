@@ -105,7 +105,7 @@ def test_the_logs_of_a_module_come_through_the_hub(edgeferry: CommandLine, demo:
 
 
 def test_a_smoke_test_on_a_device_without_the_model_is_no_success(edgeferry: CommandLine, demo: Ran) -> None:
-    ran = edgeferry("smoke", "nyc_taxi", "--device", "device-2", "--output", "json")
+    ran = edgeferry("smoke", "run", "nyc_taxi", "--device", "device-2", "--output", "json")
     assert ran.code == 1
     assert ran.facts[0]["state"] == "Inconclusive"
 

@@ -148,5 +148,5 @@ def test_a_model_that_fails_on_the_device_is_taken_back_and_the_previous_one_ser
     assert "serves again: Succeeded" in ran.facts["problem"]
     assert devices.layers("nyc_taxi") == layers
     assert devices.container("device-1", "nyc_taxi").image == before.image
-    fresh = edgeferry("smoke", "nyc_taxi", "--output", "json")
+    fresh = edgeferry("smoke", "run", "nyc_taxi", "--output", "json")
     assert fresh.code == 0, fresh.out

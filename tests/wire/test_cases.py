@@ -1,9 +1,21 @@
+from dataclasses import replace
+
 import pytest
 
 from edgeferry.domain.model import Tolerance
-from edgeferry.domain.smoke import CaseSet, EqualCase, IncreasingCase, RefusedCase
+from edgeferry.domain.smoke import (
+    BetweenCase,
+    CaseSet,
+    ChangesCase,
+    DecreasingCase,
+    EqualCase,
+    IncreasingCase,
+    MemoryCase,
+    RefusedCase,
+    SameCase,
+)
 from edgeferry.errors import UsageError
-from edgeferry.wire.cases import parse_cases, render_cases
+from edgeferry.wire.cases import describe_case, parse_cases, render_cases
 
 CASES = CaseSet(
     model="taxi",
@@ -30,6 +42,31 @@ def test_cases_have_one_byte_form_and_come_back_from_it():
     assert parse_cases(BYTES) == CASES
 
 
+EVERY_KIND = (
+    EqualCase("a", ((1.0, 2.0),), (3.0,), ("hour", "distance"), repeats=3, latency_ms=7.5),
+    RefusedCase("b", None, repeats=2),
+    IncreasingCase("c", ((1.0,), (2.0,))),
+    DecreasingCase("d", ((1.0,), (2.0,))),
+    BetweenCase("e", ((1.0,),), -1.0, 1.0),
+    ChangesCase("f", ((1.0,), (2.0,))),
+    SameCase("g", (({"data": [[1.0]]},), ({"data": [{"x": 1.0}]}, "y"))),
+    MemoryCase("h", ((1.0,),), 16_000_000, 70_000_000, repeats=1),
+)
+
+
+def test_every_kind_comes_back_as_it_was_and_can_be_described():
+    every = replace(CASES, cases=EVERY_KIND, model_sha256="cc")
+    assert parse_cases(render_cases(every)) == every
+    told = [describe_case(case) for case in EVERY_KIND]
+    kinds = ["equal", "refused", "increasing", "decreasing", "between", "changes", "same", "memory"]
+    assert [kind for kind, _, _ in told] == kinds
+    assert [requests for _, requests, _ in told] == [3, 2, 1, 1, 1, 1, 3, 1]
+
+
+def test_the_first_format_is_read_too():
+    assert parse_cases(BYTES.replace(b"cases/2", b"cases/1")) == CASES
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -41,6 +78,9 @@ def test_cases_have_one_byte_form_and_come_back_from_it():
         pytest.param(BYTES.replace(b'"equal"', b'"equals"'), id="unknown kind"),
         pytest.param(BYTES.replace(b"[12.3]", b"[12.3,1.0]"), id="more answers than rows"),
         pytest.param(BYTES.replace(b"[[0.1,2.0]]", b"7"), id="rows are no list"),
+        pytest.param(BYTES.replace(b"[[1.0,2.0],[2.0,2.0]]", b"[]"), id="no rows"),
+        pytest.param(BYTES.replace(b'"id":"rises"', b'"id":"short"'), id="two of one id"),
+        pytest.param(BYTES.replace(b'"id":"rises"', b'"id":"rises","repeats":0'), id="asked never"),
     ],
 )
 def test_other_bytes_are_refused(body):

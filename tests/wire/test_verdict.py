@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from edgeferry.domain.smoke import SmokeRequest, Verdict
+from edgeferry.domain.smoke import Answer, Evidence, SmokeRequest, Verdict
 from edgeferry.errors import UsageError
 from edgeferry.wire.verdict import (
+    parse_schedule,
     parse_smoke_request,
     parse_verdict,
     parse_verdicts,
@@ -89,3 +92,51 @@ def test_what_is_no_verdict_is_refused(said):
 def test_what_is_no_request_is_refused(said):
     with pytest.raises(UsageError, match=r"models\.taxi"):
         parse_smoke_request("taxi", said)
+
+
+EVIDENCE = (
+    Evidence("one", (Answer(200, (5.0, 0.1), 1.25), Answer(400, None, 2.0))),
+    Evidence("page", (Answer(200, None, 1.0, "text/html"),)),
+    Evidence("memory", (Answer(200, (1.0,), 1.0, memory_bytes=50_000_000),) * 2),
+)
+
+
+def test_evidence_both_ways_and_what_there_is_no_room_for_is_counted():
+    full = replace(VERDICT, evidence=EVIDENCE)
+    assert parse_verdict("taxi", render_verdict(full)) == full
+    said = render_verdict(full, room=120)
+    kept = parse_verdict("taxi", said)
+    assert [one.case for one in kept.evidence] == ["one", "page"]
+    assert (kept.left_out, len(said["evidence"]) <= 120) == (1, True)
+    assert render_verdict(kept, room=120) == said
+    assert parse_verdict("taxi", render_verdict(full, room=0)) == replace(VERDICT, left_out=3)
+
+
+def test_many_models_share_the_room_of_one_twin():
+    many = Evidence("many", (Answer(200, tuple(float(n) for n in range(200)), 1.0),))
+    verdicts = [replace(VERDICT, model=f"m{n}", evidence=(many,) * 4) for n in range(12)]
+    said = render_verdicts(verdicts)["verdicts"].values()
+    assert sum(len(one.get("evidence", "")) for one in said) <= 12_000
+    assert all(one["left_out"] == 4 for one in said)
+    assert "evidence" in render_verdicts(verdicts[:1])["verdicts"]["m0"]
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '[["a",[[200]]]]', '[["a",[[200,["x"],1]]]]', "[" * 9999, 7])
+def test_evidence_that_cannot_be_read_is_no_verdict(text):
+    with pytest.raises(UsageError, match=r"verdicts\.taxi"):
+        parse_verdict("taxi", {**VERDICT_JSON, "evidence": text})
+
+
+@pytest.mark.parametrize(
+    ("desired", "seconds"),
+    [
+        ({}, 3600.0),
+        ({"smoke": {"schedule_s": 60}}, 60.0),
+        ({"smoke": {"schedule_s": 0}}, 0.0),
+        ({"smoke": {"schedule_s": -1}}, 3600.0),
+        ({"smoke": {"schedule_s": "soon"}}, 3600.0),
+        ({"smoke": 7}, 3600.0),
+    ],
+)
+def test_the_schedule_in_the_companions_twin(desired, seconds):
+    assert parse_schedule(desired) == seconds

@@ -1,4 +1,4 @@
-"""Commands that look at what runs on devices: status, smoke, logs."""
+"""Commands that look at what runs on devices: status, logs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.console import Output, finish, render_table, short
-from edgeferry.cli.project import ModelArgument, OutputOption, opened, read_fleet
-from edgeferry.cli.report import JunitOption, smoke_case, write_report
+from edgeferry.cli.console import Output, render_table, short
+from edgeferry.cli.project import OutputOption, opened
 from edgeferry.errors import UsageError
-from edgeferry.wire.deployment import parse_model_layer
-from edgeferry.wire.junit import render_junit
-from edgeferry.workflows.smoke import smoke as smoke_device
 from edgeferry.workflows.survey import Sighting
 from edgeferry.workflows.survey import survey as survey_devices
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    for command in (status, smoke, logs):
+    for command in (status, logs):
         app.command(rich_help_panel="The fleet")(command)
 
 
@@ -34,60 +30,6 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         terminal.answer(
             [_sighting_facts(each) for each in sightings], [render_table("Devices", columns, rows)]
         )
-
-
-def smoke(
-    context: typer.Context,
-    model: ModelArgument,
-    device: Annotated[
-        str, typer.Option("--device", "-d", help="One device; default: all that the layer targets.")
-    ] = "",
-    junit: JunitOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes."""
-    with opened(context, output) as (settings, services, terminal):
-        here = filter(read_fleet(settings).owns, services.hub.configurations())
-        layers = [found for found in map(parse_model_layer, here) if found]
-        ours = [layer for layer in layers if layer.model == model]
-        if not ours:
-            raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")
-        layer = max(ours, key=lambda found: found.priority)
-        names = (
-            [device]
-            if device
-            else [twin["deviceId"] for twin in services.hub.devices(layer.target_condition)]
-        )
-        results = [smoke_device(services, name, layer) for name in names]
-        rows, facts = [], []
-        for each in results:
-            verdict = each.verdict
-            latency = f"{verdict.latency_ms:.1f}" if verdict else ""
-            rows.append(
-                [each.device, each.state, str(verdict.asked) if verdict else "0", latency, each.reason]
-            )
-            facts.append(
-                {
-                    "device": each.device,
-                    "model": model,
-                    "passed": each.passed,
-                    "state": each.state,
-                    "reason": each.reason,
-                    "asked": verdict.asked if verdict else 0,
-                    "latency_ms": verdict.latency_ms if verdict else None,
-                    "digest": verdict.digest if verdict else None,
-                }
-            )
-        report = render_junit(f"smoke test of {layer.release}", [smoke_case(model, each) for each in results])
-        write_report(junit, report)
-        columns = ("device", "verdict", "cases", "ms", "reason")
-        terminal.answer(facts, [render_table(f"Smoke test of {layer.release}", columns, rows)])
-        passed = bool(results) and all(each.passed for each in results)
-        problem, fix = "a smoke test did not pass", f"edgeferry logs {model} --device DEVICE"
-        if not results:
-            problem = f"Inconclusive: nobody targeted: no device matches {layer.target_condition}"
-            fix = "edgeferry devices list shows the tags, edgeferry devices tag sets them"
-        finish(passed, problem, fix)
 
 
 def logs(

@@ -203,7 +203,8 @@ def _journey_tables(journey: Journey, stages: Sequence[Stage], total_s: float) -
         model, device = journey.arrivals[0].model, journey.arrivals[0].device
         further = [
             "Look further, in the project's folder (. .venv/bin/activate; cd examples/taxi):",
-            f"  edgeferry status\n  edgeferry smoke {model}\n  edgeferry captures {model} --device {device}",
+            f"  edgeferry status\n  edgeferry smoke run {model}\n"
+            f"  edgeferry captures {model} --device {device}",
             f"  edgeferry logs {model} --device {device}\n  edgeferry devices tag {device} models.{model}=",
         ]
     return [

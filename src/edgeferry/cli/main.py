@@ -25,6 +25,7 @@ from edgeferry.cli import (
     models,
     registry,
     runs,
+    smoke,
     validate,
 )
 from edgeferry.cli.console import Output, Terminal
@@ -43,6 +44,7 @@ app = typer.Typer(
 models.register(app)
 validate.register(app)
 fleet.register(app)
+smoke.register(app)
 devices.register(app)
 agent.register(app)
 agent_enrol.register(agent.agent)

@@ -172,7 +172,7 @@ def package(
 ) -> None:
     """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon."""
     with opened(context, output, train__place=place) as (_, services, terminal):
-        image = _packaged(services, model, model_version)[2].image
+        image = package_version(services, model, model_version)[2].image
         rows = [[layer.title, short(layer.digest), f"{layer.size_bytes / 1e6:.2f}"] for layer in image.layers]
         terminal.answer(
             image_facts(image),
@@ -192,7 +192,7 @@ def verify(
 ) -> None:
     """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
     with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = _packaged(services, model, model_version)
+        definition, version, packed = package_version(services, model, model_version)
         verification = prove(
             services, definition, version, packed, read_fleet(settings).limits, afresh=True
         ).verification
@@ -213,7 +213,7 @@ def push(
 ) -> None:
     """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
     with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = _packaged(services, model, model_version)
+        definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits
         proof = prove(services, definition, version, packed, limits)
         image, verification = proof.image, proof.verification
@@ -238,7 +238,7 @@ def release(
 ) -> None:
     """Sign that this version, this image and this evidence belong together, in the ledger."""
     with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = _packaged(services, model, model_version)
+        definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits
         proof = find_proof(services, definition, version, packed, limits)
         if proof is None:
@@ -338,7 +338,9 @@ def rollout(
         finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
 
 
-def _packaged(services: Services, model: str, version: str) -> tuple[ModelDefinition, ModelVersion, Packed]:
+def package_version(
+    services: Services, model: str, version: str
+) -> tuple[ModelDefinition, ModelVersion, Packed]:
     definition = services.project.load_model(model)
     found = services.tracking.find_version(definition.registered_model, version or None)
     if found is None:

@@ -48,9 +48,11 @@ def make_cases(
     columns: Sequence[str],
     count: int,
     runtime: str,
+    latency_ms: float,
 ) -> tuple[Case, ...]:
     """The cases that need nobody to write them: up to `count` held-out rows, each alone, together, backwards
-    and by the columns' names; questions to refuse; and the memory that many answers take.
+    and by the columns' names; questions to refuse; and the memory that many answers take. Rows asked
+    together may take as long as one after the other.
 
     A `score.py` has no way to refuse, and reads bodies itself, as a server of one's own does: neither is
     asked by name, and only the latter must refuse a row of the wrong width.
@@ -61,13 +63,15 @@ def make_cases(
     chosen = tuple(case.rows[0] for case in alone)
     expected = tuple(case.expected[0] for case in alone)
     cases: list[Case] = [*alone]
+    limit = latency_ms * len(chosen)
     if len(chosen) > 1:
-        cases.append(EqualCase("held-out-together", chosen, expected, repeats=_TOGETHER_REPEATS))
-        cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1]))
+        again = _TOGETHER_REPEATS
+        cases.append(EqualCase("held-out-together", chosen, expected, repeats=again, latency_ms=limit))
+        cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1], latency_ms=limit))
     if runtime in ("onnx", "library"):
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
-        cases.append(EqualCase("held-out-by-name", turned, expected, tuple(names)))
+        cases.append(EqualCase("held-out-by-name", turned, expected, tuple(names), latency_ms=limit))
         cases.append(RefusedCase("refused-a-text", {"data": [["a text", *chosen[0][1:]]]}))
     if runtime != "score":
         cases.append(RefusedCase("refused-one-value-too-many", {"data": [[*chosen[0], 1.0]]}))

@@ -106,7 +106,7 @@ def _judge_memory(
     before, after = first.memory_bytes, last.memory_bytes
     if before is not None and after is not None:
         if after - before > case.growth_bytes:
-            grown = f"grew by {_mb(after - before)} in {case.repeats} requests"
+            grown = f"grew by {_mb(after - before)} in up to {case.repeats} requests"
             return Judgement(
                 case.id, False, f"{grown}; allowed are {_mb(case.growth_bytes)}: it leaks", again=True
             )

@@ -145,7 +145,7 @@ edgeferry devices tag device-1 {shlex.quote(f"{tag}=true")}
 edgeferry ship {name} --place local --approve-as pull-request --target-condition {condition}
 """,
         ),
-        make.run("Smoke test", f"edgeferry smoke {name} --junit {in_shell(RESULTS)}/smoke.xml"),
+        make.run("Smoke test", f"edgeferry smoke run {name} --junit {in_shell(RESULTS)}/smoke.xml"),
         Place("your steps: after the checks"),
         make.run("Stop hub and device", "edgeferry down --wipe", when="always()"),
         publish_results(f"{model.name} in a pull request"),
@@ -308,7 +308,7 @@ def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
         ),
         make.run(
             "Smoke test",
-            f"edgeferry smoke {shlex.quote(model.name)} --junit {in_shell(RESULTS)}/smoke.xml",
+            f"edgeferry smoke run {shlex.quote(model.name)} --junit {in_shell(RESULTS)}/smoke.xml",
             fleet.hub,
         ),
         Place("your steps: after rollout"),

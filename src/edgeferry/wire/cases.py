@@ -26,6 +26,7 @@ from edgeferry.domain.smoke import (
     Row,
     SameCase,
 )
+from edgeferry.domain.smoke_judging import render_questions
 from edgeferry.errors import UsageError
 from edgeferry.wire.canonical import render_canonical
 
@@ -34,6 +35,7 @@ CASES_TYPE = "application/vnd.edgeferry.cases.v2+json"
 """Artifact type of the cases attached to an image, so that they can be read without its layers."""
 _FORMATS = (FORMAT, "edgeferry.cases/1")
 _MOST_REPEATS = 10_000
+_WIDE = 80
 
 
 def render_cases(cases: CaseSet) -> bytes:
@@ -44,7 +46,7 @@ def render_cases(cases: CaseSet) -> bytes:
         "version": cases.version,
         "tolerance": {"rtol": cases.tolerance.rtol, "atol": cases.tolerance.atol},
         "latency_ms": cases.latency_ms,
-        "cases": [_render_case(case) for case in cases.cases],
+        "cases": [render_case(case) for case in cases.cases],
     }
     if cases.model_sha256:
         said["model_sha256"] = cases.model_sha256
@@ -75,7 +77,32 @@ def parse_cases(body: bytes) -> CaseSet:
         ) from error
 
 
-def _render_case(case: Case) -> dict[str, Any]:
+def describe_case(case: Case) -> tuple[str, int, str]:
+    """Kind, how many requests it takes, and what must hold, for people."""
+    kind, requests = str(_render_kind(case)["kind"]), len(render_questions(case)) * case.repeats
+    match case:
+        case EqualCase():
+            must = f"{len(case.rows)} rows answered as the pipeline did"
+        case RefusedCase():
+            must = f"{json.dumps(case.body)} refused"
+        case BetweenCase():
+            must = f"answers within {case.low:g} and {case.high:g}"
+        case ChangesCase():
+            must = "answers are not all the same"
+        case SameCase():
+            must = f"{len(case.ways)} ways of asking give the same"
+        case MemoryCase():
+            most = f", at most {case.most_bytes / 1e6:g} MB" if case.most_bytes else ""
+            must = f"grows by at most {case.growth_bytes / 1e6:g} MB{most}"
+        case IncreasingCase():
+            must = "answers do not fall"
+        case DecreasingCase():
+            must = "answers do not rise"
+    return kind, requests, must if len(must) <= _WIDE else must[: _WIDE - 1] + "…"
+
+
+def render_case(case: Case) -> dict[str, Any]:
+    """One case as it stands in `cases.json`."""
     said = {"id": case.id, **_render_kind(case)}
     if case.repeats != 1 or isinstance(case, MemoryCase):
         said["repeats"] = case.repeats

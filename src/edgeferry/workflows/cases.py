@@ -15,7 +15,7 @@ def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) 
     said: then a companion's verdict cannot be judged again."""
     try:
         bodies = services.registry.attached(model, digest, CASES_TYPE)
-    except OutsideError as error:
+    except (OutsideError, UsageError) as error:
         services.say(
             f"the smoke cases of {model} were not read: {error.problem}; its companion's word has to do"
         )

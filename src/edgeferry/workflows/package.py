@@ -72,7 +72,8 @@ def package(
     )
     names = _names(version)
     count = definition.smoke_cases
-    made = make_cases(held_out.rows, held_out.predictions, names, count, serving.runtime)
+    latency_ms = definition.latency_ms
+    made = make_cases(held_out.rows, held_out.predictions, names, count, serving.runtime, latency_ms)
     cases = CaseSet(
         model=definition.name,
         version=version.version,

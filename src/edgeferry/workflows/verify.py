@@ -45,7 +45,7 @@ def verify(
     with services.stage.run(image, {"EDGEFERRY_DIGEST": image.digest}, limits, SCORE_PORT) as module:
         ready_s = 0.0
         try:
-            _await_ready(services, module)
+            await_ready(services, module)
             ready_s = services.now() - started_at
             _check_identity(module, definition, version, image, findings)
             _check_answers(module, held_out, findings)
@@ -53,7 +53,7 @@ def verify(
             if definition.image:
                 _check_images(module, definition.image, held_out, findings)
             _check_refusal(module, image, held_out, findings)
-        except _NoAnswer as silence:
+        except NoAnswer as silence:
             findings.problems.append(_describe(module, str(silence)))
         image_id = module.image_id
     return Verification(
@@ -84,7 +84,7 @@ def verify(
     )
 
 
-class _NoAnswer(Exception):  # noqa: N818 - an event on the way, not an error of ours
+class NoAnswer(Exception):  # noqa: N818 - an event on the way, not an error of ours
     """The module stopped answering, or never began to."""
 
 
@@ -118,8 +118,8 @@ class _Findings:
         self.worst_absolute = max(self.worst_absolute, found.worst_absolute)
 
 
-def _await_ready(services: Services, module: RunningModule) -> None:
-    """Returns with the first good answer on /health; _NoAnswer when the container ends or time is up."""
+def await_ready(services: Services, module: RunningModule) -> None:
+    """Returns with the first good answer on /health; NoAnswer when the container ends or time is up."""
     deadline = services.now() + READY_S
     while True:
         try:
@@ -130,9 +130,9 @@ def _await_ready(services: Services, module: RunningModule) -> None:
             if reply.status == 200:
                 return
         if module.state() != "running":
-            raise _NoAnswer("ended before it was ready")
+            raise NoAnswer("ended before it was ready")
         if services.now() > deadline:
-            raise _NoAnswer(f"was not ready within {READY_S:g} s")
+            raise NoAnswer(f"was not ready within {READY_S:g} s")
         services.sleep(POLL_S)
 
 
@@ -227,7 +227,7 @@ def _ask(
     try:
         return module.ask(method, path, body, media_type)
     except OutsideError as error:
-        raise _NoAnswer(f"stopped answering at {path}: {error.problem}") from error
+        raise NoAnswer(f"stopped answering at {path}: {error.problem}") from error
 
 
 def _describe(module: RunningModule, what: str) -> str:

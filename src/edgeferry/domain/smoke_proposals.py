@@ -1,0 +1,85 @@
+"""Which checks a model's own answers propose: along which columns it rises or falls, which it looks at. Pure.
+
+What holds for this version on some rows is a proposal: whether it must hold for every version, people know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeVar
+
+from edgeferry.domain.model import Tolerance
+from edgeferry.domain.smoke import Row
+
+BASES = 8
+"""How many held-out rows each column is varied in."""
+STEPS = 5
+"""At how many values of the column."""
+T = TypeVar("T")
+Shape = Literal["increasing", "decreasing", "changes", "ignored"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Rows that differ in one column only: for each base row one row per value."""
+
+    column: str
+    values: tuple[float, ...]
+    rows: tuple[tuple[Row, ...], ...]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the answers to a probe show."""
+
+    column: str
+    values: tuple[float, ...]
+    shape: Shape
+
+
+def plan_probes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Probe, ...]:
+    """For each column with at least two values, the questions that show what the model makes of it: its
+    values spread over the held-out ones, in the first row, which is what checks vary, and some others."""
+    bases = spread(tuple(rows), BASES)
+    probes = []
+    for place, column in enumerate(columns):
+        values = spread(tuple(sorted({row[place] for row in rows})), STEPS)
+        if len(values) < 2:
+            continue
+        asked = tuple(
+            tuple((*base[:place], value, *base[place + 1 :]) for value in values)
+            for base in dict.fromkeys((tuple(rows[0]), *bases))
+        )
+        probes.append(Probe(column, values, asked))
+    return tuple(probes)
+
+
+def propose(probe: Probe, answers: Sequence[Sequence[float]], tolerance: Tolerance) -> Proposal:
+    """The shape of the answers, one list for each base row: rising or falling everywhere and somewhere truly;
+    `changes` when the first row's answers do; else `ignored`."""
+
+    def never(turns: Callable[[float, float], bool]) -> bool:
+        return not any(
+            turns(before, after) and not tolerance.allows(after, before)
+            for row in answers
+            for before, after in pairwise(row)
+        )
+
+    differs = [not all(tolerance.allows(value, row[0]) for value in row) for row in answers]
+    shape: Shape = "changes" if differs[0] else "ignored"
+    if any(differs) and len(probe.values) > 2:
+        if never(lambda before, after: after < before):
+            shape = "increasing"
+        elif never(lambda before, after: after > before):
+            shape = "decreasing"
+    return Proposal(probe.column, probe.values, shape)
+
+
+def spread(values: Sequence[T], count: int) -> tuple[T, ...]:
+    """Up to `count` of the values, evenly spread, both ends included."""
+    last = len(values) - 1
+    if last < count:
+        return tuple(values)
+    return tuple(values[round(step * last / (count - 1))] for step in range(count))
