@@ -1,4 +1,4 @@
-"""A model server with one fault, by Python's own HTTP server: `python liar.py FOLDER PORT DIGEST FAULT`.
+"""A model server with one fault, by Python's own HTTP server.
 
 The folder is a model layer with `model/truth.json`. Without a fault it answers as the real server does.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,10 +49,13 @@ class Liar(BaseHTTPRequestHandler):
     """One connection. What is wrong is decided by `fault`, a method's name without its `do_`, or nothing."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
     folder: Path
     digest: str
     fault: str
     model: Model
+    started_at = 0.0
     scored = 0
     kept: ClassVar[list[bytearray]] = []
     last: bytes = b"[1.0]"
@@ -75,7 +77,7 @@ class Liar(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_GET(self) -> None:
-        if self.fault.startswith("redirects"):
+        if self.fault == "redirects_all":
             return self.say(b"", 307, Location=f"http://127.0.0.1:1{self.path}")
         if self.path == "/cases":
             return self.say((self.folder / "cases.json").read_bytes())
@@ -93,7 +95,7 @@ class Liar(BaseHTTPRequestHandler):
             "digest": self.digest,
             "model_sha256": json.loads((self.folder / "cases.json").read_text())["model_sha256"],
             "captures": {},
-            "started_at": STARTED_AT,
+            "started_at": self.started_at,
         }
         if self.fault == "health_is_a_page":
             return self.say(b"<html>It works!</html>", kind="text/html")
@@ -185,6 +187,7 @@ class Liar(BaseHTTPRequestHandler):
     def fault_half_a_body(self, answers: list[float]) -> None:
         body = json.dumps(answers).encode()
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.raw(body[: len(body) // 2])
@@ -212,12 +215,12 @@ class Liar(BaseHTTPRequestHandler):
     # what is wrong over time
 
     def fault_slow(self, answers: list[float]) -> None:
-        time.sleep(0.03)
+        time.sleep(0.006)
         self.say(json.dumps(answers).encode())
 
     def fault_slow_sometimes(self, answers: list[float]) -> None:
         if self.scored % 4 == 0:
-            time.sleep(0.04)
+            time.sleep(0.008)
         self.say(json.dumps(answers).encode())
 
     def fault_works_once(self, answers: list[float]) -> None:
@@ -259,14 +262,8 @@ class Liar(BaseHTTPRequestHandler):
         self.say(json.dumps(near).encode())
 
 
-STARTED_AT = time.time()
-
-
-def main(folder: str, port: str, digest: str, fault: str) -> None:
+def main(folder: str, port: int, digest: str, fault: str) -> None:
+    Liar.started_at = time.time()
     Liar.folder, Liar.digest, Liar.fault = Path(folder), digest, fault
     Liar.model = Model(Path(folder))
-    ThreadingHTTPServer(("127.0.0.1", int(port)), Liar).serve_forever(0.05)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    ThreadingHTTPServer(("127.0.0.1", port), Liar).serve_forever(0.05)
