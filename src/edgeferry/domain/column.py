@@ -8,6 +8,7 @@ import base64
 import binascii
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -88,8 +89,9 @@ def _read_double(value: Any) -> float:
     if type(value) is float:
         if math.isfinite(value):
             return value
-    elif type(value) is int and abs(value) < 10**308:
-        return float(value)
+    elif type(value) is int:
+        with suppress(OverflowError):
+            return float(value)
     raise ValueError("a finite number")
 
 
@@ -104,7 +106,7 @@ def _read_whole(bound: int, value: Any) -> float:
     number = _read_double(value)
     if not number.is_integer():
         raise ValueError("a whole number")
-    if not -bound <= number < bound:
+    if not -bound <= value < bound:
         raise ValueError(f"a whole number of {bound.bit_length()} bits")
     return number
 

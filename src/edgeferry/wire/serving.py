@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from edgeferry.domain.column import find_reader, wants
+from edgeferry.domain.column import BYTES, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import UsageError
 from edgeferry.wire.canonical import render_canonical
@@ -139,6 +139,11 @@ def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any
         )
     columns = tuple(columns)
     return [_parse_row(number, row, columns) for number, row in enumerate(data, start=1)]
+
+
+def takes_bytes(card: ModelCard) -> bool:
+    """Whether a body that is not JSON is the value of the model's only column."""
+    return card.runtime == "pyfunc" and [column.type for column in card.columns] == [BYTES]
 
 
 def render_score_response(values: Iterable[float]) -> bytes:
