@@ -9,8 +9,8 @@ import pytest
     [
         pytest.param(
             "server",
-            {"anyio", "click", "starlette", "typing_extensions", "uvicorn"},
-            17,
+            {"httptools", "msgspec"},
+            24,
             id="model server",
         ),
         pytest.param("companion", {"paho"}, 26, id="companion"),
