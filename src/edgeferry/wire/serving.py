@@ -3,12 +3,14 @@
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
+                 bytes, where the only column is one of bytes, Content-Type application/octet-stream, image/…
     GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
     any refusal   {"error": {"message", "fix"}}
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +25,10 @@ from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
-"""Content type of a posted image; any other body is JSON."""
+"""Content type of a posted image."""
+BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
+"""How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
+is JSON."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class ModelCard:
     output: str
     """What an answer is, e.g. `fareAmount`."""
     runtime: str = "onnx"
-    """`onnx`, `library`, `score`, or `own`: what answers, see docs/serving.md."""
+    """`onnx`, `library`, `pyfunc`, `score`, or `own`: what answers, see docs/serving.md."""
     artifact: str = "model.onnx"
     """The file beside the card that the runtime loads; `model_sha256` is its hash."""
     trusted_types: tuple[str, ...] = ()
@@ -120,7 +125,7 @@ def render_score_request(rows: Iterable[Sequence[Any]]) -> bytes:
 
 def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any]]:
     """The rows asked about, each with one value a column, in the order of `columns`: a finite number (NaN
-    where a value is missing and may be), a text, or bytes.
+    where a value is missing and may be), or a text; bytes are a text in base64.
 
     UsageError naming row and column (counted from 1) and the fix for everything else.
     """
@@ -142,8 +147,13 @@ def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any
 
 
 def takes_bytes(card: ModelCard) -> bool:
-    """Whether a body that is not JSON is the value of the model's only column."""
+    """Whether a body of a content type in BYTES_TYPES is the value of the model's only column."""
     return card.runtime == "pyfunc" and [column.type for column in card.columns] == [BYTES]
+
+
+def parse_bytes_request(body: bytes) -> list[list[Any]]:
+    """The one row that a body of bytes is."""
+    return [[base64.b64encode(body).decode()]]
 
 
 def render_score_response(values: Iterable[float]) -> bytes:

@@ -14,7 +14,16 @@ from typing import Any
 
 from edgeferry.device.modules.rows import make_reader
 from edgeferry.errors import UsageError
-from edgeferry.wire.serving import PNG, ModelCard, parse_model_card, render_refusal, render_score_response
+from edgeferry.wire.serving import (
+    BYTES_TYPES,
+    PNG,
+    ModelCard,
+    parse_bytes_request,
+    parse_model_card,
+    render_refusal,
+    render_score_response,
+    takes_bytes,
+)
 
 MODEL_FOLDER = "model"
 """Beside the card: the folder that the pipeline registered, for runtimes other than `onnx`."""
@@ -44,7 +53,7 @@ class Served:
     read: Read
     score: Score
     read_image: Read | None
-    """For bodies that are images; None when the model takes none."""
+    """For bodies that are images, or bytes; None when the model takes none."""
     quick: bool
     """Whether answers take less than handing the work to a thread."""
 
@@ -64,10 +73,12 @@ def load_model(files: Files) -> Served:
 
 def choose_reader(served: Served, content_type: bytes) -> Read | None:
     """What reads a body of this content type; None for an image that the model does not take."""
-    media_type = content_type.partition(b";")[0].strip().lower()
-    if not media_type.startswith(b"image/"):
-        return served.read
-    return served.read_image if media_type == PNG.encode() else None
+    media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if takes_bytes(served.card):
+        return served.read_image if media_type.startswith(BYTES_TYPES) else served.read
+    if media_type.startswith("image/"):
+        return served.read_image if media_type == PNG else None
+    return served.read
 
 
 def answer_body(served: Served, read: Read, body: bytes) -> Answer:
@@ -85,6 +96,8 @@ def answer_body(served: Served, read: Read, body: bytes) -> Answer:
 
 
 def _load_image_reader(card: ModelCard) -> Read | None:
+    if takes_bytes(card):
+        return parse_bytes_request
     if card.image is None:
         return None
     from edgeferry.device.modules.images import decode
@@ -104,6 +117,10 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
             from edgeferry.device.modules.runtime_library import load_library
 
             predict = load_library(artifact, columns, card.trusted_types)
+        case "pyfunc":
+            from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
+
+            predict = load_pyfunc(artifact.parent, card.columns)
         case "score":
             from edgeferry.device.modules.runtime_score import load_script
 
