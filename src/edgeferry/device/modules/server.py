@@ -128,7 +128,7 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
                 f"this server has no runtime {card.runtime!r}",
                 fix="start the image's own program, or package the model with this version of edgeferry",
             )
-    read = partial(parse_score_request, columns=columns)
+    read = partial(parse_score_request, columns=card.columns)
     return read, lambda rows: render_score_response(predict(rows))
 
 
