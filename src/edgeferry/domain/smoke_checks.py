@@ -43,7 +43,7 @@ _ALWAYS = ("id", "repeats", "latency_ms")
 
 
 def make_cases(
-    rows: Sequence[Sequence[float]],
+    rows: Sequence[Sequence[Any]],
     predictions: Sequence[float],
     columns: Sequence[str],
     count: int,
@@ -80,7 +80,7 @@ def make_cases(
 
 
 def choose_cases(
-    rows: Sequence[Sequence[float]], predictions: Sequence[float], count: int
+    rows: Sequence[Sequence[Any]], predictions: Sequence[float], count: int
 ) -> tuple[EqualCase, ...]:
     """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included.
 
@@ -89,7 +89,7 @@ def choose_cases(
     usable = [
         index
         for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(math.isfinite(value) for value in rows[index])
+        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
     ]
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
     count = min(count, len(ranked))
@@ -101,17 +101,26 @@ def choose_cases(
     return tuple(
         EqualCase(
             id=f"held-out-{index}",
-            rows=(tuple(float(value) for value in rows[index]),),
+            rows=(_plain(rows[index]),),
             expected=(float(predictions[index]),),
         )
         for index in chosen
     )
 
 
+def _is_said(value: Any) -> bool:
+    """Whether JSON can say it: a text or a finite number."""
+    return isinstance(value, str) or math.isfinite(value)
+
+
+def _plain(row: Sequence[Any]) -> Row:
+    return tuple(value if isinstance(value, str) else float(value) for value in row)
+
+
 def parse_checks(
     checks: Sequence[Mapping[str, object]],
     columns: Sequence[str],
-    base_row: Sequence[float],
+    base_row: Sequence[Any],
     taken: Collection[str] = (),
 ) -> tuple[Case, ...]:
     """The cases that a model folder's `smoke/checks.yml` declares (docs/smoke.md).
@@ -119,7 +128,7 @@ def parse_checks(
     A `column` with `values` varies that column of `base_row` (a held-out row). `taken` are ids of other
     cases. DefinitionError with the key, in the terms of that file.
     """
-    row = tuple(float(value) for value in base_row)
+    row = _plain(base_row)
     cases = tuple(
         _parse_check(_Check(index, check, tuple(columns), row)) for index, check in enumerate(checks)
     )
