@@ -37,7 +37,7 @@ def started(start, body=b""):
 BODIES = {
     # what is no JSON
     "empty body": (scored(""), 400, "not JSON"),
-    "no length and no body": (bare(b""), (400, 411), ""),
+    "no length and no body": (bare(b""), 400, ""),
     "blanks": (scored(" \r\n\t "), 400, "not JSON"),
     "torn": (scored('{"data": [[2.0, 7'), 400, "not JSON"),
     "something after its end": (scored('{"data": [[2.0, 7.0]]}x'), 400, "not JSON"),
@@ -57,9 +57,9 @@ BODIES = {
     "deep objects": (scored('{"data": ' * 200_000), 400, "nested too deeply"),
     "deep within a row": (scored('{"data": [[' + "[" * 100_000 + "]" * 100_000 + ", 7.0]]}"), 400, ""),
     "YAML": (scored("data: [[2.0, 7.0]]"), 400, "not JSON"),
-    "CSV": (scored("2.0,7.0\n", "Content-Type: text/csv"), (400, 415), ""),
-    "a form": (scored("data=2.0", "Content-Type: application/x-www-form-urlencoded"), (400, 415), ""),
-    "compressed": (scored(gzip.compress(GOOD_BODY), JSON, "Content-Encoding: gzip"), (400, 415), ""),
+    "CSV": (scored("2.0,7.0\n", "Content-Type: text/csv"), 400, ""),
+    "a form": (scored("data=2.0", "Content-Type: application/x-www-form-urlencoded"), 400, ""),
+    "compressed": (scored(gzip.compress(GOOD_BODY), JSON, "Content-Encoding: gzip"), 400, ""),
     "compressed, not told": (scored(gzip.compress(GOOD_BODY)), 400, "not JSON"),
     "an image to a model of rows": (
         scored(b"\x89PNG\r\n\x1a\n", "Content-Type: image/png"),
@@ -73,6 +73,7 @@ BODIES = {
     "a list": (scored("[[2.0, 7.0]]"), 400, "no rows"),
     "no data": (scored("{}"), 400, "no rows"),
     "other data": (scored('{"Data": [[2.0, 7.0]]}'), 400, "no rows"),
+    "data twice": (scored('{"data": [[1, 1]], "data": [[2.0, 7.0]]}'), 400, "data"),
     "data is null": (scored('{"data": null}'), 400, "no rows"),
     "data is an object": (scored('{"data": {"distance": [2.0]}}'), 400, "no rows"),
     "data is a text": (scored('{"data": "[[2.0, 7.0]]"}'), 400, "no rows"),
@@ -89,6 +90,7 @@ BODIES = {
     "a column is missing": (scored('{"data": [{"distance": 2.0}]}'), 400, "hour"),
     "a column too many": (scored('{"data": [{"distance": 2.0, "hour": 7.0, "age": 1}]}'), 400, "age"),
     "columns with other cases": (scored('{"data": [{"Distance": 2.0, "hour": 7.0}]}'), 400, "distance"),
+    "a column twice": (scored('{"data": [{"distance": 1, "hour": 7, "distance": 2}]}'), 400, "distance"),
     "a column of half a letter": (
         scored('{"data": [{"distance": 2.0, "hour": 7.0, "\\ud800": 1}]}'),
         400,
@@ -103,7 +105,7 @@ BODIES = {
     "NaN": (scored('{"data": [[NaN, 7.0]]}'), 400, "NaN"),
     "Infinity": (scored('{"data": [[2.0, -Infinity]]}'), 400, ""),
     "a number beyond doubles": (scored('{"data": [[1e999, 7.0]]}'), 400, "distance"),
-    "an integer beyond doubles": (scored('{"data": [[2.0, 1' + "0" * 308 + "]]}"), 400, "hour"),
+    "an integer beyond doubles": (scored('{"data": [[2.0, 1' + "0" * 309 + "]]}"), 400, "hour"),
     "an integer of 5,000 digits": (scored('{"data": [[1' + "0" * 5000 + ", 7.0]]}"), 400, ""),
     "a number of a million digits": (scored('{"data": [[0.' + "1" * MIB + ', "x"]]}'), 400, "hour"),
     "a text for a number": (scored('{"data": [["2.0", 7.0]]}'), 400, "distance"),
@@ -120,8 +122,8 @@ ROUTES = {
     "no such path": (started("POST /nothing HTTP/1.1", GOOD_BODY), 404, "/nothing"),
     "a path that climbs": (started("GET /../../etc/passwd HTTP/1.1"), 404, ""),
     "two slashes": (started("POST //score HTTP/1.1", GOOD_BODY), 404, ""),
-    "a percent sign without digits": (started("GET /%zz%ff HTTP/1.1"), (400, 404), ""),
-    "an encoded NUL": (started("GET /%00 HTTP/1.1"), (400, 404), ""),
+    "a percent sign without digits": (started("GET /%zz%ff HTTP/1.1"), 404, ""),
+    "an encoded NUL": (started("GET /%00 HTTP/1.1"), 404, ""),
     "GET to score": (started("GET /score HTTP/1.1"), 405, "GET"),
     "DELETE with a body": (started("DELETE /score HTTP/1.1", GOOD_BODY), 405, "DELETE"),
     "POST to health": (started("POST /health HTTP/1.1", GOOD_BODY), 405, "POST"),
@@ -135,17 +137,17 @@ CONNECTIONS = {
     # the start line
     "rubbish": (b"RUBBISH\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400),
-    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
-    "a version there is not": (started("POST /score HTTP/3.0", GOOD_BODY), (400, 505)),
-    "a method there is not": (started("BREW /score HTTP/1.1", GOOD_BODY), (400, 405, 501)),
-    "a method in small letters": (started("post /score HTTP/1.1", GOOD_BODY), (400, 405, 501)),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "a version there is not": (started("POST /score HTTP/3.0", GOOD_BODY), 400),
+    "a method there is not": (started("BREW /score HTTP/1.1", GOOD_BODY), 400),
+    "a method in small letters": (started("post /score HTTP/1.1", GOOD_BODY), 400),
     "no path": (started("POST HTTP/1.1", GOOD_BODY), 400),
     "a path without its slash": (started("POST score HTTP/1.1", GOOD_BODY), 400),
     "a path of another alphabet": (started("GET /sc\xf6re HTTP/1.1"), 400),
     "NUL in the path": (started("GET /\0 HTTP/1.1"), 400),
-    "CONNECT (RFC 9110 9.3.6)": (started("CONNECT x:80 HTTP/1.1"), (400, 405)),
+    "CONNECT (RFC 9110 9.3.6)": (started("CONNECT x:80 HTTP/1.1"), 400),
     "lines that end in LF alone (2.2)": (GOOD.replace(b"\r\n", b"\n"), 400),
-    "an endless path": (started(f"GET /{SIXTY_FOUR_KIB} HTTP/1.1"), (400, 414, 431)),
+    "an endless path": (started(f"GET /{SIXTY_FOUR_KIB} HTTP/1.1"), 431),
     # headers
     "no Host (3.2)": (b"GET /health HTTP/1.1\r\n\r\n", 400),
     "two Hosts (3.2)": (scored(GOOD_BODY, "Host: y"), 400),
@@ -169,17 +171,17 @@ CONNECTIONS = {
     "a length with a plus": (bare(GOOD_BODY, "Content-Length: +22"), 400),
     "a hexadecimal length": (bare(GOOD_BODY, "Content-Length: 0x16"), 400),
     "an empty length": (bare(GOOD_BODY, "Content-Length:"), 400),
-    "a length beyond 64 bits": (bare(b"", "Content-Length: 99999999999999999999999"), (400, 413)),
+    "a length beyond 64 bits": (bare(b"", "Content-Length: 99999999999999999999999"), 400),
     "a length of a terabyte": (bare(b"", "Content-Length: 1000000000000"), 413),
-    "an encoding there is not": (bare(GOOD_BODY, "Transfer-Encoding: xchunked"), (400, 501)),
-    "chunked is not last": (bare(b"0\r\n\r\n", "Transfer-Encoding: chunked, gzip"), (400, 501)),
-    "chunked twice, once hidden": (bare(b"0\r\n\r\n", CHUNKED, "Transfer-Encoding: identity"), (400, 501)),
-    "chunked, hidden by a tab": (bare(b"0\r\n\r\n", "Transfer-Encoding:\x0bchunked"), (400, 501)),
+    "an encoding there is not": (bare(GOOD_BODY, "Transfer-Encoding: xchunked"), 400),
+    "chunked is not last": (bare(b"0\r\n\r\n", "Transfer-Encoding: chunked, gzip"), 400),
+    "chunked twice, once hidden": (bare(b"0\r\n\r\n", CHUNKED, "Transfer-Encoding: identity"), 400),
+    "chunked, hidden by a tab": (bare(b"0\r\n\r\n", "Transfer-Encoding:\x0bchunked"), 400),
     # chunks, section 7.1
     "a chunk without a size": (bare(b"\r\n", CHUNKED), 400),
     "a chunk of no size": (bare(b"zz\r\n", CHUNKED), 400),
     "a chunk of negative size": (bare(b"-1\r\n", CHUNKED), 400),
-    "a chunk beyond 64 bits": (bare(b"FFFFFFFFFFFFFFFFFF\r\n", CHUNKED), (400, 413)),
+    "a chunk beyond 64 bits": (bare(b"FFFFFFFFFFFFFFFFFF\r\n", CHUNKED), 400),
     "a chunk longer than its size": (bare(b"2\r\n{}XX0\r\n\r\n", CHUNKED), 400),
     "chunks with LF alone": (bare(b"16\n" + GOOD_BODY + b"\n0\n\n", CHUNKED), 400),
     "a length behind the chunks": (
@@ -190,8 +192,7 @@ CONNECTIONS = {
 
 
 def refusal_of(reply, status, says):
-    allowed = status if isinstance(status, tuple) else (status,)
-    assert reply.status in allowed, reply
+    assert reply.status == status, reply
     assert reply.headers["content-type"].startswith("application/json")
     error = json.loads(reply.body)["error"]
     assert says in error["message"]

@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
         if version == "1.0":
             request.is_old = True
         elif version != "1.1":
-            self._refuse(505, f"HTTP/{version} is not spoken here", "use HTTP/1.1")
+            self._refuse(400, f"HTTP/{version} is not spoken here", "use HTTP/1.1")
         elif b"host" not in headers:
             self._refuse(400, "the request has no Host header", "send one, as HTTP/1.1 asks for")
         if len(request.url) + request.size > self._limits.head_bytes:
@@ -194,7 +194,8 @@ class Connection(asyncio.Protocol):
         self._arrived_bytes += len(piece)
         if self._arrived_bytes > self._limits.body_bytes:
             self._refuse(*self._large_body())
-        if server.held_bytes > self._limits.held_bytes:
+        is_small = self._arrived_bytes <= self._limits.small_bytes
+        if server.held_bytes > self._limits.held_bytes and not is_small:
             self._refuse(503, "there are too many large bodies at once", "ask again in a moment")
 
     def on_message_complete(self) -> None:
