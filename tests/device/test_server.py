@@ -41,6 +41,7 @@ def test_health_says_which_model_from_which_image_answers(client):
     assert health["captures"].pop("refused") >= 0
     assert 0 < time.time() - health.pop("started_at") < 3600
     assert health == {
+        "live": True,
         "ready": True,
         "model": "taxi",
         "version": "3",

@@ -276,10 +276,10 @@ def test_checks_become_cases():
             id="a short row",
         ),
         pytest.param(
-            {"equal": {"id": "x", "data": [[1, "2"]], "expected": [1]}},
-            "row 1 has a value that is not a number",
+            {"equal": {"id": "x", "data": [[1, None]], "expected": [1]}},
+            "row 1 has a value that is neither number nor text",
             (0, "equal", "data"),
-            id="a text in a row",
+            id="nothing in a row",
         ),
         pytest.param(
             {"between": {"id": "x", "low": 2, "high": 1, "data": [[1, 2]]}},
@@ -403,6 +403,14 @@ def test_what_nobody_has_to_write_is_asked_of_what_can_answer_it(runtime, asked)
         assert render_questions(named)[0]["data"][0] == {"hour": 7.0, "distance": 1.0}
         assert list(render_questions(named)[0]["data"][0]) == ["hour", "distance"]
         assert named.expected == (10.0, 20.0)
+
+
+def test_a_text_is_put_where_a_number_belongs():
+    made = make_cases([["paris", 7.0]], [10.0], ("city", "hour"), 5, "pyfunc", 100.0)
+    (refused,) = [case for case in made if case.id == "refused-a-text"]
+    assert refused.body == {"data": [["paris", "a text"]]}
+    only = make_cases([["paris"]], [10.0], ("city",), 5, "pyfunc", 100.0)
+    assert "refused-a-text" not in {case.id for case in only}
 
 
 def test_without_rows_that_can_be_asked_there_is_no_case():

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import yaml
 
+from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.smoke import EqualCase
 from edgeferry.domain.smoke_checks import parse_checks
@@ -26,7 +27,12 @@ def test_the_image_carries_graph_card_and_cases_of_the_version(packaged: Package
     files = model_files(packaged.image)
     card = parse_model_card(files["model.json"])
     assert (card.model, card.version) == ("nyc_taxi", packaged.version.version)
-    assert card.columns == packaged.version.columns
+    assert [(each.name, each.type) for each in card.columns] == [
+        (each.name, each.type) for each in packaged.version.columns
+    ]
+    held_out = load_held_out(packaged.services, packaged.definition, packaged.version)
+    distances = [row[0] for row in held_out.rows]
+    assert (card.columns[0].low, card.columns[0].high) == (min(distances), max(distances))
     assert card.tolerance == packaged.definition.tolerance
     labels = packaged.image.labels
     assert labels["io.edgeferry.cases-sha256"] == hashlib.sha256(files["cases.json"]).hexdigest()
@@ -75,6 +81,13 @@ def test_packaging_again_gives_the_same_digest(packaged: Packaged) -> None:
     assert again == packaged.packed
 
 
+def test_a_capture_policy_goes_into_the_card(packaged: Packaged) -> None:
+    policy = CapturePolicy(rate=0.1, redact=("distance",))
+    again = package(packaged.services, replace(packaged.definition, capture=policy), packaged.version)
+    assert parse_model_card(model_files(again.image)["model.json"]).capture == policy
+    assert again.image.digest != packaged.image.digest
+
+
 def test_a_first_pull_of_the_example_is_below_seventy_megabytes(packaged: Packaged) -> None:
     assert packaged.image.size_bytes < 70_000_000
 
@@ -91,6 +104,12 @@ def test_a_first_pull_of_the_example_is_below_seventy_megabytes(packaged: Packag
             DefinitionError,
             "no column 'b'",
             id="check of an unknown column",
+        ),
+        pytest.param(
+            {"capture": CapturePolicy(redact=("distnace",))},
+            DefinitionError,
+            "model.yaml: `redact` names `distnace`",
+            id="redaction of an unknown column",
         ),
     ],
 )

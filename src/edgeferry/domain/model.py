@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.capture_policy import DEFAULT_POLICY, CapturePolicy, parse_capture_policy
 from edgeferry.domain.fields import check_keys, mapping, nearest, number, text
 from edgeferry.domain.finding import Fault, Report, refuse
 from edgeferry.domain.notation import render_path
@@ -18,9 +19,10 @@ MOST_PIXELS = 4096
 _KEYS = (
     *("description", "pipeline", "registered_model", "model_artifact", "held_out", "prediction_column"),
     *("tolerance", "latency_ms", "smoke_cases", "target_condition"),
-    *("runtime", "score", "score_requirements", "image"),
+    *("runtime", "score", "score_requirements", "image", "missing", "capture"),
 )
-RUNTIMES = ("auto", "onnx", "library", "score", "own")
+MISSING = ("refuse", "allow")
+RUNTIMES = ("auto", "onnx", "library", "pyfunc", "score", "own")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Column:
 
     name: str
     type: str
+    low: float | None = None
+    """The smallest value among the held-out rows that the version registered; None when unknown."""
+    high: float | None = None
+    """The largest of them."""
+    missing: bool = False
+    """Whether a row may leave the value out (null), which the model is given as NaN."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class ModelDefinition:
     """Hand-written smoke checks (`smoke/checks.yml`), as parsed YAML."""
     runtime: str = "auto"
     """One of RUNTIMES; `auto`: the graph if the model converts and the graph answers right, else the
-    library that trained it."""
+    library that trained it, else MLflow's `pyfunc`."""
     score: str = ""
     """Absolute path of the model's own `score.py`; "" when it has none."""
     score_requirements: str = ""
@@ -99,6 +107,9 @@ class ModelDefinition:
     """Absolute path of the model's own `Dockerfile`; "" when it has none."""
     image: ImageInput | None = None
     """The images it takes besides rows; None when it takes none."""
+    missing: bool = False
+    """Whether rows may have missing values, which the model is given as NaN (`missing: allow`)."""
+    capture: CapturePolicy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,10 @@ def parse_model(
     runtime = text(document, "runtime", "auto", report=report)
     if runtime not in RUNTIMES:
         report(Fault("wrong-value", f"`{runtime}` is no runtime", nearest(runtime, RUNTIMES), ("runtime",)))
+    missing = text(document, "missing", "refuse", report=report)
+    if missing not in MISSING:
+        problem = f"`{missing}` says nothing about missing values"
+        report(Fault("wrong-value", problem, nearest(missing, MISSING), ("missing",)))
     tolerance = mapping(document, "tolerance", report=report)
     check_keys(tolerance, ("rtol", "atol"), ("tolerance",), report)
     smoke_cases = number(document, "smoke_cases", 10, report=report)
@@ -163,6 +178,8 @@ def parse_model(
         score_requirements=f"{folder}/{inside('score_requirements', 'serve/requirements.txt')}",
         dockerfile=f"{folder}/Dockerfile",
         image=_parse_image(document, report),
+        missing=missing == "allow",
+        capture=_parse_capture(document, runtime, report),
     )
 
 
@@ -186,6 +203,14 @@ def _parse_image(document: Mapping[str, Any], report: Report) -> ImageInput | No
         fix = "write the number that stands for white"
         report(Fault("wrong-value", "`scale` is 0", fix, ("image", "scale")))
     return ImageInput(sizes["width"], sizes["height"], scale)
+
+
+def _parse_capture(document: Mapping[str, Any], runtime: str, report: Report) -> CapturePolicy:
+    said = document.get("capture")
+    if said and runtime == "own":
+        problem = "`capture` is not for a model with a server of its own, which has no captures"
+        report(Fault("serving-conflict", problem, "take it away", ("capture",)))
+    return parse_capture_policy(said, report=report)
 
 
 def _parse_condition(document: Mapping[str, Any], name: str, report: Report) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from edgeferry.domain.model import Tolerance
 
-Row = tuple[float, ...]
+Row = tuple[Any, ...]
+"""Numbers; texts where the model's column is one."""
 State = Literal["Passed", "Failed", "Inconclusive"]
 
 JSON_TYPE = "application/json"

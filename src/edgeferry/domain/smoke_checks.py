@@ -27,6 +27,8 @@ GROWTH_MB = 16.0
 meanwhile."""
 MOST_REPEATS = 10_000
 _TOGETHER_REPEATS = 3
+_READ_BY_US = ("onnx", "library", "pyfunc")
+"""Runtimes that are handed rows, which our server has read and checked."""
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "equal": ("data", "expected"),
@@ -43,7 +45,7 @@ _ALWAYS = ("id", "repeats", "latency_ms")
 
 
 def make_cases(
-    rows: Sequence[Sequence[float]],
+    rows: Sequence[Sequence[Any]],
     predictions: Sequence[float],
     columns: Sequence[str],
     count: int,
@@ -68,11 +70,14 @@ def make_cases(
         again = _TOGETHER_REPEATS
         cases.append(EqualCase("held-out-together", chosen, expected, repeats=again, latency_ms=limit))
         cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1], latency_ms=limit))
-    if runtime in ("onnx", "library"):
+    if runtime in _READ_BY_US:
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
         cases.append(EqualCase("held-out-by-name", turned, expected, tuple(names), latency_ms=limit))
-        cases.append(RefusedCase("refused-a-text", {"data": [["a text", *chosen[0][1:]]]}))
+        numbers = [place for place, value in enumerate(chosen[0]) if not isinstance(value, str)]
+        if numbers:
+            wrong = (*chosen[0][: numbers[0]], "a text", *chosen[0][numbers[0] + 1 :])
+            cases.append(RefusedCase("refused-a-text", {"data": [list(wrong)]}))
     if runtime != "score":
         cases.append(RefusedCase("refused-one-value-too-many", {"data": [[*chosen[0], 1.0]]}))
     cases.append(MemoryCase("held-out-memory", chosen[:1], int(GROWTH_MB * 1_000_000)))
@@ -80,7 +85,7 @@ def make_cases(
 
 
 def choose_cases(
-    rows: Sequence[Sequence[float]], predictions: Sequence[float], count: int
+    rows: Sequence[Sequence[Any]], predictions: Sequence[float], count: int
 ) -> tuple[EqualCase, ...]:
     """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included.
 
@@ -89,7 +94,7 @@ def choose_cases(
     usable = [
         index
         for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(math.isfinite(value) for value in rows[index])
+        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
     ]
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
     count = min(count, len(ranked))
@@ -101,17 +106,26 @@ def choose_cases(
     return tuple(
         EqualCase(
             id=f"held-out-{index}",
-            rows=(tuple(float(value) for value in rows[index]),),
+            rows=(_plain(rows[index]),),
             expected=(float(predictions[index]),),
         )
         for index in chosen
     )
 
 
+def _is_said(value: Any) -> bool:
+    """Whether JSON can say it: a text or a finite number."""
+    return isinstance(value, str) or math.isfinite(value)
+
+
+def _plain(row: Sequence[Any]) -> Row:
+    return tuple(value if isinstance(value, str) else float(value) for value in row)
+
+
 def parse_checks(
     checks: Sequence[Mapping[str, object]],
     columns: Sequence[str],
-    base_row: Sequence[float],
+    base_row: Sequence[Any],
     taken: Collection[str] = (),
 ) -> tuple[Case, ...]:
     """The cases that a model folder's `smoke/checks.yml` declares (docs/smoke.md).
@@ -119,7 +133,7 @@ def parse_checks(
     A `column` with `values` varies that column of `base_row` (a held-out row). `taken` are ids of other
     cases. DefinitionError with the key, in the terms of that file.
     """
-    row = tuple(float(value) for value in base_row)
+    row = _plain(base_row)
     cases = tuple(
         _parse_check(_Check(index, check, tuple(columns), row)) for index, check in enumerate(checks)
     )
@@ -205,11 +219,10 @@ class _Check:
                 raise self.wrong(
                     "data", f"row {number} is not a row of the model's {len(self.columns)} columns", fix
                 )
-            if not all(map(_is_number, row)):
-                raise self.wrong(
-                    "data", f"row {number} has a value that is not a number", "write numbers only"
-                )
-        return tuple(tuple(float(value) for value in row) for row in data)
+            if not all(isinstance(value, str) or _is_number(value) for value in row):
+                problem = f"row {number} has a value that is neither number nor text"
+                raise self.wrong("data", problem, "write numbers, and texts where the column is one")
+        return tuple(map(_plain, data))
 
     def varied(self, order: Callable[[float, float], bool], problem: str, fix: str) -> tuple[Row, ...]:
         """The held-out row with `column` at each of `values`, each of which stands so to the one before

@@ -41,16 +41,20 @@ class Proposal:
 
 def plan_probes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Probe, ...]:
     """For each column with at least two values, the questions that show what the model makes of it: its
-    values spread over the held-out ones, in the first row, which is what checks vary, and some others."""
-    bases = spread(tuple(rows), BASES)
+    values spread over the held-out ones, in the first row that has all values, which is what checks vary, and
+    some others. Columns of texts are passed over."""
+    full = [row for row in rows if all(value == value for value in row)]
+    bases = spread(tuple(full), BASES)
     probes = []
     for place, column in enumerate(columns):
-        values = spread(tuple(sorted({row[place] for row in rows})), STEPS)
+        seen = {row[place] for row in full}
+        numbers = all(not isinstance(value, str | bytes) for value in seen)
+        values = spread(tuple(sorted(seen)), STEPS) if numbers else ()
         if len(values) < 2:
             continue
         asked = tuple(
             tuple((*base[:place], value, *base[place + 1 :]) for value in values)
-            for base in dict.fromkeys((tuple(rows[0]), *bases))
+            for base in dict.fromkeys((tuple(full[0]), *bases))
         )
         probes.append(Probe(column, values, asked))
     return tuple(probes)
