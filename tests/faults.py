@@ -422,6 +422,20 @@ FAULTS = [
         "  raw:\n    type: uri_foldr",
         E("wrong-value", "uri_foldr", "did you mean `uri_folder`"),
     ),
+    fault(
+        "a check of an unknown kind",
+        CHECKS,
+        "",
+        "- refused:\n    id: a\n    data: 1\n- rising:\n    id: b\n",
+        E("wrong-value", 4, "'rising' is not a kind of check"),
+    ),
+    fault(
+        "a check without room between",
+        CHECKS,
+        "",
+        "- between:\n    id: a\n    low: 2\n    high: 1\n    data: [[1]]\n",
+        E("wrong-value", 4, "high 1 is below low 2"),
+    ),
     fault("checks that are no list", CHECKS, "", "refused:\n", E("wrong-value", 1, "not a list")),
     fault(
         "name that cannot be referred to",

@@ -2,6 +2,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 
 import httpx
@@ -10,8 +11,9 @@ import pytest
 from edgeferry.device.modules.companion import Companion
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.connection import render_connection_string
-from edgeferry.wire.verdict import parse_verdict, parse_verdicts, render_smoke_request
-from tests.device.conftest import DIGEST, end, free_port, start_server, wait_until, write_model
+from edgeferry.wire.verdict import parse_verdict, parse_verdicts, render_smoke_request, render_verdict
+from tests.device.conftest import DIGEST, case_set, end, free_port, start_server, wait_until, write_model
+from tests.device.odd_server import answer, serving
 
 
 @dataclass
@@ -176,3 +178,93 @@ def test_without_a_hub_to_connect_to_it_does_not_start():
     )
     assert ran.returncode == 2
     assert "EdgeHubConnectionString is not set" in ran.stderr
+
+
+@pytest.fixture
+def odd():
+    with serving(case_set()) as server:
+        yield server
+
+
+@pytest.fixture
+def watching():
+    """Companions that look often; ended at last."""
+    started = []
+
+    def watch(request, **smoke):
+        companion = Companion(patience_s=0.2, again_s=0.1, look_s=0.05)
+        started.append(companion)
+        companion.take_desired({"models": {"taxi": render_smoke_request(request)}, "smoke": smoke}, 1)
+        wait_until(lambda: companion.verdicts() and companion.verdicts()[0].state == "Passed")
+        return companion
+
+    yield watch
+    for companion in started:
+        companion.stop()
+
+
+def cheaper(body):
+    status, _, headers = answer(body)
+    return status, b"[1.0]", headers
+
+
+def test_a_model_that_turns_bad_is_found_on_schedule_and_told_in_the_log(odd, watching, caplog):
+    companion = watching(odd.request(), schedule_s=0.1)
+    first = companion.verdicts()[0].at
+    wait_until(lambda: companion.verdicts()[0].at > first)
+    with caplog.at_level("INFO", "edgeferry.device.modules.companion"):
+        odd.score = cheaper
+        wait_until(lambda: companion.verdicts()[0].state == "Failed")
+    assert (companion.verdicts()[0].nonce, companion.verdicts()[0].failed) == ("n1", 2)
+    assert any("Passed -> Failed" in message for message in caplog.messages)
+    odd.score = answer
+    wait_until(lambda: companion.verdicts()[0].state == "Passed")
+
+
+def test_a_model_that_was_started_anew_is_asked_at_once_and_otherwise_left_alone(odd, watching):
+    companion = watching(odd.request(), schedule_s=0)
+    asked, looks = odd.asked, []
+    odd_health = odd.health
+
+    class Seen(dict):
+        def items(self):
+            looks.append(odd.asked)
+            return super().items()
+
+    odd.health = Seen(odd_health)
+    wait_until(lambda: len(looks) > 5)
+    assert odd.asked == asked
+    odd.score = cheaper
+    odd.health = {**odd_health, "started_at": 2.0}
+    wait_until(lambda: companion.verdicts()[0].state == "Failed")
+
+
+def test_after_a_power_cut_the_verdict_from_before_is_not_about_the_server_of_now(odd, watching):
+    settled = watching(odd.request(), schedule_s=0).verdicts()[0]
+    odd.score = cheaper
+    odd.health["started_at"] = time.time() + 60
+    companion = Companion(patience_s=0.2, again_s=0.1, look_s=0.05)
+    companion.take_reported({"verdicts": {"taxi": render_verdict(settled)}})
+    companion.take_desired(
+        {"models": {"taxi": render_smoke_request(odd.request())}, "smoke": {"schedule_s": 0}}, 1
+    )
+    try:
+        assert companion.verdicts()[0].state == "Passed"
+        wait_until(lambda: companion.verdicts()[0].state == "Failed")
+    finally:
+        companion.stop()
+
+
+def test_the_accelerators_payload_is_answered_as_its_smoke_module_does(odd, watching):
+    companion = watching(odd.request(), schedule_s=0)
+    for payload in ({"port": 31311, "model_type": "taxi"}, {"port": odd.url.rpartition(":")[2]}):
+        status, said = companion.answer_method("smokeTest", payload)
+        assert (status, said["infer_result"]) == (200, "[12.0]")
+        assert said["verdicts"]["taxi"]["state"] == "Passed"
+    odd.score = cheaper
+    status, said = companion.answer_method("smokeTest", {"port": 1, "model_type": "taxi"})
+    assert (status, said["results"]) == (400, "fail")
+    assert "answered 1.0, expected 12.0" in said["reason"]
+    status, said = companion.answer_method("smokeTest", {"port": 1, "model_type": "boat"})
+    assert (status, said["results"]) == (400, "fail")
+    assert "on this device: taxi" in said["reason"]

@@ -8,13 +8,17 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 import pytest
+import yaml
 
 from edgeferry.domain.capture_policy import CapturePolicy
+from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.smoke import EqualCase
+from edgeferry.domain.smoke_checks import parse_checks
 from edgeferry.errors import DefinitionError, TrackingError
 from edgeferry.wire.cases import parse_cases
 from edgeferry.wire.serving import parse_model_card
 from edgeferry.workflows.package import load_held_out, package
+from edgeferry.workflows.smoke_make import make_checks
 
 from .conftest import Packaged, model_files
 
@@ -47,11 +51,29 @@ def test_the_graph_answers_the_held_out_rows_as_the_pipeline_did(packaged: Packa
 def test_smoke_cases_come_from_held_out_rows_and_from_the_models_own_checks(packaged: Packaged) -> None:
     cases = parse_cases(model_files(packaged.image)["cases.json"]).cases
     held_out = load_held_out(packaged.services, packaged.definition, packaged.version)
-    equal = [case for case in cases if isinstance(case, EqualCase)]
-    assert len(equal) == packaged.definition.smoke_cases
+    equal = [case for case in cases if isinstance(case, EqualCase) and not case.columns]
+    alone = [case for case in equal if len(case.rows) == 1]
+    assert len(alone) == packaged.definition.smoke_cases
     predictions = dict(zip(held_out.rows, held_out.predictions, strict=True))
-    assert all(case.expected == (predictions[case.rows[0]],) for case in equal)
-    assert {case.id for case in cases} >= {"fare-grows-with-distance", "too-few-columns"}
+    assert all(case.expected == tuple(predictions[row] for row in case.rows) for case in equal)
+    made = {"held-out-together", "held-out-by-name", "refused-a-text", "held-out-memory"}
+    assert {case.id for case in cases} >= made | {"fare-grows-with-distance", "too-few-columns"}
+
+
+def test_the_cases_say_which_file_the_server_loads_and_go_with_the_image(packaged: Packaged) -> None:
+    files = model_files(packaged.image)
+    assert packaged.image.cases == files["cases.json"]
+    sha256 = packaged.image.labels["io.edgeferry.model-sha256"]
+    assert parse_cases(packaged.image.cases).model_sha256 == sha256
+
+
+def test_a_version_proposes_checks_that_it_passes(packaged: Packaged) -> None:
+    services, definition, version = packaged.services, packaged.definition, packaged.version
+    text = make_checks(services, definition, version, packaged.packed, DEVICE_CLASSES["small"])
+    names = [column.name for column in version.columns]
+    held_out = load_held_out(services, definition, version)
+    cases = parse_checks(yaml.safe_load(text), names, held_out.rows[0])
+    assert "rises-with-distance" in {case.id for case in cases}
 
 
 def test_packaging_again_gives_the_same_digest(packaged: Packaged) -> None:

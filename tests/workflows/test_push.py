@@ -10,6 +10,7 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.wire.evidence import VERIFICATION_TYPE, render_verification
+from edgeferry.workflows.cases import fetch_cases
 from edgeferry.workflows.push import find_verification, push
 
 from .conftest import Packaged
@@ -52,6 +53,8 @@ def test_a_verified_image_is_pushed_with_its_verification_and_only_once(
     assert push(services, image, verification) == image.size_bytes
     assert services.registry.has(image.name, image.digest)
     assert find_verification(services, image) == verification
+    assert fetch_cases(services, image.name, image.digest, image.labels["io.edgeferry.cases-sha256"])
+    assert fetch_cases(services, image.name, image.digest, "0" * 64) is None
     assert push(services, image, verification) == 0
 
 

@@ -14,6 +14,7 @@ from edgeferry.domain.finding import At, Fault, Found, Report
 from edgeferry.domain.model import ModelDefinition, parse_model
 from edgeferry.domain.pipeline import PATHS, Component, Input, Pipeline
 from edgeferry.domain.pipeline_file import component_paths, parse_pipeline
+from edgeferry.domain.smoke_checks import KINDS, find_check_faults
 from edgeferry.errors import ConditionError
 
 MODEL_FILE = "model.yaml"
@@ -175,9 +176,13 @@ def _find_serving(
 def _list_checks(document: Document | None, found: Found) -> tuple[Mapping[str, object], ...]:
     checks = (document.content or []) if document else []
     if document and not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
-        fix = "start each check with `- increasing:` or `- refused:`"
+        fix = f"start each check with its kind, as in `- refused:`: {', '.join(KINDS)}"
         document.reporting(found)(Fault("wrong-value", "this is not a list of checks", fix))
         return ()
+    if document and isinstance(checks, list):
+        for error in find_check_faults(checks):
+            problem = error.problem.removeprefix("smoke/checks.yml, ")
+            document.reporting(found)(Fault("wrong-value", problem, error.fix, error.key))
     return tuple(checks) if isinstance(checks, Iterable) else ()
 
 

@@ -27,6 +27,9 @@ GROWTH_MB = 16.0
 meanwhile."""
 MOST_REPEATS = 10_000
 _TOGETHER_REPEATS = 3
+_MANY_ROWS = 200
+_MANY_VALUES = 4000
+"""Bounds of the one request that asks many held-out rows: some 60 KiB of JSON at most."""
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "equal": ("data", "expected"),
@@ -51,8 +54,8 @@ def make_cases(
     latency_ms: float,
 ) -> tuple[Case, ...]:
     """The cases that need nobody to write them: up to `count` held-out rows, each alone, together, backwards
-    and by the columns' names; questions to refuse; and the memory that many answers take. Rows asked
-    together may take as long as one after the other.
+    and by the columns' names; many held-out rows at once; questions to refuse; and the memory that many
+    answers take. Rows asked together may take as long as one after the other.
 
     A `score.py` has no way to refuse, and reads bodies itself, as a server of one's own does: neither is
     asked by name, and only the latter must refuse a row of the wrong width.
@@ -68,6 +71,11 @@ def make_cases(
         again = _TOGETHER_REPEATS
         cases.append(EqualCase("held-out-together", chosen, expected, repeats=again, latency_ms=limit))
         cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1], latency_ms=limit))
+    many = _choose_many(rows, predictions)
+    if len(many) > len(chosen):
+        asked, answers = tuple(_plain(rows[index]) for index in many), [predictions[index] for index in many]
+        limit_of_many = latency_ms * len(many)
+        cases.append(EqualCase("held-out-many", asked, tuple(map(float, answers)), latency_ms=limit_of_many))
     if runtime in ("onnx", "library"):
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
@@ -86,11 +94,7 @@ def choose_cases(
 
     Rows with a value or prediction that is not finite are passed over: JSON cannot carry them.
     """
-    usable = [
-        index
-        for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
-    ]
+    usable = _find_usable(rows, predictions)
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
     count = min(count, len(ranked))
     if count <= 0:
@@ -106,6 +110,34 @@ def choose_cases(
         )
         for index in chosen
     )
+
+
+def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+    """Places of rows that a fault in one corner would show in: those that hold the smallest and the largest
+    value of each column, then others, spread evenly."""
+    usable = _find_usable(rows, predictions)
+    if not usable:
+        return []
+    room = min(_MANY_ROWS, _MANY_VALUES // max(1, len(rows[0])), len(usable))
+    ends: dict[int, None] = {}
+    for column in range(len(rows[0])):
+        ranked = [index for index in usable if not isinstance(rows[index][column], str)]
+        if ranked:
+            for choose in (min, max):
+                ends.setdefault(choose(ranked, key=lambda index: rows[index][column]))
+    others = [index for index in usable if index not in ends]
+    free = max(0, room - len(ends))
+    spread = [others[step * len(others) // free] for step in range(min(free, len(others)))] if free else []
+    return sorted([*list(ends)[:room], *spread])
+
+
+def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+    """Places of rows that JSON can say, as it can their predictions."""
+    return [
+        index
+        for index, prediction in enumerate(predictions)
+        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
+    ]
 
 
 def _is_said(value: Any) -> bool:
@@ -140,13 +172,28 @@ def parse_checks(
     return cases
 
 
+def find_check_faults(checks: Sequence[Mapping[str, object]]) -> list[DefinitionError]:
+    """What is wrong with the checks whatever the model's columns are, at most one fault a check."""
+    faults: list[DefinitionError] = []
+    known: set[str] = set()
+    for index, check in enumerate(checks):
+        try:
+            case = _parse_check(_Check(index, check, (), ()))
+            if case.id in known:
+                raise _wrong(index, (), f"the id {case.id!r} is used twice", "give each check its own id")
+            known.add(case.id)
+        except DefinitionError as fault:
+            faults.append(fault)
+    return faults
+
+
 class _Options(TypedDict):
     repeats: int
     latency_ms: float | None
 
 
 class _Check:
-    """One check as it stands in the file, read key by key."""
+    """One check as it stands in the file, read key by key; without columns, whatever needs them holds."""
 
     def __init__(self, index: int, check: object, columns: tuple[str, ...], base_row: Row) -> None:
         self.index, self.columns, self.base_row = index, columns, base_row
@@ -194,7 +241,7 @@ class _Check:
         if not isinstance(data, list) or not data:
             raise self.wrong("data", "data is not a list of rows", "write `data: [[1.5, 2]]`, one list a row")
         for number, row in enumerate(data, start=1):
-            if not isinstance(row, list) or len(row) != len(self.columns):
+            if not isinstance(row, list) or (self.columns and len(row) != len(self.columns)):
                 fix = f"give one number for each of: {', '.join(self.columns)}"
                 raise self.wrong(
                     "data", f"row {number} is not a row of the model's {len(self.columns)} columns", fix
@@ -209,7 +256,7 @@ class _Check:
         """The held-out row with `column` at each of `values`, each of which stands so to the one before
         it."""
         column, values = self.body.get("column"), self.body.get("values")
-        if column not in self.columns:
+        if not isinstance(column, str) or (self.columns and column not in self.columns):
             fixed = f"use one of: {', '.join(self.columns)}"
             raise self.wrong("column", f"the model has no column {column!r}", fixed)
         if (
@@ -219,7 +266,7 @@ class _Check:
             or not all(order(before, after) for before, after in pairwise(values))
         ):
             raise self.wrong("values", problem, fix)
-        place = self.columns.index(str(column))
+        place = self.columns.index(column) if self.columns else 0
         return tuple((*self.base_row[:place], float(value), *self.base_row[place + 1 :]) for value in values)
 
     def rising(self) -> tuple[Row, ...]:
@@ -296,7 +343,9 @@ def _parse_same(check: _Check) -> Case:
     rows = check.rows()
     together = ({"data": [list(row) for row in rows]},)
     alone = tuple({"data": [list(row)]} for row in rows)
-    named = ({"data": [dict(zip(check.columns[::-1], row[::-1], strict=True)) for row in rows]},)
+    named = (
+        {"data": [dict(zip(check.columns[::-1], row[::-1], strict=bool(check.columns))) for row in rows]},
+    )
     return SameCase(id_, (together, alone, named, together), **check.options())
 
 
