@@ -48,8 +48,8 @@ WARM = 0.2
 CAPTURE_BYTES = 8 * 1024 * 1024
 CLIENTS = 4
 SMALLEST_OBJECT = 16
-"""Bytes: whatever Python keeps is not smaller, so that one of them kept per request would show. Below that are
-the allocator's steps of some MiB, a few in a million requests."""
+"""Bytes: whatever Python keeps is not smaller, so that one of them kept per request would show. Below that
+are the allocator's steps of some MiB, a few in a million requests."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
