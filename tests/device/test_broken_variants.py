@@ -20,6 +20,7 @@ def verdicts(tmp_path_factory):
         patch.setattr(asking, "RETURN_S", 0.5)
         patch.setattr(asking, "BUSY_S", 0.5)
         patch.setattr(asking, "PAUSE_S", 0.05)
+        patch.setattr(asking, "WARM_UP", 2)
 
         def ask(number, variant):
             place = folder / str(number)

@@ -413,6 +413,21 @@ def test_a_text_is_put_where_a_number_belongs():
     assert "refused-a-text" not in {case.id for case in only}
 
 
+def test_many_rows_at_once_hold_both_ends_of_each_column_and_are_bounded():
+    rows = [[float(number * 37 % 1000), float(number % 24)] for number in range(1000)]
+    made = make_cases(rows, [sum(row) for row in rows], COLUMNS, 5, "onnx", 100.0)
+    (many,) = [case for case in made if case.id == "held-out-many"]
+    assert len(many.rows) == len(set(many.rows)) == 200
+    assert many.expected == tuple(map(sum, many.rows))
+    for column, most in enumerate((999.0, 23.0)):
+        assert {0.0, most} <= {row[column] for row in many.rows}
+    assert len({row[1] for row in many.rows}) == 24
+    wide = make_cases(
+        [[float(n)] * 800 for n in range(90)], [0.0] * 90, [*map(str, range(800))], 2, "own", 1.0
+    )
+    assert [len(case.rows) for case in wide if case.id == "held-out-many"] == [5]
+
+
 def test_without_rows_that_can_be_asked_there_is_no_case():
     assert make_cases([[math.nan]], [1.0], ("x",), 5, "onnx", 100.0) == ()
 

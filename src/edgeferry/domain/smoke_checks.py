@@ -29,6 +29,9 @@ MOST_REPEATS = 10_000
 _TOGETHER_REPEATS = 3
 _READ_BY_US = ("onnx", "library", "pyfunc")
 """Runtimes that are handed rows, which our server has read and checked."""
+_MANY_ROWS = 200
+_MANY_VALUES = 4000
+"""Bounds of the one request that asks many held-out rows: some 60 KiB of JSON at most."""
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "equal": ("data", "expected"),
@@ -53,8 +56,8 @@ def make_cases(
     latency_ms: float,
 ) -> tuple[Case, ...]:
     """The cases that need nobody to write them: up to `count` held-out rows, each alone, together, backwards
-    and by the columns' names; questions to refuse; and the memory that many answers take. Rows asked
-    together may take as long as one after the other.
+    and by the columns' names; many held-out rows at once; questions to refuse; and the memory that many
+    answers take. Rows asked together may take as long as one after the other.
 
     A `score.py` has no way to refuse, and reads bodies itself, as a server of one's own does: neither is
     asked by name, and only the latter must refuse a row of the wrong width.
@@ -70,6 +73,11 @@ def make_cases(
         again = _TOGETHER_REPEATS
         cases.append(EqualCase("held-out-together", chosen, expected, repeats=again, latency_ms=limit))
         cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1], latency_ms=limit))
+    many = _choose_many(rows, predictions)
+    if len(many) > len(chosen):
+        asked, answers = tuple(_plain(rows[index]) for index in many), [predictions[index] for index in many]
+        limit_of_many = latency_ms * len(many)
+        cases.append(EqualCase("held-out-many", asked, tuple(map(float, answers)), latency_ms=limit_of_many))
     if runtime in _READ_BY_US:
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
@@ -91,11 +99,7 @@ def choose_cases(
 
     Rows with a value or prediction that is not finite are passed over: JSON cannot carry them.
     """
-    usable = [
-        index
-        for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
-    ]
+    usable = _find_usable(rows, predictions)
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
     count = min(count, len(ranked))
     if count <= 0:
@@ -111,6 +115,34 @@ def choose_cases(
         )
         for index in chosen
     )
+
+
+def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+    """Places of rows that a fault in one corner would show in: those that hold the smallest and the largest
+    value of each column, then others, spread evenly."""
+    usable = _find_usable(rows, predictions)
+    if not usable:
+        return []
+    room = min(_MANY_ROWS, _MANY_VALUES // max(1, len(rows[0])), len(usable))
+    ends: dict[int, None] = {}
+    for column in range(len(rows[0])):
+        ranked = [index for index in usable if not isinstance(rows[index][column], str)]
+        if ranked:
+            for choose in (min, max):
+                ends.setdefault(choose(ranked, key=lambda index: rows[index][column]))
+    others = [index for index in usable if index not in ends]
+    free = max(0, room - len(ends))
+    spread = [others[step * len(others) // free] for step in range(min(free, len(others)))] if free else []
+    return sorted([*list(ends)[:room], *spread])
+
+
+def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+    """Places of rows that JSON can say, as it can their predictions."""
+    return [
+        index
+        for index, prediction in enumerate(predictions)
+        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
+    ]
 
 
 def _is_said(value: Any) -> bool:

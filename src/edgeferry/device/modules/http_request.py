@@ -28,9 +28,7 @@ class Limits:
     body_bytes: int = 16 * MIB
     body_s: float = 30
     held_bytes: int = 64 * MIB
-    """Of all bodies that are arriving or wait for their answers, together; when it is reached, bodies above
-    `small_bytes` are refused."""
-    small_bytes: int = 64 * 1024
+    """Of all bodies that are arriving or wait for their answers, together."""
     idle_s: float = 75
     """Between two requests of a connection."""
     unread_s: float = 30

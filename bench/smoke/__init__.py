@@ -1,0 +1,1 @@
+"""Whether the smoke test can fail, and whether it fails only then."""
