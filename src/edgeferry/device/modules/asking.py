@@ -260,8 +260,8 @@ class _Round:
         return tuple(self._score(body) for _ in range(case.repeats) for body in bodies)
 
     def _measure(self, body: bytes, repeats: int) -> tuple[Answer, Answer]:
-        """The first answer and the last, or the first that differs, with the memory before and after; the last
-        with the latency that nine of ten stayed within."""
+        """The first answer and the last, or the first that differs, with the memory before and after. The
+        latter has the latency that nine of ten stayed within."""
         for _ in range(min(WARM_UP, repeats)):
             self._score(body)
         until = time.monotonic() + MEASURE_S
