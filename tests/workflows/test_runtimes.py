@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -455,6 +456,8 @@ def test_a_build_that_fails_says_its_last_lines(packaged: Packaged, line: str, w
     with pytest.raises(EngineError, match=words) as caught:
         built(packaged, "broken", f"ARG BASE\nFROM ${{BASE}}\n{line}\n")
     assert fix in caught.value.fix
+    del caught
+    gc.collect()  # a connection that was not given back would be complained of here, not in a later test
 
 
 def test_a_result_whose_layer_was_removed_is_built_again(
