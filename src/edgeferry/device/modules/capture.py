@@ -1,38 +1,53 @@
-"""Writing captures: each scored request is one line in a segment, written before its answer goes out.
+"""Captures of a model server: what was asked and answered is written before the answer goes out.
 
-One `write` a record, so that nothing that was answered is lost when the process is killed; a thread puts what
-was written on the disk, at most every 100 ms, and always before records are handed out. Nothing here may keep
-a model from answering: a record that cannot be written is dropped, counted and told on stderr.
+All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing that
+was answered is lost when the process is killed. A thread puts it on the disk, at most every 100 ms, and always
+before records are handed out; it also does whatever takes longer than a write. Nothing here may keep a model
+from answering: an answer waits for the thread for a few milliseconds at most. While the disk is slower than
+that, answers go first and their records wait in memory; what finds no room there, or cannot be written, is
+dropped, counted and told.
 
-While a model is handed over, two servers write to one store. Each writes under a lock on the store's folder
-and first catches up with what the other wrote, so that sequences stay one row.
+All of `Captures` but `sync` and what only reads is for the event loop's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import fcntl
+import errno
 import json
-import os
-import secrets
-import stat
+import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeferry.domain.capture import Bounds, Counts, Record, Segment, choose_expired, fits, must_rotate
-from edgeferry.wire.capture import parse_line, parse_segment_name, render_record, render_segment_name
+from edgeferry.device.modules.segment_closing import compress_closed
+from edgeferry.device.modules.segment_files import find_files
+from edgeferry.device.modules.segments import Entries, Segments, StoreBusy, StoreFull
+from edgeferry.domain.capture import Counts, choose_bounds, fits
+from edgeferry.domain.capture_policy import CapturePolicy, must_keep
+from edgeferry.wire.capture_segment import Shared, render_entry
+from edgeferry.wire.serving import ModelCard
 
+SLOW_S = 0.005
+"""A disk that takes longer is slow: answers do not wait for it."""
+ACK_S = 1.0
+"""How long answers wait for the disk when the policy says that they do."""
 SYNC_S = 0.1
 AGAIN_S = 1.0
-"""A store that cannot be opened is tried again this often."""
-LOCK_S = 0.05
-"""How long another server may hold the store: one that was halted must not halt this one."""
+"""A store that failed is tried again this often."""
+IDLE_S = 60.0
+"""How often a store without news is looked after."""
+CLOSE_S = 5.0
+BUFFER_BYTES = 8_000_000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Sent = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -43,297 +58,418 @@ class Asked:
     purpose: str
 
 
-class Captures:
-    """The store of one model server in `folder`; None keeps nothing and counts nothing."""
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A group that waits for the thread, and its answers when they wait with it."""
 
-    def __init__(
-        self, folder: Path | None, model: str, version: str, digest: str, bounds: Bounds = Bounds()
-    ) -> None:
-        self.folder = folder
-        self._model = (model, version, digest)
-        self._bounds = bounds
-        self._run = secrets.token_hex(4)
+    entries: Entries
+    sent: Sent | None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Captures:
+    """The store of one model server in `folder`; None, or a policy that is off, keeps nothing and counts
+    nothing."""
+
+    def __init__(self, folder: Path | None, card: ModelCard, digest: str, policy: CapturePolicy) -> None:
+        self.folder = folder if policy.enabled else None
+        self._policy = policy
+        self._bounds = choose_bounds(policy)
+        self._acks = policy.durability == "ack"
+        self._patience_s = ACK_S if self._acks else SLOW_S
+        self._ranges = [(column.low, column.high) for column in card.columns]
+        self._lines: list[bytes] = []
+        self._lines_bytes = 0
+        self._earlier: list[Entries] = []
+        self._written = self._dropped = self._refused = self._left_out = 0
         self._lock = threading.Lock()
-        self._file = -1
-        self._door = -1
-        self._size_bytes = 0
-        self._retired: list[int] = []
-        self._last = 0
-        self._written = self._dropped = self._refused = 0
-        self._problems: dict[str, str] = {}
-        self._closed_because = ""
-        self._try_at = 0.0
-        self._unsynced = threading.Event()
+        """Of the store. The loop never waits for it."""
+        self._mutex = threading.Lock()
+        """Of the counts and of what waits; held for moments only."""
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._unsynced: list[_Waiting] = []
+        self._answers: deque[_Waiting] = deque()
+        """Groups whose answers wait, oldest first."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slow = self._slow_writes = False
+        self._busy = False
+        self._problem = ""
+        self._full = False
+        self._retry_at = 0.0
+        self._told: dict[str, str] = {}
         self._closing = False
-        if folder is not None:
-            with self._lock, contextlib.suppress(OSError), self._alone():
-                pass
-            threading.Thread(target=self._sync_until_closed, name="captures", daemon=True).start()
+        self._dirty, self._urgent = threading.Event(), threading.Event()
+        if self.folder is not None:
+            columns = tuple(column.name for column in card.columns)
+            shared = Shared(card.model, card.version, digest, columns, "", 0)
+            self._store = Segments(self.folder, shared, self._bounds)
+            self._compressing = threading.Thread()
+            self._urgent.set()
+            self._dirty.set()
+            threading.Thread(target=self._work, name="captures", daemon=True).start()
 
     def keep(
         self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
     ) -> None:
-        """One more record, or one more dropped. `question`: what was read from the body and scored."""
+        """One more record of this tick, or one more dropped. `question`: what was read from the body and
+        scored."""
         if self.folder is None:
             return
-        text = _render_inputs(body, question)
-        with self._lock:
-            try:
-                with self._alone():
-                    self._append(self._render(asked, text, output, status, latency_ms))
-            except (OSError, ValueError) as error:
-                self._dropped += 1
-                self._tell("captures are dropped", str(error))
+        try:
+            if self._policy.rate < 1 and not self._is_wanted(question, status):
+                self._left_out += 1
                 return
-            self._last += 1
-            self._written += 1
-            self._tell("captures are dropped", "")
-        self._unsynced.set()
+            line = render_entry(
+                max(round(latency_ms * 1000), 0),
+                _render_inputs(body, question),
+                output,
+                asked.id,
+                asked.purpose,
+                status,
+            )
+            if not fits(len(line), self._bounds):
+                raise ValueError(f"a record of {len(line)} bytes is too large for this store")
+        except Exception as error:  # whatever is wrong with a record, its answer goes out
+            self._drop(1)
+            self._tell("a record was dropped", str(error))
+            return
+        if self._lines and self._lines_bytes + len(line) > self._bounds.segment_bytes:
+            self._earlier.append(self._take_lines())
+        self._lines.append(line)
+        self._lines_bytes += len(line)
+
+    def write(self, sent: Sent) -> None:
+        """What was kept in this tick is written, or waits, or is dropped; `sent` is called once its answers
+        may go out."""
+        while self._earlier:
+            self._write(self._earlier.pop(0), _nothing)
+        if self._lines:
+            self._write(self._take_lines(), sent)
+        else:
+            sent()
 
     def refuse(self) -> None:
         """One more request that was refused: counted, not stored."""
         self._refused += 1
 
-    def said(self) -> dict[str, int]:
+    def said(self) -> dict[str, Any]:
         """What `GET /health` says of captures, since the server started."""
-        return {"written": self._written, "dropped": self._dropped, "refused": self._refused}
+        counts = {"written": self._written, "dropped": self._dropped, "refused": self._refused}
+        state, reason = self._state()
+        return {**counts, "state": state, "reason": reason}
+
+    def metrics(self) -> dict[str, float]:
+        """For Prometheus, by name: since the server started, or as it is now."""
+        state, _ = self._state()
+        return {
+            "edgeferry_captures_written_total": self._written,
+            "edgeferry_captures_dropped_total": self._dropped,
+            "edgeferry_captures_refused_total": self._refused,
+            "edgeferry_captures_left_out_total": self._left_out,
+            "edgeferry_captures_buffered_bytes": self._queued_bytes,
+            "edgeferry_captures_store_bytes": self._store.size_bytes if self.folder else 0,
+            "edgeferry_captures_slow": state == "slow",
+            "edgeferry_captures_failing": state == "failing",
+            "edgeferry_captures_full": state == "full",
+        }
 
     def counts(self) -> Counts:
         """Counts without a look at the records."""
-        segments = self.segments()
-        first = segments[0].first if segments and self._last else 0
-        expired = max(segments[0].first - 1, 0) if segments else 0
+        first = last = torn = 0
+        if self.folder is not None:
+            last, torn = self._store.last, self._store.torn
+            with contextlib.suppress(OSError):
+                first = next((each.first for each in find_files(self.folder) if each.is_whole), 0)
         return Counts(
-            expired=expired, dropped=self._dropped, refused=self._refused, first=first, last=self._last
+            damaged=torn,
+            expired=max(first - 1, 0),
+            dropped=self._dropped,
+            refused=self._refused,
+            first=first if last >= first else 0,
+            last=last,
         )
-
-    def segments(self) -> list[Segment]:
-        """The store's segments, oldest first; none while it cannot be read."""
-        found = []
-        with contextlib.suppress(OSError), os.scandir(self.folder or "") as entries:
-            for entry in entries:
-                first = parse_segment_name(entry.name)
-                if first is not None:
-                    found.append(Segment(first, entry.stat().st_size))
-        return sorted(found, key=lambda segment: segment.first)
 
     def sync(self) -> int:
-        """The last sequence that is on the disk now."""
+        """The last sequence that is on the disk now; for any thread."""
+        if self.folder is None:
+            return 0
         with self._lock:
-            if self._file >= 0:
-                with contextlib.suppress(OSError), self._alone():
-                    pass
-            last = self._last
-            files, self._retired = self._retired, []
-            if self._file >= 0:
-                files.append(os.dup(self._file))
-        problem = ""
-        for file in files:
-            try:
-                os.fdatasync(file)
-            except OSError as error:
-                problem = str(error)
-            finally:
-                os.close(file)
-        self._tell("captures may not outlive a loss of power", problem)
-        return last
+            self._turn()
+            return self._store.last
 
     def close(self) -> None:
-        """All records are on the disk, and nothing is kept any more."""
-        self._closing = True
-        self._unsynced.set()
-        self.sync()
-        with self._lock:
-            self.folder = None
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
-            if self._door >= 0:
-                os.close(self._door)
-                self._door = -1
-
-    # with the lock held
-
-    def _render(self, asked: Asked, inputs: str, output: bytes, status: int, latency_ms: float) -> bytes:
-        model, version, digest = self._model
-        sequence = self._last + 1
-        return render_record(
-            Record(
-                sequence=sequence,
-                purpose=asked.purpose,
-                id=asked.id or f"{self._run}-{sequence}",
-                at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-                model=model,
-                version=version,
-                digest=digest,
-                status=status,
-                latency_ms=round(latency_ms, 3),
-                inputs=inputs,
-                output=output.decode(),
-            )
-        )
-
-    def _append(self, line: bytes) -> None:
-        if not fits(len(line), self._bounds):
-            raise ValueError(f"a record of {len(line)} bytes is too large for this store")
-        if must_rotate(self._size_bytes, len(line), self._bounds):
-            self._rotate(len(line))
-        written = 0
-        try:
-            written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError("the disk is full")
-        except OSError:
-            if written > 0:
-                self._cut_off()
-            raise
-        self._size_bytes += len(line)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """The store is open, what another server wrote is known, and none writes; OSError when not."""
+        """All records are on the disk, and nothing is kept any more. What hangs is left to itself."""
         if self.folder is None:
-            raise OSError("the store is closed")
-        if self._door < 0:
-            self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _lock(self._door)
-        try:
-            if self._file >= 0 and self._has_been_written_to():
-                self._retired.append(self._file)
-                self._file, self._try_at = -1, 0.0
-            if not self._is_open():
-                raise OSError(self._closed_because)
-            yield
-        finally:
-            if self._file < 0:  # perhaps the folder is another one now
-                os.close(self._door)
-                self._door = -1
-            else:
-                with contextlib.suppress(OSError):
-                    fcntl.flock(self._door, fcntl.LOCK_UN)
-
-    def _has_been_written_to(self) -> bool:
-        """Whether the segment is longer than this server left it, or no longer the newest one, or gone."""
-        said = os.fstat(self._file)
-        return said.st_size != self._size_bytes or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
-
-    def _is_open(self) -> bool:
-        if self._file >= 0:
-            return True
-        if time.monotonic() < self._try_at:
-            return False
-        self._try_at = time.monotonic() + AGAIN_S
-        try:
-            self._open()
-        except OSError as error:
-            self._closed_because = str(error)
-        return self._file >= 0
-
-    def _open(self) -> None:
-        """The newest segment is open at its end, or the first one is made; a torn last line is cut off."""
-        assert self.folder is not None
-        os.scandir(self.folder).close()  # a folder that is missing is told as such
-        segments = self.segments()
-        if not segments:
-            self._file, self._size_bytes, self._last = self._create(1), 0, 0
             return
-        newest = segments[-1]
-        path = self.folder / render_segment_name(newest.first)
-        lines = path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        size = sum(map(len, whole))
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        try:
-            if size != newest.size_bytes:
-                os.ftruncate(file, size)
-        except OSError:
-            os.close(file)
-            raise
-        good = next((line.sequence for line in map(parse_line, reversed(whole)) if line), 0)
-        self._file, self._size_bytes = file, size
-        self._last = max(good, newest.first - 1 + len(whole))
-
-    def _cut_off(self) -> None:
-        """The piece of a line that was written is gone; if need be when the store is opened again."""
-        try:
-            os.ftruncate(self._file, self._size_bytes)
-        except OSError:
-            self._retired.append(self._file)
-            self._file = -1
-
-    def _rotate(self, line_bytes: int) -> None:
-        """A new segment is open, and the oldest ones are gone so that it may grow."""
-        assert self.folder is not None
-        closed = self.segments()
-        file = self._create(self._last + 1)
-        with contextlib.suppress(OSError):
-            os.fchmod(self._file, 0o400)  # tells another server that it is closed
-        self._retired.append(self._file)
-        self._file, self._size_bytes = file, 0
-        for segment in choose_expired(closed, line_bytes, self._bounds):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.folder / render_segment_name(segment.first))
-
-    def _create(self, first: int) -> int:
-        assert self.folder is not None
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = os.open(self.folder / render_segment_name(first), flags, 0o600)
-        with contextlib.suppress(OSError):
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        self.write(_nothing)
+        self._closing = True
+        self._urgent.set()
+        self._dirty.set()
+        if self._lock.acquire(timeout=CLOSE_S):
             try:
-                os.fsync(folder)
+                self._turn()
+                self._store.close()
             finally:
-                os.close(folder)
-        return file
+                self._lock.release()
+        self.folder = None
+        with self._mutex:
+            self._dropped += sum(waiting.entries.count for waiting in self._queue)
+            self._queue.clear()
+        if self._timer:
+            self._timer.cancel()
+        self._send(list(self._answers))
+
+    # on the loop
+
+    def _take_lines(self) -> Entries:
+        lines, self._lines, self._lines_bytes = self._lines, [], 0
+        return Entries(b"".join(lines), len(lines), time.time_ns() // 1000)
+
+    def _is_wanted(self, question: Any, status: int) -> bool:
+        return must_keep(self._policy, random.random(), status >= 500, self._is_out_of_range(question))
+
+    def _is_out_of_range(self, question: Any) -> bool:
+        rows = question if isinstance(question, list) else []
+        return any(_is_out(row, self._ranges) for row in rows)
+
+    def _write(self, entries: Entries, sent: Sent) -> None:
+        began = time.monotonic()
+        if self._problem and began < self._retry_at:
+            self._drop(entries.count)
+            sent()
+            return
+        if not self._slow_writes and self._lock.acquire(blocking=False):
+            try:
+                if not self._queue and self._store.append(entries, began):
+                    self._slow_writes = time.monotonic() - began > SLOW_S
+                    self._note(entries.count)
+                    if self._acks:
+                        self._await(_Waiting(entries, sent, began), self._unsynced)
+                        sent = _nothing
+                    if not self._dirty.is_set():
+                        self._dirty.set()
+                    sent()
+                    return
+            except OSError as error:
+                self._fail(error, entries.count)
+                sent()
+                return
+            finally:
+                self._lock.release()
+        self._defer(entries, sent)
+
+    def _defer(self, entries: Entries, sent: Sent) -> None:
+        """The thread writes it; its answers wait, unless the disk is slow."""
+        size = len(entries.lines)
+        if self._queued_bytes and self._queued_bytes + size > BUFFER_BYTES:
+            self._drop(entries.count)
+            self._tell("captures are dropped", "the disk is too slow for them")
+            sent()
+            return
+        with self._mutex:
+            self._queued_bytes += size
+        waiting = _Waiting(entries, sent)
+        if self._slow or self._slow_writes:
+            waiting.sent = None
+            sent()
+            self._queue.append(waiting)
+        else:
+            self._await(waiting, self._queue)
+        self._dirty.set()
+        self._urgent.set()
+
+    def _await(self, waiting: _Waiting, place: deque[_Waiting] | list[_Waiting]) -> None:
+        """Its answers go out once the thread has done with it, or when that takes too long."""
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:  # nobody's answers
+            sent, waiting.sent = waiting.sent or _nothing, None
+            sent()
+        else:
+            self._answers.append(waiting)
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._patience_s, self._lose_patience)
+        place.append(waiting)
+        self._urgent.set()
+
+    def _lose_patience(self) -> None:
+        now = time.monotonic()
+        self._timer = None
+        late = []
+        while self._answers and (
+            not self._answers[0].sent or self._answers[0].since + self._patience_s <= now
+        ):
+            late.append(self._answers.popleft())
+        if any(waiting.sent for waiting in late):
+            self._slow = True
+        self._send(late)
+        if self._answers and self._loop:
+            rest = self._answers[0].since + self._patience_s - now
+            self._timer = self._loop.call_later(max(rest, 0), self._lose_patience)
+
+    def _send(self, done: Sequence[_Waiting]) -> None:
+        for waiting in done:
+            sent, waiting.sent = waiting.sent, None
+            if sent:
+                sent()
+        while self._answers and not self._answers[0].sent:
+            self._answers.popleft()
+
+    # in any thread
+
+    def _state(self) -> tuple[str, str]:
+        if self.folder is None:
+            return "off", ""
+        if self._problem:
+            return "full" if self._full else "failing", self._problem
+        if self._busy:
+            return "slow", "another server holds the store"
+        if self._slow or self._slow_writes:
+            return "slow", f"the disk takes longer than {SLOW_S * 1000:.0f} ms"
+        return "ok", ""
+
+    def _note(self, written: int) -> None:
+        with self._mutex:
+            self._written += written
+        if self._problem:
+            self._problem = ""
+            self._tell("captures are dropped", "")
+
+    def _drop(self, count: int) -> None:
+        with self._mutex:
+            self._dropped += count
+
+    def _fail(self, error: OSError, count: int) -> None:
+        self._drop(count)
+        self._full = isinstance(error, StoreFull) or error.errno in _FULL
+        self._problem = error.strerror or str(error)
+        self._retry_at = time.monotonic() + AGAIN_S
+        self._tell("captures are dropped", self._problem)
 
     def _tell(self, what: str, why: str) -> None:
         """A line on stderr, when things have changed; `why` is empty when all is well."""
-        if why != self._problems.get(what, ""):
-            self._problems[what] = why
+        if why != self._told.get(what, ""):
+            self._told[what] = why
             sys.stderr.write(f"{what}: {why or 'no longer'}\n")
 
-    def _sync_until_closed(self) -> None:
-        while True:
-            self._unsynced.wait()
-            if self._closing:
-                return
-            time.sleep(SYNC_S)
-            self._unsynced.clear()
-            self.sync()
+    # in the thread, or another one that holds the lock
 
+    def _work(self) -> None:
+        while not self._closing:
+            if self._dirty.wait(IDLE_S):
+                self._urgent.wait(SYNC_S)
+            self._urgent.clear()
+            self._dirty.clear()
+            with self._lock:
+                if self._closing:
+                    return
+                self._turn()
+            if self._busy:
+                time.sleep(SLOW_S)
+                self._dirty.set()
+                self._urgent.set()
 
-def _lock(file: int) -> None:
-    """No other server holds it; where nothing can be locked, there is none that could."""
-    deadline = time.monotonic() + LOCK_S
-    while True:
+    def _turn(self) -> None:
+        """What waits is written, what was written is on the disk, and the store is looked after."""
+        began = time.monotonic()
+        done = self._drain()
+        written = time.monotonic()
+        unsynced, self._unsynced = self._unsynced, []
+        if not self._acks:
+            self._announce(done)
+            done = []
+        problem = ""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise OSError("another server holds the store") from error
-            time.sleep(0.001)
-        except OSError:
-            return  # a file system without locks
+            self._store.sync()
+        except OSError as error:
+            problem = str(error)
+        self._tell("captures may not outlive a loss of power", problem)
+        self._announce([*unsynced, *done])
+        if not self._queue and not self._busy:
+            self._slow_writes = self._slow_writes and written - began > SLOW_S
+            self._slow = self._slow and time.monotonic() - began > SLOW_S
+        if self._store.closed and not self._compressing.is_alive():
+            self._store.closed = False
+            self._compressing = threading.Thread(
+                target=self._compress, name="captures-compressing", daemon=True
+            )
+            self._compressing.start()
+
+    def _drain(self) -> list[_Waiting]:
+        """The groups that waited and do so no longer."""
+        waiting = list(self._queue)
+        entries = [each.entries for each in waiting]
+        written = 0
+        try:
+            with self._store.alone():
+                try:
+                    self._store.write(entries)
+                    self._store.tidy()
+                finally:
+                    written = sum(each.entries.count for each in waiting[: len(waiting) - len(entries)])
+                    self._busy = False
+        except StoreBusy:
+            self._busy = True
+            return []
+        except OSError as error:
+            self._fail(error, sum(each.count for each in entries))
+            written and self._note(written)
+        else:
+            written and self._note(written)
+        with self._mutex:
+            for each in waiting:
+                self._queue.popleft()
+                self._queued_bytes -= len(each.entries.lines)
+        return waiting
+
+    def _announce(self, done: Sequence[_Waiting]) -> None:
+        """Their answers go out."""
+        if done and self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._send, done)
+
+    def _compress(self) -> None:
+        problem = ""
+        try:
+            compress_closed(self._store.folder, lambda: self._closing)
+        except OSError as error:
+            problem = str(error)
+        self._tell("closed captures are not compressed", problem)
 
 
-def _render_inputs(body: bytes, question: Any) -> str:
+def _nothing() -> None:
+    pass
+
+
+def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | None]]) -> bool:
+    """Whether a number in the row is outside of what training saw."""
+    for value, (low, high) in zip(row, ranges, strict=False):
+        if isinstance(value, int | float) and (
+            (low is not None and value < low) or (high is not None and value > high)
+        ):
+            return True
+    return False
+
+
+def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        return _posted_rows(body) or json.dumps(question)
+        return _posted_rows(body) or json.dumps(question, separators=(",", ":")).encode()
     text = question.decode("utf-8", "replace")
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        return json.dumps(text)
-    return text
+        return json.dumps(text).encode()
+    return text.encode()
 
 
-def _posted_rows(body: bytes) -> str:
+def _posted_rows(body: bytes) -> bytes:
     """The rows as they were posted, when they were posted as plain lists; it spares rendering them again.
 
     The only two quotes in a body that was read well are those of "data": all else in it is numbers.
     """
     if body.count(b'"') == 2 and body.startswith(b"{") and body.endswith(b"}") and b"\0" not in body:
-        return body[body.index(b":") + 1 : -1].decode()
-    return ""
+        return body[body.index(b":") + 1 : -1]
+    return b""
