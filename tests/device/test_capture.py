@@ -10,11 +10,22 @@ import pytest
 from edgeferry.device.modules import capture
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
-from edgeferry.domain.capture import Bounds, Cursor
+from edgeferry.domain.capture import Cursor
+from edgeferry.domain.capture_policy import CapturePolicy
+from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.capture import PAGE_LENGTH, PageRequest, parse_record
+from edgeferry.wire.serving import ModelCard
 from tests.device.conftest import wait_until
 
-SMALL = Bounds(store_bytes=8000, segment_bytes=1000)
+SMALL = CapturePolicy(store_bytes=8000)
+ROOMY = CapturePolicy()
+CARD = ModelCard(
+    model="taxi",
+    version="3",
+    columns=(Column("distance", "double"), Column("hour", "double")),
+    tolerance=Tolerance(1e-9, 0.0),
+    output="fareAmount",
+)
 USER, SMOKE = Asked("", "user"), Asked("", "smoke")
 
 
@@ -23,8 +34,8 @@ def opened():
     """Opens stores, and closes them after the test."""
     with contextlib.ExitStack() as stack:
 
-        def open_(folder, bounds=SMALL):
-            captures = Captures(folder, "taxi", "3", "sha256:aa", bounds)
+        def open_(folder, policy=SMALL, card=CARD):
+            captures = Captures(folder, card, "sha256:aa", policy)
             stack.callback(captures.close)
             return captures
 
@@ -33,6 +44,7 @@ def opened():
 
 def keep(captures, number, asked=USER):
     captures.keep(asked, b"", [[number]], json.dumps([number]).encode(), 200, 0.5)
+    captures.write(lambda: None)
 
 
 def fetch(captures, cursor=Cursor(), limit=1000, purpose=""):
@@ -132,13 +144,13 @@ def test_a_torn_last_line_is_cut_off_and_its_sequence_used_again(tmp_path, opene
 
 
 def test_a_damaged_line_is_passed_over_and_counted(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     for number in range(1, 6):
         keep(captures, number)
     captures.close()
     (segment,) = tmp_path.iterdir()
     segment.write_bytes(segment.read_bytes().replace(b"[[3]]", b"[[8]]").replace(b"[[5]]", b"[[8]]"))
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     assert inputs_of(fetch(captures)) == [1, 2, 4]
     assert read_page(captures, PageRequest(Cursor(), 9, "")).damaged == 2
     assert count(captures)["damaged"] == 2
@@ -169,7 +181,7 @@ def test_a_limit_of_nothing_tells_first_and_last_alone(tmp_path, opened):
 
 
 def test_a_record_longer_than_a_page_comes_in_pieces(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     long = 'a"\\é' * 100_000
     keep(captures, 1)
     keep(captures, long)
@@ -233,7 +245,7 @@ def test_a_full_disk_drops_records_and_leaves_no_torn_line(tmp_path, opened, mon
 
 
 def test_many_threads_keep_each_their_own_record(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     threads = [
         threading.Thread(target=lambda base=base: [keep(captures, base + step) for step in range(200)])
         for base in range(0, 1600, 200)

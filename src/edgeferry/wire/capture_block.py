@@ -6,7 +6,7 @@ sequence of its first record (8), and its form (1):
 
     0  lines, as they stood in the segment
     1  one group (`wire.capture_segment`), its records' lines written column by column: cut at each comma, the
-       first pieces of all lines, then the second ones; a line end between columns. The group's last line ends it
+       first pieces of all lines, then the second ones; a line end between columns. The group's end follows
 
 The first member holds the segment's first line alone. gzip's own checksum guards each member.
 """

@@ -8,14 +8,14 @@ each group written at once and ended by a text:
     [DT,LATENCY,"ID","PURPOSE",STATUS,INPUTS,OUTPUT]
     "LINES FIRST AT CRC32"
 
-`at_us` is when the segment began (µs since 1970, UTC), AT when the group's first record was answered (µs since
-`at_us`, negative when the clock was set back), DT µs since the record before it in the group, 0 for the first.
-LATENCY is in µs. FIRST is the sequence of the group's first record; LINES how many lines the group has, and
-CRC32 zlib's of these lines and of the text up to it. A record without an id has `TOKEN-SEQUENCE`; one without
-a purpose is a `user`'s and has status 200. A group of another writer than the first line's begins with a first
-line of its own, which holds for that group alone.
+`at_us` is when the segment began (µs since 1970, UTC), AT when the group's first record was answered (µs
+since `at_us`), DT µs since the record before it in the group, 0 for the first; both are negative when the
+clock was set back. LATENCY is in µs. FIRST is the sequence of the group's first record, LINES how many lines
+it has, CRC32 zlib's of these lines and of the text up to it. A record without an id has `TOKEN-SEQUENCE`; one
+without a purpose is a `user`'s and has status 200. A group of another version than the first line's begins
+with a first line of its own, which holds for that group alone.
 
-A group that is torn or damaged matches no checksum: it is passed over and counted, its neighbours are not hurt.
+A group that is torn or damaged matches no checksum: it is passed over and counted, its neighbours are unhurt.
 Segments that begin with no such line are of format 1 (`wire.capture`), a checksum a line.
 """
 
@@ -33,7 +33,7 @@ from edgeferry.domain.capture import USER, Record
 FORMAT = 2
 
 _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
-_ENTRY = re.compile(rb'\[(\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
+_ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
 _CRC = b',"crc32":"'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
@@ -118,6 +118,7 @@ def render_entry(
 ) -> bytes:
     """A record's line, without its place in time. `inputs` and `output` must be JSON texts, `asked_id` as
     `wire.capture.parse_request_id` gives it."""
+    inputs = inputs.strip()
     if asked_id or purpose != USER or status != 200:
         line = b'[0,%d,"%b","%b",%d,%b,%b]' % (
             latency_us,
@@ -206,6 +207,8 @@ def parse_entries(group: Group, shared: Shared) -> Iterator[Record]:
         at += timedelta(microseconds=int(found[1]))
         text = entry[found.end() :].decode()
         _, end = _DECODER.raw_decode(text)
+        if text[end : end + 1] != "," or not text.endswith("]\n"):
+            raise ValueError("no output follows the inputs")
         yield Record(
             sequence=sequence,
             purpose=(found[4] or USER.encode()).decode(),

@@ -1,11 +1,11 @@
 """Captures of a model server: what was asked and answered is written before the answer goes out.
 
-All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing that
-was answered is lost when the process is killed. A thread puts it on the disk, at most every 100 ms, and always
-before records are handed out; it also does whatever takes longer than a write. Nothing here may keep a model
-from answering: an answer waits for the thread for a few milliseconds at most. While the disk is slower than
-that, answers go first and their records wait in memory; what finds no room there, or cannot be written, is
-dropped, counted and told.
+All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing
+that was answered is lost when the process is killed. A thread puts it on the disk, at most every 100 ms, and
+always before records are handed out; it also does whatever takes longer than a write. Nothing here may keep a
+model from answering: an answer waits for the thread for a few milliseconds at most. While the disk is slower
+than that, answers go first and their records wait in memory; what finds no room there, or cannot be written,
+is dropped, counted and told.
 
 All of `Captures` but `sync` and what only reads is for the event loop's thread.
 """
@@ -28,9 +28,17 @@ from typing import Any
 
 from edgeferry.device.modules.segment_closing import compress_closed
 from edgeferry.device.modules.segment_files import find_files
-from edgeferry.device.modules.segments import Entries, Segments, StoreBusy, StoreFull
+from edgeferry.device.modules.segments import Entries, Segments, StoreBusyError, StoreFullError
 from edgeferry.domain.capture import Counts, choose_bounds, fits
-from edgeferry.domain.capture_policy import CapturePolicy, must_keep
+from edgeferry.domain.capture_policy import (
+    ACK,
+    CapturePolicy,
+    find_redacted,
+    hides_output,
+    must_keep,
+    redact_body,
+    redact_rows,
+)
 from edgeferry.wire.capture_segment import Shared, render_entry
 from edgeferry.wire.serving import ModelCard
 
@@ -44,7 +52,10 @@ AGAIN_S = 1.0
 IDLE_S = 60.0
 """How often a store without news is looked after."""
 CLOSE_S = 5.0
+SWITCH_S = 0.0005
+"""How long the thread that compresses may keep the loop waiting for the interpreter."""
 BUFFER_BYTES = 8_000_000
+_UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Sent = Callable[[], None]
@@ -75,9 +86,13 @@ class Captures:
         self.folder = folder if policy.enabled else None
         self._policy = policy
         self._bounds = choose_bounds(policy)
-        self._acks = policy.durability == "ack"
+        self._acks = policy.durability == ACK
         self._patience_s = ACK_S if self._acks else SLOW_S
-        self._ranges = [(column.low, column.high) for column in card.columns]
+        self._columns = tuple(column.name for column in card.columns)
+        self._redacted = find_redacted(policy, self._columns)
+        self._ranges = [
+            (getattr(column, "low", None), getattr(column, "high", None)) for column in card.columns
+        ]
         self._lines: list[bytes] = []
         self._lines_bytes = 0
         self._earlier: list[Entries] = []
@@ -102,8 +117,7 @@ class Captures:
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
         if self.folder is not None:
-            columns = tuple(column.name for column in card.columns)
-            shared = Shared(card.model, card.version, digest, columns, "", 0)
+            shared = Shared(card.model, card.version, digest, self._columns, "", 0)
             self._store = Segments(self.folder, shared, self._bounds)
             self._compressing = threading.Thread()
             self._urgent.set()
@@ -123,15 +137,15 @@ class Captures:
                 return
             line = render_entry(
                 max(round(latency_ms * 1000), 0),
-                _render_inputs(body, question),
-                output,
+                self._hide(question) if self._redacted else _render_inputs(body, question),
+                b"null" if self._policy.redact and hides_output(self._policy, status >= 500) else output,
                 asked.id,
                 asked.purpose,
                 status,
             )
             if not fits(len(line), self._bounds):
                 raise ValueError(f"a record of {len(line)} bytes is too large for this store")
-        except Exception as error:  # whatever is wrong with a record, its answer goes out
+        except _UNKEPT as error:
             self._drop(1)
             self._tell("a record was dropped", str(error))
             return
@@ -230,6 +244,16 @@ class Captures:
     def _is_wanted(self, question: Any, status: int) -> bool:
         return must_keep(self._policy, random.random(), status >= 500, self._is_out_of_range(question))
 
+    def _hide(self, question: Any) -> bytes:
+        """What was scored, as JSON, without what may not be written."""
+        if not isinstance(question, bytes):
+            return json.dumps(redact_rows(question, self._redacted), separators=(",", ":")).encode()
+        try:
+            said = json.loads(question)
+        except (ValueError, RecursionError):
+            said = None
+        return json.dumps(redact_body(said, self._columns, self._redacted), separators=(",", ":")).encode()
+
     def _is_out_of_range(self, question: Any) -> bool:
         rows = question if isinstance(question, list) else []
         return any(_is_out(row, self._ranges) for row in rows)
@@ -243,9 +267,9 @@ class Captures:
         if not self._slow_writes and self._lock.acquire(blocking=False):
             try:
                 if not self._queue and self._store.append(entries, began):
-                    self._slow_writes = time.monotonic() - began > SLOW_S
+                    self._slow_writes = self._store.write_s > SLOW_S
                     self._note(entries.count)
-                    if self._acks:
+                    if self._acks and not self._slow:
                         self._await(_Waiting(entries, sent, began), self._unsynced)
                         sent = _nothing
                     if not self._dirty.is_set():
@@ -333,7 +357,7 @@ class Captures:
     def _note(self, written: int) -> None:
         with self._mutex:
             self._written += written
-        if self._problem:
+        if written and self._problem:
             self._problem = ""
             self._tell("captures are dropped", "")
 
@@ -343,7 +367,7 @@ class Captures:
 
     def _fail(self, error: OSError, count: int) -> None:
         self._drop(count)
-        self._full = isinstance(error, StoreFull) or error.errno in _FULL
+        self._full = isinstance(error, StoreFullError) or error.errno in _FULL
         self._problem = error.strerror or str(error)
         self._retry_at = time.monotonic() + AGAIN_S
         self._tell("captures are dropped", self._problem)
@@ -373,9 +397,8 @@ class Captures:
 
     def _turn(self) -> None:
         """What waits is written, what was written is on the disk, and the store is looked after."""
-        began = time.monotonic()
         done = self._drain()
-        written = time.monotonic()
+        began = time.monotonic()
         unsynced, self._unsynced = self._unsynced, []
         if not self._acks:
             self._announce(done)
@@ -388,7 +411,7 @@ class Captures:
         self._tell("captures may not outlive a loss of power", problem)
         self._announce([*unsynced, *done])
         if not self._queue and not self._busy:
-            self._slow_writes = self._slow_writes and written - began > SLOW_S
+            self._slow_writes = self._slow_writes and not (done and self._store.write_s <= SLOW_S)
             self._slow = self._slow and time.monotonic() - began > SLOW_S
         if self._store.closed and not self._compressing.is_alive():
             self._store.closed = False
@@ -410,14 +433,14 @@ class Captures:
                 finally:
                     written = sum(each.entries.count for each in waiting[: len(waiting) - len(entries)])
                     self._busy = False
-        except StoreBusy:
+        except StoreBusyError:
             self._busy = True
             return []
         except OSError as error:
+            self._note(written)
             self._fail(error, sum(each.count for each in entries))
-            written and self._note(written)
         else:
-            written and self._note(written)
+            self._note(written)
         with self._mutex:
             for each in waiting:
                 self._queue.popleft()
@@ -431,11 +454,14 @@ class Captures:
                 self._loop.call_soon_threadsafe(self._send, done)
 
     def _compress(self) -> None:
-        problem = ""
+        problem, usual_s = "", sys.getswitchinterval()
+        sys.setswitchinterval(min(usual_s, SWITCH_S))
         try:
             compress_closed(self._store.folder, lambda: self._closing)
         except OSError as error:
             problem = str(error)
+        finally:
+            sys.setswitchinterval(usual_s)
         self._tell("closed captures are not compressed", problem)
 
 

@@ -1,13 +1,14 @@
 """Closed segments of a capture store are compressed, a block at a time, beside the server's work.
 
 The compressed file appears under its name only when it is whole and on the disk; then the lines go. A kill at
-any moment leaves the lines, or both, or the compressed file. Damaged groups are kept as they are, to be counted.
+any moment leaves the lines, or both, or the compressed file. Damaged groups stay as they are, to be counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,8 +108,7 @@ def _pack_groups(lines: list[bytes], sequence: int) -> tuple[bytes, int]:
         behind = sequence + len(items)
     merged = [group for group in groups if group.shared is None]
     follow = all(
-        group.first + len(group.entries) == later.first
-        for group, later in zip(groups, groups[1:], strict=False)
+        group.first + len(group.entries) == later.first for group, later in itertools.pairwise(groups)
     )
     if groups and follow and len(merged) == len(items):
         return pack_group(merge_groups(groups), groups[0].first), behind

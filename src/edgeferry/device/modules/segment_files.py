@@ -83,7 +83,7 @@ def probe_lines(file: IO[bytes]) -> int:
 
 
 def probe_groups(file: IO[bytes]) -> int:
-    """Probe of format 2: every group is; a sequence too large by one behind a group with its own first line."""
+    """Probe of format 2: every group is. Its sequence is one too large behind a group with a first line."""
     for text in file:
         trailer = parse_trailer(text) if text.startswith(b'"') else None
         if trailer:

@@ -205,7 +205,7 @@ def _render_group(
             yield Line(sequence, read_purpose(entry), b"")
         return
     records = parse_entries(group, shared)
-    for entry in group.entries:
+    for _ in group.entries:
         try:
             record = next(records)
         except ValueError:

@@ -1,7 +1,8 @@
 """Writing a capture store's files: the newest segment, its followers, and what is too old to stay.
 
-Several servers may write one store while a model is handed over. Each writes under a lock on the store's folder
-and first learns what the others wrote, so that sequences stay one row. A `Segments` is for one thread at a time.
+Several servers may write one store while a model is handed over. Each writes under a lock on the store's
+folder and first learns what the others wrote, so that sequences stay one row. A `Segments` is for one thread
+at a time.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from edgeferry.wire.capture import PLAIN, render_segment_name
 from edgeferry.wire.capture_segment import Shared, render_group, render_shared
 
 FOREIGN_BYTES = 64 * 1024
-"""A segment of another version that is as large is closed; to a smaller one, each group says what is its own."""
+"""A segment of another version that is as large is closed; in a smaller one each group says what it is."""
 
 
-class StoreFull(OSError):
+class StoreFullError(OSError):
     """The policy says that a full store takes no more."""
 
 
-class StoreBusy(OSError):
+class StoreBusyError(OSError):
     """Another server holds the store."""
 
 
@@ -54,6 +55,8 @@ class Segments:
         """The last sequence given, as far as this server knows."""
         self.size_bytes = 0
         """Of the whole store, when it was last looked at."""
+        self.write_s = 0.0
+        """How long the last write took."""
         self.torn = 0
         """How many torn ends were cut off."""
         self.closed = False
@@ -88,14 +91,14 @@ class Segments:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """The store is open, what others wrote is known, and no other server writes; StoreBusy when one does,
-        OSError when the store cannot be opened."""
+        """The store is open, what others wrote is known, and no other server writes; StoreBusyError when one
+        does, OSError when the store cannot be opened."""
         if self._door < 0:
             self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreBusy("another server holds the store") from error
+            raise StoreBusyError("another server holds the store") from error
         except OSError:
             pass
         try:
@@ -159,7 +162,9 @@ class Segments:
         return render_group(own + entries.lines, entries.count + 1, first, 0)
 
     def _write(self, text: bytes, records: int) -> None:
+        began = time.monotonic()
         written = os.write(self._file, text)
+        self.write_s = time.monotonic() - began
         if written != len(text):
             try:
                 os.ftruncate(self._file, self._size_bytes)
@@ -222,7 +227,7 @@ class Segments:
         """A new segment is open, and the oldest ones are gone so that it may grow."""
         closed = self._expire(group_bytes, math.inf)
         if not has_room(closed, self.last, group_bytes, self._bounds):
-            raise StoreFull("the store is full, and the policy says to stop")
+            raise StoreFullError("the store is full, and the policy says to stop")
         before, self._file = self._file, -1
         try:
             self._create(self.last + 1)
