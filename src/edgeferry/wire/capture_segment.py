@@ -27,6 +27,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from edgeferry.domain.capture import USER, Record
 
@@ -66,8 +67,7 @@ UNKNOWN = Shared("", "", "", (), "", 0)
 """Of a segment whose first line is damaged: its groups are good all the same."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Records that were written at once, whole and undamaged."""
 
     first: int
@@ -79,8 +79,7 @@ class Group:
     """The records' lines."""
 
 
-@dataclass(frozen=True)
-class Trailer:
+class Trailer(NamedTuple):
     """What a group's last line says; nobody has looked whether it is true."""
 
     lines: int
@@ -183,9 +182,12 @@ def merge_groups(groups: Iterable[Group]) -> bytes:
             first, began, before = group.first, group.at_us, group.at_us
         at = group.at_us
         for place, entry in enumerate(group.entries):
+            if place and entry.startswith(b"[0,"):
+                lines.append(entry)
+                continue
             cut = entry.index(b",")
             at += int(entry[1:cut])
-            lines.append(b"[%d%b" % (at - before, entry[cut:]) if not place else entry)
+            lines.append(b"[%d%b" % (at - before, entry[cut:]))
             before = at
     return render_group(b"".join(lines), len(lines), first, began)
 

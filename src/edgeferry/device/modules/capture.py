@@ -58,6 +58,8 @@ BUFFER_BYTES = 8_000_000
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+_BEGIN = b'{"data":'
+
 Sent = Callable[[], None]
 
 
@@ -496,6 +498,6 @@ def _posted_rows(body: bytes) -> bytes:
 
     The only two quotes in a body that was read well are those of "data": all else in it is numbers.
     """
-    if body.count(b'"') == 2 and body.startswith(b"{") and body.endswith(b"}") and b"\0" not in body:
-        return body[body.index(b":") + 1 : -1]
+    if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
+        return body[len(_BEGIN) : -1]
     return b""

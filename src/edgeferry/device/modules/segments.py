@@ -16,8 +16,9 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeferry.device.modules.segment_files import Files, find_files, open_segment, remove_files
 from edgeferry.device.modules.segment_reading import read_end, read_last
@@ -37,8 +38,7 @@ class StoreBusyError(OSError):
     """Another server holds the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(NamedTuple):
     """Records of one moment, not written yet."""
 
     lines: bytes
