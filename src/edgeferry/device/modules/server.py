@@ -46,14 +46,17 @@ from edgeferry.wire.capture import (
     parse_request_id,
 )
 from edgeferry.wire.serving import (
+    BYTES_TYPES,
     PNG,
     Health,
     ModelCard,
+    parse_bytes_request,
     parse_model_card,
     parse_score_request,
     render_health,
     render_refusal,
     render_score_response,
+    takes_bytes,
 )
 
 MOST_BODY_BYTES = 16 * 1024 * 1024
@@ -85,7 +88,7 @@ class Served:
     read: Read
     score: Score
     read_image: Read | None
-    """For bodies that are images; None when the model takes none."""
+    """For bodies that are images, or bytes; None when the model takes none."""
     quick: bool
     """Whether answers take less than handing the work to a thread; others are made one at a time."""
 
@@ -101,6 +104,8 @@ def load_model(folder: Path, digest: str) -> Served:
 
 
 def _load_image_reader(card: ModelCard) -> Read | None:
+    if takes_bytes(card):
+        return parse_bytes_request
     if card.image is None:
         return None
     from edgeferry.device.modules.images import decode
@@ -120,6 +125,10 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
             from edgeferry.device.modules.runtime_library import load_library
 
             predict = load_library(artifact, columns, card.trusted_types)
+        case "pyfunc":
+            from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
+
+            predict = load_pyfunc(artifact.parent, card.columns)
         case "score":
             from edgeferry.device.modules.runtime_score import load_script
 
@@ -129,7 +138,7 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
                 f"this server has no runtime {card.runtime!r}",
                 fix="start the image's own program, or package the model with this version of edgeferry",
             )
-    read = partial(parse_score_request, columns=columns)
+    read = partial(parse_score_request, columns=card.columns)
     return read, lambda rows: render_score_response(predict(rows))
 
 
@@ -267,6 +276,8 @@ def _read_asked(request: Request) -> Asked:
 def _choose_reader(served: Served, request: Request) -> Read | None:
     """What reads a body of the request's content type; None for an image that the model does not take."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if takes_bytes(served.card):
+        return served.read_image if media_type.startswith(BYTES_TYPES) else served.read
     if media_type.startswith("image/"):
         return served.read_image if media_type == PNG else None
     return served.read
