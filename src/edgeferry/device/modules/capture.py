@@ -2,10 +2,10 @@
 
 All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing
 that was answered is lost when the process is killed. A thread puts it on the disk, at most every 100 ms, and
-always before records are handed out; it also does whatever takes longer than a write. Nothing here may keep a
-model from answering: an answer waits for the thread for a few milliseconds at most. While the disk is slower
-than that, answers go first and their records wait in memory; what finds no room there, or cannot be written,
-is dropped, counted and told.
+always before records are handed out; it also does whatever may take longer than a write to a local disk.
+Nothing here may keep a model from answering: an answer waits for the thread for a few milliseconds at most.
+While the disk is slower than that, answers go first and their records wait in memory; what finds no room there,
+or cannot be written, is dropped, counted and told.
 
 All of `Captures` but `sync` and what only reads is for the event loop's thread.
 """
@@ -231,7 +231,7 @@ class Captures:
                 self._lock.release()
         self.folder = None
         with self._mutex:
-            self._dropped += sum(waiting.entries.count for waiting in self._queue)
+            self._dropped += sum(waiting.entries.records for waiting in self._queue)
             self._queue.clear()
         if self._timer:
             self._timer.cancel()
@@ -263,14 +263,15 @@ class Captures:
     def _write(self, entries: Entries, sent: Sent) -> None:
         began = time.monotonic()
         if self._problem and began < self._retry_at:
-            self._drop(entries.count)
+            self._drop(entries.records)
             sent()
             return
-        if not self._slow_writes and self._lock.acquire(blocking=False):
+        quick = self._store.is_local and not self._slow_writes
+        if quick and self._lock.acquire(blocking=False):
             try:
                 if not self._queue and self._store.append(entries, began):
                     self._slow_writes = self._store.write_s > SLOW_S
-                    self._note(entries.count)
+                    self._note(entries.records)
                     if self._acks and not self._slow:
                         self._await(_Waiting(entries, sent, began), self._unsynced)
                         sent = _nothing
@@ -279,7 +280,7 @@ class Captures:
                     sent()
                     return
             except OSError as error:
-                self._fail(error, entries.count)
+                self._fail(error, entries.records)
                 sent()
                 return
             finally:
@@ -290,7 +291,7 @@ class Captures:
         """The thread writes it; its answers wait, unless the disk is slow."""
         size = len(entries.lines)
         if self._queued_bytes and self._queued_bytes + size > BUFFER_BYTES:
-            self._drop(entries.count)
+            self._drop(entries.records)
             self._tell("captures are dropped", "the disk is too slow for them")
             sent()
             return
@@ -433,14 +434,14 @@ class Captures:
                     self._store.write(entries)
                     self._store.tidy()
                 finally:
-                    written = sum(each.entries.count for each in waiting[: len(waiting) - len(entries)])
+                    written = sum(each.entries.records for each in waiting[: len(waiting) - len(entries)])
                     self._busy = False
         except StoreBusyError:
             self._busy = True
             return []
         except OSError as error:
             self._note(written)
-            self._fail(error, sum(each.count for each in entries))
+            self._fail(error, sum(each.records for each in entries))
         else:
             self._note(written)
         with self._mutex:

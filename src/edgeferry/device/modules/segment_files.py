@@ -20,6 +20,10 @@ from edgeferry.wire.capture_segment import parse_trailer
 NEAR_BYTES = 64 * 1024
 """Closer than this to a sequence, lines are read one by one."""
 
+_LOCAL = frozenset(
+    ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "ubifs", "vfat", "xfs", "zfs")
+)
+
 Probe = Callable[[IO[bytes]], int]
 """Reads on to the next place where a record may begin; its sequence, or 0 when there is no such place."""
 
@@ -56,6 +60,17 @@ def find_files(folder: Path) -> list[Files]:
                 at = max(before.written_at, stat.st_mtime)
                 found[said[0]] = Files(said[0], kinds, before.size_bytes + stat.st_size, at)
     return [found[first] for first in sorted(found)]
+
+
+def is_local(folder: Path) -> bool:
+    """Whether writes to the folder end in this machine's memory, and no other program or machine is asked."""
+    device = os.stat(folder).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError, IndexError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if line.split()[2] == wanted:
+                return line.partition(" - ")[2].split()[0] in _LOCAL
+    return False
 
 
 def remove_files(folder: Path, files: Files) -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeferry.device.modules.segment_files import Files, find_files, open_segment, remove_files
+from edgeferry.device.modules.segment_files import Files, find_files, is_local, open_segment, remove_files
 from edgeferry.device.modules.segment_reading import read_end, read_last
 from edgeferry.domain.capture import Bounds, Segment, choose_expired, has_room, must_rotate
 from edgeferry.wire.capture import PLAIN, render_segment_name
@@ -42,7 +42,7 @@ class Entries(NamedTuple):
     """Records of one moment, not written yet."""
 
     lines: bytes
-    count: int
+    records: int
     at_us: int
 
 
@@ -59,6 +59,8 @@ class Segments:
         """How long the last write took."""
         self.torn = 0
         """How many torn ends were cut off."""
+        self.is_local = False
+        """Whether a write hardly ever takes long."""
         self.closed = False
         """A segment was closed since this was last set to False: it can be compressed."""
         self._shared = shared
@@ -84,7 +86,7 @@ class Segments:
         try:
             if self._has_changed():
                 return False
-            self._write(self._render(entries, self.last + 1), entries.count)
+            self._write(self._render(entries, self.last + 1), entries.records)
             return True
         finally:
             fcntl.flock(self._door, fcntl.LOCK_UN)
@@ -95,6 +97,7 @@ class Segments:
         does, OSError when the store cannot be opened."""
         if self._door < 0:
             self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.is_local = is_local(self.folder)
         try:
             fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -125,7 +128,7 @@ class Segments:
                 if texts and size + len(entries.lines) > self._bounds.segment_bytes:
                     break
                 texts.append(self._render(entries, self.last + 1 + records))
-                size, records = size + len(texts[-1]), records + entries.count
+                size, records = size + len(texts[-1]), records + entries.records
             self._write(b"".join(texts), records)
             del waiting[: len(texts)]
 
@@ -157,9 +160,9 @@ class Segments:
 
     def _render(self, entries: Entries, first: int) -> bytes:
         if not self._foreign:
-            return render_group(entries.lines, entries.count, first, entries.at_us - self._began_us)
+            return render_group(entries.lines, entries.records, first, entries.at_us - self._began_us)
         own = render_shared(replace(self._shared, at_us=entries.at_us))
-        return render_group(own + entries.lines, entries.count + 1, first, 0)
+        return render_group(own + entries.lines, entries.records + 1, first, 0)
 
     def _write(self, text: bytes, records: int) -> None:
         began = time.monotonic()
