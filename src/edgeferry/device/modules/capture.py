@@ -4,8 +4,8 @@ All that was answered in one tick of the event loop is one group, written with o
 that was answered is lost when the process is killed. A thread puts it on the disk, at most every 100 ms, and
 always before records are handed out; it also does whatever may take longer than a write to a local disk.
 Nothing here may keep a model from answering: an answer waits for the thread for a few milliseconds at most.
-While the disk is slower than that, answers go first and their records wait in memory; what finds no room there,
-or cannot be written, is dropped, counted and told.
+While the disk is slower than that, answers go first and their records wait in memory; what finds no room
+there, or cannot be written, is dropped, counted and told.
 
 All of `Captures` but `sync` and what only reads is for the event loop's thread.
 """
@@ -47,6 +47,8 @@ SLOW_S = 0.005
 ACK_S = 1.0
 """How long answers wait for the disk when the policy says that they do."""
 SYNC_S = 0.1
+BUSY_S = 0.1
+"""How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
 IDLE_S = 60.0
@@ -92,9 +94,7 @@ class Captures:
         self._patience_s = ACK_S if self._acks else SLOW_S
         self._columns = tuple(column.name for column in card.columns)
         self._redacted = find_redacted(policy, self._columns)
-        self._ranges = [
-            (getattr(column, "low", None), getattr(column, "high", None)) for column in card.columns
-        ]
+        self._ranges = [(column.low, column.high) for column in card.columns]
         self._lines: list[bytes] = []
         self._lines_bytes = 0
         self._earlier: list[Entries] = []
@@ -211,9 +211,13 @@ class Captures:
         """The last sequence that is on the disk now; for any thread."""
         if self.folder is None:
             return 0
-        with self._lock:
-            self._turn()
-            return self._store.last
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            with self._lock:
+                self._turn()
+                if not self._busy or time.monotonic() > deadline:
+                    return self._store.last
+            time.sleep(BUSY_S / 50)
 
     def close(self) -> None:
         """All records are on the disk, and nothing is kept any more. What hangs is left to itself."""

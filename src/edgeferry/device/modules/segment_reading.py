@@ -55,16 +55,17 @@ def read_lines(folder: Path, after: int, *, purpose: str = "", texts: bool = Tru
 
     Lines have no text unless `texts`, nor when their purpose is another than the one wanted ("": any).
     """
-    damaged = 0
+    damaged = before = 0
     for line in _read_all(folder, after, purpose, texts):
         if isinstance(line, int):
             damaged += line
             continue
         if line.sequence > after:
             if damaged and line.sequence > after + 1:
-                yield damaged
+                missing = line.sequence - max(before, after) - 1 if before else 0
+                yield max(missing, 0) or damaged
             yield line
-        damaged = 0
+        damaged, before = 0, line.sequence
     if damaged:
         yield damaged
 
@@ -163,9 +164,13 @@ def _unpack(file: IO[bytes], after: int, follower: int) -> Iterator[_Piece | int
     heads = list(read_heads(file))
     begins = [number for number, (_, head) in enumerate(heads) if head.first <= after + 1]
     shared: Shared | None = UNKNOWN
+    ended = 0
     for number, (place, head) in enumerate(heads):
+        lost, ended = place > ended, place + head.length
         if 0 < number < (begins[-1] if begins else 0):
             continue
+        if lost:
+            yield 1
         file.seek(place)
         try:
             lines = unpack(file.read(head.length)).splitlines(keepends=True)
