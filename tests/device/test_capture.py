@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.device.modules import capture, segments
+from edgeferry.device.modules import capture_writer, segments
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
 from edgeferry.domain.capture import Cursor
@@ -238,7 +238,7 @@ def test_a_purpose_chooses_records(tmp_path, opened):
 
 
 def test_a_missing_folder_drops_records_until_it_is_there(tmp_path, opened, monkeypatch, capsys):
-    monkeypatch.setattr(capture, "AGAIN_S", 0.05)
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 0.05)
     folder = tmp_path / "later"
     captures = opened(folder)
     keep(captures, 1)
@@ -259,7 +259,7 @@ def test_a_missing_folder_drops_records_until_it_is_there(tmp_path, opened, monk
 
 
 def test_a_full_disk_drops_records_until_it_is_not_and_leaves_no_torn_line(tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(capture, "AGAIN_S", 0.0)
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 0.0)
     with tiny_disk(tmp_path / "disk", "16k") as folder:
         captures = opened(folder, ROOMY)
         keep(captures, 1)
@@ -329,8 +329,8 @@ def test_a_folder_that_takes_no_files_drops_records(opened):
 
 def hold(captures):
     """The disk is not done with what it was asked to do."""
-    assert captures._lock.acquire(timeout=5)
-    return captures._lock.release
+    assert captures._writer._lock.acquire(timeout=5)
+    return captures._writer._lock.release
 
 
 def answer(captures, *numbers):
@@ -342,7 +342,7 @@ def answer(captures, *numbers):
             captures.keep(USER, b"", [[number]], b"[1]", 200, 0.5)
             captures.write(lambda number=number: sent.append(number))
             at_once.append(len(sent))
-        await asyncio.sleep(3 * capture.SLOW_S)
+        await asyncio.sleep(3 * capture_writer.SLOW_S)
         return sent
 
     at_once: list[int] = []
@@ -366,7 +366,7 @@ def test_answers_go_first_when_the_disk_hangs_and_their_records_are_written_late
 
 
 def test_what_finds_no_room_in_memory_is_dropped_and_counted(tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(capture, "BUFFER_BYTES", 50)
+    monkeypatch.setattr(capture_writer, "BUFFER_BYTES", 50)
     captures = opened(tmp_path)
     captures.sync()
     release = hold(captures)
