@@ -3,8 +3,8 @@
 What was answered in one tick of the loop is one group. On a local disk that is quick, it is written at once.
 Else it waits for the thread, and its answers wait with it, for a few milliseconds at most; while the disk is
 slower than that, answers go first and their records wait in memory. What finds no room there, or cannot be
-written, is dropped, counted and told. The thread also puts what was written on the disk, at most every 100 ms,
-and does whatever takes longer than a write.
+written, is dropped, counted and told. The thread also puts what was written on the disk, at most every 100
+ms, and does whatever takes longer than a write.
 """
 
 from __future__ import annotations
