@@ -165,6 +165,16 @@ def test_a_server_goes_on_behind_segments_of_an_older_one(tmp_path, opened):  # 
     assert [record.sequence for record in fetch(captures)] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_server_goes_on_behind_a_closed_segment_whose_follower_was_lost(tmp_path, opened):  # noqa: F811
+    write_segment(tmp_path, 1, 5)
+    (tmp_path / render_segment_name(1)).chmod(0o400)
+    captures = opened(tmp_path, ROOMY)
+    keep(captures, 6)
+    keep(captures, 7)
+    assert inputs_of(fetch(captures)) == [1, 2, 3, 4, 5, 6, 7]
+    assert len({path.name.partition(".")[0] for path in tmp_path.iterdir()}) == 2
+
+
 def test_a_server_goes_on_behind_a_segment_that_is_compressed_already(tmp_path, opened):  # noqa: F811
     write_segment(tmp_path, 1, 50)
     write_segment(tmp_path, 51, 1)

@@ -205,8 +205,9 @@ class Segments:
             return
         with opened[0] as reading:
             end = read_end(reading, newest.first)
+            is_closed = not os.fstat(reading.fileno()).st_mode & stat.S_IWUSR
         self.last = max(end.last, newest.first - 1)
-        if not end.takes_groups:
+        if is_closed or not end.takes_groups:
             self._rotate(0)
             return
         path = self.folder / render_segment_name(newest.first)
