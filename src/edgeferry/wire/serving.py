@@ -71,8 +71,9 @@ class Health:
     digest: str
     """Of the image reference it was started from, as its environment says; "" when not told."""
     model_sha256: str
-    captures: Mapping[str, int] = field(default_factory=dict)
-    """How many requests were `written`, `dropped` and `refused` since it started."""
+    captures: Mapping[str, int | str] = field(default_factory=dict)
+    """How many requests were `written`, `dropped` and `refused` since it started; `state` and `reason` of the
+    store now."""
     started_at: float = 0.0
     """Seconds since 1970 by the server's clock; 0 when it does not say."""
 
@@ -215,7 +216,10 @@ def parse_health(body: bytes) -> Health:
             version=str(said["version"]),
             digest=str(said["digest"]),
             model_sha256=str(said["model_sha256"]),
-            captures={str(name): int(count) for name, count in said.get("captures", {}).items()},
+            captures={
+                str(name): value if isinstance(value, int) else str(value)
+                for name, value in said.get("captures", {}).items()
+            },
             started_at=float(said.get("started_at", 0.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -25,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgeferry.device.modules.capture import Captures
+from edgeferry.device.modules.capture_environment import place_of, policy_of
 from edgeferry.device.modules.capture_pages import serve_pages
 from edgeferry.device.modules.http import HttpServer
 from edgeferry.device.modules.http_request import Limits, Request
@@ -32,10 +33,9 @@ from edgeferry.device.modules.loading import Files, Served, load_model, read_fil
 from edgeferry.device.modules.metrics import CONTENT_TYPE, render_metric, render_process
 from edgeferry.device.modules.scoring import DEADLINE_S, Scoring
 from edgeferry.device.modules.worker import Worker
-from edgeferry.domain.capture import Bounds
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT
-from edgeferry.wire.serving import Health, ModelCard
+from edgeferry.wire.capture import CAPTURES_PORT
+from edgeferry.wire.serving import Health
 
 QUEUE_LENGTH = 64
 """Requests that may wait for a model that is not quick."""
@@ -172,7 +172,7 @@ async def serve_until_told(files: Files, digest: str, host: str, port: int, capt
         elif isinstance(result, BaseException):
             raise result
         else:
-            captures = _open_captures(files.card, digest)
+            captures = Captures(place_of(os.environ), files.card, digest, policy_of(files.card, os.environ))
             try:
                 serve_pages(captures, host, captures_port)
             except OSError as error:
@@ -221,15 +221,6 @@ def _allow_many_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _open_captures(card: ModelCard, digest: str) -> Captures:
-    """The store in EDGEFERRY_CAPTURES (a folder, or `off`), of at most EDGEFERRY_CAPTURES_BYTES."""
-    folder = os.environ.get("EDGEFERRY_CAPTURES", CAPTURES_FOLDER)
-    most = os.environ.get("EDGEFERRY_CAPTURES_BYTES", "")
-    bounds = Bounds(int(most), int(most) // 8) if most.isdecimal() and int(most) else Bounds()
-    place = Path(folder) if folder not in ("", "off") else None
-    return Captures(place, card, digest, bounds)
 
 
 if __name__ == "__main__":
