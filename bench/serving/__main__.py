@@ -135,7 +135,7 @@ def _write(file: Path, machine: dict[str, Any], loaded: Loaded, started: Started
     machine["load_after"] = os.getloadavg()
     kept = [row for row in old["rows"] if row["part"] not in measured]
     document = {
-        "runs": old["runs"] | {part: machine for part in sorted(measured)},
+        "runs": old["runs"] | dict.fromkeys(sorted(measured), machine),
         "servers": old["servers"] | _medians(loaded, started),
         "rows": kept + [row.document() for row in rows],
     }

@@ -1,4 +1,4 @@
-"""Environments for the servers that are measured, below `.bench/`, made with uv and kept until what is in them changes."""
+"""Environments of the servers that are measured: below `.bench/`, by uv, kept until what is in them changes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What answering costs without a server: `process.py onnx FILE BODIES` or `process.py script FOLDER BODIES`.
 
 For each number read from standard input, that many bodies are answered and two figures are written, in µs of
-processor time: the whole way from a body to an answer's bytes, and of it the model's alone, on a table that is ready.
+processor time: the whole way from a body to an answer's bytes, and the model's part of it, on a table that
+is ready.
 """
 
 import importlib.util
