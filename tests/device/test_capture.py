@@ -11,10 +11,13 @@ from edgeferry.device.modules import capture
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
 from edgeferry.domain.capture import Bounds, Cursor
+from edgeferry.domain.model import Tolerance
 from edgeferry.wire.capture import PAGE_LENGTH, PageRequest, parse_record
+from edgeferry.wire.serving import ModelCard
 from tests.device.conftest import wait_until
 
 SMALL = Bounds(store_bytes=8000, segment_bytes=1000)
+CARD = ModelCard("taxi", "3", (), Tolerance(0, 0), "fare")
 USER, SMOKE = Asked("", "user"), Asked("", "smoke")
 
 
@@ -24,7 +27,7 @@ def opened():
     with contextlib.ExitStack() as stack:
 
         def open_(folder, bounds=SMALL):
-            captures = Captures(folder, "taxi", "3", "sha256:aa", bounds)
+            captures = Captures(folder, CARD, "sha256:aa", bounds)
             stack.callback(captures.close)
             return captures
 
@@ -33,6 +36,7 @@ def opened():
 
 def keep(captures, number, asked=USER):
     captures.keep(asked, b"", [[number]], json.dumps([number]).encode(), 200, 0.5)
+    captures.write(lambda: None)
 
 
 def fetch(captures, cursor=Cursor(), limit=1000, purpose=""):
@@ -55,6 +59,7 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
     captures.keep(
         Asked("mine", "smoke"), b'{"data": [[1, 2.50]]}', [[1.0, 2.5]], b'{"result": 1e0}', 500, 1.23456
     )
+    captures.write(lambda: None)
     keep(captures, 2)
     first, second = fetch(captures)
     assert (first.sequence, first.id, first.purpose, first.status) == (1, "mine", "smoke", 500)
@@ -77,12 +82,14 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):
     captures = opened(tmp_path)
     captures.keep(USER, body, body, b"[1]", 200, 0.5)
+    captures.write(lambda: None)
     assert [record.inputs for record in fetch(captures)] == [kept]
 
 
 def test_named_columns_are_kept_as_rows(tmp_path, opened):
     captures = opened(tmp_path)
     captures.keep(USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 0.5)
+    captures.write(lambda: None)
     assert [record.inputs for record in fetch(captures)] == ["[[1.0, 2.0]]"]
 
 

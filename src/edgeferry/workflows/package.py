@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeferry.domain.column import takes, wants, with_ranges
 from edgeferry.domain.heldout import HeldOut, parse_held_out
 from edgeferry.domain.image import ONNX, Image, Serving
-from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.smoke import CaseSet, choose_cases, parse_checks
+from edgeferry.domain.model import Column, ModelDefinition, ModelVersion
+from edgeferry.domain.smoke import Case, CaseSet, IncreasingCase, choose_cases, parse_checks
 from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import render_cases
@@ -60,7 +61,7 @@ def package(
     card = ModelCard(
         model=definition.name,
         version=version.version,
-        columns=version.columns,
+        columns=with_ranges(_columns(definition, version), held_out.rows),
         tolerance=definition.tolerance,
         output=definition.prediction_column,
         runtime=serving.runtime,
@@ -75,7 +76,7 @@ def package(
         latency_ms=definition.latency_ms,
         cases=(
             *choose_cases(held_out.rows, held_out.predictions, definition.smoke_cases),
-            *parse_checks(definition.checks, _names(version), held_out.rows[0]),
+            *_read_checks(definition, version, held_out),
         ),
     )
     files = {**served.files, "model.json": render_model_card(card), "cases.json": render_cases(cases)}
@@ -96,7 +97,33 @@ def load_held_out(services: Services, definition: ModelDefinition, version: Mode
             f"{definition.held_out} of {version.model} version {version.version} is no text file: {error}",
             fix="let held_out in model.yaml name the CSV file",
         ) from error
-    return parse_held_out(text, _names(version), definition.prediction_column, definition.held_out)
+    return parse_held_out(
+        text, _columns(definition, version), definition.prediction_column, definition.held_out
+    )
+
+
+def _read_checks(definition: ModelDefinition, version: ModelVersion, held_out: HeldOut) -> tuple[Case, ...]:
+    """The hand-written checks, made from the first held-out row that has every value."""
+    full = (row for row in held_out.rows if all(value == value for value in row))
+    base = next(full, held_out.rows[0])
+    cases = parse_checks(definition.checks, [column.name for column in version.columns], base)
+    columns = _columns(definition, version)
+    for case in cases:
+        for row in case.rows if isinstance(case, IncreasingCase) else ():
+            for column, value in zip(columns, row, strict=True):
+                if value != value:
+                    raise DefinitionError(
+                        f"check {case.id}: no held-out row has a value in every column to start from",
+                        fix="take the check away, or let the pipeline write a row with all values",
+                        file="smoke/checks.yml",
+                    )
+                if not takes(column, value):
+                    raise DefinitionError(
+                        f"check {case.id}: column {column.name} does not take {value!r}",
+                        fix=f"write {wants(column)}",
+                        file="smoke/checks.yml",
+                    )
+    return cases
 
 
 def _check_image(definition: ModelDefinition, version: ModelVersion) -> None:
@@ -176,5 +203,6 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     return {f"{_FOLDER}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
 
 
-def _names(version: ModelVersion) -> list[str]:
-    return [column.name for column in version.columns]
+def _columns(definition: ModelDefinition, version: ModelVersion) -> list[Column]:
+    """The signature's columns, with what `model.yaml` says of missing values."""
+    return [replace(column, missing=definition.missing) for column in version.columns]

@@ -19,7 +19,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 
 from edgeferry.domain.capture import Bounds, Counts, Record, Segment, choose_expired, fits, must_rotate
 from edgeferry.wire.capture import parse_line, parse_segment_name, render_record, render_segment_name
+from edgeferry.wire.serving import ModelCard
 
 SYNC_S = 0.1
 AGAIN_S = 1.0
@@ -46,11 +47,10 @@ class Asked:
 class Captures:
     """The store of one model server in `folder`; None keeps nothing and counts nothing."""
 
-    def __init__(
-        self, folder: Path | None, model: str, version: str, digest: str, bounds: Bounds = Bounds()
-    ) -> None:
+    def __init__(self, folder: Path | None, card: ModelCard, digest: str, bounds: Bounds = Bounds()) -> None:
         self.folder = folder
-        self._model = (model, version, digest)
+        self._model = (card.model, card.version, digest)
+        self._group: list[tuple[Asked, bytes, Any, bytes, int, float]] = []
         self._bounds = bounds
         self._run = secrets.token_hex(4)
         self._lock = threading.Lock()
@@ -73,9 +73,23 @@ class Captures:
     def keep(
         self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
     ) -> None:
-        """One more record, or one more dropped. `question`: what was read from the body and scored."""
-        if self.folder is None:
-            return
+        """One more record of the group that the next `write` writes; never raises, never waits.
+
+        `question`: what was read from the body and scored.
+        """
+        if self.folder is not None:
+            self._group.append((asked, body, question, output, status, latency_ms))
+
+    def write(self, sent: Callable[[], None]) -> None:
+        """The group is written, or dropped and counted; then its answers may go out: `sent` is called."""
+        group, self._group = self._group, []
+        for kept in group:
+            self._write(*kept)
+        sent()
+
+    def _write(
+        self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
+    ) -> None:
         text = _render_inputs(body, question)
         with self._lock:
             try:
@@ -97,6 +111,10 @@ class Captures:
     def said(self) -> dict[str, int]:
         """What `GET /health` says of captures, since the server started."""
         return {"written": self._written, "dropped": self._dropped, "refused": self._refused}
+
+    def metrics(self) -> dict[str, float]:
+        """What `GET /metrics` says of captures: names of Prometheus, `…_total` for counters."""
+        return {f"edgeferry_captures_{name}_total": count for name, count in self.said().items()}
 
     def counts(self) -> Counts:
         """Counts without a look at the records."""

@@ -128,7 +128,7 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
                 f"this server has no runtime {card.runtime!r}",
                 fix="start the image's own program, or package the model with this version of edgeferry",
             )
-    read = partial(parse_score_request, columns=columns)
+    read = partial(parse_score_request, columns=card.columns)
     return read, lambda rows: render_score_response(predict(rows))
 
 
@@ -159,11 +159,13 @@ def create_app(served: Served, captures: Captures) -> Starlette:
                 captures.refuse()
                 return _json(render_refusal(error.problem, error.fix), 400)
             except RefusedError as error:
+                captures.write(lambda: None)
                 return _json(render_refusal(error.problem, error.fix), 500)
             except (TimeoutError, ClientDisconnect):
                 return _json(
                     render_refusal(f"the body did not arrive within {BODY_S} s", "send it faster"), 408
                 )
+        captures.write(lambda: None)
         return _json(answer)
 
     async def health(request: Request) -> Response:
@@ -206,7 +208,7 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
-    captures = _open_captures(served.health)
+    captures = _open_captures(served.card, served.health.digest)
     try:
         serve_pages(captures, chosen.host, chosen.captures_port)
     except OSError as error:
@@ -228,13 +230,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _open_captures(health: Health) -> Captures:
+def _open_captures(card: ModelCard, digest: str) -> Captures:
     """The store in EDGEFERRY_CAPTURES (a folder, or `off`), of at most EDGEFERRY_CAPTURES_BYTES."""
     folder = os.environ.get("EDGEFERRY_CAPTURES", CAPTURES_FOLDER)
     most = os.environ.get("EDGEFERRY_CAPTURES_BYTES", "")
     bounds = Bounds(int(most), int(most) // 8) if most.isdecimal() and int(most) else Bounds()
     place = Path(folder) if folder not in ("", "off") else None
-    return Captures(place, health.model, health.version, health.digest, bounds)
+    return Captures(place, card, digest, bounds)
 
 
 def _read(path: Path) -> bytes:
