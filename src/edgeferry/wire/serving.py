@@ -3,12 +3,14 @@
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
+                 bytes, where the only column is one of bytes, Content-Type application/octet-stream, image/…
     GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
     any refusal   {"error": {"message", "fix"}}
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +18,23 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from edgeferry.domain.capture_policy import (
+    DEFAULT_POLICY,
+    CapturePolicy,
+    parse_capture_policy,
+    render_capture_policy,
+)
 from edgeferry.domain.column import BYTES, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
-from edgeferry.errors import UsageError
+from edgeferry.errors import DefinitionError, UsageError
 from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
-"""Content type of a posted image; any other body is JSON."""
+"""Content type of a posted image."""
+BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
+"""How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
+is JSON."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +49,15 @@ class ModelCard:
     output: str
     """What an answer is, e.g. `fareAmount`."""
     runtime: str = "onnx"
-    """`onnx`, `library`, `score`, or `own`: what answers, see docs/serving.md."""
+    """`onnx`, `library`, `pyfunc`, `score`, or `own`: what answers, see docs/serving.md."""
     artifact: str = "model.onnx"
     """The file beside the card that the runtime loads; `model_sha256` is its hash."""
     trusted_types: tuple[str, ...] = ()
     """Runtime `library`: types that the pipeline said may be loaded from a skops file."""
     image: ImageInput | None = None
     """The images the model takes besides rows; a card of a model that takes none does not mention them."""
+    capture: CapturePolicy = DEFAULT_POLICY
+    """What is kept of its inferences; a card says what differs from the default."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,9 @@ def render_model_card(card: ModelCard) -> bytes:
     said = {"format": FORMAT, **asdict(card), "columns": [_render_column(column) for column in card.columns]}
     if card.image is None:
         del said["image"]
+    said["capture"] = render_capture_policy(card.capture)
+    if not said["capture"]:
+        del said["capture"]
     return render_canonical(said)
 
 
@@ -85,8 +101,9 @@ def parse_model_card(body: bytes) -> ModelCard:
             artifact=str(said["artifact"]),
             trusted_types=tuple(str(name) for name in said["trusted_types"]),
             image=_parse_image(said.get("image")),
+            capture=parse_capture_policy(said.get("capture")),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, DefinitionError) as error:
         raise UsageError(
             f"this is no model card of format {FORMAT}: {error}",
             fix="package the model with this version of edgeferry",
@@ -120,7 +137,7 @@ def render_score_request(rows: Iterable[Sequence[Any]]) -> bytes:
 
 def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any]]:
     """The rows asked about, each with one value a column, in the order of `columns`: a finite number (NaN
-    where a value is missing and may be), a text, or bytes.
+    where a value is missing and may be), or a text; bytes are a text in base64.
 
     UsageError naming row and column (counted from 1) and the fix for everything else.
     """
@@ -142,8 +159,13 @@ def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any
 
 
 def takes_bytes(card: ModelCard) -> bool:
-    """Whether a body that is not JSON is the value of the model's only column."""
+    """Whether a body of a content type in BYTES_TYPES is the value of the model's only column."""
     return card.runtime == "pyfunc" and [column.type for column in card.columns] == [BYTES]
+
+
+def parse_bytes_request(body: bytes) -> list[list[Any]]:
+    """The one row that a body of bytes is."""
+    return [[base64.b64encode(body).decode()]]
 
 
 def render_score_response(values: Iterable[float]) -> bytes:
