@@ -1,4 +1,4 @@
-"""Environments of the servers that are measured: below `.bench/`, by uv, kept until what is in them changes."""
+"""Environments of the servers that are measured: below `.bench/`, by uv, kept until their content changes."""
 
 from __future__ import annotations
 

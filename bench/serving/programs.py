@@ -160,6 +160,21 @@ def bentoml(name: str, model: Model, scratch: Path) -> Program:
     )
 
 
+def noop(model: Model, scratch: Path) -> Program:
+    """Our server's own HTTP, and one constant answer to whatever is asked."""
+    return Program(
+        name=NOOP,
+        command=(f"{make_ours()}/python", str(INSIDE / "noop.py"), "{port}"),
+        path="/score",
+        ask=ask_rows,
+        read=lambda reply: _numbers(json.loads(reply)),
+        rows=model.rows,
+        answers=None,
+        env=_image_env(scratch, HAS_BYTECODE),
+        folder=scratch,
+    )
+
+
 PEERS = {"azureml": azureml, "mlflow": mlflow, "mlserver": mlserver, "bentoml": bentoml}
 
 
@@ -187,8 +202,3 @@ def _under(said: Any, key: str) -> Any:
 def _numbers(said: Any) -> list[float]:
     """One number a row, whether each stands alone or in a list of its own."""
     return [float(value[0] if isinstance(value, list) else value) for value in said]
-
-
-def noop(model: Model, scratch: Path) -> Program:
-    """Our server's own HTTP, one constant answer."""
-    raise NotImplementedError
