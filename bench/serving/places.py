@@ -1,4 +1,4 @@
-"""Environments of the servers that are measured: below `.bench/`, by uv, kept until their content changes."""
+"""Environments of the measured servers: below `.bench/`, made by uv, kept until what they hold changes."""
 
 from __future__ import annotations
 
