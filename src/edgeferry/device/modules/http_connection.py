@@ -25,6 +25,8 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _WAIT, _HEAD, _BODY = range(3)
 _TURNED_AWAY = 64
 """Connections beyond the limit that are told so at one time; others are cut without a word."""
+_SMALL_BODY_BYTES = 64 * 1024
+"""There always is room for bodies up to this."""
 _OF_UPGRADES = (b"upgrade", b"connection", b"http2-settings")
 
 
@@ -164,7 +166,7 @@ class Connection(asyncio.Protocol):
         if version == "1.0":
             request.is_old = True
         elif version != "1.1":
-            self._refuse(505, f"HTTP/{version} is not spoken here", "use HTTP/1.1")
+            self._refuse(400, f"HTTP/{version} is not spoken here", "use HTTP/1.1")
         elif b"host" not in headers:
             self._refuse(400, "the request has no Host header", "send one, as HTTP/1.1 asks for")
         if len(request.url) + request.size > self._limits.head_bytes:
@@ -194,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._arrived_bytes += len(piece)
         if self._arrived_bytes > self._limits.body_bytes:
             self._refuse(*self._large_body())
-        if server.held_bytes > self._limits.held_bytes:
+        if server.held_bytes > self._limits.held_bytes and self._arrived_bytes > _SMALL_BODY_BYTES:
             self._refuse(503, "there are too many large bodies at once", "ask again in a moment")
 
     def on_message_complete(self) -> None:

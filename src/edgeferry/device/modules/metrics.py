@@ -44,7 +44,7 @@ def render_metric(
     kind = kind or ("counter" if name.endswith("_total") else "gauge")
     pairs = [({}, values)] if isinstance(values, int | float) else list(values)
     lines = [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{_render_labels(labels)} {value!r}" for labels, value in pairs]
+    lines += [f"{name}{_render_labels(labels)} {value + 0!r}" for labels, value in pairs]
     return "\n".join([*lines, ""])
 
 
