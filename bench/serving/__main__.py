@@ -31,7 +31,8 @@ PARTS = (*LOADED, "limit", "start")
 
 def main() -> int:
     given = _parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.default_int_handler)
     PLACE.mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="bench-serving-"))
     loaded, started = Loaded(), Started()
