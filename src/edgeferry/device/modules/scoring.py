@@ -1,6 +1,6 @@
 """`POST /score`: quick models answer on the loop; others, and large bodies, in the worker's thread.
 
-The answers of one round of the loop are captured together, with one write, and go out behind it.
+The answers of one round of the loop go out together, behind the one write that captured them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Scoring:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._group: list[tuple[Request, int, bytes]] = []
+        """Answers of this round of the loop: written together they wake a client once."""
+        self._is_kept = False
 
     def is_stuck(self) -> bool:
         """Whether the model has been at one request for longer than any deadline."""
@@ -107,16 +109,19 @@ class Scoring:
             captures.refuse()
         elif captures.folder is not None:
             captures.keep(_read_asked(request), request.body, question, said, status, latency_ms)
-            self._group.append((request, status, said))
-            if len(self._group) == 1:
-                self._loop.call_soon(self._write)
-            return
-        request.answer(status, said)
+            self._is_kept = True
+        self._group.append((request, status, said))
+        if len(self._group) == 1:
+            self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         """What this round of the loop kept is written, then its answers go out."""
         assert self.captures is not None
         group, self._group = self._group, []
+        is_kept, self._is_kept = self._is_kept, False
+        if not is_kept:
+            _send(group)
+            return
         try:
             self.captures.write(partial(_send, group))
         except Exception as error:  # noqa: BLE001 - captures never keep a model from answering
