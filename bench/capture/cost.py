@@ -33,9 +33,9 @@ class Slice:
     p99_us: float
 
 
-def load(server: Server, bodies: Path, connections: int, seconds: float, core: int = -1) -> Slice:
+def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
     """What wrk says of so many seconds."""
-    program = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(ROOT / "bench/capture/wrk.lua")]
+    program = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "bench/capture/wrk.lua")]
     if core >= 0:
         program = ["taskset", "--cpu-list", str(core), *program]
     before = server.busy_s()
@@ -53,7 +53,7 @@ def load(server: Server, bodies: Path, connections: int, seconds: float, core: i
     return Slice(requests, busy / requests * 1e6, requests / said["us"] * 1e6, said["p50"], said["p99"])
 
 
-def measure_cost(scratch: Path, report: Report, rounds: int, seconds: float) -> None:
+def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> None:
     """Processor time a request, requests a second and latency; medians of the ratios of a round."""
     trained = train("nyc_taxi")
     bodies = scratch / "bodies"
@@ -73,7 +73,7 @@ def measure_cost(scratch: Path, report: Report, rounds: int, seconds: float) -> 
                 wanted = Wanted(core=server_core, **({} if variant == "off" else on))  # type: ignore[arg-type]
                 model = write(trained, scratch / f"model-{path}-{variant}")
                 server = servers[path, variant] = stack.enter_context(serving(model, wanted))
-                load(server, bodies, 16, 0.5, client_core)
+                load(server, bodies, 16, 1, client_core)
         began = {each: server.busy_s() for each, server in servers.items()}
         for _ in range(rounds):
             blocks = [(path, connections) for path in writers for connections in CONNECTIONS]

@@ -1,4 +1,4 @@
-"""Disks for tests of what a device keeps: tiny ones, some that refuse or stall; and writers that are killed."""
+"""Disks for tests of what a device keeps: tiny ones, some that refuse or stall; writers that are killed."""
 
 from __future__ import annotations
 
