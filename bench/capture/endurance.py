@@ -10,7 +10,7 @@ from bench.capture.models import Trained, train, write_graph
 from bench.capture.serving import Server, Wanted, serving, start
 from bench.capture.stored import closed_bytes, store_bytes
 from bench.report import Report, quantile
-from tests.device.crowds import Audit, Captured, Crowd
+from tests.device.crowds import Answers, Audit, Captured, Crowd
 
 RATE = 1000.0
 CLIENTS = 16
@@ -39,10 +39,10 @@ def measure_endurance(scratch: Path, report: Report, records: int) -> None:
         print(f"    {count} x {name}")
     health = server.said()
     report.add(f"{what}: dropped", health["dropped"], "", goal=0)
-    audit, captured = Audit(trained.row), Captured(server.pages_port)
+    audit, captured = Audit(trained.asked, trained.right), Captured(server.pages_port)
     began, busy = time.monotonic(), server.busy_s()
     for record in captured.read():
-        audit.add(record, {said.prefix: said}, trained.right)
+        audit.add(record, {said.prefix: said})
     audit.miss(said)
     report.add(f"{what}: lost", len(audit.lost), "", goal=0)
     report.add(f"{what}: read twice", len(audit.twice()), "", goal=0)
@@ -95,13 +95,13 @@ def measure_bounds(scratch: Path, report: Report, records: int) -> None:
     report.add(f"{what}: largest, over the cap", most / CAP_BYTES, "x", goal=1 + 1 / 8)
 
 
-def _run(server: Server, trained: Trained, records: int) -> tuple[Crowd, list[float]]:  # type: ignore[name-defined]
+def _run(server: Server, trained: Trained, records: int) -> tuple[Answers, list[float]]:
     crowd = Crowd(server.port, trained.body, clients=CLIENTS, most=records, rate=RATE, prefix="e")
     memory: list[float] = []
     while crowd.answers.asked < records:
         memory.append(server.memory_mib())
         time.sleep(min(1.0, records / RATE / 50))
-    return crowd.wait(), memory  # type: ignore[return-value]
+    return crowd.wait(), memory
 
 
 def _span(took: list[tuple[float, float]]) -> float:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.capture.models import Trained, train, write_graph
@@ -19,6 +20,8 @@ from tests.device.disks import StallingDisk, fill, lacks_for_stalls
 
 RATE = 300.0
 CLIENTS = 8
+P50_BAR, P99_BAR = 2.0, 5.0
+"""How many times slower than without a fault answers may be that do not wait for the disk."""
 BEFORE_S, FAULT_S, AFTER_S = 1.5, 3.0, 1.0
 SETTLED_S = 20.0
 FAKETIME = (
@@ -37,6 +40,10 @@ class Fault:
     env: dict[str, str] = field(default_factory=dict)
     keeps: bool = True
     """Whether what was written can be read when it is over."""
+    lasts_s: float = FAULT_S
+    rate: float = RATE
+    rows: int = 1
+    """In each request."""
 
 
 @contextlib.contextmanager
@@ -90,6 +97,13 @@ def hanging(root: Path) -> Iterator[Fault]:
 
 
 @contextlib.contextmanager
+def flooded(root: Path) -> Iterator[Fault]:
+    """The file system does not answer, and more is to be written than may wait."""
+    with StallingDisk(root) as disk:
+        yield Fault(disk.folder, disk.hang, disk.calm, lasts_s=10, rate=50, rows=400)
+
+
+@contextlib.contextmanager
 def throttled(root: Path) -> Iterator[Fault]:
     """The disk behind ext4 takes ten writes a second from the server, by its control group."""
     with _disk(root) as folder, _group() as (group, name, limit):
@@ -129,7 +143,8 @@ def clock(root: Path) -> Iterator[Fault]:
 
 
 FAULTS = {
-    each.__name__: each for each in (none, full, read_only, missing, moved, slow, hanging, throttled, clock)
+    each.__name__: each
+    for each in (none, full, read_only, missing, moved, slow, hanging, flooded, throttled, clock)
 }
 
 
@@ -137,7 +152,6 @@ def measure_faults(scratch: Path, report: Report, durability: str, only: list[st
     """Each fault in turn, of a server of its own, in the middle of a load of 300 requests a second."""
     trained = train("nyc_taxi")
     model = write_graph(trained, scratch / "faults-model")
-    quiet = (0.0, 0.0)
     for name, make in FAULTS.items():
         if only and name not in only and name != "none":
             continue
@@ -147,42 +161,53 @@ def measure_faults(scratch: Path, report: Report, durability: str, only: list[st
             continue
         root = scratch / f"fault-{name}-{durability or 'group'}"
         root.mkdir()
+        what = f"{name}, {durability or 'group'}"
         with make(root) as fault:
-            found = _suffer(model, trained, fault, report, f"{name}, {durability or 'group'}", durability)
+            before, meanwhile = _suffer(model, trained, fault, report, what, durability)
         if name == "none":
-            quiet = found
-        else:
-            what = f"{name}, {durability or 'group'}"
-            report.add(f"{what}: p50 meanwhile", found[0] * 1000, "ms", best=quiet[0] * 1000)
-            report.add(f"{what}: p99 meanwhile", found[1] * 1000, "ms", best=quiet[1] * 1000)
+            continue
+        for share, bar in ((0.5, P50_BAR), (0.99, P99_BAR)):
+            calm, found = quantile(before, share), quantile(meanwhile, share)
+            report.add(f"{what}: p{share * 100:g} meanwhile", found * 1000, "ms")
+            goal = bar if not durability else None
+            report.add(f"{what}: p{share * 100:g} meanwhile, against before", found / calm, "x", goal)
 
 
 def _suffer(
     model: Path, trained: Trained, fault: Fault, report: Report, what: str, durability: str
-) -> tuple[float, float]:
-    """(p50, p99) of answers while it lasted, seconds."""
+) -> tuple[list[float], list[float]]:
+    """How long answers took before, and while it lasted, seconds."""
     wanted = Wanted(captures=fault.folder, durability=durability, env=tuple(fault.env.items()))
-    total = int(RATE * (BEFORE_S + FAULT_S + AFTER_S))
+    total = int(fault.rate * (BEFORE_S + fault.lasts_s + AFTER_S))
+    body = partial(trained.body, rows=fault.rows)
     with serving(model, wanted) as server:
         if group := fault.env.get("BENCH_GROUP"):
             Path(group).write_text(str(server.process.pid))
-        crowd = Crowd(server.port, trained.body, clients=CLIENTS, most=total, rate=RATE, prefix="f")
+        crowd = Crowd(server.port, body, clients=CLIENTS, most=total, rate=fault.rate, prefix="f")
         time.sleep(BEFORE_S)
-        began = time.monotonic()
+        memory, began = server.memory_mib(), time.monotonic()
         fault.begin()
-        time.sleep(max(0.0, began + FAULT_S - time.monotonic()))
-        ended = time.monotonic()
+        time.sleep(max(0.0, began + fault.lasts_s - time.monotonic()))
+        memory, ended = server.memory_mib() - memory, time.monotonic()
         fault.end()
         said = crowd.wait()
         health, counts = _settle(server, len(said.good))
-        audit, captured = Audit(trained.row), Captured(server.pages_port)
+        audit, captured = (
+            Audit(partial(trained.asked, rows=fault.rows), partial(trained.right, rows=fault.rows)),
+            Captured(server.pages_port),
+        )
+        days = set()
         for record in captured.read():
-            audit.add(record, {said.prefix: said}, trained.right)
+            audit.add(record, {said.prefix: said})
+            days.add(record.at[:10])
         if group:
             Path(group).parent.parent.joinpath("cgroup.procs").write_text(str(server.process.pid))
     _tell(report, what, fault, total, said, health, counts, audit)
-    meanwhile = [took for due, took in said.took if began <= due < ended] or [0.0]
-    return quantile(meanwhile, 0.5), quantile(meanwhile, 0.99)
+    if what.startswith("clock"):
+        report.add(f"{what}: days that records name", len(days), "")
+    report.add(f"{what}: memory meanwhile, over before", memory, "MiB")
+    before = [took for due, took in said.took if began - BEFORE_S * 0.7 <= due < began]
+    return before, [took for due, took in said.took if began <= due < ended] or [0.0]
 
 
 def _tell(
@@ -247,42 +272,42 @@ def _mounted_from(place: Path) -> str:
     raise AssertionError(f"{place} is not mounted")
 
 
-_GROUPS = (
-    ("/sys/fs/cgroup/blkio", "blkio.throttle.write_iops_device", "{device} {writes}"),
-    ("/sys/fs/cgroup", "io.max", "{device} wiops={writes}"),
-)
+def _limits() -> tuple[Path, str, str] | None:
+    """(where control groups are, the file that limits writes, what is written there), of cgroup 1 or 2."""
+    for place, mark, name, limit in (
+        ("/sys/fs/cgroup/blkio", "tasks", "blkio.throttle.write_iops_device", "{device} {writes}"),
+        ("/sys/fs/cgroup", "cgroup.subtree_control", "io.max", "{device} wiops={writes}"),
+    ):
+        told = Path(place, mark)
+        if told.exists() and (mark == "tasks" or "io" in told.read_text().split()):
+            return Path(place), name, limit
+    return None
 
 
 @contextlib.contextmanager
 def _group() -> Iterator[tuple[Path, str, str]]:
-    """(a control group that limits writes, its file for that, what is written there)."""
-    for place, name, limit in _GROUPS:
-        group = Path(place, f"bench-capture-{os.getpid()}")
-        if not Path(place).is_dir():
-            continue
-        group.mkdir()
-        try:
-            if (group / name).exists():
-                yield group, name, limit
-                return
-        finally:
-            with contextlib.suppress(OSError):
-                group.rmdir()
-    raise AssertionError("no control group limits writes")
+    """(a control group of its own, the file that limits writes, what is written there)."""
+    limits = _limits()
+    assert limits is not None
+    place, name, limit = limits
+    group = place / f"bench-capture-{os.getpid()}"
+    group.mkdir()
+    try:
+        yield group, name, limit
+    finally:
+        group.rmdir()
 
 
 def _lacks(name: str) -> str:
     """Why this machine cannot have the fault; "" when it can."""
     if name in ("missing", "moved"):
         return ""
-    if name in ("slow", "hanging"):
+    if name in ("slow", "hanging", "flooded"):
         return lacks_for_stalls()
     if name == "clock":
         return "" if any(map(os.path.exists, FAKETIME)) else "needs the package faketime"
     if os.geteuid() != 0:
         return "only root may mount"
-    if name == "throttled" and not any(Path(place, file).parent.is_dir() for place, file, _ in _GROUPS[:1]):
-        return (
-            "no control group limits writes" if not Path("/sys/fs/cgroup/cgroup.controllers").exists() else ""
-        )
+    if name == "throttled" and _limits() is None:
+        return "no control group limits writes"
     return "" if shutil.which("mkfs.ext4") else "needs the package e2fsprogs"

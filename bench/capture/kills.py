@@ -23,13 +23,13 @@ def measure_kills(scratch: Path, report: Report, kills: int, durability: str) ->
     model = write_graph(trained, folder / "model")
     store.mkdir()
     wanted = Wanted(captures=store, store_bytes=CAP_BYTES, durability=durability)
-    dice, audit, lives = random.Random(7), Audit(trained.row), dict[str, Answers]()
+    dice, audit, lives = random.Random(7), Audit(trained.asked, trained.right), dict[str, Answers]()
     captured, answered = Captured(0), 0
     for life in range(kills + 1):
         server = start(model, wanted)
         captured.port = server.pages_port
         for record in captured.read():
-            audit.add(record, lives, trained.right)
+            audit.add(record, lives)
         if lives:
             audit.miss(lives[f"k{life - 1}"])
         if life == kills:
@@ -43,9 +43,9 @@ def measure_kills(scratch: Path, report: Report, kills: int, durability: str) ->
         server.kill()
         lives[f"k{life}"] = said = crowd.wait()
         answered += len(said.good)
-    again, whole = Captured(server.pages_port), Audit(trained.row)
+    again, whole = Captured(server.pages_port), Audit(trained.asked, trained.right)
     for record in again.read():
-        whole.add(record, lives, trained.right)
+        whole.add(record, lives)
     counts = server.counts()
     server.end()
     what = f"{kills} kills, durability {durability or 'group'}"

@@ -54,20 +54,26 @@ class Trained:
     estimator: Any
     rows: np.ndarray
 
-    def body(self, number: int) -> bytes:
+    def body(self, number: int, rows: int = 1) -> bytes:
         """What a client posts as request `number`; whole numbers have no `.0`, as of most clients."""
-        told = ",".join(repr(value) if value % 1 else str(int(value)) for value in self.row(number))
-        return b'{"data":[[%b]]}' % told.encode()
+        asked = (
+            ",".join(repr(value) if value % 1 else str(int(value)) for value in row)
+            for row in self.asked(number, rows)
+        )
+        return f'{{"data":[[{"],[".join(asked)}]]}}'.encode()
 
-    def right(self, number: int) -> float:
+    def asked(self, number: int, rows: int = 1) -> list[list[float]]:
+        """The rows of request `number`, so many."""
+        first = number * rows % (len(self.rows) - rows + 1)
+        found: list[list[float]] = self.rows[first : first + rows].tolist()
+        return found
+
+    def right(self, number: int, rows: int = 1) -> list[float]:
         """The library's own answer."""
         import pandas as pd
 
-        table = pd.DataFrame([self.row(number)], columns=list(self.columns))
-        return float(self.estimator.predict(table)[0])
-
-    def row(self, number: int) -> list[float]:
-        found: list[float] = self.rows[number % len(self.rows)].tolist()
+        table = pd.DataFrame(self.asked(number, rows), columns=list(self.columns))
+        found: list[float] = self.estimator.predict(table).tolist()
         return found
 
 
@@ -81,7 +87,7 @@ def train(name: str, rows: int = 20_000) -> Trained:
     names = importlib.import_module(f"{name}.columns")
     transform = importlib.import_module(f"{name}.transform")
     if name == "digits":
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
         given = load_digits()
         features = transform.make_features(given.images, given.target)
@@ -131,7 +137,8 @@ def _features(model: Path, name: str, transform: Any, rows: int) -> Any:
     assert spec.loader is not None
     sample = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sample)
-    sample.ROWS = int(rows * 1.06) // (2 if name == "nyc_taxi" else 1)  # some trips are broken
+    some_are_broken = int(rows * 1.06)
+    sample.ROWS = some_are_broken // (2 if name == "nyc_taxi" else 1)  # type: ignore[attr-defined]
     prepare = importlib.import_module(f"{name}.prepare")
     with tempfile.TemporaryDirectory(prefix="bench-capture-") as scratch:
         sample.write_sample(Path(scratch))

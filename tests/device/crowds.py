@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from edgeferry.domain.capture import Cursor, Record
 from edgeferry.wire.capture import PageRequest, parse_page, parse_record, render_page_query
 
-ANSWER_S = 30.0
+ANSWER_S = 10.0
 """Whoever waits longer was not answered."""
 
 
@@ -184,28 +184,34 @@ class Captured:
 class Audit:
     """Whether records are what clients were answered."""
 
-    rows: Callable[[int], list[float]]
+    asked: Callable[[int], list[list[float]]]
+    """The rows of a request."""
+    right: Callable[[int], list[float]]
+    """The true answer to a request; clients may have gone before they heard it."""
     seen: Counter[str] = field(default_factory=Counter)
+    """Records, by id."""
     wrong: list[str] = field(default_factory=list)
     """Records that nobody asked for, or that say something else than was asked and answered."""
     lost: list[str] = field(default_factory=list)
     _last: int = 0
 
-    def add(self, record: Record, answers: dict[str, Answers], right: Callable[[int], float]) -> None:
-        """One more record; `right` is the true answer to a request that nobody was answered."""
+    def add(self, record: Record, answers: dict[str, Answers]) -> None:
+        """One more record."""
         self.seen[record.id] += 1
         prefix, _, number = record.id.rpartition("-")
         if prefix not in answers or not number.isdecimal():
             self.wrong.append(f"{record.id}: nobody asked that")
             return
-        good = answers[prefix].good.get(int(number))
-        said = json.loads(record.output)
-        if good is not None and said != json.loads(good):
-            self.wrong.append(f"{record.id}: {said} instead of {good!r}")
-        if good is None and abs(said[0] - right(int(number))) > 1e-6:
-            self.wrong.append(f"{record.id}: {said} instead of {right(int(number))}")
-        if json.loads(record.inputs) != [self.rows(int(number))]:
-            self.wrong.append(f"{record.id}: another row")
+        heard = answers[prefix].good.get(int(number))
+        output = json.loads(record.output)
+        if heard is not None and output != json.loads(heard):
+            self.wrong.append(f"{record.id}: {output} instead of {heard!r}")
+        if heard is None:
+            right = self.right(int(number))
+            if len(right) != len(output) or max(map(abs, map(float.__sub__, right, output))) > 1e-6:
+                self.wrong.append(f"{record.id}: {output} instead of {right}")
+        if json.loads(record.inputs) != self.asked(int(number)):
+            self.wrong.append(f"{record.id}: other rows")
         if record.sequence <= self._last:
             self.wrong.append(f"{record.id}: sequence {record.sequence} after {self._last}")
         self._last = max(self._last, record.sequence)
@@ -216,4 +222,5 @@ class Audit:
         self.lost += [each for each in named if not self.seen[each]]
 
     def twice(self) -> list[str]:
+        """The ids of records that were seen more than once."""
         return [each for each, count in self.seen.items() if count > 1]
