@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edgeferry.domain.heldout import HeldOut, parse_held_out
+from edgeferry.domain.model import Column
 from edgeferry.errors import DefinitionError
 
-COLUMNS = ["distance", "hour"]
+COLUMNS = [Column("distance", "double"), Column("hour", "long")]
 
 
 def read(text: str) -> HeldOut:

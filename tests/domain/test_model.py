@@ -43,9 +43,17 @@ def test_a_model_may_take_images_whose_white_stands_for_a_number() -> None:
     assert all(image.gray(image.value(gray)) == gray for gray in range(256))
 
 
+def test_missing_values_are_refused_unless_the_model_takes_them() -> None:
+    assert not parse_model(LEAST, "taxi", "/m").missing
+    assert parse_model({**LEAST, "missing": "allow"}, "taxi", "/m").missing
+
+
 @pytest.mark.parametrize(
     ("name", "document", "key", "says"),
     [
+        pytest.param(
+            "taxi", {**LEAST, "missing": "alow"}, ("missing",), "says nothing about", id="missing misspelt"
+        ),
         pytest.param(
             "taxi",
             {**LEAST, "image": {"width": 8}},

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from edgeferry.wire.serving import (
     render_score_response,
 )
 
-COLUMNS = ("distance", "hour")
+COLUMNS = (Column("distance", "double"), Column("hour", "double"))
 CARD = ModelCard(
     model="taxi",
     version="3",
@@ -112,6 +113,63 @@ def test_a_bad_request_is_refused_with_row_column_and_fix(body, problem):
     assert problem in caught.value.problem
     assert caught.value.fix
     assert json.loads(render_refusal(caught.value.problem, caught.value.fix))["error"]["message"]
+
+
+COLUMNS_OF_TYPES = (
+    Column("hour", "long"),
+    Column("fare", "double", missing=True),
+    Column("night", "boolean"),
+    Column("zone", "string"),
+)
+
+
+def test_rows_have_the_types_of_the_signature():
+    body = b'{"data": [[7.0, null, true, "A"], {"zone": "B", "night": 0, "fare": 2, "hour": 8}]}'
+    first, second = parse_score_request(body, COLUMNS_OF_TYPES)
+    assert math.isnan(first[1])
+    assert [first[0], *first[2:]] == [7.0, 1.0, "A"]
+    assert second == [8.0, 2.0, 0.0, "B"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        pytest.param("[[7.5, 1, true, 'A']]", "row 1, column 1 (hour): 7.5 is not a whole number", id="long"),
+        pytest.param("[[null, 1, true, 'A']]", "column 1 (hour): null is not a finite number", id="null"),
+        pytest.param("[[7, NaN, true, 'A']]", "NaN is not a JSON number", id="NaN is spelt null"),
+        pytest.param("[[7, 1, 2, 'A']]", "column 3 (night): 2 is not true or false", id="boolean"),
+        pytest.param("[[7, 1, true, 5]]", "column 4 (zone): 5 is not a text", id="text"),
+        pytest.param(
+            "[{'hour': 7, 'fare': 1, 'night': true, 'hour': 8, 'zone': 'A'}]",
+            "row 1, column 1 (hour) is there twice",
+            id="a column twice",
+        ),
+        pytest.param(
+            "[{'hour': 7, 'fare': 1, 'night': true, 'zone': 'A', 'x': 1, 'x': 1}]",
+            'row 1: the model has no column "x"',
+            id="an unknown column twice",
+        ),
+        pytest.param("[], 'data': [[7, 1, true, 'A']]", "`data` twice", id="all rows twice"),
+    ],
+)
+def test_what_is_not_of_the_signatures_types_is_refused(data, problem):
+    with pytest.raises(UsageError) as caught:
+        parse_score_request(f'{{"data": {data}}}'.replace("'", '"').encode(), COLUMNS_OF_TYPES)
+    assert problem in caught.value.problem
+    assert caught.value.fix
+
+
+def test_a_missing_value_is_asked_as_null():
+    assert render_score_request([(1.5, math.nan)]) == b'{"data": [[1.5, null]]}'
+
+
+def test_a_card_says_what_is_known_of_its_columns():
+    card = replace(CARD, columns=(Column("a", "long", 1.0, 9.0), Column("b", "double", missing=True)))
+    body = render_model_card(card)
+    assert (
+        b'{"high":9.0,"low":1.0,"name":"a","type":"long"},{"missing":true,"name":"b","type":"double"}' in body
+    )
+    assert parse_model_card(body) == card
 
 
 @given(

@@ -22,7 +22,12 @@ def test_the_image_carries_graph_card_and_cases_of_the_version(packaged: Package
     files = model_files(packaged.image)
     card = parse_model_card(files["model.json"])
     assert (card.model, card.version) == ("nyc_taxi", packaged.version.version)
-    assert card.columns == packaged.version.columns
+    assert [(each.name, each.type) for each in card.columns] == [
+        (each.name, each.type) for each in packaged.version.columns
+    ]
+    held_out = load_held_out(packaged.services, packaged.definition, packaged.version)
+    distances = [row[0] for row in held_out.rows]
+    assert (card.columns[0].low, card.columns[0].high) == (min(distances), max(distances))
     assert card.tolerance == packaged.definition.tolerance
     labels = packaged.image.labels
     assert labels["io.edgeferry.cases-sha256"] == hashlib.sha256(files["cases.json"]).hexdigest()

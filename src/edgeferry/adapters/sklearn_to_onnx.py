@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow.sklearn
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -201,11 +202,12 @@ def add_tree(splits: dict[str, list[Any]], nodes: Any) -> None:
         splits["else_leaf"].append(int(nodes[right]["is_leaf"]))
 
 
-def make_edges(model: Any, rows: Any) -> Any:
+def make_edges(model: Any, rows: Any, whole: Any) -> Any:
     """Up to three times MOST_EDGES rows beside splits, spread over all trees; none without trees.
 
     Each is a row of `rows` that reaches the split, with the split's feature set to the threshold, to the next
-    double above or to the next below: had it lost its last bits, it would take the other branch.
+    double above or to the next below: had it lost its last bits, it would take the other branch. Of a feature
+    of whole numbers (`whole`, one truth a feature) it is the next whole number either side.
     """
     trees, scales = model, []
     while type(trees).__name__ == "Pipeline":
@@ -224,7 +226,8 @@ def make_edges(model: Any, rows: Any) -> Any:
     for count, (feature, value, here) in enumerate(splits[index] for index in chosen):
         for mean, scale in reversed(scales):
             value = value * scale[feature] + mean[feature]
-        for beside in (value, np.nextafter(value, np.inf), np.nextafter(value, -np.inf)):
+        values = (value, np.nextafter(value, np.inf), np.nextafter(value, -np.inf))
+        for beside in (np.floor(value), np.floor(value) + 1) if whole[feature] else values:
             edge = rows[here[count % len(here)]].copy()
             edge[feature] = beside
             edges.append(edge)
@@ -248,8 +251,16 @@ def reach(nodes: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
             continue
         if np.isfinite(node["num_threshold"]):  # infinite where only missing values go the other way
             yield node, here
-        left = rows[here, node["feature_idx"]] <= node["num_threshold"]
+        values = rows[here, node["feature_idx"]]
+        left = (values <= node["num_threshold"]) | (np.isnan(values) & bool(node["missing_go_to_left"]))
         waiting += [(int(node["right"]), here[~left]), (int(node["left"]), here[left])]
+
+
+def find_whole(folder: str, width: int) -> list[bool]:
+    """Which features the signature says are whole numbers; none without a signature of columns."""
+    schema = mlflow.models.Model.load(folder).get_input_schema()
+    kinds = [getattr(kind, "name", "") for kind in schema.input_types()] if schema else []
+    return [kind in ("integer", "long", "boolean") for kind in kinds] or [False] * width
 
 
 def ask(model: Any, rows: Any) -> Any:
@@ -264,8 +275,6 @@ def ask(model: Any, rows: Any) -> Any:
 
 def main(folder: str, scratch: str) -> int:
     """Writes graph and edge rows and returns 0, or says why not and returns 1."""
-    import mlflow.sklearn
-
     try:
         try:
             model = mlflow.sklearn.load_model(folder)
@@ -279,7 +288,7 @@ def main(folder: str, scratch: str) -> int:
         sys.stdout.write(json.dumps({"reason": str(error), "fix": error.fix}) + "\n")
         return 1
     rows = np.array(json.loads(Path(scratch, "rows.json").read_bytes()), dtype=np.float64)
-    edges = make_edges(model, rows)
+    edges = make_edges(model, rows, find_whole(folder, rows.shape[1]))
     answers = ask(model, edges).tolist() if len(edges) else []
     said = {"rows": edges.tolist(), "answers": answers}
     Path(scratch, "edges.json").write_text(json.dumps(said), "utf-8")

@@ -79,7 +79,7 @@ def number(
     if isinstance(value, str) and re.fullmatch(r"[0-9.]+e[-+]?[0-9]+", value, re.IGNORECASE):
         value = float(value)  # YAML 1.1 reads 1e-9, without a dot, as text
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        fix = f"for example `{field}: {default:g}`"
+        fix = f"for example `{field}: {default:.15g}`"
         report(Fault("wrong-value", f"`{field}` is not a number from 0 up", fix, (*at, field)))
         return default
     return float(value)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from edgeferry.domain.column import Value, parse_value, wants
+from edgeferry.domain.model import Column
 from edgeferry.errors import DefinitionError
 
-Row = tuple[float, ...]
+Row = tuple[Any, ...]
+"""Values of a row: each a `Value`."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,16 @@ class HeldOut:
     predictions: tuple[float, ...]
 
 
-def parse_held_out(text: str, columns: Sequence[str], prediction_column: str, file: str) -> HeldOut:
-    """The rows and predictions in the CSV `text`; other columns are passed over.
+def parse_held_out(text: str, columns: Sequence[Column], prediction_column: str, file: str) -> HeldOut:
+    """The rows and predictions in the CSV `text`; other columns are passed over. Bytes are in base64.
 
-    DefinitionError naming `file` and the column that is missing, or the line whose value is no finite
-    number, or a file without rows.
+    DefinitionError naming `file` and the column that is missing, or the line whose value is not of its
+    column's type, or whose prediction is no finite number, or a file without rows.
     """
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     header = next(reader, [])
-    wanted = [*columns, prediction_column]
+    sought = [*columns, Column(prediction_column, "double")]
+    wanted = [column.name for column in sought]
     for name in wanted:
         if header.count(name) != 1:
             found = "no column" if name not in header else "more than one column"
@@ -40,13 +44,17 @@ def parse_held_out(text: str, columns: Sequence[str], prediction_column: str, fi
                 line=1,
             )
     places = [header.index(name) for name in wanted]
-    rows, predictions = [], []
+    rows: list[Row] = []
+    predictions: list[float] = []
     for record in reader:
         if not record:
             continue
-        values = [_number(record, place, header, file, reader.line_num) for place in places]
-        rows.append(tuple(values[:-1]))
-        predictions.append(values[-1])
+        *row, prediction = (
+            _read(record, place, column, file, reader.line_num)
+            for place, column in zip(places, sought, strict=True)
+        )
+        rows.append(tuple(row))
+        predictions.append(float(prediction))
     if not rows:
         raise DefinitionError(
             "the held-out file has no rows", fix="let the pipeline write its test rows", file=file, line=1
@@ -54,17 +62,14 @@ def parse_held_out(text: str, columns: Sequence[str], prediction_column: str, fi
     return HeldOut(tuple(rows), tuple(predictions))
 
 
-def _number(record: list[str], place: int, header: list[str], file: str, line: int) -> float:
+def _read(record: list[str], place: int, column: Column, file: str, line: int) -> Value:
     try:
-        value = float(record[place])
-    except (IndexError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+        return parse_value(column, record[place])
+    except (IndexError, ValueError) as error:
         shown = repr(record[place]) if place < len(record) else "missing"
+        fix = f"the model's signature wants {wants(column)}; leave rows out that a request cannot carry"
+        if not column.missing and shown in ("''", "'nan'", "'NaN'"):
+            fix += ", or write `missing: allow` in model.yaml if the model takes missing values"
         raise DefinitionError(
-            f"column {header[place]} is {shown}, no finite number",
-            fix="leave such rows out of the held-out file: a request to the model cannot carry them",
-            file=file,
-            line=line,
-        )
-    return value
+            f"column {column.name} is {shown}, not of type {column.type}", fix=fix, file=file, line=line
+        ) from error

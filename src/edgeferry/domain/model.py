@@ -18,9 +18,10 @@ MOST_PIXELS = 4096
 _KEYS = (
     *("description", "pipeline", "registered_model", "model_artifact", "held_out", "prediction_column"),
     *("tolerance", "latency_ms", "smoke_cases", "target_condition"),
-    *("runtime", "score", "score_requirements", "image"),
+    *("runtime", "score", "score_requirements", "image", "missing"),
 )
-RUNTIMES = ("auto", "onnx", "library", "score", "own")
+MISSING = ("refuse", "allow")
+RUNTIMES = ("auto", "onnx", "library", "pyfunc", "score", "own")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Column:
 
     name: str
     type: str
+    low: float | None = None
+    """The smallest value among the held-out rows that the version registered; None when unknown."""
+    high: float | None = None
+    """The largest of them."""
+    missing: bool = False
+    """Whether a row may leave the value out (null), which the model is given as NaN."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class ModelDefinition:
     """Hand-written smoke checks (`smoke/checks.yml`), as parsed YAML."""
     runtime: str = "auto"
     """One of RUNTIMES; `auto`: the graph if the model converts and the graph answers right, else the
-    library that trained it."""
+    library that trained it, else MLflow's `pyfunc`."""
     score: str = ""
     """Absolute path of the model's own `score.py`; "" when it has none."""
     score_requirements: str = ""
@@ -99,6 +106,8 @@ class ModelDefinition:
     """Absolute path of the model's own `Dockerfile`; "" when it has none."""
     image: ImageInput | None = None
     """The images it takes besides rows; None when it takes none."""
+    missing: bool = False
+    """Whether rows may have missing values, which the model is given as NaN (`missing: allow`)."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,10 @@ def parse_model(
     runtime = text(document, "runtime", "auto", report=report)
     if runtime not in RUNTIMES:
         report(Fault("wrong-value", f"`{runtime}` is no runtime", nearest(runtime, RUNTIMES), ("runtime",)))
+    missing = text(document, "missing", "refuse", report=report)
+    if missing not in MISSING:
+        problem = f"`{missing}` says nothing about missing values"
+        report(Fault("wrong-value", problem, nearest(missing, MISSING), ("missing",)))
     tolerance = mapping(document, "tolerance", report=report)
     check_keys(tolerance, ("rtol", "atol"), ("tolerance",), report)
     smoke_cases = number(document, "smoke_cases", 10, report=report)
@@ -163,6 +176,7 @@ def parse_model(
         score_requirements=f"{folder}/{inside('score_requirements', 'serve/requirements.txt')}",
         dockerfile=f"{folder}/Dockerfile",
         image=_parse_image(document, report),
+        missing=missing == "allow",
     )
 
 

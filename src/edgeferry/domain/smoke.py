@@ -15,7 +15,8 @@ from typing import Any, Literal
 from edgeferry.domain.model import Tolerance
 from edgeferry.errors import DefinitionError
 
-Row = tuple[float, ...]
+Row = tuple[Any, ...]
+"""Numbers; texts where the model's column is one."""
 State = Literal["Passed", "Failed", "Inconclusive"]
 
 
@@ -111,7 +112,7 @@ class Verdict:
 
 
 def choose_cases(
-    rows: Sequence[Sequence[float]], predictions: Sequence[float], count: int
+    rows: Sequence[Sequence[Any]], predictions: Sequence[float], count: int
 ) -> tuple[EqualCase, ...]:
     """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included.
 
@@ -120,7 +121,7 @@ def choose_cases(
     usable = [
         index
         for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(math.isfinite(value) for value in rows[index])
+        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
     ]
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
     count = min(count, len(ranked))
@@ -132,15 +133,24 @@ def choose_cases(
     return tuple(
         EqualCase(
             id=f"held-out-{index}",
-            rows=(tuple(float(value) for value in rows[index]),),
+            rows=(_plain(rows[index]),),
             expected=(float(predictions[index]),),
         )
         for index in chosen
     )
 
 
+def _is_said(value: Any) -> bool:
+    """Whether JSON can say it: a text or a finite number."""
+    return isinstance(value, str) or math.isfinite(value)
+
+
+def _plain(row: Sequence[Any]) -> Row:
+    return tuple(value if isinstance(value, str) else float(value) for value in row)
+
+
 def parse_checks(
-    checks: Sequence[Mapping[str, object]], columns: Sequence[str], base_row: Sequence[float]
+    checks: Sequence[Mapping[str, object]], columns: Sequence[str], base_row: Sequence[Any]
 ) -> tuple[Case, ...]:
     """The cases that a model folder's `smoke/checks.yml` declares.
 
@@ -148,8 +158,7 @@ def parse_checks(
     `data` of one. DefinitionError with the key, in the terms of that file.
     """
     cases = tuple(
-        _parse_check(index, check, tuple(columns), tuple(float(value) for value in base_row))
-        for index, check in enumerate(checks)
+        _parse_check(index, check, tuple(columns), _plain(base_row)) for index, check in enumerate(checks)
     )
     ids = [case.id for case in cases]
     for index, id_ in enumerate(ids):

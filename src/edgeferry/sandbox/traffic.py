@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 
 from edgeferry.errors import OutsideError
+from edgeferry.wire.serving import render_score_request
 
 
-def send_rows(url: str, rows: Sequence[Sequence[float]], clients: int) -> list[Any]:
+def send_rows(url: str, rows: Sequence[Sequence[Any]], clients: int) -> list[Any]:
     """The model's answer to each row, one request a row, from `clients` at a time; OutsideError when one
     is not answered with 200."""
 
-    def send(share: Sequence[tuple[int, Sequence[float]]]) -> list[tuple[int, Any]]:
+    def send(share: Sequence[tuple[int, Sequence[Any]]]) -> list[tuple[int, Any]]:
         with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
             return [(number, _ask(client, row)) for number, row in share]
 
@@ -26,9 +27,9 @@ def send_rows(url: str, rows: Sequence[Sequence[float]], clients: int) -> list[A
     return [answers[number] for number in range(len(rows))]
 
 
-def _ask(client: httpx.Client, row: Sequence[float]) -> Any:
+def _ask(client: httpx.Client, row: Sequence[Any]) -> Any:
     try:
-        answer = client.post("/score", json={"data": [list(row)]})
+        answer = client.post("/score", content=render_score_request([row]))
     except httpx.HTTPError as error:
         raise OutsideError(
             f"{client.base_url} did not answer: {error or type(error).__name__}",

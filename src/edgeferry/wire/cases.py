@@ -76,5 +76,5 @@ def _parse_case(said: Mapping[str, Any]) -> Case:
             raise ValueError(f"case {said['id']}: kind {kind!r} is unknown")
 
 
-def _parse_rows(said: Any) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in said)
+def _parse_rows(said: Any) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(value if isinstance(value, str) else float(value) for value in row) for row in said)

@@ -3,25 +3,32 @@
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
+                 bytes, where the only column is one of bytes, Content-Type application/octet-stream, image/…
     GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
     any refusal   {"error": {"message", "fix"}}
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, NoReturn
 
+from edgeferry.domain.column import BYTES, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import UsageError
 from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
-"""Content type of a posted image; any other body is JSON."""
+"""Content type of a posted image."""
+BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
+"""How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
+is JSON."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class ModelCard:
     output: str
     """What an answer is, e.g. `fareAmount`."""
     runtime: str = "onnx"
-    """`onnx`, `library`, `score`, or `own`: what answers, see docs/serving.md."""
+    """`onnx`, `library`, `pyfunc`, `score`, or `own`: what answers, see docs/serving.md."""
     artifact: str = "model.onnx"
     """The file beside the card that the runtime loads; `model_sha256` is its hash."""
     trusted_types: tuple[str, ...] = ()
@@ -55,13 +62,14 @@ class Health:
     digest: str
     """Of the image reference it was started from, as its environment says; "" when not told."""
     model_sha256: str
-    captures: Mapping[str, int] = field(default_factory=dict)
-    """How many requests were `written`, `dropped` and `refused` since it started."""
+    captures: Mapping[str, int | str] = field(default_factory=dict)
+    """How many requests were `written`, `dropped` and `refused` since it started; `state` and `reason` of the
+    store now."""
 
 
 def render_model_card(card: ModelCard) -> bytes:
     """The exact bytes of `model.json`."""
-    said = {"format": FORMAT, **asdict(card)}
+    said = {"format": FORMAT, **asdict(card), "columns": [_render_column(column) for column in card.columns]}
     if card.image is None:
         del said["image"]
     return render_canonical(said)
@@ -76,7 +84,7 @@ def parse_model_card(body: bytes) -> ModelCard:
         return ModelCard(
             model=str(said["model"]),
             version=str(said["version"]),
-            columns=tuple(Column(str(column["name"]), str(column["type"])) for column in said["columns"]),
+            columns=tuple(_parse_column(column) for column in said["columns"]),
             tolerance=Tolerance(float(said["tolerance"]["rtol"]), float(said["tolerance"]["atol"])),
             output=str(said["output"]),
             runtime=str(said["runtime"]),
@@ -91,36 +99,62 @@ def parse_model_card(body: bytes) -> ModelCard:
         ) from error
 
 
+def _render_column(column: Column) -> dict[str, Any]:
+    """Without what is unknown, and without `missing` unless the column may be."""
+    said = {name: value for name, value in asdict(column).items() if value is not None}
+    if not column.missing:
+        del said["missing"]
+    return said
+
+
+def _parse_column(said: Mapping[str, Any]) -> Column:
+    low, high = (None if said.get(end) is None else float(said[end]) for end in ("low", "high"))
+    return Column(str(said["name"]), str(said["type"]), low, high, said.get("missing") is True)
+
+
 def _parse_image(said: Any) -> ImageInput | None:
     if said is None:
         return None
     return ImageInput(int(said["width"]), int(said["height"]), float(said["scale"]))
 
 
-def render_score_request(rows: Iterable[Sequence[float]]) -> bytes:
-    """The body of `POST /score` for these rows; ValueError when a number is not finite."""
-    return json.dumps({"data": [list(row) for row in rows]}, allow_nan=False).encode()
+def render_score_request(rows: Iterable[Sequence[Any]]) -> bytes:
+    """The body of `POST /score` for these rows, NaN as null; ValueError when a number is infinite."""
+    data = [[None if value != value else value for value in row] for row in rows]
+    return json.dumps({"data": data}, allow_nan=False).encode()
 
 
-def parse_score_request(body: bytes, columns: Sequence[str]) -> list[list[float]]:
-    """The rows asked about, each with one finite number a column, in the order of `columns`.
+def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any]]:
+    """The rows asked about, each with one value a column, in the order of `columns`: a finite number (NaN
+    where a value is missing and may be), or a text; bytes are a text in base64.
 
     UsageError naming row and column (counted from 1) and the fix for everything else.
     """
     try:
-        said = json.loads(body, parse_constant=_refuse_constant)
+        said = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_Object)
     except RecursionError as error:
         raise UsageError("the body is nested too deeply", fix='send {"data": [[…]]}') from error
     except ValueError as error:
-        raise UsageError(
-            f"the body is not JSON: {error}", fix='send {"data": [[…]]} with numbers only'
-        ) from error
-    data = said.get("data") if isinstance(said, dict) else None
+        raise UsageError(f"the body is not JSON: {error}", fix='send {"data": [[…]]}') from error
+    if isinstance(said, _Object) and said.twice == "data":
+        raise UsageError("the body has `data` twice", fix="send all rows in one `data`")
+    data = said.get("data") if isinstance(said, _Object) else None
     if not isinstance(data, list) or not data:
         raise UsageError(
             "the body has no rows", fix='send {"data": [[…]]}, one list or one object of columns a row'
         )
+    columns = tuple(columns)
     return [_parse_row(number, row, columns) for number, row in enumerate(data, start=1)]
+
+
+def takes_bytes(card: ModelCard) -> bool:
+    """Whether a body of a content type in BYTES_TYPES is the value of the model's only column."""
+    return card.runtime == "pyfunc" and [column.type for column in card.columns] == [BYTES]
+
+
+def parse_bytes_request(body: bytes) -> list[list[Any]]:
+    """The one row that a body of bytes is."""
+    return [[base64.b64encode(body).decode()]]
 
 
 def render_score_response(values: Iterable[float]) -> bytes:
@@ -167,7 +201,10 @@ def parse_health(body: bytes) -> Health:
             version=str(said["version"]),
             digest=str(said["digest"]),
             model_sha256=str(said["model_sha256"]),
-            captures={str(name): int(count) for name, count in said.get("captures", {}).items()},
+            captures={
+                str(name): value if isinstance(value, int) else str(value)
+                for name, value in said.get("captures", {}).items()
+            },
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -191,40 +228,70 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and abs(value) < 10**308
 
 
-def _parse_row(number: int, row: Any, columns: Sequence[str]) -> list[float]:
-    if isinstance(row, Mapping):
+class _Object(dict[str, Any]):
+    """A JSON object that knows whether it names a member twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice: str | None = None
+        if len(self) != len(pairs):
+            names = [name for name, _ in pairs]
+            self.twice = next(name for name in names if names.count(name) > 1)
+
+
+@lru_cache(maxsize=4)
+def _readers(columns: tuple[Column, ...]) -> tuple[Callable[[Any], Any], ...]:
+    return tuple(find_reader(column) for column in columns)
+
+
+def _parse_row(number: int, row: Any, columns: tuple[Column, ...]) -> list[Any]:
+    if isinstance(row, _Object):
         row = _in_order(number, row, columns)
     elif not isinstance(row, list):
         raise UsageError(
-            f"row {number} is neither a list nor an object", fix=f"send a list of {len(columns)} numbers"
+            f"row {number} is neither a list nor an object", fix=f"send a list of {len(columns)} values"
         )
     elif len(row) != len(columns):
         raise UsageError(
             f"row {number} has {len(row)} values, the model has {len(columns)} columns",
-            fix=f"send one number for each of: {', '.join(columns)}",
+            fix=f"send one value for each of: {_names(columns)}",
         )
-    for place, value in enumerate(row):
-        if not _is_number(value):
-            raise UsageError(
-                f"row {number}, column {place + 1} ({columns[place]}): {_show(value)} is not a finite number",
-                fix="send a number such as 1.5",
-            )
-    return [float(value) for value in row]
-
-
-def _in_order(number: int, row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
-    for place, column in enumerate(columns, start=1):
-        if column not in row:
-            raise UsageError(
-                f"row {number}, column {place} ({column}) is missing",
-                fix=f"send one number for each of: {', '.join(columns)}",
-            )
-    if len(row) != len(columns):
-        unknown = next(name for name in row if name not in columns)
+    values = []
+    try:
+        for read, value in zip(_readers(columns), row, strict=True):
+            values.append(read(value))
+    except ValueError as error:
+        place = len(values)
+        column = columns[place]
         raise UsageError(
-            f"row {number}: the model has no column {_show(unknown)}", fix=f"send only: {', '.join(columns)}"
+            f"row {number}, column {place + 1} ({column.name}): {_show(row[place])} is not {error}",
+            fix=f"send {wants(column)}",
+        ) from error
+    return values
+
+
+def _in_order(number: int, row: _Object, columns: tuple[Column, ...]) -> list[Any]:
+    for place, column in enumerate(columns, start=1):
+        if column.name not in row:
+            raise UsageError(
+                f"row {number}, column {place} ({column.name}) is missing",
+                fix=f"send one value for each of: {_names(columns)}",
+            )
+        if column.name == row.twice:
+            raise UsageError(
+                f"row {number}, column {place} ({column.name}) is there twice", fix="send each column once"
+            )
+    if len(row) != len(columns) or row.twice is not None:
+        known = {column.name for column in columns}
+        unknown = next(name for name in row if name not in known)
+        raise UsageError(
+            f"row {number}: the model has no column {_show(unknown)}", fix=f"send only: {_names(columns)}"
         )
-    return [row[column] for column in columns]
+    return [row[column.name] for column in columns]
+
+
+def _names(columns: tuple[Column, ...]) -> str:
+    return ", ".join(column.name for column in columns)
 
 
 def _show(value: Any) -> str:
