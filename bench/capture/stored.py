@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeferry.wire.capture import parse_segment_name
+from edgeferry.wire.capture import PACKED, PLAIN, parse_segment_name
 
 
 def store_bytes(store: Path) -> int:
@@ -19,10 +19,13 @@ def store_bytes(store: Path) -> int:
 
 
 def closed_bytes(store: Path) -> tuple[int, int]:
-    """(bytes, records) of the closed segments."""
+    """(bytes, records) of the closed segments that are compressed, all but the newest file."""
     found = sorted(
-        (first, path) for path in store.iterdir() if (first := parse_segment_name(path.name)) is not None
+        (*name, path) for path in store.iterdir() if (name := parse_segment_name(path.name)) is not None
     )
-    if len(found) < 2:
+    packed = [(first, path) for first, kind, path in found if kind == PACKED]
+    plain = [first for first, kind, _ in found if kind == PLAIN]
+    last = next((first for first in sorted(plain) if packed and first > packed[-1][0]), 0)
+    if not last:
         return 0, 0
-    return sum(path.stat().st_size for _, path in found[:-1]), found[-1][0] - found[0][0]
+    return sum(path.stat().st_size for _, path in packed), last - packed[0][0]

@@ -9,8 +9,8 @@ import pytest
     [
         pytest.param(
             "server",
-            {"anyio", "click", "starlette", "typing_extensions", "uvicorn"},
-            17,
+            {"_cython_3_3_0", "cython_runtime", "httptools", "msgspec", "typing_extensions"},
+            28,
             id="model server",
         ),
         pytest.param("companion", {"paho"}, 26, id="companion"),

@@ -40,6 +40,7 @@ def test_health_says_which_model_from_which_image_answers(client):
     health = client.get("/health").json()
     assert health["captures"].pop("refused") >= 0
     assert health == {
+        "live": True,
         "ready": True,
         "model": "taxi",
         "version": "3",

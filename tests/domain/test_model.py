@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.model import ImageInput, Tolerance, parse_model
 from edgeferry.errors import DefinitionError
 
@@ -46,6 +47,14 @@ def test_a_model_may_take_images_whose_white_stands_for_a_number() -> None:
 def test_missing_values_are_refused_unless_the_model_takes_them() -> None:
     assert not parse_model(LEAST, "taxi", "/m").missing
     assert parse_model({**LEAST, "missing": "allow"}, "taxi", "/m").missing
+
+
+def test_a_model_may_say_what_is_captured() -> None:
+    assert parse_model(LEAST, "taxi", "/m").capture == CapturePolicy()
+    said = parse_model({**LEAST, "capture": {"rate": 0.1, "redact": ["name"]}}, "taxi", "/m").capture
+    assert said == CapturePolicy(rate=0.1, redact=("name",))
+    own = parse_model({**LEAST, "runtime": "own", "capture": False}, "taxi", "/m").capture
+    assert not own.enabled
 
 
 @pytest.mark.parametrize(
@@ -91,6 +100,20 @@ def test_missing_values_are_refused_unless_the_model_takes_them() -> None:
         ),
         pytest.param(
             "taxi", {**LEAST, "image": "8x8"}, ("image",), "not a mapping", id="image is no mapping"
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "capture": {"redact": ["a", 1]}},
+            ("capture", "redact", 1),
+            "no name",
+            id="inside capture",
+        ),
+        pytest.param(
+            "taxi",
+            {**LEAST, "runtime": "own", "capture": {"rate": 0.1}},
+            ("capture",),
+            "server of its own",
+            id="captures of another's server",
         ),
         pytest.param("Taxi", LEAST, (), "no name for a model", id="capital letter in the name"),
         pytest.param("_taxi", LEAST, (), "no name for a model", id="leading underscore"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import UsageError
 from edgeferry.wire.serving import (
@@ -51,7 +52,21 @@ def test_a_card_names_images_only_when_the_model_takes_them():
     assert b"image" not in CARD_BYTES
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", CARD_BYTES.replace(b"model/1", b"model/2")])
+def test_a_card_says_of_captures_what_differs_from_the_default():
+    card = replace(CARD, capture=CapturePolicy(rate=0.1, redact=("hour",)))
+    body = render_model_card(card)
+    assert b'"capture":{"rate":0.1,"redact":["hour"]},' in body
+    assert parse_model_card(body) == card
+    assert b"capture" not in CARD_BYTES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{}", b"[]", CARD_BYTES.replace(b"model/1", b"model/2")),
+        CARD_BYTES.replace(b'"columns"', b'"capture":{"redakt":["hour"]},"columns"'),
+    ],
+)
 def test_what_is_no_model_card_is_refused(body):
     with pytest.raises(UsageError, match="no model card"):
         parse_model_card(body)

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.smoke import EqualCase
 from edgeferry.errors import DefinitionError, TrackingError
 from edgeferry.wire.cases import parse_cases
@@ -58,6 +59,13 @@ def test_packaging_again_gives_the_same_digest(packaged: Packaged) -> None:
     assert again == packaged.packed
 
 
+def test_a_capture_policy_goes_into_the_card(packaged: Packaged) -> None:
+    policy = CapturePolicy(rate=0.1, redact=("distance",))
+    again = package(packaged.services, replace(packaged.definition, capture=policy), packaged.version)
+    assert parse_model_card(model_files(again.image)["model.json"]).capture == policy
+    assert again.image.digest != packaged.image.digest
+
+
 def test_a_first_pull_of_the_example_is_below_seventy_megabytes(packaged: Packaged) -> None:
     assert packaged.image.size_bytes < 70_000_000
 
@@ -74,6 +82,12 @@ def test_a_first_pull_of_the_example_is_below_seventy_megabytes(packaged: Packag
             DefinitionError,
             "no column 'b'",
             id="check of an unknown column",
+        ),
+        pytest.param(
+            {"capture": CapturePolicy(redact=("distnace",))},
+            DefinitionError,
+            "model.yaml: `redact` names `distnace`",
+            id="redaction of an unknown column",
         ),
     ],
 )

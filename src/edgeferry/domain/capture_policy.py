@@ -52,7 +52,7 @@ class CapturePolicy:
     """Columns, or `output`, whose values are never written."""
 
 
-DEFAULT = CapturePolicy()
+DEFAULT_POLICY = CapturePolicy()
 
 
 def parse_capture_policy(said: object, at: At = ("capture",), report: Report = refuse) -> CapturePolicy:
@@ -66,20 +66,20 @@ def parse_capture_policy(said: object, at: At = ("capture",), report: Report = r
     field = str(at[-1])
     document = mapping({field: said}, field, at[:-1], report)
     check_keys(document, (field.name for field in fields(CapturePolicy)), at, report)
-    store_bytes = _count(document, "store_bytes", DEFAULT.store_bytes, at, report)
+    store_bytes = _count(document, "store_bytes", DEFAULT_POLICY.store_bytes, at, report)
     if store_bytes < LEAST_STORE_BYTES:
         problem = f"`store_bytes` is less than {LEAST_STORE_BYTES}"
         fix = "give more, or write `enabled: false` to keep nothing"
         report(Fault("wrong-value", problem, fix, (*at, "store_bytes")))
-    rate = number(document, "rate", DEFAULT.rate, at, report)
+    rate = number(document, "rate", DEFAULT_POLICY.rate, at, report)
     if rate > 1:
         fix = "write a share from 0 to 1, for example 0.1"
         report(Fault("wrong-value", "`rate` is more than 1", fix, (*at, "rate")))
     return CapturePolicy(
         enabled=flag(document, "enabled", True, at, report),
         store_bytes=store_bytes,
-        max_age_s=_count(document, "max_age_s", DEFAULT.max_age_s, at, report),
-        max_records=_count(document, "max_records", DEFAULT.max_records, at, report),
+        max_age_s=_count(document, "max_age_s", DEFAULT_POLICY.max_age_s, at, report),
+        max_records=_count(document, "max_records", DEFAULT_POLICY.max_records, at, report),
         when_full=_one_of(document, "when_full", WHEN_FULL, at, report),
         durability=_one_of(document, "durability", DURABILITIES, at, report),
         rate=rate,
@@ -90,7 +90,7 @@ def parse_capture_policy(said: object, at: At = ("capture",), report: Report = r
 
 def render_capture_policy(policy: CapturePolicy) -> dict[str, Any]:
     """The document that parses to the policy: what differs from the default, and no more."""
-    usual = asdict(DEFAULT)
+    usual = asdict(DEFAULT_POLICY)
     said = {name: value for name, value in asdict(policy).items() if value != usual[name]}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 

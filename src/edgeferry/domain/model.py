@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.capture_policy import DEFAULT_POLICY, CapturePolicy, parse_capture_policy
 from edgeferry.domain.fields import check_keys, mapping, nearest, number, text
 from edgeferry.domain.finding import Fault, Report, refuse
 from edgeferry.domain.notation import render_path
@@ -18,7 +19,7 @@ MOST_PIXELS = 4096
 _KEYS = (
     *("description", "pipeline", "registered_model", "model_artifact", "held_out", "prediction_column"),
     *("tolerance", "latency_ms", "smoke_cases", "target_condition"),
-    *("runtime", "score", "score_requirements", "image", "missing"),
+    *("runtime", "score", "score_requirements", "image", "missing", "capture"),
 )
 MISSING = ("refuse", "allow")
 RUNTIMES = ("auto", "onnx", "library", "pyfunc", "score", "own")
@@ -108,6 +109,7 @@ class ModelDefinition:
     """The images it takes besides rows; None when it takes none."""
     missing: bool = False
     """Whether rows may have missing values, which the model is given as NaN (`missing: allow`)."""
+    capture: CapturePolicy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def parse_model(
         dockerfile=f"{folder}/Dockerfile",
         image=_parse_image(document, report),
         missing=missing == "allow",
+        capture=_parse_capture(document, runtime, report),
     )
 
 
@@ -200,6 +203,14 @@ def _parse_image(document: Mapping[str, Any], report: Report) -> ImageInput | No
         fix = "write the number that stands for white"
         report(Fault("wrong-value", "`scale` is 0", fix, ("image", "scale")))
     return ImageInput(sizes["width"], sizes["height"], scale)
+
+
+def _parse_capture(document: Mapping[str, Any], runtime: str, report: Report) -> CapturePolicy:
+    said = document.get("capture")
+    if said and runtime == "own":
+        problem = "`capture` is not for a model with a server of its own, which has no captures"
+        report(Fault("serving-conflict", problem, "take it away", ("capture",)))
+    return parse_capture_policy(said, report=report)
 
 
 def _parse_condition(document: Mapping[str, Any], name: str, report: Report) -> str:

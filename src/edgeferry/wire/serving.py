@@ -18,9 +18,15 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from edgeferry.domain.capture_policy import (
+    DEFAULT_POLICY,
+    CapturePolicy,
+    parse_capture_policy,
+    render_capture_policy,
+)
 from edgeferry.domain.column import BYTES, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
-from edgeferry.errors import UsageError
+from edgeferry.errors import DefinitionError, UsageError
 from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
@@ -50,6 +56,8 @@ class ModelCard:
     """Runtime `library`: types that the pipeline said may be loaded from a skops file."""
     image: ImageInput | None = None
     """The images the model takes besides rows; a card of a model that takes none does not mention them."""
+    capture: CapturePolicy = DEFAULT_POLICY
+    """What is kept of its inferences; a card says what differs from the default."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ def render_model_card(card: ModelCard) -> bytes:
     said = {"format": FORMAT, **asdict(card), "columns": [_render_column(column) for column in card.columns]}
     if card.image is None:
         del said["image"]
+    said["capture"] = render_capture_policy(card.capture)
+    if not said["capture"]:
+        del said["capture"]
     return render_canonical(said)
 
 
@@ -91,8 +102,9 @@ def parse_model_card(body: bytes) -> ModelCard:
             artifact=str(said["artifact"]),
             trusted_types=tuple(str(name) for name in said["trusted_types"]),
             image=_parse_image(said.get("image")),
+            capture=parse_capture_policy(said.get("capture")),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, DefinitionError) as error:
         raise UsageError(
             f"this is no model card of format {FORMAT}: {error}",
             fix="package the model with this version of edgeferry",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeferry.domain.capture_policy import check_redaction
 from edgeferry.domain.column import TYPES, is_text, takes, wants, with_ranges
 from edgeferry.domain.heldout import HeldOut, parse_held_out
 from edgeferry.domain.image import ONNX, Image, Serving
@@ -55,6 +56,7 @@ def package(
     _check_columns(definition, version)
     held_out = load_held_out(services, definition, version)
     _check_image(definition, version)
+    _check_capture(definition, version)
     served = _choose_runtime(services, definition, version, held_out, no_graph)
     serving = served.serving
     if definition.dockerfile:
@@ -69,6 +71,7 @@ def package(
         artifact=serving.artifact,
         trusted_types=served.trusted_types,
         image=definition.image,
+        capture=definition.capture,
     )
     cases = CaseSet(
         model=definition.name,
@@ -155,6 +158,15 @@ def _check_image(definition: ModelDefinition, version: ModelVersion) -> None:
             f"{len(version.columns)} columns",
             fix="let each pixel be one column, in row-major order",
         )
+
+
+def _check_capture(definition: ModelDefinition, version: ModelVersion) -> None:
+    """Nothing when what `capture` redacts is there; DefinitionError otherwise."""
+    names = [column.name for column in version.columns]
+    try:
+        check_redaction(definition.capture, names, definition.prediction_column)
+    except DefinitionError as error:
+        raise DefinitionError(f"model.yaml: {error.problem}", fix=error.fix, key=error.key) from error
 
 
 def _choose_runtime(
