@@ -21,7 +21,7 @@ PACKED_S = 20.0
 
 
 def measure_sizes(scratch: Path, report: Report) -> None:
-    """Rows as the model's own pipeline makes them, one a request, until a segment is closed and compressed."""
+    """Rows as the model's own pipeline makes them, one a request, until a segment is closed and packed."""
     for name in MODELS:
         trained = train(name, ROWS)
         bodies = scratch / f"bodies-{name}"
