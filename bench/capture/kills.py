@@ -11,7 +11,7 @@ from bench.capture.serving import Wanted, start
 from bench.report import Report
 from tests.device.crowds import Answers, Audit, Captured, Crowd
 
-CAP_BYTES = 4 * 1024 * 1024
+CAP_BYTES = 1024 * 1024
 """So small that segments are closed, packed and expire in many of the lives."""
 
 
