@@ -46,11 +46,14 @@ def measure_kills(scratch: Path, report: Report, kills: int, durability: str) ->
     again, whole = Captured(server.pages_port), Audit(trained.asked, trained.right)
     for record in again.read():
         whole.add(record, lives)
+    for each in lives.values():
+        whole.miss(each)
     counts = server.counts()
     server.end()
     what = f"{kills} kills, durability {durability or 'group'}"
     report.add(f"{what}: answered", answered, "")
     report.add(f"{what}: answered and not read", len(audit.lost), "", goal=0)
+    report.add(f"{what}: answered and not stored at the end", len(whole.lost), "")
     report.add(f"{what}: read twice", len(audit.twice()) + len(whole.twice()), "", goal=0)
     report.add(f"{what}: read and not right", len(audit.wrong) + len(whole.wrong), "", goal=0)
     report.add(
