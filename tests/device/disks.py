@@ -1,8 +1,15 @@
-"""Disks for tests of what a device keeps: tiny ones, ones that refuse writes; and writers that are killed."""
+"""Disks for tests of what a device keeps: tiny ones, some that refuse or stall; writers that are killed."""
+
+from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +93,71 @@ def run_killed_everywhere(program: str, root: Path) -> list[Path]:
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return sorted(root.iterdir(), key=lambda folder: int(folder.name))
+
+
+def lacks_for_stalls() -> str:
+    """Why there can be no `StallingDisk` here; "" when there can."""
+    if os.geteuid() != 0:
+        return "only root may mount a file system that stalls"
+    if not os.path.exists("/dev/fuse"):
+        return "a file system that stalls needs /dev/fuse"
+    return "" if shutil.which("bindfs") else "a file system that stalls needs bindfs"
+
+
+class StallingDisk:
+    """A file system that can be made to wait: bindfs serves it, and may be stopped. Ends with the `with`."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "stalling"
+        self._behind = root / "behind"
+        self._calm = threading.Event()
+        self._stutter: threading.Thread | None = None
+
+    def __enter__(self) -> StallingDisk:
+        self.folder.mkdir(parents=True)
+        self._behind.mkdir(mode=0o777)
+        self._process = subprocess.Popen(["bindfs", "-f", str(self._behind), str(self.folder)])
+        deadline = time.monotonic() + 10
+        while not self.folder.is_mount():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self._process.kill()
+                self._process.wait()
+                pytest.skip("bindfs does not mount here")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.calm()
+        subprocess.run(["umount", str(self.folder)], check=False, capture_output=True)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=False, capture_output=True)
+            self._process.kill()
+            self._process.wait()
+
+    def hang(self) -> None:
+        """Whatever is asked of the disk waits, until it is calm."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def slow_down(self, stall_s: float = 0.04, between_s: float = 0.002) -> None:
+        """Whatever is asked of the disk waits for up to that long, nearly always, until it is calm."""
+        self._calm.clear()
+
+        def stutter() -> None:
+            while not self._calm.is_set():
+                self._process.send_signal(signal.SIGSTOP)
+                self._calm.wait(stall_s)
+                self._process.send_signal(signal.SIGCONT)
+                self._calm.wait(between_s)
+
+        self._stutter = threading.Thread(target=stutter, daemon=True)
+        self._stutter.start()
+
+    def calm(self) -> None:
+        """The disk is as it was."""
+        self._calm.set()
+        if self._stutter:
+            self._stutter.join()
+            self._stutter = None
+        self._process.send_signal(signal.SIGCONT)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import sys
 import threading
 import time
@@ -138,10 +139,9 @@ class Writer:
         """The last sequence that is on the disk now; for any thread."""
         deadline = time.monotonic() + BUSY_S
         while True:
-            with self._lock:
-                self._turn()
-                if not self._busy or time.monotonic() > deadline:
-                    return self.store.last
+            last = self._turn()
+            if not self._busy or time.monotonic() > deadline:
+                return last
             time.sleep(BUSY_S / 50)
 
     def close(self) -> None:
@@ -151,7 +151,10 @@ class Writer:
         self._dirty.set()
         if self._lock.acquire(timeout=CLOSE_S):
             try:
-                self._turn()
+                done = self._drain()
+                with contextlib.suppress(OSError):
+                    self.store.sync()
+                self._announce([*self._unsynced, *done])
                 self.store.close()
             finally:
                 self._lock.release()
@@ -237,7 +240,7 @@ class Writer:
         self._retry_at = time.monotonic() + AGAIN_S
         self.tell("captures are dropped", self._problem)
 
-    # in the thread, or another one that holds the lock
+    # in the thread, or another one
 
     def _work(self) -> None:
         while not self._closing:
@@ -245,10 +248,9 @@ class Writer:
                 self._urgent.wait(SYNC_S)
             self._urgent.clear()
             self._dirty.clear()
-            with self._lock:
-                if self._closing:
-                    return
-                self._turn()
+            if self._closing:
+                return
+            self._turn()
             if self._slow:
                 self._dirty.set()  # to see whether it still is
             if self._busy:
@@ -256,33 +258,46 @@ class Writer:
                 self._dirty.set()
                 self._urgent.set()
 
-    def _turn(self) -> None:
-        """What waits is written, what was written is on the disk, and the store is looked after."""
-        done = self._drain()
-        began = time.monotonic()
-        unsynced, self._unsynced = self._unsynced, []
+    def _turn(self) -> int:
+        """What waits is written, what was written is on the disk, and the store is looked after; the last
+        sequence that is on the disk.
+
+        Putting it there may take long, and the loop goes on writing meanwhile: what is not written yet when
+        its answer goes out would be lost with the process.
+        """
+        with self._lock:
+            began = time.monotonic()
+            done = self._drain()
+            took_s = time.monotonic() - began
+            unsynced, self._unsynced = self._unsynced, []
+            last, file = self.store.last, self.store.duplicate()
         if not self._acks:
             self._announce(done)
-            done = []
         problem = ""
-        try:
-            self.store.sync()
-        except OSError as error:
-            problem = str(error)
+        if file >= 0:
+            try:
+                os.fdatasync(file)
+            except OSError as error:
+                problem = str(error)
+            finally:
+                os.close(file)
         self.tell("captures may not outlive a loss of power", problem)
-        self._announce([*unsynced, *done])
+        if self._acks:
+            self._announce([*unsynced, *done])
+            took_s = time.monotonic() - began
         if not self._queue and not self._busy:
             self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
-            self._slow = self._slow and time.monotonic() - began > SLOW_S
+            self._slow = self._slow and took_s > SLOW_S
         if self.store.closed and not self._compressing.is_alive():
             self.store.closed = False
             self._compressing = threading.Thread(
                 target=self._compress, name="captures-compressing", daemon=True
             )
             self._compressing.start()
+        return last
 
     def _drain(self) -> list[_Waiting]:
-        """The groups that waited and do so no longer."""
+        """The groups that waited and do so no longer. Only with the lock."""
         waiting = list(self._queue)
         entries = [each.entries for each in waiting]
         written = 0

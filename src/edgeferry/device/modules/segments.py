@@ -145,6 +145,10 @@ class Segments:
         if self._file >= 0:
             os.fdatasync(self._file)
 
+    def duplicate(self) -> int:
+        """The open segment once more, to put on the disk while this one is written to; -1 when none is."""
+        return os.dup(self._file) if self._file >= 0 else -1
+
     def close(self) -> None:
         """Nothing is open any more."""
         for file in (self._file, self._door):

@@ -1,0 +1,65 @@
+"""`kill -9` under load: what was answered can be read, once; what was torn is not read as good."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+from bench.capture.models import train, write_graph
+from bench.capture.serving import Wanted, start
+from bench.report import Report
+from tests.device.crowds import Answers, Audit, Captured, Crowd
+
+CAP_BYTES = 1024 * 1024
+"""So small that segments are closed, packed and expire in many of the lives."""
+
+
+def measure_kills(scratch: Path, report: Report, kills: int, durability: str) -> None:
+    """So many lives of a server under the load of 16 clients, each read right after the next one began."""
+    trained = train("nyc_taxi")
+    folder = scratch / f"kills-{durability or 'group'}"
+    store = folder / "captures"
+    model = write_graph(trained, folder / "model")
+    store.mkdir()
+    wanted = Wanted(captures=store, store_bytes=CAP_BYTES, durability=durability)
+    dice, audit, lives = random.Random(7), Audit(trained.asked, trained.right), dict[str, Answers]()
+    captured, answered = Captured(0), 0
+    for life in range(kills + 1):
+        server = start(model, wanted)
+        captured.port = server.pages_port
+        for record in captured.read():
+            audit.add(record, lives)
+        if lives:
+            audit.miss(lives[f"k{life - 1}"])
+        if life == kills:
+            break
+        crowd = Crowd(
+            server.port, trained.body, clients=16, first=life * 1000, prefix=f"k{life}", patient=False
+        )
+        while not crowd.answers.good:
+            time.sleep(0.001)
+        time.sleep(dice.uniform(0.0, 0.5))
+        server.kill()
+        lives[f"k{life}"] = said = crowd.wait()
+        answered += len(said.good)
+    again, whole = Captured(server.pages_port), Audit(trained.asked, trained.right)
+    for record in again.read():
+        whole.add(record, lives)
+    for each in lives.values():
+        whole.miss(each)
+    counts = server.counts()
+    server.end()
+    what = f"{kills} kills, durability {durability or 'group'}"
+    report.add(f"{what}: answered", answered, "")
+    report.add(f"{what}: answered and not read", len(audit.lost), "", goal=0)
+    report.add(f"{what}: answered and not stored at the end", len(whole.lost), "")
+    report.add(f"{what}: read twice", len(audit.twice()) + len(whole.twice()), "", goal=0)
+    report.add(f"{what}: read and not right", len(audit.wrong) + len(whole.wrong), "", goal=0)
+    report.add(
+        f"{what}: read, not answered before the kill", len(audit.seen) - answered + len(audit.lost), ""
+    )
+    report.add(f"{what}: found torn or damaged", captured.damaged + counts["damaged"], "")
+    report.add(f"{what}: made room for newer ones", counts["expired"], "")
+    for problem in [*audit.lost, *audit.twice(), *audit.wrong, *whole.twice(), *whole.wrong][:8]:
+        print(f"    {problem}")
