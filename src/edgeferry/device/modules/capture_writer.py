@@ -34,6 +34,8 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
+PACE_S = 0.01
+"""How often records are written to a disk whose writes are slow."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
 CLOSE_S = 5.0
@@ -76,7 +78,7 @@ class Writer:
         self._slow = self._slow_writes = self._busy = False
         self._problem = ""
         self._full = False
-        self._retry_at = 0.0
+        self._retry_at = self._synced_at = 0.0
         self._told: dict[str, str] = {}
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
@@ -242,13 +244,14 @@ class Writer:
     def _work(self) -> None:
         while not self._closing:
             if self._dirty.wait(IDLE_S):
-                self._urgent.wait(SYNC_S)
+                self._urgent.wait(max(self._synced_at + SYNC_S - time.monotonic(), 0))
+            if self._slow_writes:
+                time.sleep(PACE_S)
             self._urgent.clear()
-            self._dirty.clear()
             with self._lock:
                 if self._closing:
                     return
-                self._turn()
+                self._turn(syncs=self._acks or time.monotonic() >= self._synced_at + SYNC_S)
             if self._slow:
                 self._dirty.set()  # to see whether it still is
             if self._busy:
@@ -256,9 +259,16 @@ class Writer:
                 self._dirty.set()
                 self._urgent.set()
 
-    def _turn(self) -> None:
-        """What waits is written, what was written is on the disk, and the store is looked after."""
-        done = self._drain()
+    def _turn(self, *, syncs: bool = True) -> None:
+        """What waits is written; if it `syncs`, what was written is on the disk and the store is looked
+        after."""
+        if syncs:
+            self._dirty.clear()
+        done = self._drain(tidies=syncs) if self._queue or syncs else []
+        self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
+        if not syncs:
+            self._announce(done)
+            return
         began = time.monotonic()
         unsynced, self._unsynced = self._unsynced, []
         if not self._acks:
@@ -271,9 +281,8 @@ class Writer:
             problem = str(error)
         self.tell("captures may not outlive a loss of power", problem)
         self._announce([*unsynced, *done])
-        if not self._queue and not self._busy:
-            self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
-            self._slow = self._slow and time.monotonic() - began > SLOW_S
+        self._synced_at = time.monotonic()
+        self._slow = self._slow and (self._busy or self._synced_at - began > SLOW_S)
         if self.store.closed and not self._compressing.is_alive():
             self.store.closed = False
             self._compressing = threading.Thread(
@@ -281,7 +290,7 @@ class Writer:
             )
             self._compressing.start()
 
-    def _drain(self) -> list[_Waiting]:
+    def _drain(self, *, tidies: bool) -> list[_Waiting]:
         """The groups that waited and do so no longer."""
         waiting = list(self._queue)
         entries = [each.entries for each in waiting]
@@ -290,7 +299,8 @@ class Writer:
             with self.store.alone():
                 try:
                     self.store.write(entries)
-                    self.store.tidy()
+                    if tidies:
+                        self.store.tidy()
                 finally:
                     written = sum(each.entries.records for each in waiting[: len(waiting) - len(entries)])
                     self._busy = False
