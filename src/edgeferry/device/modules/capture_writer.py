@@ -34,8 +34,8 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
-PACE_S = 0.01
-"""How often records are written to a disk whose writes are slow."""
+TIDY_S = 1.0
+"""How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
 CLOSE_S = 5.0
@@ -78,7 +78,7 @@ class Writer:
         self._slow = self._slow_writes = self._busy = False
         self._problem = ""
         self._full = False
-        self._retry_at = self._synced_at = 0.0
+        self._retry_at = self._synced_at = self._tidied_at = 0.0
         self._told: dict[str, str] = {}
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
@@ -177,7 +177,7 @@ class Writer:
         with self._mutex:
             self.queued_bytes += size
         waiting = _Waiting(entries, sent)
-        if self._slow or self._slow_writes:
+        if self._slow:
             waiting.sent = None
             sent()
             self._queue.append(waiting)
@@ -245,13 +245,13 @@ class Writer:
         while not self._closing:
             if self._dirty.wait(IDLE_S):
                 self._urgent.wait(max(self._synced_at + SYNC_S - time.monotonic(), 0))
-            if self._slow_writes:
-                time.sleep(PACE_S)
             self._urgent.clear()
             with self._lock:
                 if self._closing:
                     return
-                self._turn(syncs=self._acks or time.monotonic() >= self._synced_at + SYNC_S)
+                now = time.monotonic()
+                tidies = now >= self._tidied_at + TIDY_S
+                self._turn(syncs=tidies or self._acks or now >= self._synced_at + SYNC_S, tidies=tidies)
             if self._slow:
                 self._dirty.set()  # to see whether it still is
             if self._busy:
@@ -259,12 +259,14 @@ class Writer:
                 self._dirty.set()
                 self._urgent.set()
 
-    def _turn(self, *, syncs: bool = True) -> None:
-        """What waits is written; if it `syncs`, what was written is on the disk and the store is looked
-        after."""
+    def _turn(self, *, syncs: bool = True, tidies: bool = True) -> None:
+        """What waits is written; if it `syncs`, what was written is on the disk; if it `tidies`, the store is
+        looked after."""
         if syncs:
             self._dirty.clear()
-        done = self._drain(tidies=syncs) if self._queue or syncs else []
+        if tidies:
+            self._tidied_at = time.monotonic()
+        done = self._drain(tidies=tidies) if self._queue or syncs else []
         self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
         if not syncs:
             self._announce(done)
@@ -282,7 +284,8 @@ class Writer:
         self.tell("captures may not outlive a loss of power", problem)
         self._announce([*unsynced, *done])
         self._synced_at = time.monotonic()
-        self._slow = self._slow and (self._busy or self._synced_at - began > SLOW_S)
+        took = max(self._synced_at - began, self.store.write_s)
+        self._slow = self._slow and (self._busy or took > SLOW_S)
         if self.store.closed and not self._compressing.is_alive():
             self.store.closed = False
             self._compressing = threading.Thread(
