@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import sys
 import threading
 import time
@@ -22,7 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeferry.device.modules.segment_closing import compress_closed
-from edgeferry.device.modules.segments import Entries, Segments, StoreBusyError, StoreFullError
+from edgeferry.device.modules.segments import (
+    Entries,
+    Segments,
+    StoreBusyError,
+    StoreFullError,
+    sync_all,
+)
 from edgeferry.domain.capture import Bounds
 from edgeferry.wire.capture_segment import Shared
 
@@ -35,6 +40,8 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
+TIDY_S = 1.0
+"""How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
 CLOSE_S = 5.0
@@ -77,7 +84,7 @@ class Writer:
         self._slow = self._slow_writes = self._busy = False
         self._problem = ""
         self._full = False
-        self._retry_at = 0.0
+        self._retry_at = self._synced_at = self._tidied_at = 0.0
         self._told: dict[str, str] = {}
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
@@ -151,9 +158,9 @@ class Writer:
         self._dirty.set()
         if self._lock.acquire(timeout=CLOSE_S):
             try:
-                done = self._drain()
+                done = self._drain(tidies=False)
                 with contextlib.suppress(OSError):
-                    self.store.sync()
+                    sync_all(self.store.take_unsynced())
                 self._announce([*self._unsynced, *done])
                 self.store.close()
             finally:
@@ -178,7 +185,7 @@ class Writer:
         with self._mutex:
             self.queued_bytes += size
         waiting = _Waiting(entries, sent)
-        if self._slow or self._slow_writes:
+        if self._slow:
             waiting.sent = None
             sent()
             self._queue.append(waiting)
@@ -245,12 +252,13 @@ class Writer:
     def _work(self) -> None:
         while not self._closing:
             if self._dirty.wait(IDLE_S):
-                self._urgent.wait(SYNC_S)
+                self._urgent.wait(max(self._synced_at + SYNC_S - time.monotonic(), 0))
             self._urgent.clear()
-            self._dirty.clear()
             if self._closing:
                 return
-            self._turn()
+            now = time.monotonic()
+            tidies = now >= self._tidied_at + TIDY_S
+            self._turn(syncs=tidies or self._acks or now >= self._synced_at + SYNC_S, tidies=tidies)
             if self._slow:
                 self._dirty.set()  # to see whether it still is
             if self._busy:
@@ -258,36 +266,40 @@ class Writer:
                 self._dirty.set()
                 self._urgent.set()
 
-    def _turn(self) -> int:
-        """What waits is written, what was written is on the disk, and the store is looked after; the last
-        sequence that is on the disk.
+    def _turn(self, *, syncs: bool = True, tidies: bool = True) -> int:
+        """What waits is written; if it `syncs`, what was written is on the disk; if it `tidies`, the store is
+        looked after. The last sequence that was written before.
 
-        Putting it there may take long, and the loop goes on writing meanwhile: what is not written yet when
-        its answer goes out would be lost with the process.
+        Putting it on the disk may take long, and the loop goes on writing meanwhile: what is not written
+        when its answer goes out would be lost with the process.
         """
         with self._lock:
-            began = time.monotonic()
-            done = self._drain()
-            took_s = time.monotonic() - began
+            if syncs:
+                self._dirty.clear()
+            if tidies:
+                self._tidied_at = time.monotonic()
+            done = self._drain(tidies=tidies) if self._queue or syncs else []
+            self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
+            last = self.store.last
+            if not syncs:
+                self._announce(done)
+                return last
             unsynced, self._unsynced = self._unsynced, []
-            last, file = self.store.last, self.store.duplicate()
+            files = self.store.take_unsynced()
+        began = time.monotonic()
         if not self._acks:
             self._announce(done)
+            done = []
         problem = ""
-        if file >= 0:
-            try:
-                os.fdatasync(file)
-            except OSError as error:
-                problem = str(error)
-            finally:
-                os.close(file)
+        try:
+            sync_all(files)
+        except OSError as error:
+            problem = str(error)
         self.tell("captures may not outlive a loss of power", problem)
-        if self._acks:
-            self._announce([*unsynced, *done])
-            took_s = time.monotonic() - began
-        if not self._queue and not self._busy:
-            self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
-            self._slow = self._slow and took_s > SLOW_S
+        self._announce([*unsynced, *done])
+        self._synced_at = time.monotonic()
+        took = max(self._synced_at - began, self.store.write_s) if self._acks else self.store.write_s
+        self._slow = self._slow and (self._busy or bool(self._queue) or took > SLOW_S)
         if self.store.closed and not self._compressing.is_alive():
             self.store.closed = False
             self._compressing = threading.Thread(
@@ -296,7 +308,7 @@ class Writer:
             self._compressing.start()
         return last
 
-    def _drain(self) -> list[_Waiting]:
+    def _drain(self, *, tidies: bool) -> list[_Waiting]:
         """The groups that waited and do so no longer. Only with the lock."""
         waiting = list(self._queue)
         entries = [each.entries for each in waiting]
@@ -305,7 +317,8 @@ class Writer:
             with self.store.alone():
                 try:
                     self.store.write(entries)
-                    self.store.tidy()
+                    if tidies:
+                        self.store.tidy()
                 finally:
                     written = sum(each.entries.records for each in waiting[: len(waiting) - len(entries)])
                     self._busy = False

@@ -28,6 +28,8 @@ from edgeferry.wire.capture_segment import Shared, render_group, render_shared
 
 FOREIGN_BYTES = 64 * 1024
 """A segment of another version that is as large is closed; in a smaller one each group says what it is."""
+COMPANY_S = 60.0
+"""How long after another server was met the store is let go after each write; else only now and then."""
 
 
 class StoreFullError(OSError):
@@ -67,8 +69,10 @@ class Segments:
         self._bounds = bounds
         self._door = self._file = -1
         self._size_bytes = self._first = self._began_us = 0
-        self._foreign = False
-        self._opened_at = 0.0
+        self._unsynced: list[int] = []
+        """Files that were left, and folders with new names: none is on the disk for sure."""
+        self._is_held = self._foreign = False
+        self._opened_at = self._shared_until = 0.0
         self._ages: dict[int, float] = {}
         """When each segment was last written to, on the monotonic clock."""
 
@@ -77,19 +81,39 @@ class Segments:
         cannot be written. `now`: monotonic."""
         if self._file < 0 or self._must_rotate(len(entries.lines), now):
             return False
+        if not self._is_held and not self._take_over():
+            return False
+        try:
+            self._write(self._render(entries, self.last + 1), entries.records)
+        finally:
+            if now < self._shared_until:
+                self.let_go()
+        return True
+
+    def let_go(self) -> None:
+        """Another server may write."""
+        self._is_held = False
+        if self._door >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._door, fcntl.LOCK_UN)
+
+    def _take_over(self) -> bool:
+        """Whether this server may write where it left off: no other one does, or did."""
         try:
             fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._note_company()
             return False
         except OSError:
             pass  # a file system without locks
-        try:
-            if self._has_changed():
-                return False
-            self._write(self._render(entries, self.last + 1), entries.records)
-            return True
-        finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
+        self._is_held = True
+        if self._has_changed():
+            self.let_go()
+            return False
+        return True
+
+    def _note_company(self) -> None:
+        self._shared_until = time.monotonic() + COMPANY_S
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -101,18 +125,19 @@ class Segments:
         try:
             fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._note_company()
             raise StoreBusyError("another server holds the store") from error
         except OSError:
             pass
         try:
             if self._file >= 0 and self._has_changed():
+                self._note_company()
                 self._leave()
             if self._file < 0:
                 self._open()
             yield
         finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._door, fcntl.LOCK_UN)
+            self.let_go()
             if self._file < 0:  # perhaps the folder is another one now
                 self.close()
 
@@ -140,21 +165,21 @@ class Segments:
         else:
             self._expire(0, self._first)
 
-    def sync(self) -> None:
-        """What was written is on the disk."""
+    def take_unsynced(self) -> list[int]:
+        """The files that are not on the disk yet, for `sync_all`."""
+        files, self._unsynced = self._unsynced, []
         if self._file >= 0:
-            os.fdatasync(self._file)
-
-    def duplicate(self) -> int:
-        """The open segment once more, to put on the disk while this one is written to; -1 when none is."""
-        return os.dup(self._file) if self._file >= 0 else -1
+            files.append(os.dup(self._file))
+        return files
 
     def close(self) -> None:
         """Nothing is open any more."""
-        for file in (self._file, self._door):
+        for file in (self._file, self._door, *self._unsynced):
             if file >= 0:
                 os.close(file)
         self._file = self._door = -1
+        self._unsynced = []
+        self._is_held = False
 
     def _must_rotate(self, group_bytes: int, now: float) -> bool:
         records, age_s = self.last + 1 - self._first, now - self._opened_at
@@ -188,11 +213,8 @@ class Segments:
         return said.st_size != self._size_bytes or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
 
     def _leave(self) -> None:
-        file, self._file = self._file, -1
-        try:
-            os.fdatasync(file)
-        finally:
-            os.close(file)
+        self._unsynced.append(self._file)
+        self._file = -1
 
     def _open(self) -> None:
         """The newest segment is open at its end, or a new one is; a torn end is cut off."""
@@ -245,10 +267,7 @@ class Segments:
         if before >= 0:
             with contextlib.suppress(OSError):
                 os.fchmod(before, 0o400)  # tells another server that it is closed
-            try:
-                os.fdatasync(before)
-            finally:
-                os.close(before)
+            self._unsynced.append(before)
         self.closed = True
 
     def _expire(self, group_bytes: int, before: float) -> list[Segment]:
@@ -281,8 +300,7 @@ class Segments:
         try:
             if os.write(file, text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with contextlib.suppress(OSError):
-                os.fsync(self._door)
+            self._unsynced.append(os.dup(self._door))
         except OSError:
             os.close(file)
             os.unlink(path)
@@ -294,3 +312,17 @@ class Segments:
         self._foreign = shared is None or not shared.is_same(self._shared)
         self._began_us = shared.at_us if shared else 0
         self._opened_at = time.monotonic()
+
+
+def sync_all(files: list[int]) -> None:
+    """What was written to them is on the disk, and they are closed. OSError, for the last one that is not."""
+    problem: OSError | None = None
+    for file in files:
+        try:
+            os.fdatasync(file)
+        except OSError as error:
+            problem = error
+        finally:
+            os.close(file)
+    if problem:
+        raise problem
