@@ -143,6 +143,8 @@ class Library:
     """Below the MLflow model's folder."""
     trusted_types: tuple[str, ...]
     """What the pipeline said may be loaded from that file."""
+    plain: bool = False
+    """Whether nothing in the file asks for columns by name, so that it needs no pandas."""
 
 
 class Converter(Protocol):
@@ -155,6 +157,10 @@ class Converter(Protocol):
 
     def find_library(self, model_folder: Path) -> Library:
         """What runs the MLflow model in `model_folder` as it is; RefusedError when none of ours does."""
+
+    def find_pyfunc(self, model_folder: Path) -> Library:
+        """What MLflow's own `python_function` runs in `model_folder`; RefusedError when there is none, or
+        when its signature says that it does not answer with one number a row."""
 
 
 class Images(Protocol):

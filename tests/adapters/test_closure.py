@@ -13,6 +13,8 @@ from edgeferry.adapters.closure import load_closure
 from edgeferry.errors import EdgeferryError
 
 IMPORT_NAMES = {"pillow": "PIL", "paho-mqtt": "paho", "typing-extensions": "typing_extensions"}
+LIBRARIES = {"runtime_library.py": {"pandas", "skops"}, "runtime_pyfunc.py": {"mlflow", "pandas"}}
+"""What a layer of the model's own brings."""
 PROGRAMS = {
     "server": "edgeferry.device.modules.server",
     "companion": "edgeferry.device.modules.companion",
@@ -56,7 +58,7 @@ def test_a_program_imports_nothing_that_its_image_lacks(program: str) -> None:
     names = {line.partition("==")[0] for line in lines if "==" in line and not line.startswith(("#", " "))}
     there = {IMPORT_NAMES.get(name, name) for name in names} | {"edgeferry"} | sys.stdlib_module_names
     for path, source in load_closure(PROGRAMS[program]).items():
-        of_the_model = {"pandas", "skops"} if path.endswith("/runtime_library.py") else set()
+        of_the_model = LIBRARIES.get(path.rpartition("/")[2], set())
         assert roots(source) <= there | of_the_model, path
 
 

@@ -1,20 +1,33 @@
+import asyncio
 import contextlib
 import fcntl
 import json
 import os
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgeferry.device.modules import capture
+from edgeferry.device.modules import capture_writer, segments
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
-from edgeferry.domain.capture import Bounds, Cursor
+from edgeferry.domain.capture import Cursor
+from edgeferry.domain.capture_policy import CapturePolicy
+from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.capture import PAGE_LENGTH, PageRequest, parse_record
+from edgeferry.wire.serving import ModelCard
 from tests.device.conftest import wait_until
+from tests.device.disks import fill, tiny_disk
 
-SMALL = Bounds(store_bytes=8000, segment_bytes=1000)
+SMALL = CapturePolicy(store_bytes=8000)
+ROOMY = CapturePolicy()
+CARD = ModelCard(
+    model="taxi",
+    version="3",
+    columns=(Column("distance", "double"), Column("hour", "double")),
+    tolerance=Tolerance(1e-9, 0.0),
+    output="fareAmount",
+)
 USER, SMOKE = Asked("", "user"), Asked("", "smoke")
 
 
@@ -23,16 +36,28 @@ def opened():
     """Opens stores, and closes them after the test."""
     with contextlib.ExitStack() as stack:
 
-        def open_(folder, bounds=SMALL):
-            captures = Captures(folder, "taxi", "3", "sha256:aa", bounds)
+        def open_(folder, policy=SMALL, card=CARD):
+            captures = Captures(folder, card, "sha256:aa", policy)
             stack.callback(captures.close)
             return captures
 
         yield open_
 
 
+def nothing():
+    """Nobody waits for an answer."""
+
+
+def said(captures):
+    """(written, dropped, state) once nothing waits any more."""
+    captures.sync()
+    told = captures.said()
+    return told["written"], told["dropped"], told["state"]
+
+
 def keep(captures, number, asked=USER):
     captures.keep(asked, b"", [[number]], json.dumps([number]).encode(), 200, 0.5)
+    captures.write(nothing)
 
 
 def fetch(captures, cursor=Cursor(), limit=1000, purpose=""):
@@ -46,6 +71,15 @@ def fetch(captures, cursor=Cursor(), limit=1000, purpose=""):
     return [parse_record(line.encode()) for line in text.split("\n")[:-1]]
 
 
+def size_of(folder):
+    """Of all its files, some of which may go meanwhile."""
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
 def inputs_of(records):
     return [json.loads(record.inputs)[0][0] for record in records]
 
@@ -55,6 +89,7 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
     captures.keep(
         Asked("mine", "smoke"), b'{"data": [[1, 2.50]]}', [[1.0, 2.5]], b'{"result": 1e0}', 500, 1.23456
     )
+    captures.write(nothing)
     keep(captures, 2)
     first, second = fetch(captures)
     assert (first.sequence, first.id, first.purpose, first.status) == (1, "mine", "smoke", 500)
@@ -77,13 +112,15 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):
     captures = opened(tmp_path)
     captures.keep(USER, body, body, b"[1]", 200, 0.5)
+    captures.write(nothing)
     assert [record.inputs for record in fetch(captures)] == [kept]
 
 
 def test_named_columns_are_kept_as_rows(tmp_path, opened):
     captures = opened(tmp_path)
     captures.keep(USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 0.5)
-    assert [record.inputs for record in fetch(captures)] == ["[[1.0, 2.0]]"]
+    captures.write(nothing)
+    assert [record.inputs for record in fetch(captures)] == ["[[1.0,2.0]]"]
 
 
 def test_sequences_go_on_after_a_restart(tmp_path, opened):
@@ -94,19 +131,20 @@ def test_sequences_go_on_after_a_restart(tmp_path, opened):
     records = fetch(opened(tmp_path))
     assert [record.sequence for record in records] == list(range(1, 31))
     assert inputs_of(records) == list(range(30))
-    assert len(os.listdir(tmp_path)) > 3
+    assert len({name.partition(".")[0] for name in os.listdir(tmp_path)}) > 1
 
 
 def test_the_store_is_bounded_and_what_is_oldest_goes_first(tmp_path, opened):
     captures = opened(tmp_path)
-    for number in range(1, 201):
+    for number in range(1, 601):
         keep(captures, number)
-        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= SMALL.store_bytes
+        captures.sync()
+        assert size_of(tmp_path) <= SMALL.store_bytes + 1000
     records = fetch(captures)
-    assert inputs_of(records) == list(range(records[0].sequence, 201))
+    assert inputs_of(records) == list(range(records[0].sequence, 601))
     counts = count(captures)
     assert counts["expired"] == records[0].sequence - 1 > 0
-    assert counts["user"] == len(records) == 200 - counts["expired"]
+    assert counts["user"] == len(records) == 600 - counts["expired"]
     assert counts["dropped"] == 0
 
 
@@ -114,7 +152,7 @@ def test_a_record_larger_than_half_the_store_is_dropped_and_counted(tmp_path, op
     captures = opened(tmp_path)
     keep(captures, "x" * 5000)
     keep(captures, 1)
-    assert captures.said() == {"written": 1, "dropped": 1, "refused": 0}
+    assert said(captures) == (1, 1, "ok")
     assert inputs_of(fetch(captures)) == [1]
 
 
@@ -132,13 +170,13 @@ def test_a_torn_last_line_is_cut_off_and_its_sequence_used_again(tmp_path, opene
 
 
 def test_a_damaged_line_is_passed_over_and_counted(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     for number in range(1, 6):
         keep(captures, number)
     captures.close()
     (segment,) = tmp_path.iterdir()
     segment.write_bytes(segment.read_bytes().replace(b"[[3]]", b"[[8]]").replace(b"[[5]]", b"[[8]]"))
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     assert inputs_of(fetch(captures)) == [1, 2, 4]
     assert read_page(captures, PageRequest(Cursor(), 9, "")).damaged == 2
     assert count(captures)["damaged"] == 2
@@ -147,7 +185,7 @@ def test_a_damaged_line_is_passed_over_and_counted(tmp_path, opened):
 
 
 def test_pages_are_bounded_and_lead_on(tmp_path, opened):
-    captures = opened(tmp_path, Bounds(10_000_000, 500_000))
+    captures = opened(tmp_path, CapturePolicy(store_bytes=16_000_000))
     wide = "é" * 300
     for number in range(1, 1501):
         keep(captures, [number, wide])
@@ -169,7 +207,7 @@ def test_a_limit_of_nothing_tells_first_and_last_alone(tmp_path, opened):
 
 
 def test_a_record_longer_than_a_page_comes_in_pieces(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
+    captures = opened(tmp_path, ROOMY)
     long = 'a"\\é' * 100_000
     keep(captures, 1)
     keep(captures, long)
@@ -178,7 +216,7 @@ def test_a_record_longer_than_a_page_comes_in_pieces(tmp_path, opened):
 
 
 def test_a_record_that_goes_while_it_is_read_spoils_no_other(tmp_path, opened):
-    captures = opened(tmp_path, Bounds(1_000_000, 300_000))
+    captures = opened(tmp_path, CapturePolicy(store_bytes=1_000_000))
     keep(captures, "x" * 200_000)
     page = read_page(captures, PageRequest(Cursor(), 9, ""))
     for _ in range(8):
@@ -200,12 +238,13 @@ def test_a_purpose_chooses_records(tmp_path, opened):
 
 
 def test_a_missing_folder_drops_records_until_it_is_there(tmp_path, opened, monkeypatch, capsys):
-    monkeypatch.setattr(capture, "AGAIN_S", 0.05)
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 0.05)
     folder = tmp_path / "later"
     captures = opened(folder)
     keep(captures, 1)
+    captures.sync()
     keep(captures, 2)
-    assert captures.said() == {"written": 0, "dropped": 2, "refused": 0}
+    assert said(captures) == (0, 2, "failing")
     assert capsys.readouterr().err.count("captures are dropped") == 1
     assert fetch(captures) == []
     folder.mkdir()
@@ -215,75 +254,207 @@ def test_a_missing_folder_drops_records_until_it_is_there(tmp_path, opened, monk
         return captures.said()["written"]
 
     wait_until(kept)
-    assert inputs_of(fetch(captures)) == [3]
+    assert set(inputs_of(fetch(captures))) == {3}
     assert "no longer" in capsys.readouterr().err
 
 
-def test_a_full_disk_drops_records_and_leaves_no_torn_line(tmp_path, opened, monkeypatch):
-    captures = opened(tmp_path)
-    keep(captures, 1)
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:40]))
-    keep(captures, 2)
-    monkeypatch.undo()
-    keep(captures, 3)
-    assert captures.said() == {"written": 2, "dropped": 1, "refused": 0}
-    assert inputs_of(fetch(captures)) == [1, 3]
-    assert count(captures)["damaged"] == 0
-
-
-def test_many_threads_keep_each_their_own_record(tmp_path, opened):
-    captures = opened(tmp_path, Bounds())
-    threads = [
-        threading.Thread(target=lambda base=base: [keep(captures, base + step) for step in range(200)])
-        for base in range(0, 1600, 200)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    records = fetch(captures)
-    assert [record.sequence for record in records] == list(range(1, 1601))
-    assert sorted(inputs_of(records)) == list(range(1600))
-    assert len({record.id for record in records}) == 1600
+def test_a_full_disk_drops_records_until_it_is_not_and_leaves_no_torn_line(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 0.0)
+    with tiny_disk(tmp_path / "disk", "16k") as folder:
+        captures = opened(folder, ROOMY)
+        keep(captures, 1)
+        captures.sync()
+        filler = fill(folder)
+        for number in range(2, 200):  # some find room in the last block
+            keep(captures, number)
+        written, dropped, state = said(captures)
+        assert state == "full"
+        assert dropped > 1
+        assert written + dropped == 199
+        assert captures.metrics()["edgeferry_captures_full"] == 1
+        filler.unlink()
+        keep(captures, 200)
+        assert said(captures) == (written + 1, dropped, "ok")
+        assert inputs_of(fetch(captures)) == [*range(1, written + 1), 200]
+        assert count(captures)["damaged"] == 0
+        captures.close()
 
 
 def test_two_servers_of_one_store_write_one_row_of_sequences(tmp_path, opened):
-    roomy = Bounds(store_bytes=1_000_000, segment_bytes=1000)
-    old, new = opened(tmp_path, roomy), opened(tmp_path, roomy)
+    short = CapturePolicy(max_records=80)
+    other = replace(CARD, version="4")
+    old, new = opened(tmp_path, short), opened(tmp_path, short, other)
     numbers = iter(range(40))
     for turns in (1, 1, 2, 7, 1, 5, 3):
         for captures in (old, new):
             for _ in range(turns):
                 keep(captures, next(numbers))
+            captures.sync()
     records = fetch(new)
     assert inputs_of(records) == list(range(40))
     assert [record.sequence for record in records] == list(range(1, 41))
-    assert len(list(tmp_path.iterdir())) > 5
+    assert [record.version for record in records[:4]] == ["3", "4", "3", "4"]
     keep(old, 40)
+    old.sync()
     assert inputs_of(fetch(new)) == list(range(41))
-    assert old.said()["dropped"] == new.said()["dropped"] == 0
+    assert said(old)[1] == said(new)[1] == 0
 
 
-def test_a_server_that_holds_the_store_drops_records_of_the_other_and_delays_it_little(tmp_path, opened):
+def test_records_wait_while_another_server_holds_the_store(tmp_path, opened):
     captures = opened(tmp_path)
+    keep(captures, 1)
+    captures.sync()
     holder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    keep(captures, 1)
-    os.close(holder)
     keep(captures, 2)
-    assert inputs_of(fetch(captures)) == [2]
-    assert captures.said()["dropped"] == 1
+    assert said(captures) == (1, 0, "slow")
+    os.close(holder)
+    keep(captures, 3)
+    assert inputs_of(fetch(captures)) == [1, 2, 3]
+    assert said(captures) == (3, 0, "ok")
 
 
 def test_captures_that_are_off_keep_nothing(opened):
     captures = opened(None)
     keep(captures, 1)
-    assert captures.said() == {"written": 0, "dropped": 0, "refused": 0}
+    assert said(captures) == (0, 0, "off")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here refuses root a file")
 def test_a_folder_that_takes_no_files_drops_records(opened):
     captures = opened(Path("/proc/self"))
     keep(captures, 1)
-    assert captures.said()["dropped"] == 1
+    assert said(captures) == (0, 1, "failing")
+
+
+def hold(captures):
+    """The disk is not done with what it was asked to do."""
+    assert captures._writer._lock.acquire(timeout=5)
+    return captures._writer._lock.release
+
+
+def answer(captures, *numbers):
+    """The numbers of the groups whose answers went out within three times the patience, in their order."""
+
+    async def run():
+        sent = []
+        for number in numbers:
+            captures.keep(USER, b"", [[number]], b"[1]", 200, 0.5)
+            captures.write(lambda number=number: sent.append(number))
+            at_once.append(len(sent))
+        await asyncio.sleep(3 * capture_writer.SLOW_S)
+        return sent
+
+    at_once: list[int] = []
+    return asyncio.run(run()), at_once
+
+
+def test_answers_go_first_when_the_disk_hangs_and_their_records_are_written_later(tmp_path, opened):
+    captures = opened(tmp_path)
+    captures.sync()
+    release = hold(captures)
+    sent, at_once = answer(captures, 1, 2)
+    assert (sent, at_once) == ([1, 2], [0, 0])  # patiently, once
+    sent, at_once = answer(captures, 3)
+    assert (sent, at_once) == ([3], [1])
+    assert captures.said()["state"] == "slow"
+    assert captures.metrics()["edgeferry_captures_buffered_bytes"] > 0
+    release()
+    assert inputs_of(fetch(captures)) == [1, 2, 3]
+    captures.sync()
+    assert said(captures) == (3, 0, "ok")
+
+
+def test_what_finds_no_room_in_memory_is_dropped_and_counted(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(capture_writer, "BUFFER_BYTES", 50)
+    captures = opened(tmp_path)
+    captures.sync()
+    release = hold(captures)
+    sent, _ = answer(captures, *range(1, 11))
+    assert sorted(sent) == list(range(1, 11))
+    release()
+    written, dropped, _ = said(captures)
+    assert written > 0 < dropped
+    assert written + dropped == 10
+    assert inputs_of(fetch(captures)) == list(range(1, written + 1))
+
+
+def test_answers_that_wait_for_the_disk_go_out_once_it_has_their_records(tmp_path, opened, monkeypatch):
+    captures = opened(tmp_path, replace(SMALL, durability="ack"))
+    captures.sync()
+    synced = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: (fdatasync(file), synced.append(file)))
+
+    async def run():
+        done = asyncio.Event()
+        captures.keep(USER, b"", [[1]], b"[1]", 200, 0.5)
+        captures.write(lambda: (order.append(len(synced)), done.set()))
+        order.append("asked")
+        await asyncio.wait_for(done.wait(), 10)
+
+    order: list[object] = []
+    asyncio.run(run())
+    assert order[0] == "asked"
+    assert order[1] > 0
+
+
+def test_a_store_that_stops_when_full_keeps_what_it_has(tmp_path, opened):
+    captures = opened(tmp_path, replace(SMALL, max_records=16, when_full="stop"))
+    for number in range(1, 31):
+        keep(captures, number)
+        captures.sync()
+    assert said(captures) == (16, 14, "full")
+    assert inputs_of(fetch(captures)) == list(range(1, 17))
+
+
+def test_a_bound_of_records_lets_the_oldest_go(tmp_path, opened):
+    captures = opened(tmp_path, replace(ROOMY, max_records=16))
+    for number in range(1, 31):
+        keep(captures, number)
+        captures.sync()
+        assert captures.counts().last - captures.counts().first < 16
+    assert inputs_of(fetch(captures))[-1] == 30
+
+
+def test_old_segments_go_by_a_clock_that_nobody_sets(tmp_path, opened, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(segments.time, "monotonic", lambda: now[0])
+    captures = opened(tmp_path, replace(ROOMY, max_age_s=80))
+    keep(captures, 1)
+    captures.sync()
+    for path in tmp_path.iterdir():
+        os.utime(path, (2e9, 2e9))  # a clock that was far ahead
+    now[0] += 50
+    keep(captures, 2)
+    assert inputs_of(fetch(captures)) == [1, 2]
+    now[0] += 50
+    keep(captures, 3)
+    assert inputs_of(fetch(captures)) == [2, 3]
+
+
+def test_of_a_sample_failures_and_what_training_never_saw_are_kept(tmp_path, opened):
+    card = replace(CARD, columns=(Column("distance", "double", low=1.0, high=5.0),))
+    captures = opened(tmp_path, replace(ROOMY, rate=0.0), card)
+    for number, status in ((3, 200), (0.5, 200), (5.5, 200), (4, 500), (5, 200)):
+        captures.keep(USER, b"", [[number]], b"[1]", status, 0.5)
+        captures.write(nothing)
+    assert inputs_of(fetch(captures)) == [0.5, 5.5, 4]
+    assert captures.metrics()["edgeferry_captures_left_out_total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "question", "kept"),
+    [
+        pytest.param(b'{"data":[[1,2]]}', [[1.0, 2.0]], "[[1.0,null]]", id="rows"),
+        pytest.param(b'{"data":[[1,2]]}', b'{"data":[[1,2]]}', '{"data":[[1,null]]}', id="a script's rows"),
+        pytest.param(b"hour=2", b"hour=2", "null", id="what cannot be told apart"),
+    ],
+)
+def test_what_is_redacted_is_never_written(tmp_path, opened, body, question, kept):
+    captures = opened(tmp_path, replace(ROOMY, redact=("hour", "output")))
+    captures.keep(USER, body, question, b"[77]", 200, 0.5)
+    captures.write(nothing)
+    (record,) = fetch(captures)
+    assert (record.inputs, record.output) == (kept, "null")
+    assert b"77" not in next(tmp_path.iterdir()).read_bytes().splitlines()[1]

@@ -91,7 +91,13 @@ def test_a_thousand_requests_from_16_clients_are_a_thousand_records_with_the_cli
     }
     assert all(0 < record.latency_ms < 10_000 for record in records)
     health = httpx.get(server.url + "/health", trust_env=False).json()
-    assert health["captures"] == {"written": 1000, "dropped": 0, "refused": 0}
+    assert {**health["captures"], "state": "", "reason": ""} == {
+        "written": 1000,
+        "dropped": 0,
+        "refused": 0,
+        "state": "",
+        "reason": "",
+    }
 
 
 def test_nothing_that_was_answered_is_lost_when_the_server_is_killed(server, tmp_path):
@@ -147,7 +153,9 @@ def test_a_model_answers_though_its_captures_have_no_place(tmp_path):
         answer = httpx.post(server.url + "/score", json={"data": [[2, 7]]}, trust_env=False)
         assert answer.json() == [12.0]
         health = httpx.get(server.url + "/health", trust_env=False).json()
-        assert health["captures"] == {"written": 0, "dropped": 1, "refused": 0}
+        told = health["captures"]
+        assert (told["written"], told["dropped"], told["state"]) == (0, 1, "failing")
+        assert "No such file" in told["reason"]
     finally:
         end(server.process)
 

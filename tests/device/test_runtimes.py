@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import json
 import pickle
 from dataclasses import replace
 
@@ -105,11 +106,11 @@ def test_the_librarys_server_refuses_what_the_graphs_refuses(tmp_path, serving):
     assert client.post("/score", content=b" " * (16 * 1024 * 1024 + 1)).status_code == 413
 
 
-def test_a_library_that_raises_is_an_answer_and_not_an_end(tmp_path, serving):
+def test_values_that_a_library_refuses_are_bad_input(tmp_path, serving):
     model = RandomForestRegressor(2, random_state=1).fit(ROWS, FARES)
     client = serving(serve_library(tmp_path, model))
     answer = client.post("/score", json={"data": [[1e300, 0.0]]})
-    assert answer.status_code == 500
+    assert answer.status_code == 400
     assert "too large for dtype('float32')" in answer.json()["error"]["message"]
     assert client.post("/score", json={"data": [[1.0, 2.0]]}).status_code == 200
 
@@ -127,6 +128,80 @@ def test_a_library_model_that_does_not_load_says_what_it_lacks(tmp_path, model, 
     said = last_words(serve_library(tmp_path, model))
     assert words in said
     assert "score.py" in said
+
+
+# any flavor, by MLflow
+
+
+PYFUNC = """
+import numpy
+
+class Model:
+    def predict(self, model_input, params=None):
+        ANSWER
+
+def _load_pyfunc(path):
+    return Model()
+"""
+FARE = """assert [str(kind) for kind in model_input.dtypes] == KINDS
+        if model_input["zone"].iloc[0] == "nowhere": raise ValueError("no such zone")
+        if model_input["zone"].iloc[0] == "broken": raise KeyError("zone")
+        return model_input["distance"] * 2 + model_input["hour"] + (model_input["zone"] == "airport") * 50"""
+
+
+def serve_pyfunc(folder, answer, *columns):
+    """A model whose `predict` is `answer`, as MLflow saves those of a `loader_module`."""
+    inputs = [{"name": column.name, "type": column.type, "required": True} for column in columns]
+    mlmodel = {
+        "flavors": {"python_function": {"loader_module": "of_the_model", "code": "code"}},
+        "signature": {"inputs": json.dumps(inputs)},
+    }
+    code = PYFUNC.replace("ANSWER", answer).encode()
+    files = {"model/MLmodel": json.dumps(mlmodel).encode(), "model/code/of_the_model.py": code}
+    write_files(folder, replace(CARD, columns=columns, runtime="pyfunc", artifact="model/MLmodel"), files)
+    return start_server(folder)
+
+
+def test_a_model_of_any_flavor_is_asked_with_the_types_of_its_signature(tmp_path, serving):
+    columns = (
+        Column("distance", "double", missing=True),
+        Column("hour", "long"),
+        Column("zone", "string"),
+    )
+    answer = FARE.replace("KINDS", repr(["float64", "int64", str(pd.Series(["a"]).dtype)]))
+    client = serving(serve_pyfunc(tmp_path, answer, *columns))
+
+    def ask(*rows):
+        answer = client.post("/score", json={"data": rows})
+        return answer.status_code, answer.json()
+
+    assert ask([1.5, 7, "airport"], {"zone": "park", "hour": 8, "distance": 0.25}) == (200, [60.0, 8.5])
+    for row, status, words in (
+        ([1.5, 7.5, "park"], 400, "column 2 (hour): 7.5 is not a whole number"),
+        ([1.5, 7, 3], 400, "column 3 (zone): 3 is not a text"),
+        ([None, 7, "park"], 400, "row 1: the model's answer is not a finite number"),
+        ([1.5, 7, "nowhere"], 400, "no such zone"),
+        ([1.5, 7, "broken"], 500, "KeyError: 'zone'"),
+    ):
+        found, said = ask(row)
+        assert (found, words in said["error"]["message"]) == (status, True), said
+
+
+def test_a_model_of_bytes_takes_them_as_the_body_or_in_base64(tmp_path, serving):
+    client = serving(
+        serve_pyfunc(
+            tmp_path,
+            "return numpy.array([len(value) for value in model_input['picture']])",
+            Column("picture", "binary"),
+        )
+    )
+    for kind in ("application/octet-stream", "image/jpeg"):
+        answer = client.post("/score", content=b"\xff" * 5, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()) == (200, [5.0])
+    assert client.post("/score", json={"data": [["AP8="], {"picture": ""}]}).json() == [2.0, 0.0]
+    refused = client.post("/score", json={"data": [["AP8"]]})
+    assert refused.status_code == 400
+    assert 'column 1 (picture): "AP8" is not base64' in refused.json()["error"]["message"]
 
 
 # a score.py of the model's own

@@ -1,21 +1,37 @@
+from dataclasses import replace
+
 import pytest
 
-from edgeferry.domain.capture import Bounds, Segment, choose_expired, choose_segments, fits, must_rotate
+from edgeferry.domain.capture import (
+    Bounds,
+    Segment,
+    choose_bounds,
+    choose_expired,
+    choose_segments,
+    fits,
+    has_room,
+    must_rotate,
+)
+from edgeferry.domain.capture_policy import CapturePolicy
 
-BOUNDS = Bounds(store_bytes=100, segment_bytes=20)
+BOUNDS = Bounds(
+    store_bytes=100, segment_bytes=20, max_records=30, segment_records=5, max_age_s=350, segment_s=60
+)
 
 
 @pytest.mark.parametrize(
-    ("size", "line", "rotated"),
+    ("size", "records", "age_s", "group", "rotated"),
     [
-        pytest.param(0, 10, False, id="the first record begins no further segment"),
-        pytest.param(10, 10, False, id="a segment may be full to the brim"),
-        pytest.param(11, 10, True, id="a record that does not fit begins a segment"),
-        pytest.param(0, 50, False, id="a record larger than a segment has one of its own"),
+        pytest.param(19, 0, 1e9, 50, False, id="the first record begins no further segment"),
+        pytest.param(10, 1, 0, 10, False, id="a segment may be full to the brim"),
+        pytest.param(11, 1, 0, 10, True, id="a group that does not fit begins a segment"),
+        pytest.param(1, 4, 0, 1, False, id="few records"),
+        pytest.param(1, 5, 0, 1, True, id="as many records as a segment may have"),
+        pytest.param(1, 1, 61, 1, True, id="an old segment"),
     ],
 )
-def test_a_segment_is_closed_when_the_next_record_does_not_fit(size, line, rotated):
-    assert must_rotate(size, line, BOUNDS) is rotated
+def test_a_segment_is_closed_when_it_is_full_or_old(size, records, age_s, group, rotated):
+    assert must_rotate(size, records, age_s, group, BOUNDS) is rotated
 
 
 @pytest.mark.parametrize(
@@ -27,21 +43,36 @@ def test_one_record_may_not_push_all_others_out(line, stored):
 
 
 @pytest.mark.parametrize(
-    ("closed", "line", "gone"),
+    ("closed", "group", "gone"),
     [
         pytest.param([], 5, [], id="nothing stored"),
-        pytest.param([(1, 40), (9, 40)], 5, [], id="room for one more segment"),
-        pytest.param([(9, 41), (1, 40)], 5, [1], id="the oldest makes room"),
-        pytest.param([(1, 5), (2, 20), (5, 70)], 5, [1, 2], id="as many as are needed"),
-        pytest.param([(1, 40), (9, 40)], 30, [1], id="a large record needs more room"),
-        pytest.param([(1, 500)], 5, [1], id="a store whose bound was lowered"),
+        pytest.param([(1, 40, 0), (9, 40, 0)], 5, [], id="room for one more segment"),
+        pytest.param([(9, 41, 0), (1, 40, 0)], 5, [1], id="the oldest makes room"),
+        pytest.param([(1, 5, 0), (2, 20, 0), (5, 70, 0)], 5, [1, 2], id="as many as are needed"),
+        pytest.param([(1, 40, 0), (9, 40, 0)], 30, [1], id="a large group needs more room"),
+        pytest.param([(1, 500, 0)], 5, [1], id="a store whose bound was lowered"),
+        pytest.param([(1, 1, 500), (9, 1, 400), (15, 1, 300)], 5, [1, 9], id="old age"),
+        pytest.param([(-20, 1, 0), (9, 1, 0)], 5, [-20], id="too many records"),
     ],
 )
-def test_what_is_oldest_makes_room(closed, line, gone):
-    segments = [Segment(first, size) for first, size in closed]
-    expired = choose_expired(segments, line, BOUNDS)
+def test_what_is_oldest_makes_room(closed, group, gone):
+    segments = [Segment(*each) for each in closed]
+    expired = choose_expired(segments, 15, group, BOUNDS)
     assert [segment.first for segment in expired] == gone
-    assert sum(s.size_bytes for s in segments if s not in expired) + max(20, line) <= BOUNDS.store_bytes
+    assert has_room([each for each in segments if each not in expired], 15, group, BOUNDS)
+
+
+def test_a_store_that_stops_lets_go_of_old_age_alone():
+    stops = replace(BOUNDS, stops=True)
+    segments = [Segment(1, 60, 500), Segment(5, 60), Segment(9, 60)]
+    assert choose_expired(segments, 15, 5, stops) == (segments[0],)
+    assert not has_room(segments[1:], 15, 5, stops)
+
+
+def test_a_policy_sets_the_bounds():
+    policy = CapturePolicy(store_bytes=800, max_records=80, max_age_s=800, when_full="stop")
+    assert choose_bounds(policy) == Bounds(800, 100, 80, 10, 800, 100, stops=True)
+    assert choose_bounds(CapturePolicy()) == Bounds()
 
 
 @pytest.mark.parametrize(
@@ -54,5 +85,4 @@ def test_what_is_oldest_makes_room(closed, line, gone):
     ],
 )
 def test_only_segments_that_may_hold_later_records_are_read(after, read):
-    segments = [Segment(first, 10) for first in (20, 5, 9)]
-    assert [segment.first for segment in choose_segments(segments, after)] == read
+    assert choose_segments((20, 5, 9), after) == tuple(read)

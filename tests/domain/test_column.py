@@ -25,7 +25,7 @@ from edgeferry.domain.model import Column
         pytest.param("boolean", True, 1.0, id="true"),
         pytest.param("boolean", 0.0, 0.0, id="zero for false"),
         pytest.param("string", "grüße", "grüße", id="a text"),
-        pytest.param("binary", "AP8=", b"\x00\xff", id="bytes in base64"),
+        pytest.param("binary", "AP8=", "AP8=", id="bytes stay in base64"),
         pytest.param("tensor", 1.5, 1.5, id="an unknown type is a number"),
     ],
 )

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from edgeferry.domain.capture import Counts, Cursor, Record
 from edgeferry.errors import UsageError
 from edgeferry.wire.capture import (
+    PACKED,
+    PART,
+    PLAIN,
     Page,
     PageRequest,
     parse_counts,
@@ -139,16 +142,18 @@ def test_an_answer_of_many_lines_becomes_one_line_with_the_same_value():
 
 
 @pytest.mark.parametrize(
-    ("name", "first"),
+    ("name", "said"),
     [
-        pytest.param("0000000000000000017.jsonl", 17, id="a segment"),
+        pytest.param("0000000000000000017.jsonl", (17, PLAIN), id="a segment"),
+        pytest.param("0000000000000000017.jsonl.gz", (17, PACKED), id="compressed"),
+        pytest.param("0000000000000000017.jsonl.gz.part", (17, PART), id="being compressed"),
         pytest.param("17.jsonl", None, id="too few digits"),
-        pytest.param("0000000000000000017.jsonl.gz", None, id="another file"),
+        pytest.param("0000000000000000017.jsonl.bak", None, id="another file"),
     ],
 )
-def test_a_segments_name_says_where_it_begins(name, first):
-    assert parse_segment_name(name) == first
-    assert parse_segment_name(render_segment_name(first or 1)) == (first or 1)
+def test_a_segments_name_says_where_it_begins(name, said):
+    assert parse_segment_name(name) == said
+    assert said is None or render_segment_name(*said) == name
 
 
 @pytest.mark.parametrize(

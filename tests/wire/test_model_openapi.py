@@ -65,7 +65,7 @@ def test_each_body_the_model_takes_is_named():
 
     assert kinds(CARD) == ["application/json"]
     assert kinds(IMAGES) == ["application/json", "image/png"]
-    assert kinds(PICTURE) == ["application/json", "application/octet-stream", "image/*"]
+    assert kinds(PICTURE) == ["application/json", "application/octet-stream", "image/*", "audio/*", "video/*"]
 
 
 def test_columns_are_described_with_their_ranges_and_an_example_is_within():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -173,7 +176,7 @@ def test_the_librarys_image_adds_one_layer_to_the_graphs_with_the_versions_that_
     assert [layer.digest for layer in image.layers if layer.title != "library"][:-1] == shared
     library = {path.split("/")[3] for path in layer_files(image, 2)}
     assert {"sklearn", "scipy", "skops", "scikit_learn-1.9.1.dist-info"} <= library
-    assert not {"mlflow", "numpy", "onnx", "onnxruntime", "starlette"} & library
+    assert not {"pandas", "mlflow", "numpy", "onnx", "onnxruntime", "starlette"} & library
     card = parse_model_card(layer_files(image)["opt/edgeferry/model/model.json"])
     assert (card.runtime, card.artifact) == ("library", "model/model.skops")
     assert package(packaged.services, forest.definition, forest.version) == forest.packed
@@ -276,6 +279,116 @@ def test_a_graph_that_model_yaml_asks_for_gives_way_to_nothing(
     packed = package(rounding, definition, packaged.version)
     proof = prove(rounding, definition, packaged.version, packed, SMALL)
     assert (proof.verification.passed, proof.verification.runtime) == (False, "onnx")
+
+
+# any flavor, by MLflow
+
+LOADER = """
+class Model:
+    def predict(self, model_input, params=None):
+        return ANSWER
+
+def _load_pyfunc(path):
+    return Model()
+"""
+FARE = "model_input['distance'] * 2 + (model_input['zone'] == 'airport') * 50"
+LENGTH = "model_input['picture'].map(len)"
+
+
+def save_pyfunc(
+    packaged: Packaged, name: str, answer: str, columns: dict[str, str], held_out: str, **signature: str
+) -> tuple[ModelDefinition, ModelVersion]:
+    """A registered version of MLflow's `python_function` flavor alone, and the folder of its model."""
+    definition = packaged.define(
+        name,
+        **{
+            "model.yaml": f"prediction_column: predicted\nregistered_model: {name}\n",
+            "smoke/checks.yml": "[]",
+        },
+    )
+    inputs = [{"name": column, "type": kind, "required": True} for column, kind in columns.items()]
+    mlmodel = {
+        "flavors": {"python_function": {"loader_module": "of_the_model", "code": "code"}},
+        "mlflow_version": "3.15.0",
+        "signature": {"inputs": json.dumps(inputs), **signature},
+    }
+    folder = Path(definition.folder) / "made"
+    files = {
+        "model/MLmodel": json.dumps(mlmodel),
+        "model/requirements.txt": "mlflow==3.15.0\n",
+        "model/code/of_the_model.py": LOADER.replace("ANSWER", answer),
+        "predictions/predictions.csv": held_out,
+    }
+    for path, body in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(body)
+    from mlflow import MlflowClient  # takes a second
+
+    tracking = cast(Any, packaged.services.tracking)
+    client = MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
+    run = client.create_run(client.get_run(packaged.version.run_id).info.experiment_id)
+    client.log_artifacts(run.info.run_id, str(folder))
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    version = tracking.find_version(name)
+    assert version is not None
+    return definition, version
+
+
+def test_a_model_of_another_flavor_is_served_by_mlflow_and_verified(packaged: Packaged) -> None:
+    columns = {"distance": "double", "zone": "string"}
+    held_out = "distance,zone,predicted\n1.5,airport,53.0\n2,park,4.0\n"
+    definition, version = save_pyfunc(packaged, "zones", FARE, columns, held_out)
+    packed = package(packaged.services, definition, version)
+    found = verify(packaged.services, definition, version, packed, SMALL)
+    assert found.passed, found.problems
+    assert (found.rows, found.runtime) == (2, "pyfunc")
+    assert found.runtime_reason == (
+        "MLflow's python_function flavor, mlflow 3.15.0: column zone is of type string"
+    )
+    library = {path.split("/")[3] for path in layer_files(packed.image, 2)}
+    assert {"mlflow", "pandas"} <= library
+    assert not {"sklearn", "numpy"} & library
+
+
+def test_a_model_of_bytes_is_verified_with_posted_bytes(packaged: Packaged) -> None:
+    held_out = "picture,predicted\nAP8=,2\n,0\n"
+    definition, version = save_pyfunc(packaged, "pictures", LENGTH, {"picture": "binary"}, held_out)
+    packed = package(packaged.services, definition, version)
+    found = verify(packaged.services, definition, version, packed, SMALL)
+    assert found.passed, found.problems
+    assert (found.rows, found.single_rows) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "outputs", "words"),
+    [
+        pytest.param({"at": "datetime"}, "[]", "column at is of type datetime", id="a column of dates"),
+        pytest.param(
+            {"a": "double"}, '[{"type": "string"}]', "this one answers with string", id="answers of text"
+        ),
+        pytest.param(
+            {"a": "double"},
+            '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]',
+            "arrays of shape",
+            id="three numbers a row",
+        ),
+        pytest.param(
+            {"a": "double"},
+            '[{"type": "double", "name": "b"}, {"type": "double", "name": "c"}]',
+            "this one has 2 outputs",
+            id="two columns",
+        ),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_with_the_way_out(
+    packaged: Packaged, columns: dict[str, str], outputs: str, words: str
+) -> None:
+    name = f"refused_{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+    definition, version = save_pyfunc(packaged, name, "", columns, "a,predicted\n1,2\n", outputs=outputs)
+    with pytest.raises(RefusedError, match=words) as caught:
+        package(packaged.services, definition, version)
+    assert "score.py" in caught.value.fix
 
 
 # a score.py of the model's own
@@ -452,9 +565,20 @@ def test_a_program_of_the_dockerfiles_own_must_answer_right_too(packaged: Packag
     ],
 )
 def test_a_build_that_fails_says_its_last_lines(packaged: Packaged, line: str, words: str, fix: str) -> None:
+    gc.collect()
+    before = count_sockets()
     with pytest.raises(EngineError, match=words) as caught:
         built(packaged, "broken", f"ARG BASE\nFROM ${{BASE}}\n{line}\n")
     assert fix in caught.value.fix
+    assert count_sockets() == before, "the connection to the engine was not given back"
+
+
+def count_sockets() -> int:
+    return sum(
+        os.readlink(file).startswith("socket:")
+        for file in Path("/proc/self/fd").iterdir()
+        if file.is_symlink()
+    )
 
 
 def test_a_result_whose_layer_was_removed_is_built_again(

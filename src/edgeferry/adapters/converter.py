@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from edgeferry.adapters.saved_model import is_plain
+from edgeferry.domain.column import NUMBERS
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Converted, Library
@@ -22,6 +24,7 @@ from edgeferry.settings import child_environment
 
 _SCRIPT = Path(__file__).with_name("sklearn_to_onnx.py")
 _LIMIT_S = 300
+_SCRIPT_INSTEAD = "add a score.py to the model's folder that answers for it"
 
 
 class SklearnConverter:
@@ -59,7 +62,7 @@ class SklearnConverter:
     def find_library(self, model_folder: Path) -> Library:
         """scikit-learn, and the file that MLflow saved for it; RefusedError when the model is of no such
         flavor."""
-        flavor = _read_flavor(model_folder)
+        flavor = _read_flavors(model_folder).get("sklearn") or {}
         if "pickled_model" not in flavor:
             raise RefusedError(
                 "the model is none of MLflow's scikit-learn flavor, so no library of ours runs it",
@@ -69,16 +72,55 @@ class SklearnConverter:
             name=f"scikit-learn {flavor.get('sklearn_version', '')}".strip(),
             file=str(flavor["pickled_model"]),
             trusted_types=tuple(str(each) for each in flavor.get("skops_trusted_types") or ()),
+            plain=is_plain(model_folder / str(flavor["pickled_model"])),
         )
 
+    def find_pyfunc(self, model_folder: Path) -> Library:
+        """MLflow's `python_function`, named by the flavor it was saved with."""
+        said = _read_mlmodel(model_folder)
+        flavors = _read_flavors(model_folder)
+        if "python_function" not in flavors:
+            raise RefusedError(
+                "the model has no python_function flavor, so MLflow cannot run it", fix=_SCRIPT_INSTEAD
+            )
+        problem = _find_other_answers(said)
+        if problem:
+            raise RefusedError(f"a model must answer with one number a row: {problem}", fix=_SCRIPT_INSTEAD)
+        own = next((name for name in flavors if name != "python_function"), "python_function")
+        return Library(f"MLflow's {own} flavor, mlflow {said.get('mlflow_version', '')}", "MLmodel", ())
 
-def _read_flavor(model_folder: Path) -> Mapping[str, Any]:
-    """What the MLmodel file says of the scikit-learn flavor; {} when it has none."""
+
+def _read_mlmodel(model_folder: Path) -> Mapping[str, Any]:
+    """What the MLmodel file says; {} when it says nothing."""
     try:
         said = yaml.safe_load((model_folder / "MLmodel").read_text("utf-8"))
-        return dict(said["flavors"]["sklearn"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (OSError, yaml.YAMLError, ValueError):
         return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _read_flavors(model_folder: Path) -> Mapping[str, Any]:
+    flavors = _read_mlmodel(model_folder).get("flavors")
+    return flavors if isinstance(flavors, dict) else {}
+
+
+def _find_other_answers(mlmodel: Mapping[str, Any]) -> str:
+    """What the signature says its answers are when they are not one number a row; "" when it says nothing."""
+    try:
+        outputs = json.loads(mlmodel["signature"]["outputs"])
+        kinds = [str(each["type"]) for each in outputs]
+        specs = [each["tensor-spec"] for each in outputs if each["type"] == "tensor"]
+        shapes = [spec["shape"] for spec in specs if len(spec["shape"]) > 1 and spec["shape"][1:] != [1]]
+        dtypes = [str(spec["dtype"]) for spec in specs]
+    except (KeyError, TypeError, ValueError):
+        return ""
+    if len(outputs) > 1:
+        return f"this one has {len(outputs)} outputs"
+    if shapes:
+        return f"this one answers with arrays of shape {shapes[0]}"
+    others = [kind for kind in kinds if kind not in (*NUMBERS, "tensor")]
+    others += [dtype for dtype in dtypes if not dtype.startswith(("float", "int", "uint", "bool"))]
+    return f"this one answers with {others[0]}" if others else ""
 
 
 def _read_reason(stdout: str, stderr: str) -> tuple[str, str]:

@@ -156,7 +156,7 @@ def _find_serving(
     runtime = definition.runtime
     if runtime == "auto" and found["score"]:
         runtime = "score"
-    if runtime in ("onnx", "library") and found["score"]:
+    if runtime in ("onnx", "library", "pyfunc") and found["score"]:
         problem = f"`runtime: {runtime}` and {found['score']} exclude each other"
         report(Fault("serving-conflict", problem, "keep one", ("runtime",)))
     needed = {"score": ("score", "score.py"), "own": ("dockerfile", "Dockerfile")}.get(runtime)

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
@@ -176,21 +176,22 @@ def _give_out(
         begun, problems = _each(names, begin)
         writer = open_writer(form, destination, [first for _, (first, _) in begun])
         with _progress() as show:
-            for name, (batch, rest) in begun:
-                damaged = 0
+            for name, (first, rest) in begun:
+                damaged, place = 0, wanted.after or "0"
                 try:
-                    for batch in chain((batch,), rest):
-                        writer.add(batch)
-                        records, damaged = records + len(batch.fetched), damaged + batch.damaged
-                        show(name, batch)
+                    for each in chain((first,), rest):
+                        writer.add(each)
+                        records, damaged = records + len(each.fetched), damaged + each.damaged
+                        place = each.next
+                        show(name, each)
                 except (OutsideError, RefusedError) as error:
-                    fix = f"{error.fix}; then go on with --device {name} --after {batch.next}"
+                    fix = f"{error.fix}; then go on with --device {name} --after {place}"
                     problem = type(error)(error.problem, fix=fix)
                     problems.append(problem)
                 _tell_damage(terminal, name, damaged)
         writer.end()
     if to:
-        later = f"; later ones: --device {name} --after {batch.next}" if len(begun) == 1 else ""
+        later = f"; later ones: --device {name} --after {place}" if len(begun) == 1 else ""
         terminal.say(f"{counted(records, 'record')} in {to}{later}")
     return problems
 
@@ -201,7 +202,7 @@ def _progress() -> Iterator[Show]:
     a page of them."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(name: str, batch: Batch) -> None:
             if name in tasks:

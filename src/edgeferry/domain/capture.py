@@ -10,6 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.capture_policy import CapturePolicy
+
+_SEGMENTS = 8
+"""A full store has about as many, so that what goes at once is a small part of it."""
+_SEGMENT_BYTES = 8 * 1024 * 1024
+_SEGMENT_S = 3600.0
+
 USER = "user"
 SMOKE = "smoke"
 PURPOSES = (USER, SMOKE)
@@ -41,19 +48,30 @@ class Record:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How large a store may grow."""
+    """How much a store may hold; 0 is no bound."""
 
     store_bytes: int = 64 * 1024 * 1024
     segment_bytes: int = 8 * 1024 * 1024
+    max_records: int = 0
+    segment_records: int = 0
+    """So many records close a segment."""
+    max_age_s: float = 0
+    segment_s: float = _SEGMENT_S
+    """A segment that is older is closed."""
+    stops: bool = False
+    """When it is full: whether new records are dropped, or else the oldest ones go."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One file of the store."""
+    """One part of the store."""
 
     first: int
     """The sequence of its first record."""
     size_bytes: int
+    """Of all files that are there because of it."""
+    age_s: float = 0.0
+    """Since its last record, as far as the server knows."""
 
 
 @dataclass(frozen=True)
@@ -83,31 +101,61 @@ class Counts:
     last: int = 0
 
 
+def choose_bounds(policy: CapturePolicy) -> Bounds:
+    """The bounds that a policy sets; a segment has at most an eighth of the store."""
+    return Bounds(
+        store_bytes=policy.store_bytes,
+        segment_bytes=max(min(_SEGMENT_BYTES, policy.store_bytes // _SEGMENTS), 1),
+        max_records=policy.max_records,
+        segment_records=max(policy.max_records // _SEGMENTS, 1) if policy.max_records else 0,
+        max_age_s=policy.max_age_s,
+        segment_s=min(_SEGMENT_S, policy.max_age_s / _SEGMENTS) if policy.max_age_s else _SEGMENT_S,
+        stops=policy.when_full == "stop",
+    )
+
+
 def fits(line_bytes: int, bounds: Bounds) -> bool:
     """Whether a record of that length may be stored at all: it must leave room for others."""
     return line_bytes <= bounds.store_bytes // 2
 
 
-def must_rotate(size_bytes: int, line_bytes: int, bounds: Bounds) -> bool:
-    """Whether a record of `line_bytes` begins a new segment, the open one having `size_bytes`."""
-    return size_bytes > 0 and size_bytes + line_bytes > bounds.segment_bytes
+def must_rotate(size_bytes: int, records: int, age_s: float, group_bytes: int, bounds: Bounds) -> bool:
+    """Whether a group of `group_bytes` begins a new segment, the open one being as large and old as that."""
+    if not records:
+        return False
+    return (
+        size_bytes + group_bytes > bounds.segment_bytes
+        or age_s > bounds.segment_s
+        or 0 < bounds.segment_records <= records
+    )
 
 
-def choose_expired(closed: Sequence[Segment], line_bytes: int, bounds: Bounds) -> tuple[Segment, ...]:
-    """The closed segments, oldest first, that must go so that a new one may grow to its full length."""
-    needed = max(bounds.segment_bytes, line_bytes)
-    kept = sum(segment.size_bytes for segment in closed)
+def choose_expired(
+    closed: Sequence[Segment], last: int, group_bytes: int, bounds: Bounds
+) -> tuple[Segment, ...]:
+    """The closed segments, oldest first, that must go so that a new one may grow to its full length. A store
+    that stops when it is full lets go of old age alone."""
     gone: list[Segment] = []
-    for segment in sorted(closed, key=lambda each: each.first):
-        if kept + needed <= bounds.store_bytes:
+    ordered = sorted(closed, key=lambda each: each.first)
+    for number, segment in enumerate(ordered):
+        old = 0 < bounds.max_age_s < segment.age_s
+        if not old and (bounds.stops or has_room(ordered[number:], last, group_bytes, bounds)):
             break
-        kept -= segment.size_bytes
         gone.append(segment)
     return tuple(gone)
 
 
-def choose_segments(segments: Sequence[Segment], after: int) -> tuple[Segment, ...]:
-    """The segments that may hold records behind `after`, oldest first."""
-    ordered = sorted(segments, key=lambda each: each.first)
-    begins = [number for number, segment in enumerate(ordered) if segment.first <= after + 1]
+def has_room(closed: Sequence[Segment], last: int, group_bytes: int, bounds: Bounds) -> bool:
+    """Whether, beside the closed segments, a new one may begin; `last` is the last sequence given."""
+    if not closed:
+        return True
+    size = sum(segment.size_bytes for segment in closed) + max(bounds.segment_bytes, group_bytes)
+    records = last + 1 - min(segment.first for segment in closed) + bounds.segment_records
+    return size <= bounds.store_bytes and (not bounds.max_records or records <= bounds.max_records)
+
+
+def choose_segments(firsts: Sequence[int], after: int) -> tuple[int, ...]:
+    """The segments that may hold records behind `after`, by the sequences they begin with, oldest first."""
+    ordered = sorted(firsts)
+    begins = [number for number, first in enumerate(ordered) if first <= after + 1]
     return tuple(ordered[begins[-1] if begins else 0 :])

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +19,8 @@ Value = float | str
 NUMBERS = ("double", "float", "long", "integer", "boolean")
 TEXT = "string"
 BYTES = "binary"
+TYPES = (*NUMBERS, TEXT, BYTES)
+"""What a row can carry."""
 MISSING = math.nan
 _LARGEST_FLOAT = 3.4028234663852886e38
 _WHOLE = {"integer": 2**31, "long": 2**63}
@@ -32,13 +33,18 @@ _EXAMPLES = {
 }
 
 
+def is_text(column: Column) -> bool:
+    """Whether its values are texts, or bytes, and no numbers."""
+    return column.type in (TEXT, BYTES)
+
+
 def find_reader(column: Column) -> Callable[[Any], Any]:
-    """What makes the model's value of a parsed JSON value: a float, a text or bytes.
+    """What makes a row's value of a parsed JSON value: a float, or a text.
 
     ValueError, with what the value is not, when the column does not take it.
     """
     read = _READERS.get(column.type, _read_double)
-    return partial(_read_missing, read) if column.missing and column.type not in (TEXT, BYTES) else read
+    return partial(_read_missing, read) if column.missing and not is_text(column) else read
 
 
 def takes(column: Column, value: Any) -> bool:
@@ -127,12 +133,11 @@ def _read_text(value: Any) -> str:
     return value
 
 
-def _read_bytes(value: Any) -> bytes:
+def _read_bytes(value: Any) -> str:
     if isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            pass
+        with suppress(ValueError):
+            base64.b64decode(value, validate=True)
+            return value
     raise ValueError("base64")
 
 

@@ -23,7 +23,7 @@ class Serving:
     """How a model image answers, and why so."""
 
     runtime: str
-    """`onnx`, `library`, `score` or `own`."""
+    """`onnx`, `library`, `pyfunc`, `score` or `own`."""
     reason: str
     """Why this runtime, for the verification's report; the same words for the same model everywhere."""
     artifact: str = "model.onnx"

@@ -22,7 +22,7 @@ _KEYS = (
     *("runtime", "score", "score_requirements", "image", "missing", "capture"),
 )
 MISSING = ("refuse", "allow")
-RUNTIMES = ("auto", "onnx", "library", "score", "own")
+RUNTIMES = ("auto", "onnx", "library", "pyfunc", "score", "own")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ModelDefinition:
     """Hand-written smoke checks (`smoke/checks.yml`), as parsed YAML."""
     runtime: str = "auto"
     """One of RUNTIMES; `auto`: the graph if the model converts and the graph answers right, else the
-    library that trained it."""
+    library that trained it, else MLflow's `pyfunc`."""
     score: str = ""
     """Absolute path of the model's own `score.py`; "" when it has none."""
     score_requirements: str = ""

@@ -44,7 +44,7 @@ class Verification:
     differing: int = 0
     """Answers that were outside the tolerance."""
     runtime: str = "onnx"
-    """What answered: `onnx`, `library`, `score` or `own`."""
+    """What answered: `onnx`, `library`, `pyfunc`, `score` or `own`."""
     runtime_reason: str = ""
     """Why this runtime, e.g. which part of the model does not convert."""
 

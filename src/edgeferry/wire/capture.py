@@ -1,10 +1,13 @@
-"""Captures on disk and on their way home. Format: ours.
+"""Captures on their way home, and in stores of format 1. Format: ours.
 
-A segment is a file of JSON lines, named by the sequence of its first record. A line's members stand in this
-order, and `crc32` (zlib's, of everything before `,"crc32"`) tells a torn or damaged line from a good one:
+A record is a line of JSON. Its members stand in this order, and `crc32` (zlib's, of everything before
+`,"crc32"`) tells a torn or damaged line from a good one:
 
     {"sequence":17,"purpose":"user","id":"…","at":"…","model":"…","version":"…","digest":"…","status":200,
      "latency_ms":0.41,"inputs":[[1.5,2.0]],"output":[12.5],"crc32":"89abcdef"}
+
+A device keeps records in files named by the sequence of their first record: segments, of these very lines in
+format 1, more tightly in format 2 (`wire.capture_segment`). Both are handed out as these lines.
 
 `output` is the very text the client got (line ends outside of texts become spaces). Pages carry the lines as
 text, so that no hub on the way re-writes a number, and every line is checked again at home:
@@ -43,8 +46,14 @@ CAPTURES_PATH = "/captures"
 COUNT_PATH = "/captures/count"
 PURPOSE_HEADER = "X-Edgeferry-Purpose"
 ID_HEADER = "X-Request-Id"
+COLUMNS_LENGTH = 20_000
+"""Characters of a page's column names as JSON; longer ones stay on the device."""
 PAGE_LENGTH = 90_000
 """Characters of a page's text as JSON: a method's answer has at most 128 KiB."""
+
+PLAIN, PACKED, PART = "", ".gz", ".gz.part"
+"""Kinds of a segment's file: lines; compressed (`wire.capture_block`); being compressed, and good for nothing
+yet. Where lines and compressed ones are both there, they hold the same."""
 
 _HEAD = re.compile(rb'\{"sequence":(\d{1,19}),"purpose":"([a-z]+)",')
 _CRC = b',"crc32":"'
@@ -52,7 +61,7 @@ _INPUTS = ',"inputs":'
 _OUTPUT = ',"output":'
 _LIMIT = 1000
 _CURSOR = re.compile(r"(\d{1,19})(?:\+(\d{1,9}))?")
-_SEGMENT = re.compile(r"(\d{19})\.jsonl")
+_SEGMENT = re.compile(r"(\d{19})\.jsonl(|\.gz|\.gz\.part)")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _LINE_ENDS = str.maketrans("\r\n", "  ")
 
@@ -65,6 +74,8 @@ class Line:
     purpose: str
     text: bytes
     """With its line end."""
+    columns: tuple[str, ...] = ()
+    """The names of the model's columns, none when they are not known."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +140,15 @@ def parse_line(line: bytes) -> Line | None:
     return Line(int(head[1]), head[2].decode(), line) if head else None
 
 
-def render_segment_name(first: int) -> str:
+def render_segment_name(first: int, kind: str = PLAIN) -> str:
     """The file name of the segment that begins with that sequence."""
-    return f"{first:019d}.jsonl"
+    return f"{first:019d}.jsonl{kind}"
 
 
-def parse_segment_name(name: str) -> int | None:
-    """The sequence a segment begins with; None for any other file's name."""
+def parse_segment_name(name: str) -> tuple[int, str] | None:
+    """The sequence a segment begins with and the file's kind; None for any other file's name."""
     found = _SEGMENT.fullmatch(name)
-    return int(found[1]) if found else None
+    return (int(found[1]), found[2]) if found else None
 
 
 def render_cursor(cursor: Cursor) -> str:

@@ -7,13 +7,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgeferry.domain.column import BYTES, TEXT
+from edgeferry.domain.column import BYTES, TEXT, is_text
 from edgeferry.domain.model import Column
-from edgeferry.wire.serving import PNG, ModelCard, takes_bytes
+from edgeferry.wire.serving import BYTES_TYPES, PNG, ModelCard, takes_bytes
 
 Json = dict[str, Any]
 
-OCTETS = "application/octet-stream"
 _LARGEST = 1.7976931348623157e308
 _LARGEST_FLOAT = 3.4028234663852886e38
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -93,8 +92,9 @@ def _score(card: ModelCard) -> Json:
         size = f"{card.image.width}×{card.image.height}"
         content[PNG] = {"schema": {"description": f"An 8-bit grayscale PNG of {size} pixels."}}
     if takes_bytes(card):
-        content[OCTETS] = {"schema": {"description": f"The value of `{card.columns[0].name}`."}}
-        content["image/*"] = {"schema": {"description": f"The value of `{card.columns[0].name}`, an image."}}
+        for kind in BYTES_TYPES:
+            shown = {"description": f"The value of `{card.columns[0].name}`."}
+            content[kind if not kind.endswith("/") else f"{kind}*"] = {"schema": shown}
     refusals = {status: _json_answer(why, "Refusal") for status, why in _REFUSALS.items()}
     refusals["503"]["headers"] = {
         "Retry-After": {"description": "In seconds.", "schema": {"type": "integer", "minimum": 0}}
@@ -177,7 +177,7 @@ def _score_schemas(card: ModelCard) -> Json:
 
 def _column(column: Column) -> Json:
     schema = dict(_TYPES.get(column.type, _TYPES["double"]))
-    if column.missing and "type" in schema and column.type not in (TEXT, BYTES):
+    if column.missing and "type" in schema and not is_text(column):
         schema["type"] = [schema["type"], "null"]
     if column.missing and "enum" in schema:
         schema["enum"] = [*schema["enum"], None]

@@ -3,12 +3,14 @@
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
+                 bytes, where the only column is one of bytes, Content-Type application/octet-stream, image/…
     GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures"}
     any refusal   {"error": {"message", "fix"}}
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +31,10 @@ from edgeferry.wire.canonical import render_canonical
 
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
-"""Content type of a posted image; any other body is JSON."""
+"""Content type of a posted image."""
+BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
+"""How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
+is JSON."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class ModelCard:
     output: str
     """What an answer is, e.g. `fareAmount`."""
     runtime: str = "onnx"
-    """`onnx`, `library`, `score`, or `own`: what answers, see docs/serving.md."""
+    """`onnx`, `library`, `pyfunc`, `score`, or `own`: what answers, see docs/serving.md."""
     artifact: str = "model.onnx"
     """The file beside the card that the runtime loads; `model_sha256` is its hash."""
     trusted_types: tuple[str, ...] = ()
@@ -65,8 +70,9 @@ class Health:
     digest: str
     """Of the image reference it was started from, as its environment says; "" when not told."""
     model_sha256: str
-    captures: Mapping[str, int] = field(default_factory=dict)
-    """How many requests were `written`, `dropped` and `refused` since it started."""
+    captures: Mapping[str, int | str] = field(default_factory=dict)
+    """How many requests were `written`, `dropped` and `refused` since it started; `state` and `reason` of the
+    store now."""
 
 
 def render_model_card(card: ModelCard) -> bytes:
@@ -132,7 +138,7 @@ def render_score_request(rows: Iterable[Sequence[Any]]) -> bytes:
 
 def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any]]:
     """The rows asked about, each with one value a column, in the order of `columns`: a finite number (NaN
-    where a value is missing and may be), a text, or bytes.
+    where a value is missing and may be), or a text; bytes are a text in base64.
 
     UsageError naming row and column (counted from 1) and the fix for everything else.
     """
@@ -154,8 +160,13 @@ def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any
 
 
 def takes_bytes(card: ModelCard) -> bool:
-    """Whether a body that is not JSON is the value of the model's only column."""
+    """Whether a body of a content type in BYTES_TYPES is the value of the model's only column."""
     return card.runtime == "pyfunc" and [column.type for column in card.columns] == [BYTES]
+
+
+def parse_bytes_request(body: bytes) -> list[list[Any]]:
+    """The one row that a body of bytes is."""
+    return [[base64.b64encode(body).decode()]]
 
 
 def render_score_response(values: Iterable[float]) -> bytes:
@@ -202,7 +213,10 @@ def parse_health(body: bytes) -> Health:
             version=str(said["version"]),
             digest=str(said["digest"]),
             model_sha256=str(said["model_sha256"]),
-            captures={str(name): int(count) for name, count in said.get("captures", {}).items()},
+            captures={
+                str(name): value if isinstance(value, int) else str(value)
+                for name, value in said.get("captures", {}).items()
+            },
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(

@@ -1,7 +1,7 @@
 """Package: a registered model version as an image: the model, its card, its smoke cases, the server.
 
 What answers in the image is the model's runtime (docs/serving.md): its graph if it converts, else the library
-that trained it, or what the model's folder brings: a `score.py`, a `Dockerfile`.
+that trained it, else MLflow's `pyfunc`, or what the model's folder brings: a `score.py`, a `Dockerfile`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeferry.domain.capture_policy import check_redaction
-from edgeferry.domain.column import takes, wants, with_ranges
+from edgeferry.domain.column import TYPES, is_text, takes, wants, with_ranges
 from edgeferry.domain.heldout import HeldOut, parse_held_out
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import Column, ModelDefinition, ModelVersion
 from edgeferry.domain.smoke import Case, CaseSet, IncreasingCase, choose_cases, parse_checks
 from edgeferry.errors import DefinitionError, RefusedError
-from edgeferry.ports import Services
+from edgeferry.ports import Library, Services
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
 
@@ -53,6 +53,7 @@ def package(
 
     RefusedError when no runtime can serve the model; DefinitionError when held-out file or checks are wrong.
     """
+    _check_columns(definition, version)
     held_out = load_held_out(services, definition, version)
     _check_image(definition, version)
     _check_capture(definition, version)
@@ -63,7 +64,7 @@ def package(
     card = ModelCard(
         model=definition.name,
         version=version.version,
-        columns=with_ranges(_columns(definition, version), held_out.rows),
+        columns=_describe_columns(definition, version, serving.runtime, held_out),
         tolerance=definition.tolerance,
         output=definition.prediction_column,
         runtime=serving.runtime,
@@ -129,6 +130,18 @@ def _read_checks(definition: ModelDefinition, version: ModelVersion, held_out: H
     return cases
 
 
+def _check_columns(definition: ModelDefinition, version: ModelVersion) -> None:
+    """Nothing when a row can carry every column, or the model's own code reads requests; RefusedError."""
+    if definition.runtime in ("score", "own"):
+        return
+    for column in version.columns:
+        if column.type not in TYPES:
+            raise RefusedError(
+                f"column {column.name} is of type {column.type}, which a row cannot carry",
+                fix="let the signature say numbers, texts or bytes, or add a score.py to the model's folder",
+            )
+
+
 def _check_image(definition: ModelDefinition, version: ModelVersion) -> None:
     """Nothing when images and columns fit; DefinitionError otherwise."""
     image = definition.image
@@ -165,7 +178,15 @@ def _choose_runtime(
         artifact = f"{_FOLDER}/MLmodel"
         return _Served(Serving("own", "model.yaml says so", artifact), files)
     pipeline = services.project.load_pipeline(definition)
-    if definition.runtime not in ("library", "score") and not no_graph:
+    texts = [f"column {each.name} is of type {each.type}" for each in version.columns if is_text(each)]
+    if texts and definition.runtime in ("onnx", "library"):
+        raise RefusedError(
+            f"runtime {definition.runtime} takes numbers only: {texts[0]}",
+            fix="write `runtime: pyfunc`, or none",
+        )
+    if texts:
+        no_graph = no_graph or texts[0]
+    if definition.runtime not in ("library", "pyfunc", "score") and not no_graph:
         try:
             converted = services.converter.to_onnx(folder, services.runner.python_of(pipeline), held_out.rows)
         except RefusedError as refused:
@@ -178,10 +199,28 @@ def _choose_runtime(
     files = _read_folder(folder)
     if definition.runtime == "score":
         return _serve_script(services, definition, files, versions)
-    library = services.converter.find_library(folder)
+    runtime, library = _find_library(services, definition, folder, bool(texts))
     reason = f"{library.name}: {no_graph or 'model.yaml says so'}"
-    serving = Serving("library", reason, f"{_FOLDER}/{library.file}", _requirements(files), versions)
+    if runtime == "pyfunc":
+        needed = _requirements(files) + "mlflow-skinny\npandas\n"
+    else:
+        needed = _requirements(files, ("mlflow", "pandas") if library.plain else ("mlflow",))
+    serving = Serving(runtime, reason, f"{_FOLDER}/{library.file}", needed, versions)
     return _Served(serving, files, trusted_types=library.trusted_types)
+
+
+def _find_library(
+    services: Services, definition: ModelDefinition, folder: Path, texts: bool
+) -> tuple[str, Library]:
+    """The runtime, and what runs the model in it: its own library, else MLflow's `pyfunc`."""
+    if definition.runtime == "pyfunc" or texts:
+        return "pyfunc", services.converter.find_pyfunc(folder)
+    try:
+        return "library", services.converter.find_library(folder)
+    except RefusedError:
+        if definition.runtime == "library":
+            raise
+        return "pyfunc", services.converter.find_pyfunc(folder)
 
 
 def _serve_script(
@@ -203,16 +242,29 @@ def _serve_script(
     return _Served(serving, {**files, **{f"score/{name}": body for name, body in script.files.items()}})
 
 
-def _requirements(files: Mapping[str, bytes]) -> str:
-    """What the model was saved with, but for MLflow: loading the model takes the library alone."""
+def _requirements(files: Mapping[str, bytes], without: tuple[str, ...] = ("mlflow",)) -> str:
+    """What the model was saved with, but for what answering does not take."""
     lines = files.get(f"{_FOLDER}/requirements.txt", b"").decode("utf-8", "replace").splitlines()
-    return "".join(f"{line}\n" for line in lines if not re.match(r"mlflow\b", line))
+    left_out = re.compile(rf"({'|'.join(without)})\b(?!-)")
+    return "".join(f"{line}\n" for line in lines if not left_out.match(line))
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
     """The MLflow model's folder, as it stands in the model layer."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {f"{_FOLDER}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
+
+
+def _describe_columns(
+    definition: ModelDefinition, version: ModelVersion, runtime: str, held_out: HeldOut
+) -> tuple[Column, ...]:
+    """The card's columns. MLflow gives a model of whole numbers no missing ones."""
+    columns = with_ranges(_columns(definition, version), held_out.rows)
+    if runtime != "pyfunc":
+        return columns
+    return tuple(
+        replace(column, missing=column.missing and column.type in ("double", "float")) for column in columns
+    )
 
 
 def _columns(definition: ModelDefinition, version: ModelVersion) -> list[Column]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from edgeferry.domain.column import BYTES
 from edgeferry.domain.device_class import DeviceClass
-from edgeferry.domain.heldout import HeldOut
+from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import ImageInput, ModelDefinition, ModelVersion
 from edgeferry.domain.verification import Verification, choose_rows, compare, shorten
@@ -17,12 +18,13 @@ from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Reply, RunningModule, Services
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.png import render_png
-from edgeferry.wire.serving import PNG, parse_health, parse_score_response, render_score_request
+from edgeferry.wire.serving import BYTES_TYPES, PNG, parse_health, parse_score_response, render_score_request
 from edgeferry.workflows.package import Packed, load_held_out
 
 READY_S = 60.0
 POLL_S = 0.02
 BATCH_ROWS = 500
+BATCH_LENGTH = 8 * 1024 * 1024
 SINGLE_ROWS = 100
 POSTED_IMAGES = 10
 _LOG_LINES = 5
@@ -52,6 +54,8 @@ def verify(
             _check_edges(module, edges, findings)
             if definition.image:
                 _check_images(module, definition.image, held_out, findings)
+            if [column.type for column in version.columns] == [BYTES]:
+                _check_bytes(module, image, held_out, findings)
             _check_refusal(module, image, held_out, findings)
         except _NoAnswer as silence:
             findings.problems.append(_describe(module, str(silence)))
@@ -164,7 +168,7 @@ def _check_identity(
 
 def _check_answers(module: RunningModule, held_out: HeldOut, findings: _Findings) -> None:
     """Every row in batches, then some one by one: a batch may hide what a single row shows."""
-    for numbers in _batches(len(held_out.rows)):
+    for numbers in _batches(held_out.rows):
         rows = [held_out.rows[number - 1] for number in numbers]
         expected = [held_out.predictions[number - 1] for number in numbers]
         findings.take(
@@ -179,7 +183,7 @@ def _check_answers(module: RunningModule, held_out: HeldOut, findings: _Findings
 
 def _check_edges(module: RunningModule, edges: HeldOut, findings: _Findings) -> None:
     """Every row beside a split: a value that lost its last bits takes another branch there."""
-    for numbers in _batches(len(edges.rows)):
+    for numbers in _batches(edges.rows):
         rows = [edges.rows[number - 1] for number in numbers]
         expected = [edges.predictions[number - 1] for number in numbers]
         reply = _ask(module, "POST", "/score", render_score_request(rows))
@@ -202,9 +206,21 @@ def _check_images(module: RunningModule, wanted: ImageInput, held_out: HeldOut, 
         findings.problems.append(f"an image of another size was answered with {wide.status}, not refused")
 
 
+def _check_bytes(module: RunningModule, image: Image, held_out: HeldOut, findings: _Findings) -> None:
+    """Some held-out rows of one value, posted as the bytes that they are; a `score.py` reads JSON only."""
+    if image.labels["io.edgeferry.runtime"] != "pyfunc":
+        return
+    for index in choose_rows(len(held_out.rows), POSTED_IMAGES):
+        body = base64.b64decode(held_out.rows[index][0])
+        if not body:  # a request without a body has no content type
+            continue
+        reply = _ask(module, "POST", "/score", body, BYTES_TYPES[0])
+        findings.take([index + 1], reply, [held_out.predictions[index]], "as bytes")
+
+
 def _check_refusal(module: RunningModule, image: Image, held_out: HeldOut, findings: _Findings) -> None:
     """A row of the wrong width must be refused; a `score.py`, which has no 4xx, must not answer it."""
-    wide = json.dumps({"data": [[*held_out.rows[0], 1.0]]}).encode()
+    wide = render_score_request([[*held_out.rows[0], 1.0]])
     reply = _ask(module, "POST", "/score", wide)
     if image.labels["io.edgeferry.runtime"] == "score":
         refused = reply.status != 200 or parse_score_response(reply.body) is None
@@ -216,9 +232,17 @@ def _check_refusal(module: RunningModule, image: Image, held_out: HeldOut, findi
         )
 
 
-def _batches(count: int) -> Iterator[range]:
-    for first in range(1, count + 1, BATCH_ROWS):
-        yield range(first, min(first + BATCH_ROWS, count + 1))
+def _batches(rows: Sequence[Row]) -> Iterator[range]:
+    """The rows' numbers, from 1, in pieces of at most BATCH_ROWS rows and about BATCH_LENGTH of texts."""
+    first, length = 1, 0
+    for number, row in enumerate(rows, start=1):
+        more = sum(len(value) for value in row if isinstance(value, str))
+        if number - first == BATCH_ROWS or (length and length + more > BATCH_LENGTH):
+            yield range(first, number)
+            first, length = number, 0
+        length += more
+    if rows:
+        yield range(first, len(rows) + 1)
 
 
 def _ask(

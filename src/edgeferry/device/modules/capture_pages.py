@@ -9,45 +9,46 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from edgeferry.device.modules.capture import Captures
-from edgeferry.domain.capture import SMOKE, Cursor, choose_segments
+from edgeferry.device.modules.segment_reading import read_lines
+from edgeferry.domain.capture import SMOKE, Cursor
 from edgeferry.errors import UsageError
 from edgeferry.wire.capture import (
     CAPTURES_PATH,
+    COLUMNS_LENGTH,
     COUNT_PATH,
     PAGE_LENGTH,
     Line,
     Page,
     PageRequest,
-    parse_line,
     parse_page_query,
     render_counts,
     render_page,
-    render_segment_name,
 )
 from edgeferry.wire.serving import render_refusal
 
-NEAR_BYTES = 64 * 1024
-"""Closer than this to a sequence, lines are read one by one."""
 MOST_LOOKED_AT = 20_000
 """Lines a page may look at; a page of a rare purpose may hold none and still lead on."""
 
 
 def read_page(captures: Captures, request: PageRequest) -> Page:
     """The piece of the store that is wanted, never longer than a method's answer may be."""
-    last = captures.sync()
-    cursor, text, length, kept, damaged, looked_at = request.cursor, "", 0, 0, 0, 0
+    last, folder = captures.sync(), captures.folder
+    cursor, text, length, kept, looked_at = request.cursor, "", 0, 0, 0
+    damaged = passed = 0
+    columns = _Columns()
     more = cursor.after < last
-    for line in _read_lines(captures, cursor.after) if more and request.limit else ():
+    if not more or not request.limit or folder is None:
+        return Page(text, cursor, more, 0, captures.counts().first, last)
+    for line in read_lines(folder, cursor.after, purpose=request.purpose):
         looked_at += 1
-        if line is None:
-            damaged += 1
+        if isinstance(line, int):
+            passed += line
             continue
         if line.sequence > last or kept == request.limit or looked_at > MOST_LOOKED_AT:
             more = line.sequence <= last
@@ -55,7 +56,9 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
         if cursor.skip and line.sequence != cursor.after + 1:
             text, length = "\n", 2  # the rest of that record is gone: end what the reader has of it
             cursor = Cursor(line.sequence - 1)
+        damaged, passed = damaged + passed, 0
         if request.purpose in ("", line.purpose):
+            columns.see(line)
             skip = cursor.skip
             piece = line.text.decode()[skip:]
             whole = len(json.dumps(piece))
@@ -67,21 +70,39 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
             text, length, kept = text + piece, length + whole, kept + 1
         cursor = Cursor(line.sequence)
     else:
-        more = more and not request.limit
-    return Page(text, cursor, more, damaged, captures.counts().first, last)
+        more, damaged = False, damaged + passed
+    return Page(text, cursor, more, damaged, captures.counts().first, last, tuple(columns.runs))
+
+
+class _Columns:
+    """The names of columns that a page says: those of its lines, from where on they hold."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, tuple[str, ...]]] = []
+        self._last: tuple[str, ...] = ()
+        self._room = COLUMNS_LENGTH
+
+    def see(self, line: Line) -> None:
+        if line.columns != self._last:
+            self._last = line.columns
+            length = len(json.dumps(line.columns))
+            fitting = length <= self._room
+            self._room -= length if fitting else 0
+            self.runs.append((line.sequence, line.columns if fitting else ()))
 
 
 def count(captures: Captures) -> dict[str, int]:
     """How many records there are of each purpose, by reading all of them."""
-    last = captures.sync()
+    last, folder = captures.sync(), captures.folder
     user = smoke = damaged = 0
-    for line in _read_lines(captures, 0):
-        if line is None:
-            damaged += 1
+    for line in read_lines(folder, 0, texts=False) if folder else ():
+        if isinstance(line, int):
+            damaged += line
         elif line.sequence <= last:
             smoke += line.purpose == SMOKE
             user += line.purpose != SMOKE
-    return render_counts(replace(captures.counts(), user=user, smoke=smoke, damaged=damaged))
+    counts = captures.counts()
+    return render_counts(replace(counts, user=user, smoke=smoke, damaged=counts.damaged + damaged))
 
 
 def serve_pages(captures: Captures, host: str, port: int) -> ThreadingHTTPServer:
@@ -121,42 +142,6 @@ def _answer(captures: Captures, target: str) -> tuple[int, bytes]:
     except OSError as error:
         return 500, render_refusal(f"captures cannot be read: {error}", "look at the module's volume")
     return 404, render_refusal(f"{parts.path} cannot be answered", f"ask {CAPTURES_PATH} or {COUNT_PATH}")
-
-
-def _read_lines(captures: Captures, after: int) -> Iterator[Line | None]:
-    """The lines behind `after`, None for damaged ones."""
-    folder = captures.folder
-    if folder is None:
-        return
-    for segment in choose_segments(captures.segments(), after):
-        try:
-            file = (folder / render_segment_name(segment.first)).open("rb")
-        except FileNotFoundError:
-            continue  # it made room meanwhile
-        with file:
-            file.seek(_find(file, segment.size_bytes, after))
-            for text in file:
-                if not text.endswith(b"\n"):
-                    break  # it is being written
-                line = parse_line(text)
-                if line is None or line.sequence > after:
-                    yield line
-
-
-def _find(file: IO[bytes], size_bytes: int, after: int) -> int:
-    """A place in the file, at most NEAR_BYTES and a line before the first record behind `after`."""
-    low, high = 0, size_bytes
-    while high - low > NEAR_BYTES:
-        middle = (low + high) // 2
-        file.seek(middle)
-        file.readline()
-        place = file.tell()
-        line = next((line for line in map(parse_line, file) if line), None)
-        if place >= high or line is None or line.sequence > after:
-            high = middle
-        else:
-            low = place
-    return low
 
 
 def _fit(piece: str, room: int) -> str:

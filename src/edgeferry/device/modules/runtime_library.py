@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy
 
+from edgeferry.device.modules.predicting import Predict, ask_model
 from edgeferry.errors import UsageError
-
-Predict = Callable[[Sequence[Sequence[float]]], list[float]]
 
 
 def load_library(file: Path, columns: Sequence[str], trusted_types: Sequence[str]) -> Predict:
@@ -32,9 +31,7 @@ def load_library(file: Path, columns: Sequence[str], trusted_types: Sequence[str
     table = _table_of(model, list(columns))
 
     def predict(rows: Sequence[Sequence[float]]) -> list[float]:
-        answers: Any = numpy.asarray(model.predict(table(rows)), dtype=numpy.float64)
-        plain: list[float] = answers.reshape(len(rows)).tolist()
-        return plain
+        return ask_model(model.predict, table(rows), len(rows))
 
     with suppress(Exception):  # warms up what the library imports late; zeros may be no input of this model
         predict([[0.0] * len(columns)])

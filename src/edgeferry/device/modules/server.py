@@ -33,11 +33,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgeferry.device.modules.capture import Asked, Captures
+from edgeferry.device.modules.capture_environment import place_of, policy_of
 from edgeferry.device.modules.capture_pages import serve_pages
-from edgeferry.domain.capture import USER, Bounds
+from edgeferry.domain.capture import USER
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.wire.capture import (
-    CAPTURES_FOLDER,
     CAPTURES_PORT,
     ID_HEADER,
     PURPOSE_HEADER,
@@ -45,14 +45,17 @@ from edgeferry.wire.capture import (
     parse_request_id,
 )
 from edgeferry.wire.serving import (
+    BYTES_TYPES,
     PNG,
     Health,
     ModelCard,
+    parse_bytes_request,
     parse_model_card,
     parse_score_request,
     render_health,
     render_refusal,
     render_score_response,
+    takes_bytes,
 )
 
 MOST_BODY_BYTES = 16 * 1024 * 1024
@@ -84,7 +87,7 @@ class Served:
     read: Read
     score: Score
     read_image: Read | None
-    """For bodies that are images; None when the model takes none."""
+    """For bodies that are images, or bytes; None when the model takes none."""
     quick: bool
     """Whether answers take less than handing the work to a thread; others are made one at a time."""
 
@@ -100,6 +103,8 @@ def load_model(folder: Path, digest: str) -> Served:
 
 
 def _load_image_reader(card: ModelCard) -> Read | None:
+    if takes_bytes(card):
+        return parse_bytes_request
     if card.image is None:
         return None
     from edgeferry.device.modules.images import decode
@@ -119,6 +124,10 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
             from edgeferry.device.modules.runtime_library import load_library
 
             predict = load_library(artifact, columns, card.trusted_types)
+        case "pyfunc":
+            from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
+
+            predict = load_pyfunc(artifact.parent, card.columns)
         case "score":
             from edgeferry.device.modules.runtime_score import load_script
 
@@ -152,9 +161,17 @@ def create_app(served: Served, captures: Captures) -> Starlette:
                     body = await _read_body(request)
                 if body is None:
                     return _too_large()
-                answering = partial(_answer, served, captures, read, body, _read_asked(request))
+                kept: list[tuple[Any, ...]] = []
+                answering = partial(_answer, served, kept, read, body, _read_asked(request))
                 async with one_aside if aside and not large else nullcontext():
-                    answer = await run_in_threadpool(answering) if aside else answering()
+                    try:
+                        answer = await run_in_threadpool(answering) if aside else answering()
+                    finally:
+                        for each in kept:
+                            captures.keep(*each)
+                        written = asyncio.Event()
+                        captures.write(written.set)
+                        await written.wait()
             except UsageError as error:
                 captures.refuse()
                 return _json(render_refusal(error.problem, error.fix), 400)
@@ -206,7 +223,9 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
-    captures = _open_captures(served.health)
+    captures = Captures(
+        place_of(os.environ), served.card, served.health.digest, policy_of(served.card, os.environ)
+    )
     try:
         serve_pages(captures, chosen.host, chosen.captures_port)
     except OSError as error:
@@ -226,15 +245,6 @@ def main(arguments: list[str]) -> int:
     )
     captures.close()
     return 0
-
-
-def _open_captures(health: Health) -> Captures:
-    """The store in EDGEFERRY_CAPTURES (a folder, or `off`), of at most EDGEFERRY_CAPTURES_BYTES."""
-    folder = os.environ.get("EDGEFERRY_CAPTURES", CAPTURES_FOLDER)
-    most = os.environ.get("EDGEFERRY_CAPTURES_BYTES", "")
-    bounds = Bounds(int(most), int(most) // 8) if most.isdecimal() and int(most) else Bounds()
-    place = Path(folder) if folder not in ("", "off") else None
-    return Captures(place, health.model, health.version, health.digest, bounds)
 
 
 def _read(path: Path) -> bytes:
@@ -258,6 +268,8 @@ def _read_asked(request: Request) -> Asked:
 def _choose_reader(served: Served, request: Request) -> Read | None:
     """What reads a body of the request's content type; None for an image that the model does not take."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if takes_bytes(served.card):
+        return served.read_image if media_type.startswith(BYTES_TYPES) else served.read
     if media_type.startswith("image/"):
         return served.read_image if media_type == PNG else None
     return served.read
@@ -272,7 +284,7 @@ def _refuse_image(served: Served) -> Response:
     return _json(render_refusal(problem, fix), 415)
 
 
-def _answer(served: Served, captures: Captures, read: Read, body: bytes, asked: Asked) -> bytes:
+def _answer(served: Served, kept: list[tuple[Any, ...]], read: Read, body: bytes, asked: Asked) -> bytes:
     """The model's answer, captured; UsageError for bad input, RefusedError when the model failed at it."""
     began = time.perf_counter()
     question = read(body)
@@ -286,9 +298,9 @@ def _answer(served: Served, captures: Captures, read: Read, body: bytes, asked: 
             f"the model failed: {type(error).__name__}: {error}", fix="read the module's log"
         )
         said = render_refusal(refusal.problem, refusal.fix)
-        captures.keep(asked, body, question, said, 500, (time.perf_counter() - began) * 1000)
+        kept.append((asked, body, question, said, 500, (time.perf_counter() - began) * 1000))
         raise refusal from error
-    captures.keep(asked, body, question, answer, 200, (time.perf_counter() - began) * 1000)
+    kept.append((asked, body, question, answer, 200, (time.perf_counter() - began) * 1000))
     return answer
 
 

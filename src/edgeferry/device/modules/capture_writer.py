@@ -1,0 +1,330 @@
+"""Writing captures: beside the event loop, so that nothing keeps a model from answering.
+
+What was answered in one tick of the loop is one group. On a local disk that is quick, it is written at once.
+Else it waits for the thread, and its answers wait with it, for a few milliseconds at most; while the disk is
+slower than that, answers go first and their records wait in memory. What finds no room there, or cannot be
+written, is dropped, counted and told. The thread also puts what was written on the disk, at most every 100
+ms, and does whatever takes longer than a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeferry.device.modules.segment_closing import compress_closed
+from edgeferry.device.modules.segments import Entries, Segments, StoreBusyError, StoreFullError
+from edgeferry.domain.capture import Bounds
+from edgeferry.wire.capture_segment import Shared
+
+SLOW_S = 0.005
+"""A disk that takes longer is slow: answers do not wait for it."""
+ACK_S = 1.0
+"""How long answers wait for the disk when the policy says that they do."""
+SYNC_S = 0.1
+BUSY_S = 0.1
+"""How long readers wait for another server that holds the store."""
+AGAIN_S = 1.0
+"""A store that failed is tried again this often."""
+IDLE_S = 60.0
+"""How often a store without news is looked after."""
+CLOSE_S = 5.0
+SWITCH_S = 0.0005
+"""How long the thread that compresses may keep the loop waiting for the interpreter."""
+BUFFER_BYTES = 8_000_000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Sent = Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A group that waits for the thread, and its answers when they wait with it."""
+
+    entries: Entries
+    sent: Sent | None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Writer:
+    """The store of one server, and what waits for it. `write` and `close` are for the loop's thread."""
+
+    def __init__(self, folder: Path, shared: Shared, bounds: Bounds, *, acks: bool) -> None:
+        self.store = Segments(folder, shared, bounds)
+        self.written = self.dropped = 0
+        self.queued_bytes = 0
+        self._acks = acks
+        self._patience_s = ACK_S if acks else SLOW_S
+        self._lock = threading.Lock()
+        """Of the store. The loop never waits for it."""
+        self._mutex = threading.Lock()
+        """Of the counts and of what waits; held for moments only."""
+        self._queue: deque[_Waiting] = deque()
+        self._unsynced: list[_Waiting] = []
+        self._answers: deque[_Waiting] = deque()
+        """Groups whose answers wait, oldest first."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slow = self._slow_writes = self._busy = False
+        self._problem = ""
+        self._full = False
+        self._retry_at = 0.0
+        self._told: dict[str, str] = {}
+        self._closing = False
+        self._dirty, self._urgent = threading.Event(), threading.Event()
+        self._dirty.set()
+        self._urgent.set()
+        self._compressing = threading.Thread()
+        threading.Thread(target=self._work, name="captures", daemon=True).start()
+
+    def write(self, entries: Entries, sent: Sent) -> None:
+        """The group is written, or waits, or is dropped; `sent` is called once its answers may go out."""
+        began = time.monotonic()
+        if self._problem and began < self._retry_at:
+            self.drop(entries.records)
+            sent()
+            return
+        quick = self.store.is_local and not self._slow_writes
+        if quick and self._lock.acquire(blocking=False):
+            try:
+                if not self._queue and self.store.append(entries, began):
+                    self._slow_writes = self.store.write_s > SLOW_S
+                    self._note(entries.records)
+                    if self._acks and not self._slow:
+                        self._await(_Waiting(entries, sent, began), self._unsynced)
+                        sent = _nothing
+                    if not self._dirty.is_set():
+                        self._dirty.set()
+                    sent()
+                    return
+            except OSError as error:
+                self._fail(error, entries.records)
+                sent()
+                return
+            finally:
+                self._lock.release()
+        self._defer(entries, sent)
+
+    def drop(self, count: int) -> None:
+        """So many records are not kept."""
+        with self._mutex:
+            self.dropped += count
+
+    def tell(self, what: str, why: str) -> None:
+        """A line on stderr, when things have changed; `why` is empty when all is well."""
+        if why != self._told.get(what, ""):
+            self._told[what] = why
+            sys.stderr.write(f"{what}: {why or 'no longer'}\n")
+
+    def state(self) -> tuple[str, str]:
+        """How the store does: `ok`, `slow`, `failing` or `full`; and why."""
+        if self._problem:
+            return "full" if self._full else "failing", self._problem
+        if self._busy:
+            return "slow", "another server holds the store"
+        if self._slow or self._slow_writes:
+            return "slow", f"the disk takes longer than {SLOW_S * 1000:.0f} ms"
+        return "ok", ""
+
+    def sync(self) -> int:
+        """The last sequence that is on the disk now; for any thread."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            with self._lock:
+                self._turn()
+                if not self._busy or time.monotonic() > deadline:
+                    return self.store.last
+            time.sleep(BUSY_S / 50)
+
+    def close(self) -> None:
+        """All records are on the disk, and no more are taken. What hangs is left to itself."""
+        self._closing = True
+        self._urgent.set()
+        self._dirty.set()
+        if self._lock.acquire(timeout=CLOSE_S):
+            try:
+                self._turn()
+                self.store.close()
+            finally:
+                self._lock.release()
+        with self._mutex:
+            self.dropped += sum(waiting.entries.records for waiting in self._queue)
+            self._queue.clear()
+        if self._timer:
+            self._timer.cancel()
+        self._send(list(self._answers))
+
+    # on the loop
+
+    def _defer(self, entries: Entries, sent: Sent) -> None:
+        """The thread writes it; its answers wait, unless the disk is slow."""
+        size = len(entries.lines)
+        if self.queued_bytes and self.queued_bytes + size > BUFFER_BYTES:
+            self.drop(entries.records)
+            self.tell("captures are dropped", "the disk is too slow for them")
+            sent()
+            return
+        with self._mutex:
+            self.queued_bytes += size
+        waiting = _Waiting(entries, sent)
+        if self._slow or self._slow_writes:
+            waiting.sent = None
+            sent()
+            self._queue.append(waiting)
+        else:
+            self._await(waiting, self._queue)
+        self._dirty.set()
+        self._urgent.set()
+
+    def _await(self, waiting: _Waiting, place: deque[_Waiting] | list[_Waiting]) -> None:
+        """Its answers go out once the thread has done with it, or when that takes too long."""
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:  # nobody's answers
+            sent, waiting.sent = waiting.sent or _nothing, None
+            sent()
+        else:
+            self._answers.append(waiting)
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._patience_s, self._lose_patience)
+        place.append(waiting)
+        self._urgent.set()
+
+    def _lose_patience(self) -> None:
+        now = time.monotonic()
+        self._timer = None
+        late = []
+        while self._answers and (
+            not self._answers[0].sent or self._answers[0].since + self._patience_s <= now
+        ):
+            late.append(self._answers.popleft())
+        if any(waiting.sent for waiting in late):
+            self._slow = True
+        self._send(late)
+        if self._answers and self._loop:
+            rest = self._answers[0].since + self._patience_s - now
+            self._timer = self._loop.call_later(max(rest, 0), self._lose_patience)
+
+    def _send(self, done: Sequence[_Waiting]) -> None:
+        for waiting in done:
+            sent, waiting.sent = waiting.sent, None
+            if sent:
+                sent()
+        while self._answers and not self._answers[0].sent:
+            self._answers.popleft()
+
+    # in any thread
+
+    def _note(self, written: int) -> None:
+        with self._mutex:
+            self.written += written
+        if written and self._problem:
+            self._problem = ""
+            self.tell("captures are dropped", "")
+
+    def _fail(self, error: OSError, count: int) -> None:
+        self.drop(count)
+        self._full = isinstance(error, StoreFullError) or error.errno in _FULL
+        self._problem = error.strerror or str(error)
+        self._retry_at = time.monotonic() + AGAIN_S
+        self.tell("captures are dropped", self._problem)
+
+    # in the thread, or another one that holds the lock
+
+    def _work(self) -> None:
+        while not self._closing:
+            if self._dirty.wait(IDLE_S):
+                self._urgent.wait(SYNC_S)
+            self._urgent.clear()
+            self._dirty.clear()
+            with self._lock:
+                if self._closing:
+                    return
+                self._turn()
+            if self._slow:
+                self._dirty.set()  # to see whether it still is
+            if self._busy:
+                time.sleep(SLOW_S)
+                self._dirty.set()
+                self._urgent.set()
+
+    def _turn(self) -> None:
+        """What waits is written, what was written is on the disk, and the store is looked after."""
+        done = self._drain()
+        began = time.monotonic()
+        unsynced, self._unsynced = self._unsynced, []
+        if not self._acks:
+            self._announce(done)
+            done = []
+        problem = ""
+        try:
+            self.store.sync()
+        except OSError as error:
+            problem = str(error)
+        self.tell("captures may not outlive a loss of power", problem)
+        self._announce([*unsynced, *done])
+        if not self._queue and not self._busy:
+            self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
+            self._slow = self._slow and time.monotonic() - began > SLOW_S
+        if self.store.closed and not self._compressing.is_alive():
+            self.store.closed = False
+            self._compressing = threading.Thread(
+                target=self._compress, name="captures-compressing", daemon=True
+            )
+            self._compressing.start()
+
+    def _drain(self) -> list[_Waiting]:
+        """The groups that waited and do so no longer."""
+        waiting = list(self._queue)
+        entries = [each.entries for each in waiting]
+        written = 0
+        try:
+            with self.store.alone():
+                try:
+                    self.store.write(entries)
+                    self.store.tidy()
+                finally:
+                    written = sum(each.entries.records for each in waiting[: len(waiting) - len(entries)])
+                    self._busy = False
+        except StoreBusyError:
+            self._busy = True
+            return []
+        except OSError as error:
+            self._note(written)
+            self._fail(error, sum(each.records for each in entries))
+        else:
+            self._note(written)
+        with self._mutex:
+            for each in waiting:
+                self._queue.popleft()
+                self.queued_bytes -= len(each.entries.lines)
+        return waiting
+
+    def _announce(self, done: Sequence[_Waiting]) -> None:
+        """Their answers go out."""
+        if done and self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._send, done)
+
+    def _compress(self) -> None:
+        problem, usual_s = "", sys.getswitchinterval()
+        sys.setswitchinterval(min(usual_s, SWITCH_S))
+        try:
+            compress_closed(self.store.folder, lambda: self._closing)
+        except OSError as error:
+            problem = str(error)
+        finally:
+            sys.setswitchinterval(usual_s)
+        self.tell("closed captures are not compressed", problem)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,129 @@
+"""Closed segments of a capture store are compressed, a block at a time, beside the server's work.
+
+The compressed file appears under its name only when it is whole and on the disk; then the lines go. A kill at
+any moment leaves the lines, or both, or the compressed file. Damaged groups stay as they are, to be counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edgeferry.device.modules.segment_files import find_files
+from edgeferry.wire.capture import PACKED, PART, PLAIN, parse_line, render_segment_name
+from edgeferry.wire.capture_block import pack, pack_group
+from edgeferry.wire.capture_segment import (
+    Group,
+    begins_segment,
+    merge_groups,
+    parse_groups,
+    parse_trailer,
+)
+
+BLOCK_BYTES = 256 * 1024
+"""Of lines: as much is read again for any record in it."""
+
+
+def compress_closed(folder: Path, is_stopped: Callable[[], bool]) -> None:
+    """Every closed segment in the folder is compressed, unless `is_stopped` says so meanwhile. OSError when
+    one cannot be."""
+    files = [each for each in find_files(folder) if each.is_whole]
+    for each in files[:-1]:
+        if PLAIN not in each.kinds:
+            continue
+        path = folder / render_segment_name(each.first)
+        if PACKED in each.kinds:
+            path.unlink(missing_ok=True)
+        elif not _compress(folder, each.first, is_stopped):
+            return
+
+
+def _compress(folder: Path, first: int, is_stopped: Callable[[], bool]) -> bool:
+    """Whether to go on with the next one."""
+    plain, part, packed = (folder / render_segment_name(first, kind) for kind in (PLAIN, PART, PACKED))
+    with contextlib.suppress(FileNotFoundError), plain.open("rb") as lines:
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another server may be at it
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        with part.open("wb") as file:
+            for block in _read_blocks(lines, first):
+                file.write(block)
+                if is_stopped():
+                    return False
+            file.flush()
+            said = os.fstat(lines.fileno())
+            os.utime(file.fileno(), ns=(said.st_mtime_ns, said.st_mtime_ns))
+            os.fsync(file.fileno())
+        door = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(door, fcntl.LOCK_EX)  # nothing expires meanwhile
+            if os.fstat(lines.fileno()).st_nlink == 0:
+                part.unlink(missing_ok=True)
+                return True
+            part.rename(packed)
+            with contextlib.suppress(OSError):
+                fcntl.flock(door, fcntl.LOCK_UN)
+            os.fsync(door)
+        finally:
+            os.close(door)
+        plain.unlink(missing_ok=True)
+    return True
+
+
+def _read_blocks(lines: Iterator[bytes], first: int) -> Iterator[bytes]:
+    head = next(lines, b"")
+    if not begins_segment(head):
+        yield from _pack_lines(head, lines, first)
+        return
+    yield pack(head, first)
+    block: list[bytes] = []
+    size, sequence = 0, first
+    for line in lines:
+        block.append(line)
+        size += len(line)
+        if size >= BLOCK_BYTES and line.startswith(b'"') and parse_trailer(line):
+            member, sequence = _pack_groups(block, sequence)
+            yield member
+            block, size = [], 0
+    if block:
+        yield _pack_groups(block, sequence)[0]
+
+
+def _pack_groups(lines: list[bytes], sequence: int) -> tuple[bytes, int]:
+    """The block of these lines, the first of which has that sequence unless it says otherwise; and the
+    sequence behind them."""
+    items = list(parse_groups(lines))
+    groups = [item for item in items if isinstance(item, Group)]
+    if groups:
+        behind = groups[-1].first + len(groups[-1].entries)
+    else:
+        behind = sequence + len(items)
+    merged = [group for group in groups if group.shared is None]
+    follow = all(
+        group.first + len(group.entries) == later.first for group, later in itertools.pairwise(groups)
+    )
+    if groups and follow and len(merged) == len(items):
+        return pack_group(merge_groups(groups), groups[0].first), behind
+    return pack(b"".join(lines), sequence), behind
+
+
+def _pack_lines(head: bytes, lines: Iterator[bytes], first: int) -> Iterator[bytes]:
+    """The blocks of a segment of format 1."""
+    block, size, sequence = [head], len(head), first
+    for line in lines:
+        if size >= BLOCK_BYTES:
+            yield pack(b"".join(block), sequence)
+            good = next((found for found in map(parse_line, reversed(block)) if found), None)
+            sequence = good.sequence + 1 if good else sequence + len(block)
+            block, size = [], 0
+        block.append(line)
+        size += len(line)
+    yield pack(b"".join(block), sequence)

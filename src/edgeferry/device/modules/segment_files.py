@@ -1,0 +1,140 @@
+"""The files of a capture store: which there are, and where in one of them a record stands.
+
+A segment that is closed is compressed and then removed as lines; where both are there, the compressed one is
+whole and counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgeferry.wire.capture import PACKED, PLAIN, parse_line, parse_segment_name, render_segment_name
+from edgeferry.wire.capture_block import HEAD_BYTES, MAGIC, Head, parse_head
+from edgeferry.wire.capture_segment import parse_trailer
+
+NEAR_BYTES = 64 * 1024
+"""Closer than this to a sequence, lines are read one by one."""
+
+_LOCAL = frozenset(
+    ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "ubifs", "vfat", "xfs", "zfs")
+)
+
+Probe = Callable[[IO[bytes]], int]
+"""Reads on to the next place where a record may begin; its sequence, or 0 when there is no such place."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What there is of one segment."""
+
+    first: int
+    kinds: frozenset[str]
+    size_bytes: int
+    """Of all its files."""
+    written_at: float
+    """When it was last written to, by the clock of that time: seconds since 1970."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is more of it than a piece of a file."""
+        return not self.kinds.isdisjoint((PLAIN, PACKED))
+
+
+def find_files(folder: Path) -> list[Files]:
+    """The segments in the folder, oldest first; OSError when it cannot be read."""
+    found: dict[int, Files] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            said = parse_segment_name(entry.name)
+            if said is None:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                stat = entry.stat()
+                before = found.get(said[0], Files(said[0], frozenset(), 0, 0.0))
+                kinds = before.kinds | {said[1]}
+                at = max(before.written_at, stat.st_mtime)
+                found[said[0]] = Files(said[0], kinds, before.size_bytes + stat.st_size, at)
+    return [found[first] for first in sorted(found)]
+
+
+def is_local(folder: Path) -> bool:
+    """Whether writes to the folder end in this machine's memory, and no other program or machine is asked."""
+    device = os.stat(folder).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError, IndexError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if line.split()[2] == wanted:
+                return line.partition(" - ")[2].split()[0] in _LOCAL
+    return False
+
+
+def remove_files(folder: Path, files: Files) -> None:
+    """Nothing is left of the segment."""
+    for kind in sorted(files.kinds):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / render_segment_name(files.first, kind))
+
+
+def open_segment(folder: Path, first: int) -> tuple[IO[bytes], str] | None:
+    """The segment's file, and its kind; None when it is gone."""
+    for kind in (PACKED, PLAIN, PACKED):  # it may be compressed meanwhile
+        with contextlib.suppress(FileNotFoundError):
+            return (folder / render_segment_name(first, kind)).open("rb"), kind
+    return None
+
+
+def probe_lines(file: IO[bytes]) -> int:
+    """Probe of format 1: every good line is followed by a place."""
+    for text in file:
+        line = parse_line(text)
+        if line:
+            return line.sequence + 1
+    return 0
+
+
+def probe_groups(file: IO[bytes]) -> int:
+    """Probe of format 2: every group is. Its sequence is one too large behind a group with a first line."""
+    for text in file:
+        trailer = parse_trailer(text) if text.startswith(b'"') else None
+        if trailer:
+            return trailer.first + trailer.lines
+    return 0
+
+
+def find_place(file: IO[bytes], size_bytes: int, after: int, probe: Probe) -> int:
+    """Where to read on: a place at most some NEAR_BYTES before the first record behind `after`."""
+    low, high = 0, size_bytes
+    while high - low > NEAR_BYTES:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        sequence = probe(file)
+        place = file.tell()
+        if place >= high or not 0 < sequence <= after + 1:
+            high = middle
+        else:
+            low = place
+    return low
+
+
+def read_heads(file: IO[bytes]) -> Iterator[tuple[int, Head]]:
+    """Where a compressed segment's members begin, and what they say; damaged ones are passed over."""
+    size = os.fstat(file.fileno()).st_size
+    place = 0
+    while place < size:
+        file.seek(place)
+        head = parse_head(file.read(HEAD_BYTES))
+        if head and place + head.length <= size:
+            yield place, head
+            place += head.length
+            continue
+        file.seek(place + 1)
+        found = file.read().find(MAGIC)
+        if found < 0:
+            return
+        place += 1 + found

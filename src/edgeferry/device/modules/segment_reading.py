@@ -1,0 +1,221 @@
+"""Reading a capture store: its records behind a sequence, from segments of either format, compressed or not.
+
+One group or compressed block is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgeferry.device.modules.segment_files import (
+    Files,
+    find_files,
+    find_place,
+    open_segment,
+    probe_groups,
+    probe_lines,
+    read_heads,
+)
+from edgeferry.domain.capture import choose_segments
+from edgeferry.wire.capture import PACKED, Line, parse_line, render_record
+from edgeferry.wire.capture_block import unpack
+from edgeferry.wire.capture_segment import (
+    UNKNOWN,
+    Group,
+    Shared,
+    begins_segment,
+    parse_entries,
+    parse_groups,
+    parse_shared,
+    parse_trailer,
+    read_purpose,
+)
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a segment that was written to ends."""
+
+    size_bytes: int
+    """Up to the end of its last group."""
+    last: int
+    """The last sequence that was given to a record of it."""
+    shared: Shared | None
+    """None: it is of format 1, or its first line is damaged or missing."""
+    takes_groups: bool
+    """Whether it is of format 2."""
+
+
+def read_lines(folder: Path, after: int, *, purpose: str = "", texts: bool = True) -> Iterator[Line | int]:
+    """The records behind `after` as lines, oldest first; a number for that many damaged ones in between.
+
+    Lines have no text unless `texts`, nor when their purpose is another than the one wanted ("": any).
+    """
+    damaged = before = 0
+    for line in _read_all(folder, after, purpose, texts):
+        if isinstance(line, int):
+            damaged += line
+            continue
+        if line.sequence > after:
+            if damaged and line.sequence > after + 1:
+                missing = line.sequence - max(before, after) - 1 if before else 0
+                yield max(missing, 0) or damaged
+            yield line
+        damaged, before = 0, line.sequence
+    if damaged:
+        yield damaged
+
+
+def _read_all(folder: Path, after: int, purpose: str, texts: bool) -> Iterator[Line | int]:
+    """What `read_lines` gives, with damage that may stand before `after` and some records before it."""
+    files = [each for each in find_files(folder) if each.is_whole]
+    chosen = choose_segments([each.first for each in files], after)
+    for first, follower in zip(chosen, [*chosen[1:], 0], strict=True):
+        opened = open_segment(folder, first)
+        if opened is None:
+            continue  # it made room meanwhile
+        file, kind = opened
+        with file:
+            pieces = _unpack(file, after, follower) if kind == PACKED else _read_plain(file, after)
+            for piece in pieces:
+                if isinstance(piece, int):
+                    yield piece
+                    continue
+                yield from _render(piece, after, purpose, texts, ended=kind == PACKED or follower > 0)
+
+
+def read_end(file: IO[bytes], first: int) -> End:
+    """The end of the segment that begins with sequence `first`."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.readline()
+    if not head.endswith(b"\n"):
+        return End(0, first - 1, None, takes_groups=True)
+    if not begins_segment(head):
+        file.seek(find_place(file, size, 2**63, probe_lines))
+        last = first - 1
+        for text in file:
+            line = parse_line(text)
+            last = line.sequence if line else last + 1
+        return End(size, last, None, takes_groups=False)
+    start = find_place(file, size, 2**63, probe_groups) or len(head)
+    file.seek(start)
+    ended, last = start, first - 1
+
+    def each() -> Iterator[bytes]:
+        nonlocal ended
+        place = start
+        for line in file:
+            place += len(line)
+            if line.startswith(b'"') and parse_trailer(line):
+                ended = place
+            yield line
+
+    for item in parse_groups(each(), ended=False):
+        last = last + item if isinstance(item, int) else item.first + len(item.entries) - 1
+    return End(ended, last, parse_shared(head), takes_groups=True)
+
+
+def read_last(folder: Path, files: Files) -> int:
+    """The last sequence of a compressed segment; a higher one when its end is damaged."""
+    last = files.first + files.size_bytes * 100
+    opened = open_segment(folder, files.first)
+    if opened is None:
+        return files.first - 1
+    with opened[0] as file:
+        heads = list(read_heads(file))
+        if not heads:
+            return last
+        place, head = heads[-1]
+        file.seek(place)
+        try:
+            lines = unpack(file.read(head.length)).splitlines(keepends=True)
+        except ValueError:
+            return last
+    groups = [group for group in parse_groups(lines) if isinstance(group, Group)]
+    if groups:
+        return groups[-1].first + len(groups[-1].entries) - 1
+    good = [line for line in map(parse_line, lines) if line]
+    return good[-1].sequence if good else head.first - 1 if len(heads) == 1 else last
+
+
+@dataclass(frozen=True)
+class _Piece:
+    shared: Shared | None
+    """None: format 1."""
+    lines: Iterable[bytes]
+
+
+def _read_plain(file: IO[bytes], after: int) -> Iterator[_Piece]:
+    size = os.fstat(file.fileno()).st_size
+    head = file.readline()
+    if not begins_segment(head):
+        file.seek(find_place(file, size, after, probe_lines))
+        yield _Piece(None, file)
+        return
+    file.seek(find_place(file, size, after, probe_groups) or len(head))
+    yield _Piece(parse_shared(head) or UNKNOWN, file)
+
+
+def _unpack(file: IO[bytes], after: int, follower: int) -> Iterator[_Piece | int]:
+    heads = list(read_heads(file))
+    begins = [number for number, (_, head) in enumerate(heads) if head.first <= after + 1]
+    shared: Shared | None = UNKNOWN
+    ended = 0
+    for number, (place, head) in enumerate(heads):
+        lost, ended = place > ended, place + head.length
+        if 0 < number < (begins[-1] if begins else 0):
+            continue
+        if lost:
+            yield 1
+        file.seek(place)
+        try:
+            lines = unpack(file.read(head.length)).splitlines(keepends=True)
+        except ValueError:
+            next_first = heads[number + 1][1].first if number + 1 < len(heads) else follower
+            yield max(next_first - max(head.first, after + 1), 1)
+            continue
+        if number == 0 and begins_segment(lines[0]):
+            shared = parse_shared(lines[0]) or UNKNOWN
+            continue
+        if number == 0:
+            shared = None
+        yield _Piece(shared, lines)
+
+
+def _render(piece: _Piece, after: int, purpose: str, texts: bool, *, ended: bool) -> Iterator[Line | int]:
+    if piece.shared is None:
+        for text in piece.lines:
+            if not ended and not text.endswith(b"\n"):
+                return  # it is being written
+            yield parse_line(text) or 1
+        return
+    for group in parse_groups(piece.lines, ended=ended):
+        if isinstance(group, int):
+            yield group
+        elif group.first + len(group.entries) <= after + 1:
+            yield Line(group.first + len(group.entries) - 1, "", b"")
+        else:
+            yield from _render_group(group, piece.shared, after, purpose, texts)
+
+
+def _render_group(
+    group: Group, shared: Shared, after: int, purpose: str, texts: bool
+) -> Iterator[Line | int]:
+    if not texts:
+        for sequence, entry in enumerate(group.entries, start=group.first):
+            yield Line(sequence, read_purpose(entry), b"")
+        return
+    records = parse_entries(group, shared)
+    for _ in group.entries:
+        try:
+            record = next(records)
+        except ValueError:
+            yield 1
+            return
+        wanted = record.sequence > after and purpose in ("", record.purpose)
+        text = render_record(record) if wanted else b""
+        yield Line(record.sequence, record.purpose, text, (group.shared or shared).columns)

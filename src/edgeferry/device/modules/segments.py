@@ -1,0 +1,292 @@
+"""Writing a capture store's files: the newest segment, its followers, and what is too old to stay.
+
+Several servers may write one store while a model is handed over. Each writes under a lock on the store's
+folder and first learns what the others wrote, so that sequences stay one row. A `Segments` is for one thread
+at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import math
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeferry.device.modules.segment_files import Files, find_files, is_local, open_segment, remove_files
+from edgeferry.device.modules.segment_reading import read_end, read_last
+from edgeferry.domain.capture import Bounds, Segment, choose_expired, has_room, must_rotate
+from edgeferry.wire.capture import PLAIN, render_segment_name
+from edgeferry.wire.capture_segment import Shared, render_group, render_shared
+
+FOREIGN_BYTES = 64 * 1024
+"""A segment of another version that is as large is closed; in a smaller one each group says what it is."""
+
+
+class StoreFullError(OSError):
+    """The policy says that a full store takes no more."""
+
+
+class StoreBusyError(OSError):
+    """Another server holds the store."""
+
+
+class Entries(NamedTuple):
+    """Records of one moment, not written yet."""
+
+    lines: bytes
+    records: int
+    at_us: int
+
+
+class Segments:
+    """The files in `folder`, for one server; its records share `shared`."""
+
+    def __init__(self, folder: Path, shared: Shared, bounds: Bounds) -> None:
+        self.folder = folder
+        self.last = 0
+        """The last sequence given, as far as this server knows."""
+        self.size_bytes = 0
+        """Of the whole store, when it was last looked at."""
+        self.write_s = 0.0
+        """How long the last write took."""
+        self.torn = 0
+        """How many torn ends were cut off."""
+        self.is_local = False
+        """Whether a write hardly ever takes long."""
+        self.closed = False
+        """A segment was closed since this was last set to False: it can be compressed."""
+        self._shared = shared
+        self._bounds = bounds
+        self._door = self._file = -1
+        self._size_bytes = self._first = self._began_us = 0
+        self._foreign = False
+        self._opened_at = 0.0
+        self._ages: dict[int, float] = {}
+        """When each segment was last written to, on the monotonic clock."""
+
+    def append(self, entries: Entries, now: float) -> bool:
+        """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
+        cannot be written. `now`: monotonic."""
+        if self._file < 0 or self._must_rotate(len(entries.lines), now):
+            return False
+        try:
+            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a file system without locks
+        try:
+            if self._has_changed():
+                return False
+            self._write(self._render(entries, self.last + 1), entries.records)
+            return True
+        finally:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """The store is open, what others wrote is known, and no other server writes; StoreBusyError when one
+        does, OSError when the store cannot be opened."""
+        if self._door < 0:
+            self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.is_local = is_local(self.folder)
+        try:
+            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreBusyError("another server holds the store") from error
+        except OSError:
+            pass
+        try:
+            if self._file >= 0 and self._has_changed():
+                self._leave()
+            if self._file < 0:
+                self._open()
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._door, fcntl.LOCK_UN)
+            if self._file < 0:  # perhaps the folder is another one now
+                self.close()
+
+    def write(self, waiting: list[Entries]) -> None:
+        """The list is written and empty. OSError when it cannot be: what was written is gone from the list.
+        Only while `alone`."""
+        while waiting:
+            if self._must_rotate(len(waiting[0].lines), time.monotonic()):
+                self._rotate(len(waiting[0].lines))
+            texts: list[bytes] = []
+            size, records = self._size_bytes, 0
+            for entries in waiting:
+                if texts and size + len(entries.lines) > self._bounds.segment_bytes:
+                    break
+                texts.append(self._render(entries, self.last + 1 + records))
+                size, records = size + len(texts[-1]), records + entries.records
+            self._write(b"".join(texts), records)
+            del waiting[: len(texts)]
+
+    def tidy(self) -> None:
+        """A segment that is old enough is closed, and gone is what is too old, or a piece of a file that
+        nobody needs. Only while `alone`."""
+        if self._must_rotate(0, time.monotonic()):
+            self._rotate(0)
+        else:
+            self._expire(0, self._first)
+
+    def sync(self) -> None:
+        """What was written is on the disk."""
+        if self._file >= 0:
+            os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Nothing is open any more."""
+        for file in (self._file, self._door):
+            if file >= 0:
+                os.close(file)
+        self._file = self._door = -1
+
+    def _must_rotate(self, group_bytes: int, now: float) -> bool:
+        records, age_s = self.last + 1 - self._first, now - self._opened_at
+        if self._foreign and self._size_bytes > FOREIGN_BYTES:
+            return True
+        return must_rotate(self._size_bytes, records, age_s, group_bytes, self._bounds)
+
+    def _render(self, entries: Entries, first: int) -> bytes:
+        if not self._foreign:
+            return render_group(entries.lines, entries.records, first, entries.at_us - self._began_us)
+        own = render_shared(replace(self._shared, at_us=entries.at_us))
+        return render_group(own + entries.lines, entries.records + 1, first, 0)
+
+    def _write(self, text: bytes, records: int) -> None:
+        began = time.monotonic()
+        written = os.write(self._file, text)
+        self.write_s = time.monotonic() - began
+        if written != len(text):
+            try:
+                os.ftruncate(self._file, self._size_bytes)
+            except OSError:
+                self._leave()  # it is cut off when the store is opened again
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size_bytes += written
+        self.size_bytes += written
+        self.last += records
+
+    def _has_changed(self) -> bool:
+        """Whether the segment is longer than this server left it, or no longer the newest one, or gone."""
+        said = os.fstat(self._file)
+        return said.st_size != self._size_bytes or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
+
+    def _leave(self) -> None:
+        file, self._file = self._file, -1
+        try:
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
+    def _open(self) -> None:
+        """The newest segment is open at its end, or a new one is; a torn end is cut off."""
+        files = find_files(self.folder)
+        whole = [each for each in files if each.is_whole]
+        if not whole:
+            self._create(self.last + 1)
+            return
+        newest = whole[-1]
+        opened = open_segment(self.folder, newest.first) if newest.kinds == {PLAIN} else None
+        if opened is None:
+            self.last = max(read_last(self.folder, newest), newest.first - 1)
+            self._rotate(0)
+            return
+        with opened[0] as reading:
+            end = read_end(reading, newest.first)
+            is_closed = not os.fstat(reading.fileno()).st_mode & stat.S_IWUSR
+        self.last = max(end.last, newest.first - 1)
+        if is_closed or not end.takes_groups:
+            self._rotate(0)
+            return
+        path = self.folder / render_segment_name(newest.first)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            if os.fstat(file).st_size != end.size_bytes:
+                os.ftruncate(file, end.size_bytes)
+                self.torn += 1
+            size, shared = end.size_bytes, end.shared
+            if not size:
+                shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
+                size = os.write(file, render_shared(shared))
+        except OSError:
+            os.close(file)
+            raise
+        self._take(file, newest.first, size, shared)
+        self.closed = True  # perhaps some were not compressed yet
+        self._look(files)
+
+    def _rotate(self, group_bytes: int) -> None:
+        """A new segment is open, and the oldest ones are gone so that it may grow."""
+        closed = self._expire(group_bytes, math.inf)
+        if not has_room(closed, self.last, group_bytes, self._bounds):
+            raise StoreFullError("the store is full, and the policy says to stop")
+        before, self._file = self._file, -1
+        try:
+            self._create(self.last + 1)
+        except OSError:
+            self._file = before
+            raise
+        if before >= 0:
+            with contextlib.suppress(OSError):
+                os.fchmod(before, 0o400)  # tells another server that it is closed
+            try:
+                os.fdatasync(before)
+            finally:
+                os.close(before)
+        self.closed = True
+
+    def _expire(self, group_bytes: int, before: float) -> list[Segment]:
+        """What is left of the segments that begin before that sequence, once those that must go are gone."""
+        files = find_files(self.folder)
+        segments = self._look(files)
+        closed = [each for each in segments if each.first < before]
+        gone = {each.first for each in choose_expired(closed, self.last, group_bytes, self._bounds)}
+        for each in files:
+            if each.first in gone or not each.is_whole:
+                remove_files(self.folder, each)
+                self.size_bytes -= each.size_bytes
+                del self._ages[each.first]
+        return [each for each in closed if each.first in self._ages]
+
+    def _look(self, files: list[Files]) -> list[Segment]:
+        """The same as segments. Each grows old by this server's own clock from when it saw it first."""
+        now = time.monotonic()
+        self.size_bytes = sum(each.size_bytes for each in files)
+        for each in files:
+            self._ages.setdefault(each.first, now - max(time.time() - each.written_at, 0.0))
+        return [Segment(each.first, each.size_bytes, now - self._ages[each.first]) for each in files]
+
+    def _create(self, first: int) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
+        text = render_shared(shared)
+        path = self.folder / render_segment_name(first)
+        file = os.open(path, flags, 0o600)
+        try:
+            if os.write(file, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with contextlib.suppress(OSError):
+                os.fsync(self._door)
+        except OSError:
+            os.close(file)
+            os.unlink(path)
+            raise
+        self._take(file, first, len(text), shared)
+
+    def _take(self, file: int, first: int, size: int, shared: Shared | None) -> None:
+        self._file, self._first, self._size_bytes = file, first, size
+        self._foreign = shared is None or not shared.is_same(self._shared)
+        self._began_us = shared.at_us if shared else 0
+        self._opened_at = time.monotonic()

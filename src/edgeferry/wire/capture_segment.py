@@ -1,0 +1,226 @@
+"""A segment of captures, the file in which a device keeps them. Format: ours, 2.
+
+A segment is lines, each a JSON value. The first one says what its records share; records follow in groups,
+each group written at once and ended by a text:
+
+    {"format":2,"model":"…","version":"…","digest":"…","columns":[…],"token":"…","at_us":…,"crc32":"89abcdef"}
+    [DT,LATENCY,INPUTS,OUTPUT]
+    [DT,LATENCY,"ID","PURPOSE",STATUS,INPUTS,OUTPUT]
+    "LINES FIRST AT CRC32"
+
+`at_us` is when the segment began (µs since 1970, UTC), AT when the group's first record was answered (µs
+since `at_us`), DT µs since the record before it in the group, 0 for the first; both are negative when the
+clock was set back. LATENCY is in µs. FIRST is the sequence of the group's first record, LINES how many lines
+it has, CRC32 zlib's of these lines and of the text up to it. A record without an id has `TOKEN-SEQUENCE`; one
+without a purpose is a `user`'s and has status 200. A group of another version than the first line's begins
+with a first line of its own, which holds for that group alone.
+
+A group that is torn or damaged matches no checksum: it is passed over and counted, its neighbours are unhurt.
+Segments that begin with no such line are of format 1 (`wire.capture`), a checksum a line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from edgeferry.domain.capture import USER, Record
+
+FORMAT = 2
+
+_TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
+_ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
+_CRC = b',"crc32":"'
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the records of a segment share."""
+
+    model: str
+    version: str
+    digest: str
+    columns: tuple[str, ...]
+    token: str
+    """Begins the ids of records whose callers gave none."""
+    at_us: int
+
+    def is_same(self, other: Shared) -> bool:
+        """Whether records of both may stand in one segment without saying so."""
+        return (self.model, self.version, self.digest, self.columns) == (
+            other.model,
+            other.version,
+            other.digest,
+            other.columns,
+        )
+
+
+UNKNOWN = Shared("", "", "", (), "", 0)
+"""Of a segment whose first line is damaged: its groups are good all the same."""
+
+
+class Group(NamedTuple):
+    """Records that were written at once, whole and undamaged."""
+
+    first: int
+    at_us: int
+    """Since the segment's."""
+    shared: Shared | None
+    """When the group has a first line of its own."""
+    entries: tuple[bytes, ...]
+    """The records' lines."""
+
+
+class Trailer(NamedTuple):
+    """What a group's last line says; nobody has looked whether it is true."""
+
+    lines: int
+    first: int
+    at_us: int
+
+
+def render_shared(shared: Shared) -> bytes:
+    """A first line."""
+    body = json.dumps({"format": FORMAT, **asdict(shared)}, separators=(",", ":")).encode()[:-1]
+    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
+
+
+def parse_shared(line: bytes) -> Shared | None:
+    """What a first line says; None when it is damaged or something else."""
+    body, _, tail = line.rpartition(_CRC)
+    if tail != b'%08x"}\n' % zlib.crc32(body):
+        return None
+    try:
+        said = json.loads(body + b"}")
+        if said.pop("format") != FORMAT:
+            return None
+        return Shared(**{**said, "columns": tuple(said["columns"])})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def begins_segment(line: bytes) -> bool:
+    """Whether a segment with that first line, good or damaged, is of this format."""
+    return not line.startswith(b'{"sequence":')
+
+
+def render_entry(
+    latency_us: int, inputs: bytes, output: bytes, asked_id: str = "", purpose: str = USER, status: int = 200
+) -> bytes:
+    """A record's line, without its place in time. `inputs` and `output` must be JSON texts, `asked_id` as
+    `wire.capture.parse_request_id` gives it."""
+    inputs = inputs.strip()
+    if asked_id or purpose != USER or status != 200:
+        line = b'[0,%d,"%b","%b",%d,%b,%b]' % (
+            latency_us,
+            asked_id.encode("ascii"),
+            purpose.encode("ascii"),
+            status,
+            inputs,
+            output,
+        )
+    else:
+        line = b"[0,%d,%b,%b]" % (latency_us, inputs, output)
+    if b"\n" in line or b"\r" in line:  # in JSON they can only stand between values
+        line = line.translate(_LINE_ENDS)
+    return line + b"\n"
+
+
+def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
+    """The group of `count` lines, ready to be written."""
+    told = b'"%d %d %d ' % (count, first, at_us)
+    return b'%b%b%08x"\n' % (lines, told, zlib.crc32(told, zlib.crc32(lines)))
+
+
+def parse_trailer(line: bytes) -> Trailer | None:
+    """What ends a group; None for any other line."""
+    found = _TRAILER.fullmatch(line)
+    return Trailer(int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def parse_groups(lines: Iterable[bytes], *, ended: bool = True) -> Iterator[Group | int]:
+    """The groups among a segment's lines, in their order; a number for that many damaged lines in between.
+
+    Lines behind the last group are damaged when the segment has `ended`; else they are being written.
+    """
+    waiting: list[bytes] = []
+    for line in lines:
+        found = _TRAILER.fullmatch(line) if line.startswith(b'"') else None
+        if found is None:
+            waiting.append(line)
+            continue
+        count = int(found[1])
+        body = waiting[len(waiting) - count :] if count <= len(waiting) else []
+        told = line[: found.start(4)]
+        if not body or int(found[4], 16) != zlib.crc32(told, zlib.crc32(b"".join(body))):
+            yield max(len(waiting), 1)
+        else:
+            if len(waiting) > count:
+                yield len(waiting) - count
+            own = parse_shared(body[0]) if body[0].startswith(b"{") else None
+            yield Group(int(found[2]), int(found[3]), own, tuple(body[1:] if own else body))
+        waiting = []
+    if waiting and ended:
+        yield len(waiting)
+
+
+def merge_groups(groups: Iterable[Group]) -> bytes:
+    """The same records, at the same times, in one group; groups must follow each other and have no first
+    line of their own."""
+    lines: list[bytes] = []
+    first = began = before = 0
+    for number, group in enumerate(groups):
+        if not number:
+            first, began, before = group.first, group.at_us, group.at_us
+        at = group.at_us
+        for place, entry in enumerate(group.entries):
+            if place and entry.startswith(b"[0,"):
+                lines.append(entry)
+                continue
+            cut = entry.index(b",")
+            at += int(entry[1:cut])
+            lines.append(b"[%d%b" % (at - before, entry[cut:]))
+            before = at
+    return render_group(b"".join(lines), len(lines), first, began)
+
+
+def read_purpose(entry: bytes) -> str:
+    """The purpose of a group's record."""
+    found = _ENTRY.match(entry)
+    return found[4].decode() if found and found[4] else USER
+
+
+def parse_entries(group: Group, shared: Shared) -> Iterator[Record]:
+    """The group's records; ValueError when a line is no record."""
+    shared = group.shared or shared
+    at = _EPOCH + timedelta(microseconds=shared.at_us + group.at_us)
+    for sequence, entry in enumerate(group.entries, start=group.first):
+        found = _ENTRY.match(entry)
+        if not found:
+            raise ValueError("this is no record")
+        at += timedelta(microseconds=int(found[1]))
+        text = entry[found.end() :].decode()
+        _, end = _DECODER.raw_decode(text)
+        if text[end : end + 1] != "," or not text.endswith("]\n"):
+            raise ValueError("no output follows the inputs")
+        yield Record(
+            sequence=sequence,
+            purpose=(found[4] or USER.encode()).decode(),
+            id=(found[3] or b"").decode() or f"{shared.token}-{sequence}",
+            at=at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            model=shared.model,
+            version=shared.version,
+            digest=shared.digest,
+            status=int(found[5] or 200),
+            latency_ms=int(found[2]) / 1000,
+            inputs=text[:end],
+            output=text[end + 1 : -2],
+        )
