@@ -19,7 +19,8 @@ from edgeferry.domain.model import ImageInput
 from edgeferry.errors import UsageError
 from edgeferry.wire.png import render_png
 from edgeferry.wire.serving import parse_model_card, render_model_card
-from tests.device.conftest import answers, end, start_server, wait_until, write_model
+from tests.device.conftest import Server, answers, end, start_server, wait_until, write_model
+from tests.device.test_captures import pages_of, read_all
 
 WANTED = ImageInput(width=2, height=1, scale=16)
 PNG = {"content-type": "image/png"}
@@ -104,14 +105,19 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path, captures: Path) -> Iterator[httpx.Client]:
+def started(folder: Path, captures: Path) -> Iterator[Server]:
     started = start_server(folder, captures=captures)
     try:
         wait_until(lambda: answers(started.url + "/health"))
-        with httpx.Client(base_url=started.url, trust_env=False) as client:
-            yield client
+        yield started
     finally:
         end(started.process)
+
+
+@pytest.fixture(scope="module")
+def client(started: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=started.url, trust_env=False) as client:
+        yield client
 
 
 def test_a_posted_image_is_scored_as_the_same_numbers_are(client: httpx.Client) -> None:
@@ -126,15 +132,12 @@ def test_the_content_type_may_carry_parameters_and_capitals(client: httpx.Client
 
 
 def test_a_captured_image_is_kept_as_the_numbers_that_the_model_was_given(
-    client: httpx.Client, captures: Path
+    client: httpx.Client, started: Server
 ) -> None:
     headers = {**PNG, "X-Request-Id": "an-image"}
     assert client.post("/score", content=render_png([102, 0], 2), headers=headers).status_code == 200
-    records = [
-        json.loads(line) for path in captures.rglob("*.jsonl") for line in path.read_text().splitlines()
-    ]
-    (record,) = (each for each in records if each["id"] == "an-image")
-    assert (record["inputs"], record["output"]) == ([[6.4, 0.0]], [13.8])
+    (record,) = (each for each in read_all(pages_of(started)) if each.id == "an-image")
+    assert (json.loads(record.inputs), json.loads(record.output)) == ([[6.4, 0.0]], [13.8])
 
 
 @pytest.mark.parametrize(("body", "says"), REFUSED)

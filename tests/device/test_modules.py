@@ -9,11 +9,11 @@ import pytest
     [
         pytest.param(
             "server",
-            {"anyio", "click", "starlette", "typing_extensions", "uvicorn"},
-            17,
+            {"_cython_3_3_0", "cython_runtime", "httptools", "msgspec", "typing_extensions"},
+            35,
             id="model server",
         ),
-        pytest.param("companion", {"paho"}, 26, id="companion"),
+        pytest.param("companion", {"paho"}, 28, id="companion"),
     ],
 )
 def test_what_an_image_must_hold_stays_small(module, libraries, most):

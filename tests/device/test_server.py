@@ -40,12 +40,13 @@ def test_health_says_which_model_from_which_image_answers(client):
     health = client.get("/health").json()
     assert health["captures"].pop("refused") >= 0
     assert health == {
+        "live": True,
         "ready": True,
         "model": "taxi",
         "version": "3",
         "digest": DIGEST,
         "model_sha256": hashlib.sha256(graph_bytes()).hexdigest(),
-        "captures": {"written": 0, "dropped": 0},
+        "captures": {"written": 0, "dropped": 0, "state": "off", "reason": ""},
     }
 
 

@@ -1,213 +1,189 @@
 """The model server, the program inside every model image: `python3 -m edgeferry.device.modules.server`.
 
-It serves one model, beside its card and its smoke cases, on port 8080. The card names the runtime that
-answers: each is a module of its own, imported only when it is wanted, with what it needs. The server listens
-only once the model is loaded. Bad input is always a 4xx that names row, column and fix; a model that fails
-at it is a 500. Each scored request is captured before it is answered (`capture`), and what was captured is
-handed out on a port of its own (`capture_pages`). Needs starlette, uvicorn, httptools and no more of
-edgeferry than `wire.serving` and `wire.capture` do.
+It serves one model, beside its card and its smoke cases, on port 8080. It listens at once and is ready when
+the model is loaded and warm; the card names the runtime that answers (`loading`). Bad input is always a 4xx
+that names row, column and fix; a model that fails at it is a 500. Each scored request is captured before it
+is answered (`scoring`, `capture`), and what was captured is handed out on a port of its own
+(`capture_pages`). Needs httptools, msgspec and, when it is there, uvloop; no more of edgeferry than
+`wire.serving`, `wire.capture` and `wire.model_openapi` do.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
+import gc
+import json
 import os
+import resource
+import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from edgeferry.device.modules.capture import Asked, Captures
+from edgeferry.device.modules.capture import Captures
 from edgeferry.device.modules.capture_environment import place_of, policy_of
 from edgeferry.device.modules.capture_pages import serve_pages
-from edgeferry.domain.capture import USER
-from edgeferry.errors import RefusedError, UsageError
-from edgeferry.wire.capture import (
-    CAPTURES_PORT,
-    ID_HEADER,
-    PURPOSE_HEADER,
-    parse_purpose,
-    parse_request_id,
-)
-from edgeferry.wire.serving import (
-    BYTES_TYPES,
-    PNG,
-    Health,
-    ModelCard,
-    parse_bytes_request,
-    parse_model_card,
-    parse_score_request,
-    render_health,
-    render_refusal,
-    render_score_response,
-    takes_bytes,
-)
+from edgeferry.device.modules.http import HttpServer
+from edgeferry.device.modules.http_request import Limits, Request
+from edgeferry.device.modules.loading import Files, Served, load_model, read_files
+from edgeferry.device.modules.metrics import CONTENT_TYPE, render_metric, render_process
+from edgeferry.device.modules.scoring import DEADLINE_S, Scoring
+from edgeferry.device.modules.worker import Worker
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.wire.capture import CAPTURES_PORT
+from edgeferry.wire.serving import Health
 
-MOST_BODY_BYTES = 16 * 1024 * 1024
-LARGE_BODY_BYTES = 256 * 1024
-"""Larger bodies, and all bodies of a model that is not quick, are scored one at a time and off the event
-loop, so that others are not kept waiting and memory stays bounded."""
+QUEUE_LENGTH = 64
+"""Requests that may wait for a model that is not quick."""
 
-BODY_S = 30
-"""How long a body may take to arrive."""
-
-_ASKED = (ID_HEADER.lower().encode(), PURPOSE_HEADER.lower().encode())
-_ANYBODY = Asked("", USER)
-
-MODEL_FOLDER = "model"
-"""Beside the card: the folder that the pipeline registered, for runtimes other than `onnx`."""
-
-Read = Callable[[bytes], Any]
-"""What the model is asked, from a request's body; UsageError for bad input."""
-Score = Callable[[Any], bytes]
+Handle = Callable[[Request], None]
 
 
-@dataclass(frozen=True)
-class Served:
-    """One loaded model."""
+class ModelServer:
+    """The routes, and what they know."""
 
-    card: ModelCard
-    health: Health
-    cases: bytes
-    read: Read
-    score: Score
-    read_image: Read | None
-    """For bodies that are images, or bytes; None when the model takes none."""
-    quick: bool
-    """Whether answers take less than handing the work to a thread; others are made one at a time."""
+    def __init__(
+        self, files: Files, digest: str, *, limits: Limits = Limits(), deadline_s: float = DEADLINE_S
+    ):
+        self.http = HttpServer(self.handle, limits)
+        self._files = files
+        self._digest = digest
+        self._openapi = b""
+        """Made when it is asked for."""
+        self.worker = Worker(asyncio.get_running_loop(), QUEUE_LENGTH)
+        self.scoring = Scoring(self.worker, deadline_s)
+        self._routes: dict[bytes, tuple[bytes, Handle]] = {
+            b"/score": (b"POST", self.scoring.take),
+            b"/health": (b"GET", self._health),
+            b"/cases": (b"GET", lambda request: request.answer(200, files.cases)),
+            b"/metrics": (b"GET", self._metrics),
+            b"/openapi.json": (b"GET", self._describe),
+        }
 
+    def load(self, done: Callable[[Served | BaseException], None]) -> None:
+        """The model is loaded in the worker's thread; `done` gets it, or why not."""
 
-def load_model(folder: Path, digest: str) -> Served:
-    """The model in `folder`, warmed up; UsageError when it does not load or files do not belong together."""
-    card = parse_model_card(_read(folder / "model.json"))
-    cases = _read(folder / "cases.json")
-    sha256 = hashlib.sha256(_read(folder / card.artifact)).hexdigest()
-    health = Health(ready=True, model=card.model, version=card.version, digest=digest, model_sha256=sha256)
-    read, score = _load_runtime(card, folder)
-    return Served(card, health, cases, read, score, _load_image_reader(card), quick=card.runtime == "onnx")
-
-
-def _load_image_reader(card: ModelCard) -> Read | None:
-    if takes_bytes(card):
-        return parse_bytes_request
-    if card.image is None:
-        return None
-    from edgeferry.device.modules.images import decode
-
-    return partial(decode, wanted=card.image)
-
-
-def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
-    columns = tuple(column.name for column in card.columns)
-    artifact = folder / card.artifact
-    match card.runtime:
-        case "onnx":
-            from edgeferry.device.modules.runtime_onnx import load_graph
-
-            predict = load_graph(artifact, len(columns))
-        case "library":
-            from edgeferry.device.modules.runtime_library import load_library
-
-            predict = load_library(artifact, columns, card.trusted_types)
-        case "pyfunc":
-            from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
-
-            predict = load_pyfunc(artifact.parent, card.columns)
-        case "score":
-            from edgeferry.device.modules.runtime_score import load_script
-
-            return bytes, load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
-        case _:
-            raise UsageError(
-                f"this server has no runtime {card.runtime!r}",
-                fix="start the image's own program, or package the model with this version of edgeferry",
-            )
-    read = partial(parse_score_request, columns=card.columns)
-    return read, lambda rows: render_score_response(predict(rows))
-
-
-def create_app(served: Served, captures: Captures) -> Starlette:
-    """The routes `POST /score`, `GET /health`, `GET /cases`."""
-    one_aside = asyncio.Semaphore(1)
-
-    async def score(request: Request) -> Response:
-        read = _choose_reader(served, request)
-        if read is None:
-            captures.refuse()
-            return _refuse_image(served)
-        stated = _stated_length(request)
-        if stated is not None and stated > MOST_BODY_BYTES:
-            return _too_large()
-        large = stated is None or stated > LARGE_BODY_BYTES
-        aside = large or not served.quick
-        async with one_aside if large else nullcontext():
+        def work() -> Served | BaseException:
             try:
-                async with asyncio.timeout(BODY_S):
-                    body = await _read_body(request)
-                if body is None:
-                    return _too_large()
-                kept: list[tuple[Any, ...]] = []
-                answering = partial(_answer, served, kept, read, body, _read_asked(request))
-                async with one_aside if aside and not large else nullcontext():
-                    try:
-                        answer = await run_in_threadpool(answering) if aside else answering()
-                    finally:
-                        for each in kept:
-                            captures.keep(*each)
-                        written = asyncio.Event()
-                        captures.write(written.set)
-                        await written.wait()
-            except UsageError as error:
-                captures.refuse()
-                return _json(render_refusal(error.problem, error.fix), 400)
-            except RefusedError as error:
-                return _json(render_refusal(error.problem, error.fix), 500)
-            except (TimeoutError, ClientDisconnect):
-                return _json(
-                    render_refusal(f"the body did not arrive within {BODY_S} s", "send it faster"), 408
-                )
-        return _json(answer)
+                return load_model(self._files)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                return error
 
-    async def health(request: Request) -> Response:
-        return _json(render_health(replace(served.health, captures=captures.said())))
+        self.worker.submit(work, done)
 
-    async def cases(request: Request) -> Response:
-        return _json(served.cases)
+    def serve(self, served: Served, captures: Captures) -> None:
+        """It is ready from now on."""
+        self.scoring.captures = captures
+        self.scoring.served = served
+        gc.collect()
+        gc.freeze()  # what is there now stays: it need not be looked at again
 
-    async def refuse(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 400
-        if status == 405:
-            fix = "use POST for /score, GET for /health and /cases"
-            problem = f"{request.url.path} does not take {request.method}"
+    def handle(self, request: Request) -> None:
+        """The request is answered by its route, or refused."""
+        route = self._routes.get(request.url) or self._routes.get(request.path)
+        if route is None:
+            path = request.path.decode("utf-8", "replace")
+            request.refuse(404, f"{path} cannot be answered (404)", f"ask {self._names()}")
+            return
+        method, handle = route
+        if request.method == method or (request.method == b"HEAD" and method == b"GET"):
+            handle(request)
+            return
+        path, tried = (text.decode("utf-8", "replace") for text in (request.path, request.method))
+        allow = b"Allow: %b\r\n" % (b"GET, HEAD" if method == b"GET" else method)
+        request.refuse(405, f"{path} does not take {tried}", f"use {method.decode()}", allow)
+
+    def _names(self) -> str:
+        return ", ".join(path.decode() for path in self._routes)
+
+    def _health(self, request: Request) -> None:
+        scoring, card = self.scoring, self._files.card
+        live = not scoring.is_stuck()
+        ready = live and scoring.served is not None and not self.http.is_draining
+        health = Health(
+            ready=ready,
+            model=card.model,
+            version=card.version,
+            digest=self._digest,
+            model_sha256=scoring.served.model_sha256 if scoring.served else "",
+            captures=scoring.captures.said() if scoring.captures else {},
+        )
+        request.answer(200 if ready else 503, json.dumps({"live": live, **asdict(health)}).encode())
+
+    def _describe(self, request: Request) -> None:
+        if not self._openapi:
+            from edgeferry.wire.model_openapi import render_openapi
+
+            self._openapi = render_openapi(self._files.card)
+        request.answer(200, self._openapi)
+
+    def _metrics(self, request: Request) -> None:
+        http, scoring, card = self.http, self.scoring, self._files.card
+        model = {
+            "model": card.model,
+            "version": card.version,
+            "digest": self._digest,
+            "runtime": card.runtime,
+        }
+        statuses = [({"status": str(status)}, count) for status, count in sorted(http.statuses.items())]
+        captures = scoring.captures.metrics() if scoring.captures else {}
+        parts = [
+            render_metric("edgeferry_model_info", "The model that answers.", [(model, 1)]),
+            render_metric("edgeferry_ready", "Whether the model is loaded.", int(scoring.served is not None)),
+            render_metric("edgeferry_requests_total", "Answers sent, by status.", statuses),
+            scoring.latencies.render(
+                "edgeferry_score_seconds", "From a whole request to the model's answer."
+            ),
+            render_metric("edgeferry_queue_depth", "Requests that wait for the model.", self.worker.waiting),
+            render_metric("edgeferry_in_flight", "Requests not yet answered.", http.count_in_flight()),
+            render_metric("edgeferry_connections", "Open connections.", len(http.connections)),
+            *(render_metric(name, "Of captures.", value) for name, value in captures.items()),
+            render_process(),
+        ]
+        request.answer(200, "".join(parts).encode(), kind=CONTENT_TYPE)
+
+
+async def serve_until_told(files: Files, digest: str, host: str, port: int, captures_port: int) -> int:
+    """Serves until SIGTERM or SIGINT, then finishes what is under way; the exit code."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[UsageError | None] = loop.create_future()
+
+    def end(why: UsageError | None = None) -> None:
+        if not ended.done():
+            ended.set_result(why)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, end)
+    server = ModelServer(files, digest)
+    try:
+        await server.http.listen(host, port)
+    except OSError as error:
+        raise OutsideError(f"port {port} is not to be had: {error.strerror}", fix="free it") from error
+
+    def loaded(result: Served | BaseException) -> None:
+        if isinstance(result, UsageError):
+            end(result)
+        elif isinstance(result, BaseException):
+            raise result
         else:
-            fix = "ask /score, /health or /cases"
-            problem = f"{request.url.path} cannot be answered ({status})"
-        headers = error.headers if isinstance(error, HTTPException) else None
-        return Response(render_refusal(problem, fix), status, headers, media_type="application/json")
+            captures = Captures(place_of(os.environ), files.card, digest, policy_of(files.card, os.environ))
+            try:
+                serve_pages(captures, host, captures_port)
+            except OSError as error:
+                sys.stderr.write(f"captures cannot be read on port {captures_port}: {error}\n")
+            server.serve(result, captures)
 
-    return Starlette(
-        routes=[
-            Route("/score", score, methods=["POST"]),
-            Route("/health", health, methods=["GET"]),
-            Route("/cases", cases, methods=["GET"]),
-        ],
-        exception_handlers={HTTPException: refuse},
-    )
+    server.load(loaded)
+    why = await ended
+    if why is not None:
+        raise why
+    await server.http.drain()
+    if server.scoring.captures is not None:
+        server.scoring.captures.close()
+    return 0
 
 
 def main(arguments: list[str]) -> int:
@@ -218,118 +194,30 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--captures-port", type=int, default=CAPTURES_PORT)
     chosen = parser.parse_args(arguments)
     folder = Path(os.environ.get("EDGEFERRY_MODEL_DIR", "/opt/edgeferry/model"))
+    digest = os.environ.get("EDGEFERRY_DIGEST", "")
+    _allow_many_files()
     try:
-        served = load_model(folder, os.environ.get("EDGEFERRY_DIGEST", ""))
-    except UsageError as error:
+        files = read_files(folder)
+        with asyncio.Runner(loop_factory=_find_loop()) as runner:
+            return runner.run(serve_until_told(files, digest, chosen.host, chosen.port, chosen.captures_port))
+    except (UsageError, OutsideError) as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
-    captures = Captures(
-        place_of(os.environ), served.card, served.health.digest, policy_of(served.card, os.environ)
-    )
+
+
+def _find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        serve_pages(captures, chosen.host, chosen.captures_port)
-    except OSError as error:
-        sys.stderr.write(f"captures cannot be read on port {chosen.captures_port}: {error}\n")
-    uvicorn.run(
-        create_app(served, captures),
-        host=chosen.host,
-        port=chosen.port,
-        loop="asyncio",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=8,
-    )
-    captures.close()
-    return 0
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}",
-            fix="set EDGEFERRY_MODEL_DIR to the folder with the model, model.json and cases.json",
-        ) from error
-
-
-def _read_asked(request: Request) -> Asked:
-    said = {name: value for name, value in request.scope["headers"] if name in _ASKED}
-    if not said:
-        return _ANYBODY
-    own, purpose = (said.get(name, b"").decode("latin-1") for name in _ASKED)
-    return Asked(parse_request_id(own), parse_purpose(purpose))
-
-
-def _choose_reader(served: Served, request: Request) -> Read | None:
-    """What reads a body of the request's content type; None for an image that the model does not take."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if takes_bytes(served.card):
-        return served.read_image if media_type.startswith(BYTES_TYPES) else served.read
-    if media_type.startswith("image/"):
-        return served.read_image if media_type == PNG else None
-    return served.read
-
-
-def _refuse_image(served: Served) -> Response:
-    takes = served.card.image
-    problem = "the model takes no images" if takes is None else f"images must be {PNG}"
-    fix = 'send {"data": [[…]]} as application/json'
-    if takes:
-        fix = f"send an 8-bit grayscale PNG of {takes.width}×{takes.height} pixels as {PNG}"
-    return _json(render_refusal(problem, fix), 415)
-
-
-def _answer(served: Served, kept: list[tuple[Any, ...]], read: Read, body: bytes, asked: Asked) -> bytes:
-    """The model's answer, captured; UsageError for bad input, RefusedError when the model failed at it."""
-    began = time.perf_counter()
-    question = read(body)
-    try:
-        answer = served.score(question)
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:
-        sys.stderr.write("".join(traceback.format_exception(error)))
-        refusal = RefusedError(
-            f"the model failed: {type(error).__name__}: {error}", fix="read the module's log"
-        )
-        said = render_refusal(refusal.problem, refusal.fix)
-        kept.append((asked, body, question, said, 500, (time.perf_counter() - began) * 1000))
-        raise refusal from error
-    kept.append((asked, body, question, answer, 200, (time.perf_counter() - began) * 1000))
-    return answer
-
-
-def _stated_length(request: Request) -> int | None:
-    text = request.headers.get("content-length", "")
-    return int(text) if text.isdigit() else None
-
-
-async def _read_body(request: Request) -> bytes | None:
-    """The whole body, or None when it is larger than allowed."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            return None
-    return bytes(body)
-
-
-def _too_large() -> Response:
-    return _json(
-        render_refusal(
-            f"the body is larger than {MOST_BODY_BYTES // 1024 // 1024} MiB", "send fewer rows at a time"
-        ),
-        413,
-    )
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type="application/json")
+def _allow_many_files() -> None:
+    """Every connection is an open file, and many systems allow fewer than we do unless asked."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

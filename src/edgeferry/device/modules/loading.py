@@ -1,0 +1,150 @@
+"""The model beside the server: its files, and the runtime that its card names, imported only when wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeferry.device.modules.rows import make_reader
+from edgeferry.errors import UsageError
+from edgeferry.wire.serving import (
+    BYTES_TYPES,
+    PNG,
+    ModelCard,
+    parse_bytes_request,
+    parse_model_card,
+    render_refusal,
+    render_score_response,
+    takes_bytes,
+)
+
+MODEL_FOLDER = "model"
+"""Beside the card: the folder that the pipeline registered, for runtimes other than `onnx`."""
+
+Read = Callable[[bytes], Any]
+"""What the model is asked, from a request's body; UsageError for bad input."""
+Score = Callable[[Any], bytes]
+Answer = tuple[int, Any, bytes]
+"""Status, what was asked (None when the body did not say), and the body to send."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is known of a model before it is loaded."""
+
+    folder: Path
+    card: ModelCard
+    cases: bytes
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded model."""
+
+    card: ModelCard
+    model_sha256: str
+    read: Read
+    score: Score
+    read_image: Read | None
+    """For bodies that are images, or bytes; None when the model takes none."""
+    quick: bool
+    """Whether answers take less than handing the work to a thread."""
+
+
+def read_files(folder: Path) -> Files:
+    """Card and cases in `folder`; UsageError when they are not there or no such files."""
+    return Files(folder, parse_model_card(_read(folder / "model.json")), _read(folder / "cases.json"))
+
+
+def load_model(files: Files) -> Served:
+    """The model, warmed up; UsageError when it does not load or files do not belong together."""
+    card = files.card
+    sha256 = hashlib.sha256(_read(files.folder / card.artifact)).hexdigest()
+    read, score = _load_runtime(card, files.folder)
+    return Served(card, sha256, read, score, _load_image_reader(card), quick=card.runtime == "onnx")
+
+
+def choose_reader(served: Served, content_type: bytes) -> Read | None:
+    """What reads a body of this content type; None for an image that the model does not take."""
+    media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if takes_bytes(served.card):
+        return served.read_image if media_type.startswith(BYTES_TYPES) else served.read
+    if media_type.startswith("image/"):
+        return served.read_image if media_type == PNG else None
+    return served.read
+
+
+def answer_body(served: Served, read: Read, body: bytes) -> Answer:
+    """The model's answer, or a refusal: 400 for a bad body, 500 when the model failed. Never raises."""
+    question = None
+    try:
+        question = read(body)
+        return 200, question, served.score(question)
+    except UsageError as error:
+        return 400, question, render_refusal(error.problem, error.fix)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise what it likes
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        problem = f"the model failed: {type(error).__name__}: {error}"
+        return 500, question, render_refusal(problem, "read the module's log")
+
+
+def _load_image_reader(card: ModelCard) -> Read | None:
+    if takes_bytes(card):
+        return parse_bytes_request
+    if card.image is None:
+        return None
+    from edgeferry.device.modules.images import decode
+
+    return partial(decode, wanted=card.image)
+
+
+def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
+    columns = tuple(column.name for column in card.columns)
+    artifact = folder / card.artifact
+    match card.runtime:
+        case "onnx":
+            from edgeferry.device.modules.runtime_onnx import load_graph
+
+            predict = load_graph(artifact, len(columns))
+        case "library":
+            from edgeferry.device.modules.runtime_library import load_library
+
+            predict = load_library(artifact, columns, card.trusted_types)
+        case "pyfunc":
+            from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
+
+            predict = load_pyfunc(artifact.parent, card.columns)
+        case "score":
+            from edgeferry.device.modules.runtime_score import load_script
+
+            return bytes, load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
+        case _:
+            raise UsageError(
+                f"this server has no runtime {card.runtime!r}",
+                fix="start the image's own program, or package the model with this version of edgeferry",
+            )
+    return make_reader(card.columns), lambda rows: _render(predict(rows))
+
+
+def _render(answers: Sequence[float]) -> bytes:
+    """As `render_score_response`; of a list of finite doubles, Python's text of it is the JSON."""
+    if type(answers) is list and all(map(math.isfinite, answers)):
+        return repr(answers).encode()
+    return render_score_response(answers)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}",
+            fix="set EDGEFERRY_MODEL_DIR to the folder with the model, model.json and cases.json",
+        ) from error
