@@ -288,6 +288,7 @@ class Engine:
 
         def build(client: Any) -> None:
             said: list[str] = []
+            problem = ""
             with context.open("rb") as body:
                 progress = client.build(
                     fileobj=body,
@@ -299,15 +300,15 @@ class Engine:
                     decode=True,
                     timeout=_BUILD_S,
                 )
-                for line in progress:
+                for line in progress:  # to its end, which frees the connection
                     said += str(line.get("stream") or "").splitlines()
-                    if "error" in line:
-                        said = [each for each in said if each.strip()][-_BUILD_LINES:]
-                        shell = "/bin/sh" in line["error"]
-                        raise EngineError(
-                            f"{doing}: {line['error']}; its last lines: {' | '.join(said)}",
-                            fix=_NO_SHELL if shell else "correct the Dockerfile, or what it fetches",
-                        )
+                    problem = problem or str(line.get("error") or "")
+            if problem:
+                said = [each for each in said if each.strip()][-_BUILD_LINES:]
+                raise EngineError(
+                    f"{doing}: {problem}; its last lines: {' | '.join(said)}",
+                    fix=_NO_SHELL if "/bin/sh" in problem else "correct the Dockerfile, or what it fetches",
+                )
 
         self._do(doing, build)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -563,9 +565,20 @@ def test_a_program_of_the_dockerfiles_own_must_answer_right_too(packaged: Packag
     ],
 )
 def test_a_build_that_fails_says_its_last_lines(packaged: Packaged, line: str, words: str, fix: str) -> None:
+    gc.collect()
+    before = count_sockets()
     with pytest.raises(EngineError, match=words) as caught:
         built(packaged, "broken", f"ARG BASE\nFROM ${{BASE}}\n{line}\n")
     assert fix in caught.value.fix
+    assert count_sockets() == before, "the connection to the engine was not given back"
+
+
+def count_sockets() -> int:
+    return sum(
+        os.readlink(file).startswith("socket:")
+        for file in Path("/proc/self/fd").iterdir()
+        if file.is_symlink()
+    )
 
 
 def test_a_result_whose_layer_was_removed_is_built_again(

@@ -21,7 +21,6 @@ from edgeferry.device.applying import Applying, Surroundings, key_of
 from edgeferry.device.arrivals import Arrivals
 from edgeferry.device.clock import now_text
 from edgeferry.device.containers import (
-    MODULE_LABEL,
     Place,
     made_from,
     made_hash,
@@ -36,6 +35,7 @@ from edgeferry.device.identities import Identities
 from edgeferry.device.images import Images
 from edgeferry.device.link import Handlers, Link
 from edgeferry.device.local_status import LocalStatus, render_status
+from edgeferry.device.looks import Looks, tell_ill
 from edgeferry.device.memory import Memory
 from edgeferry.device.methods import Methods
 from edgeferry.device.options import load_rules
@@ -50,9 +50,7 @@ from edgeferry.device.trust import read_trust_bundle
 from edgeferry.device.verdicts import Verdicts, find_companion
 from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
-from edgeferry.domain.device_layers import Aim
-from edgeferry.domain.device_plan import Present, Pull, Wanted, find_changes, plan, runtime_status, wait_s
-from edgeferry.domain.device_trial import Sight
+from edgeferry.domain.device_plan import Present, Pull, Wanted, find_changes, plan, wait_s
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec, ModuleState
 from edgeferry.engine import ContainerFacts, Engine, EngineInfo, ImageFacts
 from edgeferry.errors import EngineError
@@ -64,8 +62,6 @@ PASS_S = 5.0
 SHORTEST_WAIT_S = 0.1
 WATCH_S = 1.0
 """How often other modules are looked at while an action takes its time."""
-ILL = ("failed", "unhealthy", "dead")
-"""A module of which that is said is not as desired."""
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +127,7 @@ class Agent:
             self._watch_others,
         )
         self._supervision = Supervision(self._engine, wait_s)
+        self._looks = Looks(self._place, self._supervision, self._applying)
         self._farewell = Farewell(enrolment, store, self.stop)
         self._own_pulls = Pulls(enrolment.engine, self._wake, self._rules.pull)
         self._self_update = SelfUpdate(
@@ -156,7 +153,6 @@ class Agent:
         self._done_version = 0
         self._status = (417, "no desired properties yet")
         self._states: dict[str, ModuleState] = {}
-        self._aims: Sequence[Aim] = ()
         self._held: dict[str, str] = {}
         self._link = Link(
             lambda refused: self._identities.connection(AGENT, fresh=refused),
@@ -240,7 +236,7 @@ class Agent:
                 self._update_itself()
             except OSError as error:
                 found = self._keep_up(error)
-            self._states = {module: self._state(facts) for module, facts in found.items()}
+            self._states = {module: self._looks.state(facts) for module, facts in found.items()}
         except EngineError as error:
             _log.error("pass: %s", error)
             self._status = (500, str(error))
@@ -275,7 +271,7 @@ class Agent:
         _log.error("pass: %s", error)
         self._status = (500, f"the agent cannot write to its state folder: {error}")
         found = self._look()
-        if self._supervision.start_again(found, self._spec, time.monotonic()):
+        if self._supervision.start_again(found, self._looks.spec, time.monotonic()):
             found = self._look()
         return found
 
@@ -333,28 +329,25 @@ class Agent:
         """Whether anything was tried; pulls go on beside it. A unit whose images are not all there stays as
         it is."""
         self._arrivals.harvest()
-        self._aims = self._trials.aims(manifest.modules)
-        wanted = {name: self._want(spec) for aim in self._aims for name, spec in aim.modules.items()}
-        units = [aim.unit.modules for aim in self._aims]
+        aims = self._looks.aims = self._trials.aims(manifest.modules)
+        wanted = {name: self._looks.want(spec) for aim in aims for name, spec in aim.modules.items()}
+        units = [aim.unit.modules for aim in aims]
         present = self._present(found)
         images = self._find_images(wanted, present)
         wanted = {name: _with_hand_over(entry, images) for name, entry in wanted.items()}
         actions = plan(wanted, present, set(images), units)
         missing = [action for action in actions if isinstance(action, Pull)]
         self._arrivals.ask_for(missing, (*self._enrolment.registries, *manifest.registries))
-        self._held = self._arrivals.find_held(spec for aim in self._aims for spec in aim.modules.values())
+        self._held = self._arrivals.find_held(spec for aim in aims for spec in aim.modules.values())
         self._applying.failures.keep_only(
             {key_of(action, wanted) for action in actions if not isinstance(action, Pull)}
         )
         companion = find_companion(found.values(), self._place.network)
-        self._trials.begin(self._aims, set(self._held), self._desired.version, companion)
+        self._trials.begin(aims, set(self._held), self._desired.version, companion)
         tried = self._applying.carry_out(actions, Surroundings(wanted, found, units))
         if not self._arrivals.are_expected:
             self._done_version = self._desired.version
         return tried
-
-    def _want(self, spec: ModuleSpec) -> Wanted:
-        return Wanted(spec, spec_hash(self._place, spec))
 
     def _present(self, found: Mapping[str, ContainerFacts]) -> list[Present]:
         return [
@@ -370,92 +363,41 @@ class Agent:
 
     def _supervise(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether any container was started again."""
-        for module, ended_at in self._supervision.find_crashes(found, self._spec):
-            if self._aimed_at(found[module]):  # the end of what is to go says nothing of its successor
+        for module, ended_at in self._supervision.find_crashes(found, self._looks.spec):
+            if self._looks.aimed_at(found[module]):  # the end of what is to go says nothing of its successor
                 self._trials.note_crash(module, ended_at)
-        return self._supervision.start_again(found, self._spec, time.monotonic())
+        return self._supervision.start_again(found, self._looks.spec, time.monotonic())
 
     def _judge(self, found: Mapping[str, ContainerFacts]) -> bool:
         """Whether a unit is to go back to what was proven."""
         url = find_companion(found.values(), self._place.network) if self._trials.are_under_way else ""
         self._verdicts.look_at(url)
         goes_back = self._trials.judge(
-            self._aims,
+            self._looks.aims,
             set(self._held),
             set(found),
-            lambda spec: self._sight(spec, found),
+            lambda spec: self._looks.sight(spec, found),
             self._verdicts.current(),
         )
         if self._desired.manifest is not None:
             undone = [*self._arrivals.problems(), *self._applying.failures.reasons()]
-            states = [self._state(facts) for facts in found.values()]
-            ill = [
-                f"module {one.spec.name} is {one.runtime_status}: {one.description}"
-                for one in states
-                if one.runtime_status in ILL
-            ]
-            reasons = [*undone, *self._trials.problems(self._aims), *ill]
+            states = [self._looks.state(facts) for facts in found.values()]
+            reasons = [*undone, *self._trials.problems(self._looks.aims), *tell_ill(states)]
             self._status = (500, "; ".join(reasons)) if reasons else (200, "")
             if not undone and not goes_back:
                 self._settle_images()
         return goes_back
 
     def _settle_images(self) -> None:
-        modules = [spec for aim in self._aims for spec in aim.modules.values()]
+        modules = [spec for aim in self._looks.aims for spec in aim.modules.values()]
         proven = {spec.image for spec in self._memory.state.good.values()}
         self._images.settle({spec.name: spec.image for spec in modules}, proven)
 
-    def _sight(self, spec: ModuleSpec, found: Mapping[str, ContainerFacts]) -> Sight:
-        """How the module looks, as far as its container is the one that is desired."""
-        wanted = self._want(spec)
-        facts = found.get(spec.name)
-        refused = self._applying.refusal(wanted)
-        if facts is None or made_hash(self._place, facts.labels) != wanted.hash:
-            return Sight(spec, refused=refused)
-        return Sight(spec, facts.status, facts.exit_code, facts.health, refused=refused)
-
     # what is reported
-
-    def _spec(self, facts: ContainerFacts) -> ModuleSpec:
-        """What the container was made from; the module as it is to be where they agree, since restart policy
-        and startup order follow it without a new container."""
-        module = facts.labels.get(MODULE_LABEL, "")
-        unknown_one = ModuleSpec(name=module, image=facts.image, restart_policy="never")
-        return self._aimed_at(facts) or made_from(facts.labels) or unknown_one
-
-    def _aimed_at(self, facts: ContainerFacts) -> ModuleSpec | None:
-        """The module as it is to be, where the container is made from just that."""
-        module = facts.labels.get(MODULE_LABEL, "")
-        for aim in self._aims:
-            spec = aim.modules.get(module)
-            if spec and spec_hash(self._place, spec) == made_hash(self._place, facts.labels):
-                return spec
-        return None
-
-    def _state(self, facts: ContainerFacts) -> ModuleState:
-        spec = self._spec(facts)
-        history = self._supervision.history(spec.name)
-        description = facts.status
-        if facts.status == "exited":
-            description = f"exited ({facts.exit_code})" + (", out of memory" if facts.oom_killed else "")
-        return ModuleState(
-            spec=spec,
-            runtime_status=runtime_status(
-                spec, facts.status, facts.exit_code, facts.health, history.in_a_row
-            ),
-            exit_code=facts.exit_code,
-            description=description,
-            image_hash=facts.image_id,
-            started_at=facts.started_at,
-            exited_at=facts.finished_at,
-            restart_count=history.total,
-            restarted_at=history.restarted_at,
-            host_ports=facts.host_ports,
-        )
 
     def _report(self) -> None:
         coming = self._arrivals.progress()
-        layers = self._trials.layers(self._aims, self._held, coming, self._desired.version)
+        layers = self._trials.layers(self._looks.aims, self._held, coming, self._desired.version)
         self._reporting.send(
             self._done_version, self._status, self._states, layers, self._desired.manifest, self._info
         )
