@@ -22,6 +22,7 @@ from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.release import Entry
 from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
+from edgeferry.wire.capture_table import Cell
 
 Json = dict[str, Any]
 
@@ -279,6 +280,16 @@ class TextFolder(Protocol):
 
     def write(self, name: str, text: str) -> None:
         """The file holds the text, all of it or none of it whenever anybody looks."""
+
+
+class Sheet(Protocol):
+    """A table that is being written."""
+
+    def add(self, lines: Sequence[Sequence[Cell]]) -> None:
+        """More lines, a cell for each name of the table."""
+
+    def end(self) -> None:
+        """It is whole."""
 
 
 class Hub(Protocol):

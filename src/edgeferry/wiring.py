@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
@@ -23,6 +23,7 @@ from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
+from edgeferry.adapters.parquet import ParquetSheet
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
@@ -35,10 +36,22 @@ from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
-from edgeferry.ports import Approvals, Hub, Images, Ledger, Messages, Place, Registry, Services, TextFolder
+from edgeferry.ports import (
+    Approvals,
+    Hub,
+    Images,
+    Ledger,
+    Messages,
+    Place,
+    Registry,
+    Services,
+    Sheet,
+    TextFolder,
+)
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import Settings, default_engine_host, environment_name, read_pipeline_run
 from edgeferry.wire.acr import is_azure
+from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name
 
 
@@ -202,6 +215,11 @@ def _connected(values: _Values) -> Iterator[Hub]:
 def open_approvals() -> Approvals:
     """The platform that this pipeline runs on."""
     return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def open_parquet(table: Table, file: IO[bytes]) -> Sheet:
+    """A Parquet file of that shape; UsageError where its library is not installed."""
+    return ParquetSheet(table, file)
 
 
 def open_folder(root: Path) -> TextFolder:

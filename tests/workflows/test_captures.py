@@ -10,7 +10,14 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.wire.capture import render_source
-from edgeferry.workflows.captures import count_captures, fetch_captures, fetch_counts, find_devices
+from edgeferry.workflows.captures import (
+    Wanted,
+    count_captures,
+    fetch_captures,
+    fetch_counts,
+    find_devices,
+    stream_captures,
+)
 from tests.device.conftest import device, hub, wait_until  # noqa: F401
 from tests.device.test_captures import send, send_many, server  # noqa: F401
 from tests.device.test_companion import companion  # noqa: F401
@@ -59,6 +66,17 @@ def test_all_pages_come_home_with_the_clients_answers(services, capturing, serve
     assert fetch_captures(services, capturing, "taxi", after="1490").records == captured.records[1490:]
     assert fetch_captures(services, capturing, "taxi", after="1500").records == ()
     assert fetch_captures(services, capturing, "taxi", purpose="smoke").records == ()
+
+
+def test_records_come_home_with_the_names_of_their_columns(services, capturing, server):  # noqa: F811
+    send_many(server, clients=1, count=3)
+    (batch,) = stream_captures(services, capturing, "taxi", Wanted())
+    assert [each.columns for each in batch.fetched] == [("distance", "hour")] * 3
+    assert (batch.done, batch.total, batch.next) == (3, 3, "3")
+    at = batch.records[1].at
+    (later,) = stream_captures(services, capturing, "taxi", Wanted(since=at))
+    (earlier,) = stream_captures(services, capturing, "taxi", Wanted(until=at, newest=5))
+    assert (later.records, earlier.records) == (batch.records[1:], batch.records[:1])
 
 
 def test_a_record_longer_than_a_page_comes_home_whole(services, capturing, server):  # noqa: F811

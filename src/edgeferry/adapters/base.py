@@ -14,8 +14,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from edgeferry.adapters.bytecode import compile_folder, find_compiler
 from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.image import Layer
 from edgeferry.errors import OutsideError
@@ -65,6 +67,7 @@ _LEFT_OUT = (
     "var/lib/apt/*",
     "var/log/*",
 )
+_LIBRARY = "usr/lib/python3.11/"
 _CERTIFICATES = "usr/share/ca-certificates/mozilla/"
 _PASSWD = (
     b"root:x:0:0:root:/root:/sbin/nologin\nedgeferry:x:65532:65532:edgeferry:/nonexistent:/sbin/nologin\n"
@@ -99,6 +102,7 @@ class DebianBase:
             "left_out": _LEFT_OUT,
             "kept": _KEPT,
             "users": (_PASSWD + _GROUP).decode(),
+            "bytecode": bool(find_compiler()),
         }
 
         def fill(layer: LayerTar) -> None:
@@ -163,6 +167,7 @@ class DebianBase:
 def _copy(stream: object, layer: LayerTar) -> bool:
     """Whether the whole tar came through; filtered, and completed with what packages' scripts would write."""
     certificates = {}
+    sources = {}
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
@@ -176,6 +181,9 @@ def _copy(stream: object, layer: LayerTar) -> bool:
                 if body and name.startswith(_CERTIFICATES):
                     certificates[name] = body.read()
                     layer.file(name, certificates[name], member.mode)
+                elif body and name.startswith(_LIBRARY) and name.endswith(".py"):
+                    sources[name] = body.read()
+                    layer.file(name, sources[name], member.mode)
                 else:
                     layer.member(member, body)
     except tarfile.TarError:
@@ -188,7 +196,20 @@ def _copy(stream: object, layer: LayerTar) -> bool:
         "etc/ssl/certs/ca-certificates.crt", b"".join(certificates[name] for name in sorted(certificates))
     )
     layer.link("usr/bin/python3", "python3.11")
+    _add_bytecode(sources, layer)
     return True
+
+
+def _add_bytecode(sources: Mapping[str, bytes], layer: LayerTar) -> None:
+    with tempfile.TemporaryDirectory(prefix="edgeferry-") as scratch:
+        library = Path(scratch, "library")
+        for name, source in sources.items():
+            place = library / name.removeprefix(_LIBRARY)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(source)
+        compile_folder(library, f"/{_LIBRARY}".rstrip("/"))
+        for path in sorted(library.rglob("*.pyc")):
+            layer.file(f"{_LIBRARY}{path.relative_to(library).as_posix()}", path.read_bytes())
 
 
 def _is_left_out(name: str) -> bool:

@@ -16,6 +16,7 @@ import hashlib
 import importlib.resources
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from edgeferry import __version__
 from edgeferry.adapters.base import PYTHON, USER, DebianBase
+from edgeferry.adapters.bytecode import compile_folder, find_compiler
 from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
@@ -44,6 +46,8 @@ MODEL = "opt/edgeferry/model"
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LEFT_OUT = ("bin", "__pycache__", "tests", ".lock")
+_UNUSED = ("onnxruntime/quantization", "onnxruntime/tools", "onnxruntime/transformers")
+"""Makes graphs, and needs packages that no image has."""
 
 
 class LayeredImages:
@@ -127,7 +131,8 @@ class LayeredImages:
             "requirements": text,
             "platform": _PLATFORMS[self._architecture],
             "python": "3.11",
-            "left_out": _LEFT_OUT,
+            "left_out": (*_LEFT_OUT, *_UNUSED),
+            "bytecode": bool(find_compiler()),
         }
         return self._store.layer(
             "dependencies",
@@ -145,7 +150,8 @@ class LayeredImages:
             "present": sorted(_pins(_requirements("server"))),
             "platform": _PLATFORMS[self._architecture],
             "python": "3.11",
-            "left_out": _LEFT_OUT,
+            "left_out": (*_LEFT_OUT, *_UNUSED),
+            "bytecode": bool(find_compiler()),
         }
 
         def fill(layer: LayerTar) -> None:
@@ -176,6 +182,8 @@ class LayeredImages:
             lib.mkdir()
             checks = ["--require-hashes"] if hashes else []
             self._call_uv("install", "--no-deps", *checks, "--target", str(lib), "-r", str(listed))
+            _prune(lib)
+            compile_folder(lib, f"/{folder}")
             for path in _walk(lib):
                 layer.file(f"{folder}/{path.relative_to(lib).as_posix()}", path.read_bytes())
 
@@ -267,11 +275,19 @@ def _env(libraries: tuple[str, ...] = ()) -> tuple[str, ...]:
     )
 
 
+def _prune(folder: Path) -> None:
+    """Takes away what no image needs."""
+    for path in sorted(folder.rglob("*")):
+        if path.name in _LEFT_OUT or path.relative_to(folder).as_posix() in _UNUSED:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files that go into the image, sorted."""
+    """The files below `folder`, sorted."""
     for path in sorted(folder.iterdir()):
-        if path.name in _LEFT_OUT:
-            continue
         if path.is_dir():
             yield from _walk(path)
         else:

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from edgeferry.cli.console import Output, Terminal, render_table
+from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
+from edgeferry.cli.console import Output, Terminal, counted, render_table
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
 from edgeferry.errors import EdgeferryError, OutsideError, RefusedError, UsageError
+from edgeferry.ports import Services
 from edgeferry.wire.capture import parse_cursor, render_counts
-from edgeferry.workflows.captures import Captured, fetch_captures, fetch_counts, find_devices
+from edgeferry.workflows.captures import (
+    Batch,
+    Wanted,
+    collect,
+    fetch_counts,
+    find_devices,
+    stream_captures,
+)
 
 SHOWN = 20
-_COLUMNS = (
-    "device",
-    "model",
-    "sequence",
-    "at",
-    "purpose",
-    "id",
-    "version",
-    "digest",
-    "status",
-    "latency_ms",
-    "inputs",
-    "output",
-)
 T = TypeVar("T")
-
-
-class Form(StrEnum):
-    """How captures are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
+Show = Callable[[str, Batch], None]
 
 
 class Purpose(StrEnum):
@@ -72,35 +62,63 @@ def captures(
     after: Annotated[
         str, typer.Option(metavar="SEQUENCE", help="Only what came after this one; with --device.")
     ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="By the device's clock, UTC: from 2026-11-27T20:00 on.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="And to before this time.")] = "",
     purpose: Annotated[
         Purpose | None, typer.Option(help="Only requests of users, or of smoke tests.")
     ] = None,
     count: Annotated[bool, typer.Option("--count", help="How many there are, not what they say.")] = False,
-    output: Annotated[Form, typer.Option("--output", "-o", help="How to print the answer.")] = Form.TABLE,
+    output: Annotated[
+        Form | None, typer.Option("--output", "-o", help="Default: what --to ends in, else a table.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file, there once it is whole; default: stdout.")
+    ] = None,
 ) -> None:
-    """What a model's devices were asked and answered: each scored request is one record on its device."""
+    """What a model's devices were asked and answered: each scored request is one record on its device.
+    E.g. edgeferry captures nyc_taxi --purpose user --since 2026-11-27 --to week.parquet"""
     parse_cursor(after)
+    wanted = Wanted(after, limit, str(purpose or ""), _parse_time(since), _parse_time(until))
     if after and not device:
         raise UsageError("--after counts on one device", fix="name it with --device")
-    with opened(context, Output.JSON if output is Form.JSON else Output.TABLE) as (_, services, terminal):
+    form = _choose_form(output, to, count)
+    with opened(context, Output.JSON if form is Form.JSON else Output.TABLE) as (_, services, terminal):
         names = [device] if device else find_devices(services, model)
         if count:
-            counted, problems = _each(names, lambda name: fetch_counts(services, name, model))
-            _print_counts(output, terminal, model, counted)
+            counts, problems = _each(names, lambda name: fetch_counts(services, name, model))
+            _print_counts(form, terminal, model, counts)
+        elif form is Form.TABLE:
+            problems = _show_newest(services, names, model, wanted, terminal)
         else:
-            newest = limit or (SHOWN if output is Form.TABLE else 0)
-            word = str(purpose or "")
-            fetched, problems = _each(
-                names,
-                lambda name: fetch_captures(services, name, model, after=after, newest=newest, purpose=word),
-            )
-            _print_records(output, terminal, model, [captured for _, captured in fetched])
-            if not limit and any(len(captured.records) == newest for _, captured in fetched):
-                terminal.say(f"the newest {newest} of each device; --limit and --output json show more")
+            problems = _give_out(services, names, model, wanted, form, to, terminal)
         for error in problems:
             Terminal(Output.TABLE).failure(error)
         if problems:
             raise typer.Exit(max(error.exit_code for error in problems))
+
+
+def _parse_time(text: str) -> str:
+    """The time as records say it; "" for none. UsageError when it is no time."""
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time", fix="write it like 2026-11-27T20:00") from error
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _choose_form(output: Form | None, to: Path | None, count: bool) -> Form:
+    ending = to.suffix.lower().removeprefix(".") if to else ""
+    form = output or (Form(ending) if ending in list(Form) else Form.TABLE)
+    if to and form is Form.TABLE:
+        raise UsageError(f"{to} says no form that a file takes", fix="add --output json, csv or parquet")
+    if count and (to or form is Form.PARQUET):
+        raise UsageError("--count is for people to read", fix="leave --to and parquet out")
+    return form
 
 
 def _each(
@@ -120,38 +138,99 @@ def _each(
     return found, problems
 
 
-def _print_counts(form: Form, terminal: Terminal, model: str, counted: Sequence[tuple[str, Counts]]) -> None:
+def _show_newest(
+    services: Services, names: Sequence[str], model: str, wanted: Wanted, terminal: Terminal
+) -> list[EdgeferryError]:
+    """The newest records as a table; what kept others from it."""
+    wanted = replace(wanted, newest=wanted.newest or SHOWN)
+    found, problems = _each(names, lambda name: collect(stream_captures(services, name, model, wanted)))
+    every = [captured for _, captured in found]
+    for captured in every:
+        _tell_damage(terminal, captured.device, captured.damaged)
+    cells = [_cells(captured.device, record) for captured in every for record in captured.records]
+    columns = ("time", "device", "sequence", "purpose", "version", "status", "ms", "output", "inputs")
+    terminal.answer(None, [_narrow_table(f"Captures of {model}", columns, cells)])
+    if any(len(captured.records) == wanted.newest for captured in every):
+        terminal.say(f"the newest {wanted.newest} of each device; --limit and --output json show more")
+    return problems
+
+
+def _give_out(
+    services: Services,
+    names: Sequence[str],
+    model: str,
+    wanted: Wanted,
+    form: Form,
+    to: Path | None,
+    terminal: Terminal,
+) -> list[EdgeferryError]:
+    """All that is wanted in that form, as it comes; what kept others from it. A device that stops amid its
+    records has given what it gave: those are whole, and its problem says where to go on."""
+
+    def begin(name: str) -> tuple[Batch, Iterator[Batch]]:
+        batches = stream_captures(services, name, model, wanted)
+        return next(batches), batches
+
+    records = 0
+    with open_destination(to, form) as destination:
+        begun, problems = _each(names, begin)
+        writer = open_writer(form, destination, [first for _, (first, _) in begun])
+        with _progress() as show:
+            for name, (first, rest) in begun:
+                damaged, place = 0, wanted.after or "0"
+                try:
+                    for each in chain((first,), rest):
+                        writer.add(each)
+                        records, damaged = records + len(each.fetched), damaged + each.damaged
+                        place = each.next
+                        show(name, each)
+                except (OutsideError, RefusedError) as error:
+                    fix = f"{error.fix}; then go on with --device {name} --after {place}"
+                    problem = type(error)(error.problem, fix=fix)
+                    problems.append(problem)
+                _tell_damage(terminal, name, damaged)
+        writer.end()
+    if to:
+        later = f"; later ones: --device {name} --after {place}" if len(begun) == 1 else ""
+        terminal.say(f"{counted(records, 'record')} in {to}{later}")
+    return problems
+
+
+@contextmanager
+def _progress() -> Iterator[Show]:
+    """Shows how far a device's records have come, on stderr where that is a terminal, once there is more than
+    a page of them."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, batch: Batch) -> None:
+            if name in tasks:
+                progress.update(tasks[name], completed=batch.done)
+            elif batch.done < batch.total:
+                tasks[name] = progress.add_task(name, completed=batch.done, total=batch.total)
+
+        yield show
+
+
+def _tell_damage(terminal: Terminal, device: str, damaged: int) -> None:
+    if damaged:
+        terminal.say(f"{device}: {damaged} damaged lines were passed over")
+
+
+def _print_counts(form: Form, terminal: Terminal, model: str, counts: Sequence[tuple[str, Counts]]) -> None:
     rows = [
-        {"device": name, "model": model, "records": counts.user + counts.smoke, **render_counts(counts)}
-        for name, counts in counted
+        {"device": name, "model": model, "records": each.user + each.smoke, **render_counts(each)}
+        for name, each in counts
     ]
     if form is Form.CSV:
-        _print_csv(rows, ("device", "model", "records", *render_counts(Counts())))
+        print_csv(
+            ("device", "model", "records", *render_counts(Counts())), [list(row.values()) for row in rows]
+        )
         return
     columns = ("device", "records", "user", "smoke", "damaged", "expired", "dropped", "refused")
     cells = [[str(row[column]) for column in columns] for row in rows]
     terminal.answer(rows, [_narrow_table(f"Captures of {model}", columns, cells)])
-
-
-def _print_records(form: Form, terminal: Terminal, model: str, every: Sequence[Captured]) -> None:
-    for captured in every:
-        if captured.damaged:
-            terminal.say(f"{captured.device}: {captured.damaged} damaged lines were passed over")
-    if form is Form.TABLE:
-        cells = [_cells(captured.device, record) for captured in every for record in captured.records]
-        columns = ("time", "device", "sequence", "purpose", "version", "status", "ms", "output", "inputs")
-        terminal.answer(None, [_narrow_table(f"Captures of {model}", columns, cells)])
-        return
-    rows = [_facts(captured.device, record) for captured in every for record in captured.records]
-    if form is Form.CSV:
-        _print_csv(rows, _COLUMNS)
-    else:
-        terminal.answer(rows)
-
-
-def _facts(device: str, record: Record) -> dict[str, Any]:
-    said = {**asdict(record), "inputs": json.loads(record.inputs), "output": json.loads(record.output)}
-    return {"device": device, **{column: said[column] for column in _COLUMNS if column != "device"}}
 
 
 def _cells(device: str, record: Record) -> list[str]:
@@ -166,15 +245,6 @@ def _cells(device: str, record: Record) -> list[str]:
         record.output,
         record.inputs,
     ]
-
-
-def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(
-        [row[column] if isinstance(row[column], str) else json.dumps(row[column]) for column in columns]
-        for row in rows
-    )
 
 
 def _narrow_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -126,6 +126,11 @@ def disarm(text: str) -> str:
 _ORDER = re.compile(r"##(?=vso\[)", re.IGNORECASE)
 
 
+def disarm_json(text: str) -> str:
+    """The JSON text without such orders; what it says is the same."""
+    return _ORDER.sub(r"\\u0023#", text)
+
+
 def _shown(text: str) -> str:
     """The text as it is, inside of rich's markup."""
     return escape(disarm(text))
@@ -133,7 +138,7 @@ def _shown(text: str) -> str:
 
 def _print_json(facts: Any) -> None:
     """The facts; an order in them is written in another way, and read as it was."""
-    print(_ORDER.sub(r"\\u0023#", json.dumps(facts, indent=2, default=str)))
+    print(disarm_json(json.dumps(facts, indent=2, default=str)))
 
 
 def _errors() -> Console:

@@ -12,7 +12,7 @@ format 1, more tightly in format 2 (`wire.capture_segment`). Both are handed out
 `output` is the very text the client got (line ends outside of texts become spaces). Pages carry the lines as
 text, so that no hub on the way re-writes a number, and every line is checked again at home:
 
-    page     {"text", "next": cursor, "more", "damaged", "first", "last"}
+    page     {"text", "next": cursor, "more", "damaged", "first", "last", "columns": [[from, [name, …]], …]}
     counts   {"user", "smoke", "damaged", "expired", "dropped", "refused", "first", "last"}
 
     GET :8082/captures?after=CURSOR&limit=N&purpose=P  -> a page
@@ -46,6 +46,8 @@ CAPTURES_PATH = "/captures"
 COUNT_PATH = "/captures/count"
 PURPOSE_HEADER = "X-Edgeferry-Purpose"
 ID_HEADER = "X-Request-Id"
+COLUMNS_LENGTH = 20_000
+"""Characters of a page's column names as JSON; longer ones stay on the device."""
 PAGE_LENGTH = 90_000
 """Characters of a page's text as JSON: a method's answer has at most 128 KiB."""
 
@@ -72,6 +74,8 @@ class Line:
     purpose: str
     text: bytes
     """With its line end."""
+    columns: tuple[str, ...] = ()
+    """The names of the model's columns, none when they are not known."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Page:
     first: int
     """The oldest record's sequence; 0 when there is none."""
     last: int
+    columns: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    """The names of the model's columns, from that sequence on; none when they are not known."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,10 @@ def parse_page(said: object) -> Page:
             raise TypeError("it is not an object")
         numbers = {key: int(said[key]) for key in ("damaged", "first", "last")}
         cursor = parse_cursor(str(said["next"]))
-        return Page(text=str(said["text"]), next=cursor, more=said["more"] is True, **numbers)
+        columns = tuple(
+            (int(begin), tuple(str(name) for name in names)) for begin, names in said.get("columns", ())
+        )
+        return Page(str(said["text"]), cursor, said["more"] is True, **numbers, columns=columns)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"this is no page of captures: {error!r}", fix="look at what answers on the device"

@@ -20,8 +20,10 @@ from edgeferry.domain.capture import SMOKE, Cursor
 from edgeferry.errors import UsageError
 from edgeferry.wire.capture import (
     CAPTURES_PATH,
+    COLUMNS_LENGTH,
     COUNT_PATH,
     PAGE_LENGTH,
+    Line,
     Page,
     PageRequest,
     parse_page_query,
@@ -39,6 +41,7 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
     last, folder = captures.sync(), captures.folder
     cursor, text, length, kept, looked_at = request.cursor, "", 0, 0, 0
     damaged = passed = 0
+    columns = _Columns()
     more = cursor.after < last
     if not more or not request.limit or folder is None:
         return Page(text, cursor, more, 0, captures.counts().first, last)
@@ -55,6 +58,7 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
             cursor = Cursor(line.sequence - 1)
         damaged, passed = damaged + passed, 0
         if request.purpose in ("", line.purpose):
+            columns.see(line)
             skip = cursor.skip
             piece = line.text.decode()[skip:]
             whole = len(json.dumps(piece))
@@ -67,7 +71,24 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
         cursor = Cursor(line.sequence)
     else:
         more, damaged = False, damaged + passed
-    return Page(text, cursor, more, damaged, captures.counts().first, last)
+    return Page(text, cursor, more, damaged, captures.counts().first, last, tuple(columns.runs))
+
+
+class _Columns:
+    """The names of columns that a page says: those of its lines, from where on they hold."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, tuple[str, ...]]] = []
+        self._last: tuple[str, ...] = ()
+        self._room = COLUMNS_LENGTH
+
+    def see(self, line: Line) -> None:
+        if line.columns != self._last:
+            self._last = line.columns
+            length = len(json.dumps(line.columns))
+            fitting = length <= self._room
+            self._room -= length if fitting else 0
+            self.runs.append((line.sequence, line.columns if fitting else ()))
 
 
 def count(captures: Captures) -> dict[str, int]:

@@ -217,4 +217,5 @@ def _render_group(
             yield 1
             return
         wanted = record.sequence > after and purpose in ("", record.purpose)
-        yield Line(record.sequence, record.purpose, render_record(record) if wanted else b"")
+        text = render_record(record) if wanted else b""
+        yield Line(record.sequence, record.purpose, text, (group.shared or shared).columns)
