@@ -11,7 +11,8 @@ from typing import Any
 from bench.serving.places import SOURCES
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.domain.model import Column, Tolerance
-from edgeferry.domain.smoke import CaseSet, choose_cases
+from edgeferry.domain.smoke import CaseSet
+from edgeferry.domain.smoke_checks import choose_cases
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
 
