@@ -98,7 +98,7 @@ def test_a_second_demo_finds_its_work_done_and_asks_afresh(edgeferry: CommandLin
 def test_the_logs_of_a_module_come_through_the_hub(edgeferry: CommandLine, demo: Ran) -> None:
     ran = edgeferry("logs", "nyc_taxi", "--device", "device-1")
     assert ran.code == 0, ran.err
-    assert "8080" in ran.out
+    assert "serving model=nyc_taxi version=1 port=8080" in ran.out
     missing = edgeferry("logs", "nyc_taxi", "--device", "device-2")
     assert missing.code == 2
     assert "edgeferry status" in missing.err

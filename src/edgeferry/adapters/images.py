@@ -12,6 +12,7 @@ registry receives and a device pulls.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import importlib.resources
 import platform
@@ -46,8 +47,14 @@ MODEL = "opt/edgeferry/model"
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LEFT_OUT = ("bin", "__pycache__", "tests", ".lock")
-_UNUSED = ("onnxruntime/quantization", "onnxruntime/tools", "onnxruntime/transformers")
-"""Makes graphs, and needs packages that no image has."""
+_UNUSED = (
+    "numpy/f2py",
+    "onnxruntime/quantization",
+    "onnxruntime/tools",
+    "onnxruntime/transformers",
+    *("*.a", "*.c", "*.h", "*.pxd", "*.pyi", "*.pyx"),
+)
+"""Makes graphs, and needs packages that no image has; is for compilers, and for those who check types."""
 
 
 class LayeredImages:
@@ -278,7 +285,8 @@ def _env(libraries: tuple[str, ...] = ()) -> tuple[str, ...]:
 def _prune(folder: Path) -> None:
     """Takes away what no image needs."""
     for path in sorted(folder.rglob("*")):
-        if path.name in _LEFT_OUT or path.relative_to(folder).as_posix() in _UNUSED:
+        within = path.relative_to(folder).as_posix()
+        if path.name in _LEFT_OUT or any(fnmatch.fnmatchcase(within, pattern) for pattern in _UNUSED):
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -178,11 +178,13 @@ async def serve_until_told(files: Files, digest: str, host: str, port: int, capt
             except OSError as error:
                 sys.stderr.write(f"captures cannot be read on port {captures_port}: {error}\n")
             server.serve(result, captures)
+            sys.stderr.write(f"serving model={files.card.model} version={files.card.version} port={port}\n")
 
     server.load(loaded)
     why = await ended
     if why is not None:
         raise why
+    sys.stderr.write("ending: requests under way are answered first\n")
     await server.http.drain()
     if server.scoring.captures is not None:
         server.scoring.captures.close()
