@@ -1,8 +1,10 @@
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +123,35 @@ def test_named_columns_are_kept_as_rows(tmp_path, opened):
     captures.keep(USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 0.5)
     captures.write(nothing)
     assert [record.inputs for record in fetch(captures)] == ["[[1.0,2.0]]"]
+
+
+def test_another_version_takes_over_an_empty_segment_whose_first_line_is_long(tmp_path, opened):
+    wide = replace(CARD, columns=tuple(Column(f"column-{number:05}", "double") for number in range(6000)))
+    opened(tmp_path, ROOMY, wide).close()
+    captures = opened(tmp_path, ROOMY, replace(wide, version="4"))
+    keep(captures, 1)
+    assert said(captures) == (1, 0, "ok")
+    assert [record.version for record in fetch(captures)] == ["4"]
+
+
+def test_files_that_cannot_be_opened_end_no_captures(tmp_path, opened, monkeypatch):
+    captures = opened(tmp_path)
+    keep(captures, 1)
+    captures.sync()
+    tried = threading.Event()
+
+    def refuse(file):
+        tried.set()
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", refuse)
+        keep(captures, 2)
+        assert tried.wait(20)
+    keep(captures, 3)
+    assert wait_until(lambda: not captures._writer._dirty.is_set())
+    assert inputs_of(fetch(captures)) == [1, 2, 3]
 
 
 def test_sequences_go_on_after_a_restart(tmp_path, opened):

@@ -205,11 +205,11 @@ def test_all_bodies_together_are_bounded_and_small_ones_still_find_room(server: 
 
 def test_what_is_sent_at_once_is_answered_in_its_order(server: Server, client: Client) -> None:
     later = render(b"later", start="POST /later HTTP/1.1")
-    client.send(render(b"0") + later + b"".join(render(b"%d" % number) for number in range(1, 50)))
+    client.send(render(b"0") + later + b"".join(render(b"%d" % number) for number in range(1, 600)))
     assert client.read()[2] == b"0"
     wait_until(lambda: server.later)
     server.answer_later()
-    assert [client.read()[2] for _ in range(50)] == [b"later", *(b"%d" % number for number in range(1, 50))]
+    assert [client.read()[2] for _ in range(600)] == [b"later", *(b"%d" % number for number in range(1, 600))]
 
 
 def test_rubbish_behind_good_requests_is_refused_behind_their_answers(server: Server, client: Client) -> None:

@@ -1,7 +1,7 @@
 import contextlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,6 @@ from edgeferry.wire.serving import (
     parse_model_card,
     parse_score_request,
     parse_score_response,
-    render_health,
     render_model_card,
     render_refusal,
     render_score_request,
@@ -220,12 +219,19 @@ def test_what_are_no_answers_is_none(body):
     assert parse_score_response(body) is None
 
 
-def test_health_both_ways():
+def test_health_is_read_as_it_was_said():
     health = Health(ready=True, model="taxi", version="3", digest="sha256:aa", model_sha256="cc")
-    assert parse_health(render_health(health)) == health
+    assert parse_health(json.dumps(asdict(health)).encode()) == health
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"ready": true}', b"<html>"])
+LATE = b'{"ready": true, "model": "a", "version": "1", "digest": "", "model_sha256": "", "started_at": 1%b}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"ready": true}', b"<html>", b"[" * 100_000, LATE % (b"0" * 400)],
+    ids=["empty", "list", "half", "page", "deep", "large"],
+)
 def test_what_is_no_health_is_refused(body):
     with pytest.raises(UsageError, match="no health"):
         parse_health(body)

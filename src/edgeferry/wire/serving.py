@@ -201,11 +201,6 @@ def parse_score_response(body: bytes) -> tuple[float, ...] | None:
     return tuple(float(value) for value in said)
 
 
-def render_health(health: Health) -> bytes:
-    """The body of `GET /health`."""
-    return json.dumps(asdict(health)).encode()
-
-
 def parse_health(body: bytes) -> Health:
     """What the server says of itself; UsageError when the body does not say it."""
     try:
@@ -222,7 +217,7 @@ def parse_health(body: bytes) -> Health:
             },
             started_at=float(said.get("started_at", 0.0)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"this is no health of a model server: {error!r}", fix="look at what answers at this address"
         ) from error

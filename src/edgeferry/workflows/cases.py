@@ -9,6 +9,8 @@ from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, parse_cases
 
+_WORD = "its companion's word has to do"
+
 
 def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
     """The cases of that sha256; None when the registry has none for the image, or does not answer, which is
@@ -16,14 +18,14 @@ def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) 
     try:
         bodies = services.registry.attached(model, digest, CASES_TYPE)
     except (OutsideError, UsageError) as error:
-        services.say(
-            f"the smoke cases of {model} were not read: {error.problem}; its companion's word has to do"
-        )
+        services.say(f"the smoke cases of {model} were not read: {error.problem}; {_WORD}")
         return None
     for body in bodies:
         if hashlib.sha256(body).hexdigest() == cases_sha256.removeprefix("sha256:"):
             try:
                 return parse_cases(body)
             except UsageError as error:
-                services.say(f"the smoke cases of {model} cannot be read: {error.problem}")
+                services.say(f"the smoke cases of {model} cannot be read: {error.problem}; {_WORD}")
+                return None
+    services.say(f"no smoke cases of {model} are attached to its image; {_WORD}")
     return None

@@ -299,7 +299,10 @@ class _Round:
         except OutsideError:  # a server of one's own need not know the path
             return None
         found = _MEMORY.search(reply.body) if reply.status == 200 else None
-        return int(float(found[1])) if found else None
+        try:
+            return int(float(found[1])) if found else None
+        except (ValueError, OverflowError):  # 1.2.3, 1e999
+            return None
 
     def _await_return(self, problem: str) -> None:
         health = _await(self._caller, self._request, RETURN_S, self._stopping)

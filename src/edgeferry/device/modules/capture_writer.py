@@ -258,7 +258,14 @@ class Writer:
                 return
             now = time.monotonic()
             tidies = now >= self._tidied_at + TIDY_S
-            self._turn(syncs=tidies or self._acks or now >= self._synced_at + SYNC_S, tidies=tidies)
+            try:
+                self._turn(syncs=tidies or self._acks or now >= self._synced_at + SYNC_S, tidies=tidies)
+            except Exception as error:  # noqa: BLE001 - without this thread nothing is put on the disk any more
+                self.tell("captures wait", f"{type(error).__name__}: {error}; tried again each second")
+                time.sleep(AGAIN_S)
+                self._dirty.set()
+                continue
+            self.tell("captures wait", "")
             if self._slow:
                 self._dirty.set()  # to see whether it still is
             if self._busy:

@@ -51,7 +51,7 @@ def _fetch(url: str, path: str) -> tuple[int, dict[str, Any]]:
         caller.close()
     try:
         answer = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or len(reply.body) > MOST_ANSWER_BYTES:
         return 502, {"message": f"{url} does not answer with captures"}

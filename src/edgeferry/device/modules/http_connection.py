@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._is_lingering = False
         self._is_choked = False
         self._is_paused = False
+        self._is_going_on = False
         self._unread_bytes = 0
         self._is_new = True
         """Nothing was asked yet."""
@@ -261,10 +262,12 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """The next requests that have been read are handed over; behind the last one, a refusal goes out."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._is_going_on:
             return
+        self._is_going_on = True  # an answer that comes at once must not nest: thousands may wait
         while self._waiting and self.current is None and not self._is_choked:
             self._hand_over(self._waiting.popleft())
+        self._is_going_on = False
         if self.current is None and not self._waiting:
             if self._refusal is not None:
                 self._refuse_now()

@@ -89,7 +89,7 @@ def answer_body(served: Served, read: Read, body: bytes) -> Answer:
         return 200, question, served.score(question)
     except UsageError as error:
         return 400, question, render_refusal(error.problem, error.fix)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise what it likes
+    except BaseException as error:  # noqa: BLE001 - a model may raise what it likes, and its thread must go on
         sys.stderr.write("".join(traceback.format_exception(error)))
         problem = f"the model failed: {type(error).__name__}: {error}"
         return 500, question, render_refusal(problem, "read the module's log")

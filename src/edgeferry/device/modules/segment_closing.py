@@ -52,15 +52,19 @@ def _compress(folder: Path, first: int, is_stopped: Callable[[], bool]) -> bool:
             return True
         except OSError:
             pass
-        with part.open("wb") as file:
-            for block in _read_blocks(lines, first):
-                file.write(block)
-                if is_stopped():
-                    return False
-            file.flush()
-            said = os.fstat(lines.fileno())
-            os.utime(file.fileno(), ns=(said.st_mtime_ns, said.st_mtime_ns))
-            os.fsync(file.fileno())
+        try:
+            with part.open("wb") as file:
+                for block in _read_blocks(lines, first):
+                    file.write(block)
+                    if is_stopped():
+                        return False
+                file.flush()
+                said = os.fstat(lines.fileno())
+                os.utime(file.fileno(), ns=(said.st_mtime_ns, said.st_mtime_ns))
+                os.fsync(file.fileno())
+        except OSError:  # a full disk needs the room
+            part.unlink(missing_ok=True)
+            raise
         door = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with contextlib.suppress(OSError):

@@ -166,10 +166,10 @@ class Segments:
             self._expire(0, self._first)
 
     def take_unsynced(self) -> list[int]:
-        """The files that are not on the disk yet, for `sync_all`."""
-        files, self._unsynced = self._unsynced, []
-        if self._file >= 0:
-            files.append(os.dup(self._file))
+        """The files that are not on the disk yet, for `sync_all`. OSError, and all as it was, when no more
+        files can be open."""
+        newest = [os.dup(self._file)] if self._file >= 0 else []
+        files, self._unsynced = [*self._unsynced, *newest], []
         return files
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class Segments:
 
     def _must_rotate(self, group_bytes: int, now: float) -> bool:
         records, age_s = self.last + 1 - self._first, now - self._opened_at
-        if self._foreign and self._size_bytes > FOREIGN_BYTES:
+        if self._foreign and records and self._size_bytes > FOREIGN_BYTES:
             return True
         return must_rotate(self._size_bytes, records, age_s, group_bytes, self._bounds)
 

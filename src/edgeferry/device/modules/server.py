@@ -152,9 +152,9 @@ class ModelServer:
 async def serve_until_told(files: Files, digest: str, host: str, port: int, captures_port: int) -> int:
     """Serves until SIGTERM or SIGINT, then finishes what is under way; the exit code."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[UsageError | None] = loop.create_future()
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
 
-    def end(why: UsageError | None = None) -> None:
+    def end(why: BaseException | None = None) -> None:
         if not ended.done():
             ended.set_result(why)
 
@@ -167,10 +167,8 @@ async def serve_until_told(files: Files, digest: str, host: str, port: int, capt
         raise OutsideError(f"port {port} is not to be had: {error.strerror}", fix="free it") from error
 
     def loaded(result: Served | BaseException) -> None:
-        if isinstance(result, UsageError):
-            end(result)
-        elif isinstance(result, BaseException):
-            raise result
+        if isinstance(result, BaseException):
+            end(result)  # whoever started it sees it end, rather than wait for ever
         else:
             captures = Captures(place_of(os.environ), files.card, digest, policy_of(files.card, os.environ))
             try:
