@@ -13,7 +13,7 @@ import pytest
             35,
             id="model server",
         ),
-        pytest.param("companion", {"paho"}, 28, id="companion"),
+        pytest.param("companion", {"paho"}, 29, id="companion"),
     ],
 )
 def test_what_an_image_must_hold_stays_small(module, libraries, most):
