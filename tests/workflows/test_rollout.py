@@ -52,7 +52,13 @@ def services_with(twin: Callable[[str, str], Json]) -> Services:
     registry = SimpleNamespace(attached=lambda name, digest, kind: [])
     return cast(
         Services,
-        SimpleNamespace(hub=hub, registry=registry, now=lambda: float(next(clock)), sleep=lambda s: None),
+        SimpleNamespace(
+            hub=hub,
+            registry=registry,
+            now=lambda: float(next(clock)),
+            sleep=lambda s: None,
+            say=lambda line: None,
+        ),
     )
 
 

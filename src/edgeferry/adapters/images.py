@@ -48,7 +48,6 @@ _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LEFT_OUT = ("bin", "__pycache__", "tests", ".lock")
 _UNUSED = (
-    "numpy/f2py",
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
