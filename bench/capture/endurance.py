@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.capture.models import Trained, train, write_graph
 from bench.capture.serving import Server, Wanted, serving, start
-from bench.capture.stored import closed_bytes, store_bytes
+from bench.capture.stored import await_packed, closed_bytes, store_bytes
 from bench.report import Report, quantile
 from tests.device.crowds import Answers, Audit, Captured, Crowd
 
@@ -81,7 +81,7 @@ def measure_bounds(scratch: Path, report: Report, records: int) -> None:
         looking = threading.Thread(target=look)
         looking.start()
         said = Crowd(server.port, trained.body, clients=CLIENTS, most=records).wait()
-        time.sleep(1)
+        await_packed(store)
         over.set()
         looking.join()
         counts = server.counts()

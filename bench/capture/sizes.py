@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from bench.capture.cost import load
 from bench.capture.models import MODELS, train, write_graph
 from bench.capture.serving import Wanted, serving
-from bench.capture.stored import closed_bytes
+from bench.capture.stored import await_packed, closed_bytes
 from bench.report import Report
 
 ROWS = 20_000
@@ -16,8 +15,6 @@ BAR_BYTES = {"nyc_taxi": 60.0, "london_taxi": None, "digits": None}
 STORE_BYTES = 16 * 1024 * 1024
 """A segment is an eighth of that."""
 MOST_LOADS = 12
-PACKED_S = 20.0
-"""How long a closed segment may wait until it is compressed."""
 
 
 def measure_sizes(scratch: Path, report: Report) -> None:
@@ -35,9 +32,7 @@ def measure_sizes(scratch: Path, report: Report) -> None:
                 load(server, bodies, 16, 2)
                 if closed_bytes(store)[1]:
                     break
-            deadline = time.monotonic() + PACKED_S
-            while not closed_bytes(store)[1] and time.monotonic() < deadline:
-                time.sleep(0.2)
+            await_packed(store)
         size, count = closed_bytes(store)
         report.add(f"{name}: a request's body", sum(map(len, posted)) / len(posted), "B")
         report.add(f"{name}: records in closed segments", count, "")

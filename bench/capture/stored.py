@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from edgeferry.wire.capture import PACKED, PLAIN, parse_segment_name
+
+PACKED_S = 20.0
+"""How long a closed segment may wait until it is compressed."""
+
+
+def await_packed(store: Path) -> None:
+    """Returns once the store's files are compressed ones and the segment that is open, or after PACKED_S."""
+    deadline = time.monotonic() + PACKED_S
+    while time.monotonic() < deadline:
+        names = [name for path in store.iterdir() if (name := parse_segment_name(path.name)) is not None]
+        if len([kind for _, kind in names if kind != PACKED]) <= 1:
+            return
+        time.sleep(0.05)
 
 
 def store_bytes(store: Path) -> int:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -150,6 +151,13 @@ def measure_endurance(scratch: Path, report: Report, requests: int) -> None:
 _COUNTED = re.compile(r'^edgeferry_requests_total\{status="(\d+)"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
+def are_idle(processes: Iterable[int], seconds: float = 0.5) -> bool:
+    """Whether none had more than a fiftieth of a core for that long."""
+    began = {process: busy_s(process) for process in processes}
+    time.sleep(seconds)
+    return all(busy_s(process) - busy < seconds / 50 for process, busy in began.items())
+
+
 def measure_idle(scratch: Path, report: Report, seconds: float) -> None:
     """A server that captured, and a companion that tested it and is connected to its hub; then nothing."""
     (scratch / "hub").mkdir()
@@ -164,7 +172,7 @@ def measure_idle(scratch: Path, report: Report, seconds: float) -> None:
             assert companion.verdict("n1").state == "Passed"
             assert companion.process
             processes = {"server": server.process.pid, "companion": companion.process.pid}
-            time.sleep(3)
+            wait_until(lambda: are_idle(processes.values()), what="servers that have nothing left to do")
             began = {name: busy_s(process) for name, process in processes.items()}
             time.sleep(seconds)
             for name, process in processes.items():

@@ -22,7 +22,7 @@ BYTES = "binary"
 TYPES = (*NUMBERS, TEXT, BYTES)
 """What a row can carry."""
 MISSING = math.nan
-_LARGEST_FLOAT = 3.4028234663852886e38
+LARGEST_FLOAT = 3.4028234663852886e38
 _WHOLE = {"integer": 2**31, "long": 2**63}
 _EXAMPLES = {
     "integer": "a whole number such as 2",
@@ -103,7 +103,7 @@ def _read_double(value: Any) -> float:
 
 def _read_float(value: Any) -> float:
     number = _read_double(value)
-    if abs(number) > _LARGEST_FLOAT:
+    if abs(number) > LARGEST_FLOAT:
         raise ValueError("a number of 32 bits")
     return number
 

@@ -110,12 +110,12 @@ def render_record(record: Record) -> bytes:
         f'"digest":{quoted(record.digest)},"status":{record.status},"latency_ms":{record.latency_ms!r}'
         f"{_INPUTS}{_one_line(record.inputs.strip())}{_OUTPUT}{_one_line(record.output)}"
     ).encode()
-    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
+    return seal(body)
 
 
 def parse_record(line: bytes) -> Record:
     """The record in a line; ValueError when the line is torn, damaged or something else."""
-    body = _checked(line)
+    body = unseal(line)
     text = body.decode()
     cut = text.index(_INPUTS)
     said = json.loads(text[:cut] + "}")
@@ -134,7 +134,7 @@ def parse_line(line: bytes) -> Line | None:
     """Sequence and purpose of a line; None when it is torn, damaged or something else."""
     head = _HEAD.match(line)
     try:
-        _checked(line)
+        unseal(line)
     except ValueError:
         return None
     return Line(int(head[1]), head[2].decode(), line) if head else None
@@ -245,8 +245,13 @@ def parse_request_id(header: str) -> str:
     return header if _ID.fullmatch(header) else ""
 
 
-def _checked(line: bytes) -> bytes:
-    """What the checksum at the line's end covers, when it matches."""
+def seal(body: bytes) -> bytes:
+    """The line of a JSON object without its last brace, with its checksum."""
+    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
+
+
+def unseal(line: bytes) -> bytes:
+    """What the checksum at the line's end covers; ValueError when it does not match."""
     body, _, tail = line.removesuffix(b"\n").rpartition(_CRC)
     if tail != b'%08x"}' % zlib.crc32(body):
         raise ValueError("the line does not match its checksum")

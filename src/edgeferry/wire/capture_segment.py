@@ -30,12 +30,12 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from edgeferry.domain.capture import USER, Record
+from edgeferry.wire.capture import seal, unseal
 
 FORMAT = 2
 
 _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
 _ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
-_CRC = b',"crc32":"'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 _DECODER = json.JSONDecoder()
@@ -90,16 +90,15 @@ class Trailer(NamedTuple):
 def render_shared(shared: Shared) -> bytes:
     """A first line."""
     body = json.dumps({"format": FORMAT, **asdict(shared)}, separators=(",", ":")).encode()[:-1]
-    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
+    return seal(body)
 
 
 def parse_shared(line: bytes) -> Shared | None:
     """What a first line says; None when it is damaged or something else."""
-    body, _, tail = line.rpartition(_CRC)
-    if tail != b'%08x"}\n' % zlib.crc32(body):
+    if not line.endswith(b"\n"):
         return None
     try:
-        said = json.loads(body + b"}")
+        said = json.loads(unseal(line) + b"}")
         if said.pop("format") != FORMAT:
             return None
         return Shared(**{**said, "columns": tuple(said["columns"])})

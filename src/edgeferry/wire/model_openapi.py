@@ -7,18 +7,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgeferry.domain.column import BYTES, TEXT, is_text
+from edgeferry.domain.column import BYTES, LARGEST_FLOAT, TEXT, is_text
 from edgeferry.domain.model import Column
 from edgeferry.wire.serving import BYTES_TYPES, PNG, ModelCard, takes_bytes
 
 Json = dict[str, Any]
 
 _LARGEST = 1.7976931348623157e308
-_LARGEST_FLOAT = 3.4028234663852886e38
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _TYPES: dict[str, Json] = {
     "double": {"type": "number", "format": "double", "minimum": -_LARGEST, "maximum": _LARGEST},
-    "float": {"type": "number", "format": "float", "minimum": -_LARGEST_FLOAT, "maximum": _LARGEST_FLOAT},
+    "float": {"type": "number", "format": "float", "minimum": -LARGEST_FLOAT, "maximum": LARGEST_FLOAT},
     "long": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
     "integer": {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1},
     "boolean": {"enum": [False, True, 0, 1]},

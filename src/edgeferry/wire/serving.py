@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 from edgeferry.domain.capture_policy import (
     DEFAULT_POLICY,
@@ -28,7 +28,7 @@ from edgeferry.domain.capture_policy import (
 from edgeferry.domain.column import BYTES, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import DefinitionError, UsageError
-from edgeferry.wire.canonical import render_canonical
+from edgeferry.wire.canonical import refuse_constant, render_canonical
 
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
@@ -146,7 +146,7 @@ def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any
     UsageError naming row and column (counted from 1) and the fix for everything else.
     """
     try:
-        said = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_Object)
+        said = json.loads(body, parse_constant=refuse_constant, object_pairs_hook=_Object)
     except RecursionError as error:
         raise UsageError("the body is nested too deeply", fix='send {"data": [[…]]}') from error
     except ValueError as error:
@@ -191,7 +191,7 @@ def parse_score_response(body: bytes) -> tuple[float, ...] | None:
     written for Azure ML return.
     """
     try:
-        said = json.loads(body, parse_constant=_refuse_constant)
+        said = json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     if isinstance(said, dict):
@@ -226,10 +226,6 @@ def parse_health(body: bytes) -> Health:
 def render_refusal(problem: str, fix: str) -> bytes:
     """The body that goes with a refusing status."""
     return json.dumps({"error": {"message": problem, "fix": fix}}).encode()
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _is_number(value: Any) -> bool:

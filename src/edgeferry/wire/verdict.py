@@ -18,10 +18,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from edgeferry.domain.smoke import JSON_TYPE, Answer, Evidence, SmokeRequest, Verdict
 from edgeferry.errors import UsageError
+from edgeferry.wire.canonical import refuse_constant
 
 COMPANION_PORT = 8081
 """Where the companion answers `GET /verdict` on the device's network."""
@@ -139,7 +140,7 @@ def _render_answer(answer: Answer) -> list[Any]:
 def _parse_evidence(text: str) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(str(case), tuple(_parse_answer(*answer) for answer in answers))
-        for case, answers in json.loads(text, parse_constant=_refuse_constant)
+        for case, answers in json.loads(text, parse_constant=refuse_constant)
     )
 
 
@@ -153,10 +154,6 @@ def _parse_answer(
         str(media_type),
         None if memory_bytes is None else int(memory_bytes),
     )
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def parse_verdicts(payload: object) -> dict[str, Verdict]:

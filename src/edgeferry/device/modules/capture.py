@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeferry.device.modules.capture_writer import Sent, Writer
+from edgeferry.device.modules.capture_writer import Sent, Writer, nothing
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.device.modules.segments import Entries
 from edgeferry.domain.capture import Counts, choose_bounds, fits
@@ -104,7 +104,7 @@ class Captures:
             sent()
             return
         while self._earlier:
-            self._writer.write(self._earlier.pop(0), _nothing)
+            self._writer.write(self._earlier.pop(0), nothing)
         self._writer.write(self._take_lines(), sent)
 
     def refuse(self) -> None:
@@ -161,7 +161,7 @@ class Captures:
     def close(self) -> None:
         """All records are on the disk, and nothing is kept any more. What hangs is left to itself."""
         if self._writer and self.folder:
-            self.write(_nothing)
+            self.write(nothing)
             self.folder = None
             self._writer.close()
 
@@ -185,10 +185,6 @@ class Captures:
     def _is_out_of_range(self, question: Any) -> bool:
         rows = question if isinstance(question, list) else []
         return any(_is_out(row, self._ranges) for row in rows)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | None]]) -> bool:

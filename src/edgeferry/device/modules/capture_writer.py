@@ -108,7 +108,7 @@ class Writer:
                     self._note(entries.records)
                     if self._acks and not self._slow:
                         self._await(_Waiting(entries, sent, began), self._unsynced)
-                        sent = _nothing
+                        sent = nothing
                     if not self._dirty.is_set():
                         self._dirty.set()
                     sent()
@@ -199,7 +199,7 @@ class Writer:
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # nobody's answers
-            sent, waiting.sent = waiting.sent or _nothing, None
+            sent, waiting.sent = waiting.sent or nothing, None
             sent()
         else:
             self._answers.append(waiting)
@@ -361,5 +361,5 @@ class Writer:
         self.tell("closed captures are not compressed", problem)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     pass

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+from edgeferry.domain.column import LARGEST_FLOAT
 from edgeferry.domain.model import Column
 from edgeferry.wire.serving import parse_score_request
 
 _MOST = 1e308
-_NARROW = {"float": 3.4028234663852886e38, "integer": 2.0**31, "long": 2.0**63}
+_NARROW = {"float": LARGEST_FLOAT, "integer": 2.0**31, "long": 2.0**63}
 """Values at or beyond these are left to the exact parser, whichever way it decides."""
 _WHOLE = ("integer", "long")
 
