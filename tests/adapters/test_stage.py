@@ -21,6 +21,7 @@ from edgeferry.errors import EngineError, OutsideError
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.serving import (
+    Health,
     ModelCard,
     parse_health,
     parse_score_response,
@@ -52,15 +53,18 @@ def stage(engine_url: str, tmp_path: Path) -> EngineStage:
     return EngineStage(lambda: Engine(engine_url), tmp_path / "scratch")
 
 
-def await_health(module: RunningContainer) -> bytes:
+def await_health(module: RunningContainer) -> Health:
+    """What it says of itself once it is ready: it answers before, too."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            return module.ask("GET", "/health").body
+            health = parse_health(module.ask("GET", "/health").body)
+            if health.ready:
+                return health
         except EngineError:
             assert module.state() == "running", module.logs()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert time.monotonic() < deadline, module.logs()
+        time.sleep(0.05)
 
 
 def left_on(engine_url: str, image: Image) -> list[str]:
@@ -78,7 +82,7 @@ def test_the_very_image_runs_and_answers_and_leaves_nothing(
     stage: EngineStage, image: Image, engine_url: str, tmp_path: Path
 ) -> None:
     with stage.run(image, {"EDGEFERRY_DIGEST": image.digest}, SMALL, SCORE_PORT) as module:
-        health = parse_health(await_health(module))
+        health = await_health(module)
         assert (health.ready, health.digest) == (True, image.digest)
         assert module.image_id == image.config_digest
         reply = module.ask("POST", "/score", render_score_request([[2.0, 7.0]]))
