@@ -340,7 +340,8 @@ class Hub(Protocol):
     def create_configuration(self, configuration: Json) -> Json: ...
 
     def update_configuration(self, configuration: Json) -> Json:
-        """The configuration with its labels, priority and target condition changed; content is immutable."""
+        """The configuration with its labels, priority and target condition changed; content is immutable.
+        HubError 412 when its etag is another than the one in `configuration` (`*`: any)."""
 
     def delete_configuration(self, name: str) -> None: ...
 
