@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from edgeferry.adapters.anchor import TwinAnchor
 from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
@@ -37,6 +38,7 @@ from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
 from edgeferry.ports import (
+    Anchor,
     Approvals,
     Hub,
     Images,
@@ -64,6 +66,8 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
         azureml = cast(AzureMlPlace, _Later(lambda: _azureml(values, say)))
         tracking = _tracking(settings, azureml)
         runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, _find_uv(), say)))
+        hub = cast(Hub, _Later(lambda: stack.enter_context(_connected(values))))
+        anchor = cast(Anchor, _Later(lambda: _anchor(values, hub)))
         yield Services(
             project=ProjectFolder(settings.root),
             runner=runner,
@@ -81,7 +85,8 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
             ledger=cast(Ledger, _Later(lambda: _ledger(values))),
-            hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
+            anchor=anchor,
+            hub=hub,
             pull_login=lambda: _pull_login(values),
             now=time.time,
             sleep=time.sleep,
@@ -169,6 +174,10 @@ def _ledger(values: _Values) -> Ledger:
     )
     cache = settings.state / "ledger"
     return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
+
+
+def _anchor(values: _Values, hub: Hub) -> Anchor:
+    return TwinAnchor(hub, values.get("ledger.url"), values.settings["ledger.branch"])
 
 
 def _pull_login(values: _Values) -> RegistryLogin | None:
