@@ -1,7 +1,8 @@
 """The gate: whether a release may be rolled out by a plan. Pure.
 
-A yes is given to a plan: it counts for that plan's hash only, and while it is young. A no is about the release
-and the devices: it shuts the gate whatever the plan or the wave, and only a yes given after it counts again.
+A yes is given to a plan: it counts for that plan's hash only, and while it is young. A no is about the
+release and the devices: it shuts the gate whatever the plan or the wave, and only a yes given after it counts
+again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edgeferry.domain.approval import find_people, is_pipeline, render_origin
-from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting
+from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 
@@ -75,8 +76,9 @@ def judge_gate(
     if lacking:
         return Decision(
             False,
-            f"the evidence of {release.subject} is not enough: {lacking.kind} {lacking.weight}: {lacking.detail}",
-            fix=f"edgeferry releases show {release.subject}; what must be there says the setting gate.evidence",
+            f"the evidence of {release.subject} is not enough: {render_fact(lacking)}",
+            fix=f"edgeferry releases show {release.subject}; the settings gate.evidence and gate.metrics "
+            "say what must be there",
         )
     voices: dict[str, Entry] = {}
     no: Entry | None = None

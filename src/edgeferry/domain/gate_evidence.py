@@ -65,6 +65,11 @@ def find_shutting(facts: Sequence[EvidenceFact], policy: GatePolicy) -> Evidence
     return None
 
 
+def render_fact(fact: EvidenceFact) -> str:
+    """One line: `verification held: 436 rows equal`."""
+    return f"{fact.kind} {fact.weight}: {fact.detail}"
+
+
 def _judge_rule(rule: MetricRule, metrics: Mapping[str, float], live: LiveVersion | None) -> EvidenceFact:
     def say(weight: Weight, detail: str) -> EvidenceFact:
         return EvidenceFact("metrics", weight, f"{rule.text}: {detail}")
