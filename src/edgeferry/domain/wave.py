@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from edgeferry.domain.bucket import BUCKETS
@@ -69,11 +70,12 @@ class Wave:
 
 
 def parse_waves(text: str) -> tuple[WaveRule, ...]:
-    """The rules of `1; 10 %; tags.ring = 'early'; 100 %`: counts and percentages say how many have the release
-    once the wave is through. The last is 100 %, said or not. UsageError naming the wave that is wrong."""
+    """The rules of `1; 10 %; tags.ring = 'early'; 100 %`: counts and percentages say how many have the
+    release once the wave is through. The last is 100 %, said or not. UsageError naming the wave that is
+    wrong."""
     rules = [_parse_rule(part.strip(), text) for part in _PART.findall(text) if part.strip()]
     percents = [rule for rule in rules if rule.kind == "percent"]
-    for before, after in zip(percents, percents[1:], strict=False):
+    for before, after in pairwise(percents):
         if after.amount <= before.amount:
             raise _wrong(after.text, text, f"it reaches no further than {before.text}")
     if ALL.amount in [rule.amount for rule in rules[:-1] if rule.kind == "percent"]:

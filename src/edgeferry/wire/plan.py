@@ -68,8 +68,15 @@ def parse_plan(body: Mapping[str, Any]) -> RolloutPlan:
     """The plan in a ledger entry's body; ValueError when it is none."""
     try:
         return RolloutPlan(
-            **{name: _text(body[name]) for name in _TEXTS},
-            **{name: _texts(body[name]) for name in _DEVICES},
+            release=_text(body["release"]),
+            release_signature=_text(body["release_signature"]),
+            environment=_text(body["environment"]),
+            condition=_text(body["condition"]),
+            layer=_text(body["layer"]),
+            content_sha256=_text(body["content_sha256"]),
+            gained=_texts(body["gained"]),
+            lost=_texts(body["lost"]),
+            unchanged=_texts(body["unchanged"]),
             waves=tuple(
                 Wave(
                     number=int(wave["wave"]),
