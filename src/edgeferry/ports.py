@@ -238,6 +238,9 @@ class Registry(Protocol):
 
     def has(self, name: str, digest: str) -> bool: ...
 
+    def find_tag(self, name: str, tag: str) -> str:
+        """The digest that the tag points at; "" when there is no such tag."""
+
     def push(self, image: Image) -> int:
         """The bytes uploaded (0 when all was there); the manifest goes last."""
 

@@ -126,6 +126,26 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("rollout.timeout_s", "180", "seconds a rollout may take before it is judged"),
     Setting(
+        "gate.approvers", "", "who may approve: names with commas; empty: everybody whose key is trusted"
+    ),
+    Setting("gate.approvals", "1", "how many people must say yes"),
+    Setting(
+        "gate.self_approval",
+        "",
+        "whether who made a release may approve it, yes or no (default: no in an environment, else yes)",
+    ),
+    Setting("gate.max_age_h", "72", "hours after which an approval has expired"),
+    Setting(
+        "gate.evidence",
+        "verification",
+        "what must be there and good: some of verification, metrics, sbom, signature, with commas",
+    ),
+    Setting(
+        "gate.metrics",
+        "",
+        "what metrics must be, live being the version now live: r2 >= live - 0.02; rmse <= live * 1.05",
+    ),
+    Setting(
         "device.class", "small", "limits that images are verified under", choices=("small", "medium", "large")
     ),
     Setting(
@@ -248,7 +268,7 @@ def load_settings(
     hub = _find_started_hub(state, sandbox)
     layers: list[tuple[str, Mapping[str, str]]] = [
         ("default", {s.name: s.default for s in SETTINGS}),
-        ("default", _computed_defaults(state)),
+        ("default", _computed_defaults(state, environment)),
         (UP_SOURCE, _where_not_replaced(sandbox, given)),
         ("this machine (edgeferry hub start)", _where_not_replaced(hub, given)),
         *files,
@@ -363,8 +383,9 @@ def _find_started_hub(state: Path, sandbox: Mapping[str, str]) -> dict[str, str]
     return {}
 
 
-def _computed_defaults(state: Path) -> dict[str, str]:
+def _computed_defaults(state: Path, environment: str) -> dict[str, str]:
     return {
+        "gate.self_approval": "no" if environment else "yes",
         "user": os.environ.get("USER") or os.environ.get("LOGNAME") or "local",
         "ledger.trusted_keys": str(state / "trust"),
         "ledger.url": str(state / "ledger.git"),

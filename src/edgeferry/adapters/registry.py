@@ -83,6 +83,13 @@ class RegistryClient:
         """Whether the registry holds that manifest."""
         return self._head(name, f"manifests/{digest}") is not None
 
+    def find_tag(self, name: str, tag: str) -> str:
+        """The digest that the tag points at; "" when there is no such tag."""
+        there = self._head(name, f"manifests/{tag}")
+        if there is None:
+            return ""
+        return there.headers.get("docker-content-digest") or digest_of(self._get_manifest(name, tag) or b"")
+
     def push(self, image: Image) -> int:
         """The bytes uploaded, 0 when all was there; RegistryError when a layer is not its digest's."""
         uploaded = 0
