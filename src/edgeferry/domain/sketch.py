@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -19,21 +21,24 @@ MOST_BINS = 64
 """What a device reports of one histogram at most."""
 
 _DROPPED_BITS = 49
+_FIRST_WORD = 3 if sys.byteorder == "little" else 0
+"""Which of a double's four words of 16 bits has its sign."""
 _DOUBLE = struct.Struct(">d")
 _BITS = struct.Struct(">Q")
 
 
 def bin_of(value: float) -> int:
     """The bin that holds a number: 0 for zero, negative for negative ones."""
-    return bin_of_code(_BITS.unpack(_DOUBLE.pack(value))[0] >> _DROPPED_BITS)
+    return _bin_of_code(_BITS.unpack(_DOUBLE.pack(value))[0] >> _DROPPED_BITS)
 
 
-def bin_of_code(code: int) -> int:
-    """The bin of a double's first fifteen bits, sign first."""
-    size = code & 0x3FFF
-    if size > INFINITE:
-        return NOT_A_NUMBER
-    return -size if code & 0x4000 else size
+def tally(numbers: Iterable[float]) -> dict[int, int]:
+    """The histogram of many numbers, much sooner than one by one."""
+    words = Counter(memoryview(array("d", numbers)).cast("B").cast("H")[_FIRST_WORD::4])
+    histogram: Counter[int] = Counter()
+    for word, count in words.items():
+        histogram[_bin_of_code(word >> 1)] += count
+    return dict(histogram)
 
 
 def edge_of(number: int) -> float:
@@ -88,6 +93,14 @@ def shrink(histogram: Mapping[int, int], most: int = MOST_BINS) -> dict[int, int
         fullest = max(members, key=lambda each: (histogram[each], -abs(each), each))
         joined[fullest] = sum(histogram[each] for each in members)
     return joined
+
+
+def _bin_of_code(code: int) -> int:
+    """The bin of a double's first fifteen bits, sign first."""
+    size = code & 0x3FFF
+    if size > INFINITE:
+        return NOT_A_NUMBER
+    return -size if code & 0x4000 else size
 
 
 def _find_edge(numbers: list[tuple[int, int]], spare: float) -> int:
