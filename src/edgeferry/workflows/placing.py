@@ -13,7 +13,7 @@ from typing import Literal
 
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.release import Entry
-from edgeferry.domain.rollout import Outcome, judge_rollout
+from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
@@ -26,6 +26,7 @@ from edgeferry.wire.deployment import (
 from edgeferry.workflows.layers import render_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.rollouts import Record, load_rollouts
 from edgeferry.workflows.survey import await_gone
 from edgeferry.workflows.watch import fetch_facts, watch
 
@@ -89,30 +90,40 @@ def find_layer(services: Services, name: str) -> ModelLayer | None:
 
 @dataclass(frozen=True)
 class Beneath:
-    """The model's other layers of one environment, and the devices that the rollout of each was for."""
+    """The model's other layers of one environment, and what the ledger says of the rollout of each."""
 
     layers: tuple[ModelLayer, ...]
-    conditions: Mapping[str, str]
-    """By layer: the whole condition, where the ledger knows a rollout that ended at less."""
+    rollouts: Mapping[str, Record]
+    """By layer."""
 
     def same_devices(self, layer: ModelLayer, condition: str) -> list[ModelLayer]:
-        """Those for the same devices, the lowest first; what the layer's own release left before is one."""
+        """Those for the same devices, the lowest first; what the layer's own release left before is one, and
+        one whose rollout was for them and did not get so far."""
         found = [
             other
             for other in self.layers
-            if condition in (other.target_condition, self.conditions.get(other.name))
-            or other.release == layer.release
+            if condition in (other.target_condition, self._meant(other)) or other.release == layer.release
         ]
         return sorted(found, key=lambda other: other.priority)
+
+    def is_unproven(self, layer: ModelLayer) -> bool:
+        """Whether its rollout is known to have ended badly, or not at all."""
+        record = self.rollouts.get(layer.name)
+        return record is not None and (not record.state.end or record.state.end[0] is not State.SUCCEEDED)
+
+    def _meant(self, layer: ModelLayer) -> str:
+        record = self.rollouts.get(layer.name)
+        return str(record.start.body.get("condition")) if record else layer.target_condition
 
 
 def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath:
     """What else of the model this environment has on the hub."""
     layers = map(parse_model_layer, filter(fleet.owns, services.hub.configurations()))
     others = [each for each in layers if each and each.model == layer.model and each.name != layer.name]
-    starts = services.ledger.entries("rollout") if others else ()
-    conditions = {str(e.body.get("layer")): str(e.body["condition"]) for e in starts if "condition" in e.body}
-    return Beneath(tuple(others), conditions)
+    records = load_rollouts(services) if others else []
+    by_nonce = {record.state.nonce: record for record in records}
+    known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}
+    return Beneath(tuple(others), known)
 
 
 def take_away(services: Services, layer: ModelLayer) -> str:
@@ -152,7 +163,9 @@ def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: 
     are environments: another one, perhaps on another hub, may run what this one has left behind."""
     found = find_beneath(services, layer, fleet)
     beneath = found.same_devices(layer, layer.target_condition)
-    previous = next((each for each in reversed(beneath) if each.release != layer.release), None)
+    others = [each for each in reversed(beneath) if each.release != layer.release]
+    proven = [each for each in others if not found.is_unproven(each)]
+    previous = next(iter(proven or others), None)
     old = [each for each in beneath if each != previous]
     for other in old:
         services.hub.delete_configuration(other.name)
