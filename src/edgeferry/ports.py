@@ -448,3 +448,5 @@ class Services:
     """What IoT Edge's devices pull images with; None when there is none."""
     say: Callable[[str], None]
     """One line of progress for a person."""
+    alarm: Callable[[Json], None] = lambda _: None
+    """Tells whoever is to know that a rollout is held, has failed, or needs an approval; never fails."""

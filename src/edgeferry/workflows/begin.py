@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
-from edgeferry.domain.rollout import State, judge_rollout
+from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_policy import parse_policy
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
@@ -23,7 +23,7 @@ from edgeferry.workflows.layers import find_placed, next_layer
 from edgeferry.workflows.lease import leased
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_entry
-from edgeferry.workflows.rollout import RolloutResult, Running, Watcher, drive, lease_name
+from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
 from edgeferry.workflows.rollouts import Record, load_plan, load_record, load_rollouts
 from edgeferry.workflows.watch import watch
 
@@ -58,7 +58,7 @@ def rollout(
     fleet: Fleet,
     rules: Rules,
     user: str,
-    watcher: Watcher,
+    on_change: Callable[[Outcome], None],
 ) -> RolloutResult:
     """The rollout's end, or where it stopped: `Succeeded` only when measured on every targeted device.
 
@@ -84,13 +84,13 @@ def rollout(
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
             services.say(f"going on with {record.id}")
-            return resume(services, record, fleet=fleet, user=user, watcher=watcher, wait_s=rules.timeout_s)
+            return resume(services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s)
     existing = services.hub.configurations()
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
         proven = [each for each in records if _has_proven(each, placed)]
         if proven:
-            return _measure(services, release, placed, sorted(fresh.targeted), rules, watcher, proven[-1].id)
+            return _measure(services, release, placed, sorted(fresh.targeted), rules, on_change, proven[-1].id)
     layer = next_layer(services, release, condition, fleet, existing)
     body: Json = {
         "release": release.subject,
@@ -105,7 +105,7 @@ def rollout(
         "policy": dict(rules.rollout),
     }
     record = _sign(services, release, body, open_, fleet, user)
-    return resume(services, record, fleet=fleet, user=user, watcher=watcher, wait_s=rules.timeout_s)
+    return resume(services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s)
 
 
 def resume(
@@ -114,13 +114,13 @@ def resume(
     *,
     fleet: Fleet,
     user: str,
-    watcher: Watcher,
+    on_change: Callable[[Outcome], None],
     wait_s: float,
     patient: bool = False,
 ) -> RolloutResult:
     """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
     running = open_running(services, record, fleet)
-    return drive(services, running, user=user, watcher=watcher, wait_s=wait_s, patient=patient)
+    return drive(services, running, user=user, on_change=on_change, wait_s=wait_s, patient=patient)
 
 
 def open_running(services: Services, record: Record, fleet: Fleet) -> Running:
@@ -208,10 +208,10 @@ def _measure(
     layer: ModelLayer,
     devices: Sequence[str],
     rules: Rules,
-    watcher: Watcher,
+    on_change: Callable[[Outcome], None],
     rollout: str,
 ) -> RolloutResult:
-    outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, watcher.on_change))
+    outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, on_change))
     state, reason = judge_rollout(outcomes)
     return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, rollout=rollout)
 
@@ -233,6 +233,8 @@ def _render_tags(condition: str) -> str:
         " ".join(shlex.quote(f"{name}={_render_value(value)}") for name, value in wanted.items())
         or "KEY=VALUE"
     )
+
+
 def _render_value(value: str | float | bool) -> str:
     """As text where it would be read as text again, else as JSON."""
     try:

@@ -65,9 +65,7 @@ def choose_layer(
     return placed or next_layer(services, release, condition, fleet, existing)
 
 
-def find_placed(
-    existing: Sequence[Json], release: Entry, condition: str, fleet: Fleet
-) -> ModelLayer | None:
+def find_placed(existing: Sequence[Json], release: Entry, condition: str, fleet: Fleet) -> ModelLayer | None:
     """The release's layer that targets `condition`, unless another layer of the model stands above it."""
     layers = [layer for one in existing if fleet.owns(one) and (layer := parse_model_layer(one))]
     ours = [layer for layer in layers if layer.model == release.body["model"]]

@@ -77,15 +77,10 @@ def place_layer(
     return "updated"
 
 
-def model_layers(services: Services) -> list[ModelLayer]:
-    """All layers of models on the hub."""
-    return [layer for one in services.hub.configurations() if (layer := parse_model_layer(one))]
-
-
-def find_layer(services: Services, name: str) -> ModelLayer | None:
-    """The model's layer of that name, as it is on the hub now."""
-    found = services.hub.configuration(name)
-    return parse_model_layer(found) if found else None
+def model_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
+    """The layers of models on the hub; with a fleet those of its environment."""
+    existing = [one for one in services.hub.configurations() if fleet is None or fleet.owns(one)]
+    return [layer for one in existing if (layer := parse_model_layer(one))]
 
 
 @dataclass(frozen=True)
@@ -118,8 +113,8 @@ class Beneath:
 
 def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath:
     """What else of the model this environment has on the hub."""
-    layers = map(parse_model_layer, filter(fleet.owns, services.hub.configurations()))
-    others = [each for each in layers if each and each.model == layer.model and each.name != layer.name]
+    layers = model_layers(services, fleet)
+    others = [each for each in layers if each.model == layer.model and each.name != layer.name]
     records = load_rollouts(services) if others else []
     by_nonce = {record.state.nonce: record for record in records}
     known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}

@@ -91,14 +91,7 @@ class Running:
     fleet: Fleet
 
 
-@dataclass(frozen=True)
-class Watcher:
-    """Who wants to know."""
-
-    on_change: Callable[[Outcome], None]
-    """Of each device that says something new."""
-    alarm: Callable[[Json], None] = lambda _: None
-    """Of a hold, a failure, an approval that is needed."""
+_OnChange = Callable[[Outcome], None]
 
 
 def drive(
@@ -106,7 +99,7 @@ def drive(
     running: Running,
     *,
     user: str,
-    watcher: Watcher,
+    on_change: _OnChange,
     wait_s: float = 0,
     patient: bool = False,
     lease_s: float = LEASE_S,
@@ -114,7 +107,7 @@ def drive(
     """The rollout's end, or where it stopped for a person after `wait_s` at least; a `patient` one goes on
     when the person has decided. While another controller goes on with it, its end is awaited."""
     with leased(services, lease_name(running.layer.model, running.fleet), lease_s) as lease:
-        return _Drive(services, running, user, watcher, lease, wait_s, patient).run()
+        return _Drive(services, running, user, on_change, lease, wait_s, patient).run()
 
 
 def lease_name(model: str, fleet: Fleet) -> str:
@@ -128,7 +121,7 @@ class _Drive:
         services: Services,
         running: Running,
         user: str,
-        watcher: Watcher,
+        on_change: _OnChange,
         lease: Lease,
         wait_s: float,
         patient: bool,
@@ -136,12 +129,12 @@ class _Drive:
         self._services = services
         self._running = running
         self._user = user
-        self._watcher = watcher
+        self._on_change = on_change
         self._lease = lease
         self._wait_s = wait_s
         self._patient = patient
         wanted = fetch_wanted(services, running.release, running.layer)
-        self._sight = Sight(services, wanted, running.layer.name, watcher.on_change)
+        self._sight = Sight(services, wanted, running.layer.name, on_change)
         self._began_s = services.now()
         self._record = load_record(services, running.id)
         self._read_s = services.now()
@@ -238,7 +231,7 @@ class _Drive:
 
     @property
     def _deadline(self) -> float:
-        """When the last word of each device counts, Unix seconds: who takes a rollout up gives it its time."""
+        """When each device's last word counts, Unix seconds: who takes a rollout up gives it time."""
         wave_s = self._record.state.wave_started_at + self._running.policy.timeout_s
         return max(wave_s, self._began_s + self._wait_s)
 
@@ -259,7 +252,9 @@ class _Drive:
 
         def found(entries: Sequence[Entry]) -> Entry | None:
             news = (e for e in entries if e.kind in KINDS and e.subject == self._running.id)
-            return next((e for e in news if e.id not in known and not self._services.ledger.distrust(e)), None)
+            return next(
+                (e for e in news if e.id not in known and not self._services.ledger.distrust(e)), None
+            )
 
         _, new = self._services.ledger.append_unless(kind, self._running.id, body, self._user, found)
         self._read()
@@ -286,7 +281,7 @@ class _Drive:
             running.fleet,
             list(look.outcomes),
             running.policy.timeout_s,
-            self._watcher.on_change,
+            self._on_change,
         )
         return f"{reason}; the layer {running.layer.name} was removed, {settled}"
 
@@ -302,7 +297,7 @@ class _Drive:
     def _ended(self) -> RolloutResult:
         assert self._record.state.end
         state, reason = self._record.state.end
-        told = {device: outcome for device, outcome in self._sight.told.items()}
+        told = self._sight.told
         outcomes = tuple(
             Outcome(
                 device,
@@ -315,9 +310,7 @@ class _Drive:
         )
         return self._result(state, reason, outcomes, "")
 
-    def _result(
-        self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str
-    ) -> RolloutResult:
+    def _result(self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str) -> RolloutResult:
         running = self._running
         return RolloutResult(
             running.release.subject,
@@ -332,7 +325,7 @@ class _Drive:
 
     def _alarm(self, what: str, reason: str) -> None:
         running = self._running
-        self._watcher.alarm(
+        self._services.alarm(
             {
                 "event": what,
                 "rollout": running.id,

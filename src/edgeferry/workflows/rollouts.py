@@ -11,6 +11,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_state import RolloutState, fold
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.plan import parse_plan
 from edgeferry.wire.plan import plan_hash as hash_plan
 
@@ -54,6 +55,12 @@ def find_rollout(services: Services, name: str) -> Record:
             return record
     known = ", ".join(record.id for record in records[-5:]) or "none yet"
     raise UsageError(f"the ledger has no rollout {name}", fix=f"edgeferry rollouts list; the newest: {known}")
+
+
+def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
+    """The rollout that put this layer on the hub; None where the ledger knows of none."""
+    records = (record for record in reversed(load_rollouts(services)) if record.state.nonce == layer.nonce)
+    return next(records, None)
 
 
 def load_record(services: Services, rollout: str) -> Record:

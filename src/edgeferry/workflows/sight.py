@@ -56,7 +56,9 @@ class Sight:
                 self._tell(device, agent, companion)
         late = self._services.now() >= deadline
         outcomes = {
-            device: end_outcome(self._wanted, device, self.told, self._facts) if late else self._so_far(device)
+            device: end_outcome(self._wanted, device, self.told, self._facts)
+            if late
+            else self._so_far(device)
             for device in sorted(meant)
         }
         return Look(outcomes, dict(self._evidence), targeted, condition)
