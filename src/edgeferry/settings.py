@@ -28,6 +28,8 @@ ENVIRONMENTS_FOLDER = "environments"
 ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
 REFERENCE = "keyvault://"
 """How a value begins that is the address of a secret instead of the secret."""
+KEY_REFERENCE = "keyvault-key://"
+"""How `ledger.signing_key` begins when it is the address of a key that never leaves its vault."""
 UP_SOURCE = "this machine (edgeferry up)"
 """Who set what `up` recorded."""
 MASK = "********"
@@ -98,7 +100,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "ledger.signing_key",
         "",
-        "private key that signs in the ledger, PEM (default: a file in the state folder)",
+        "private key that signs in the ledger, PEM, or keyvault-key://VAULT/NAME for a key that Key Vault "
+        "signs with (default: a file in the state folder)",
         secret=True,
     ),
     Setting("tracking.uri", "", "MLflow tracking address (default: SQLite in the state folder)"),
@@ -444,7 +447,7 @@ def _read_file(root: Path, name: str, *, environment: bool = False) -> dict[str,
 
 
 def _is_secret(name: str, text: str) -> bool:
-    return KNOWN[name].secret and bool(text) and not text.startswith(REFERENCE)
+    return KNOWN[name].secret and bool(text) and not is_reference(text)
 
 
 def _where_not_replaced(sandbox: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -500,6 +503,11 @@ def _known(name: str, where: str) -> Setting:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
         raise UsageError(f"{where}: unknown setting {name}", fix=hint)
     return setting
+
+
+def is_reference(text: str) -> bool:
+    """Whether the value is the address of a secret or of a key, which may stand in a file of the project."""
+    return text.startswith((REFERENCE, KEY_REFERENCE))
 
 
 def environment_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The anchor on the hub: tags of one reserved identity, each write bound to the twin that was read (If-Match).
+"""The anchor on the hub: tags of one reserved identity. A write is bound to the twin that was read.
 
 The identity is disabled and no edge device, so nothing connects with it and no deployment targets it.
 """
@@ -16,7 +16,6 @@ from edgeferry.wire.anchor import (
     parse_anchor,
     parse_leases,
     render_anchor,
-    render_forgotten,
     render_lease,
 )
 
@@ -51,12 +50,11 @@ class TwinAnchor:
     def replace(self, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]) -> AnchorState:
         """The hub remembers that and nothing else of this ledger."""
 
-        def forget(twin: Json) -> Json | None:
-            gone = [one for one in self._state(twin).fingerprints if one not in fingerprints]
-            return render_forgotten(self._ledger, gone) if gone else None
+        def change(twin: Json) -> Json:
+            gone = dict.fromkeys(self._state(twin).fingerprints)
+            return render_anchor(self._ledger, self._place, head, count, gone | dict(fingerprints))
 
-        self._edit(forget)
-        self._edit(lambda _: render_anchor(self._ledger, self._place, head, count, fingerprints))
+        self._edit(change)
         return self.read()
 
     def take_lease(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
@@ -92,7 +90,9 @@ class TwinAnchor:
     def _edit(self, change: Callable[[Json], Json | None]) -> None:
         """The tags are changed as `change` says of the twin as it is; nothing when it says None."""
         for _ in range(_TRIES):
-            twin = self._fetch() or self._create()
+            twin = self._fetch()
+            if twin is None or twin.get("status") != "disabled":
+                twin = self._create()
             patch = change(twin)
             if patch is None:
                 return

@@ -31,4 +31,6 @@ class Webhook:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             problem = type(error).__name__
         if problem:
-            self._say(f"the webhook was not told that {body.get('rollout')} is {body.get('event')}: {problem}")
+            self._say(
+                f"the webhook was not told that {body.get('rollout')} is {body.get('event')}: {problem}"
+            )

@@ -27,9 +27,8 @@ _KEPT_S = 24 * 3600.0
 def name_ledger(url: str, branch: str) -> tuple[str, str]:
     """(the ledger's name among the tags, its place for a person): the same for every way to write the
     address of one repository."""
-    host, colon, path = _PLACE.sub("", url).partition(":")
-    port = re.match(r"\d+/", path)
-    place = host + (colon if port or not colon else "/") + path.lstrip("/" if colon and not port else "")
+    place = _PLACE.sub("", url)
+    place = re.sub(r"^([^/:]+):(?!\d+/)/*", r"\1/", place)  # host:path is ssh's way to write host/path
     place = place.rstrip("/").removesuffix(".git") + f"#{branch}"
     return hashlib.sha256(place.encode()).hexdigest()[:12], place[-_PLACE_LETTERS:]
 
@@ -49,16 +48,11 @@ def parse_anchor(tags: Mapping[str, Any], ledger: str, etag: str) -> AnchorState
 
 
 def render_anchor(
-    ledger: str, place: str, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]
+    ledger: str, place: str, head: str, count: int, fingerprints: Mapping[str, Sequence[str] | None]
 ) -> Json:
-    """The patch that says it; authors that the tags know and `fingerprints` does not, stay."""
-    keys = {_quote(author): " ".join(prints) for author, prints in fingerprints.items()}
+    """The patch that says it; None takes an author's keys away, and authors that are not named stay."""
+    keys = {_quote(author): prints and " ".join(prints) for author, prints in fingerprints.items()}
     return {"ledgers": {ledger: {"place": place, "head": head, "count": count, "keys": keys}}}
-
-
-def render_forgotten(ledger: str, authors: Sequence[str]) -> Json:
-    """The patch that takes the authors' keys away."""
-    return {"ledgers": {ledger: {"keys": {_quote(author): None for author in authors}}}}
 
 
 def parse_leases(tags: Mapping[str, Any]) -> dict[str, Lease]:

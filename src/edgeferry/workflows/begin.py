@@ -84,13 +84,17 @@ def rollout(
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
             services.say(f"going on with {record.id}")
-            return resume(services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s)
+            return resume(
+                services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s
+            )
     existing = services.hub.configurations()
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
         proven = [each for each in records if _has_proven(each, placed)]
         if proven:
-            return _measure(services, release, placed, sorted(fresh.targeted), rules, on_change, proven[-1].id)
+            return _measure(
+                services, release, placed, sorted(fresh.targeted), rules, on_change, proven[-1].id
+            )
     layer = next_layer(services, release, condition, fleet, existing)
     body: Json = {
         "release": release.subject,
