@@ -36,6 +36,7 @@ from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.adapters.vault_signer import VaultSigner
+from edgeferry.adapters.webhook import Webhook
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
@@ -101,6 +102,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
             say=say,
+            alarm=lambda body: _alarm(values, body, say),
         )
 
 
@@ -194,6 +196,12 @@ def _signer(values: _Values) -> Signer:
 
 def _anchor(values: _Values, hub: Hub) -> Anchor:
     return TwinAnchor(hub, values.get("ledger.url"), values.settings["ledger.branch"])
+
+
+def _alarm(values: _Values, body: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Who is to know is told, where anybody is."""
+    if url := values.get("rollout.webhook"):
+        Webhook(url, say).send(body)
 
 
 def _pull_login(values: _Values) -> RegistryLogin | None:

@@ -13,6 +13,7 @@ from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.begin import resume
 from edgeferry.workflows.placing import find_beneath, model_layers, take_away
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_by_layer, give_order
 from edgeferry.workflows.watch import watch
 
@@ -28,6 +29,8 @@ class Reverted:
     """`Succeeded` only when the previous one was measured on every device."""
     reason: str
     outcomes: tuple[Outcome, ...]
+    ok: bool
+    """Whether what was wanted came about."""
 
 
 def roll_back(
@@ -49,7 +52,7 @@ def roll_back(
         result = resume(
             services, record, fleet=fleet, user=user, on_change=on_change, wait_s=timeout_s, patient=True
         )
-        return Reverted(layer.release, "", result.state, result.reason, result.outcomes)
+        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, _is_back(result))
     previous = _find_previous(services, layer, fleet)
     entry = find_release(services, previous.release)
     devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
@@ -58,7 +61,14 @@ def roll_back(
     services.say(take_away(services, layer))
     outcomes = tuple(watch(services, entry, previous, devices, timeout_s, on_change))
     state, why = judge_rollout(outcomes)
-    return Reverted(layer.release, previous.release, state, why, outcomes)
+    return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
+
+
+def _is_back(result: RolloutResult) -> bool:
+    """Whether the rollout ended because it was taken back, and what served before was measured."""
+    return result.state is State.FAILED and (
+        f"serves again: {State.SUCCEEDED}" in result.reason or "there is no earlier" in result.reason
+    )
 
 
 def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
