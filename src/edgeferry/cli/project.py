@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from edgeferry.cli.console import Output, Terminal
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.rollout_policy import POLICY_SETTINGS
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings, load_settings
@@ -83,6 +84,11 @@ def read_fleet(settings: Settings) -> Fleet:
         runtime=EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
         limits=DEVICE_CLASSES[settings["device.class"]],
     )
+
+
+def read_rollout(settings: Settings) -> Mapping[str, str]:
+    """What a rollout of this environment goes by, as texts: the settings that `parse_policy` reads."""
+    return {name: settings[name] for name in POLICY_SETTINGS if name in settings.values}
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
