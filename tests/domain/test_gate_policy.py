@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_named(name: str, text: str, says: str) -> None:
 
 
 def test_a_gate_that_nobody_could_open_is_refused() -> None:
-    with pytest.raises(UsageError, match="asks for 2 people, and gate.approvers names 1"):
+    with pytest.raises(UsageError, match="asks for 2 people"):
         parse_gate_policy(TEXTS | {"gate.approvers": "ann", "gate.approvals": "2"})
 
 

@@ -24,6 +24,7 @@ from edgeferry.cli import (
     local,
     models,
     registry,
+    releases,
     runs,
     smoke,
     validate,
@@ -42,6 +43,7 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 models.register(app)
+releases.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)

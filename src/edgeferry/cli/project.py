@@ -12,9 +12,10 @@ from edgeferry.cli.console import Output, Terminal
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate_policy import GatePolicy, parse_gate_policy
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.settings import Settings, load_settings
+from edgeferry.settings import KNOWN, Settings, load_settings
 from edgeferry.wiring import open_services
 
 OutputOption = Annotated[
@@ -83,6 +84,11 @@ def read_fleet(settings: Settings) -> Fleet:
         runtime=EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
         limits=DEVICE_CLASSES[settings["device.class"]],
     )
+
+
+def read_gate(settings: Settings) -> GatePolicy:
+    """What the environment's gate asks for; UsageError names the setting that cannot be read."""
+    return parse_gate_policy({name: settings[name] for name in KNOWN if name.startswith("gate.")})
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:

@@ -11,6 +11,7 @@ from edgeferry.domain.approval import Record, judge_record, render_source
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.plan_conflicts import Kind
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
 from edgeferry.errors import RefusedError, UsageError
@@ -212,7 +213,10 @@ def _plans(services: Services, release: Entry) -> Iterator[tuple[Entry, RolloutP
     for entry in reversed(services.ledger.entries("plan", release.subject)):
         if services.ledger.distrust(entry):
             continue
-        plan = parse_plan(entry.body)
+        try:
+            plan = parse_plan(entry.body)
+        except ValueError:  # of another version of edgeferry
+            continue
         if plan.release_signature == release.signature:
             yield entry, plan
 
@@ -243,14 +247,16 @@ def _refuse_futile(offer: Offer, by: str) -> None:
     if lacking:
         raise RefusedError(
             f"the evidence of {offer.release.subject} is not enough: {render_fact(lacking)}",
-            fix="mend it and release again; the settings gate.evidence and gate.metrics say what must be there",
+            fix="mend it and release again; the settings gate.evidence and gate.metrics say what must hold",
         )
-    blocking = [conflict for conflict in offer.plan.conflicts if conflict.severity == "blocks"]
-    if blocking:
-        raise RefusedError(
-            f"the plan of {offer.release.subject} cannot be carried out: {blocking[0].reason}",
-            fix=f"edgeferry plan {offer.release.subject} shows all that blocks",
-        )
+    for conflict in offer.plan.conflicts:
+        if (
+            conflict.severity == "blocks" and conflict.kind is not Kind.NOBODY
+        ):  # devices may yet get their tags
+            raise RefusedError(
+                f"the plan of {offer.release.subject} cannot be carried out: {conflict.problem}",
+                fix=conflict.fix,
+            )
 
 
 def _body(services: Services, offer: Offer, decision: str) -> dict[str, Any]:
