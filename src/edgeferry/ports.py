@@ -239,6 +239,10 @@ class Registry(Protocol):
     def find_tag(self, name: str, tag: str) -> str:
         """The digest that the tag points at; "" when there is no such tag."""
 
+    def blob_sizes(self, reference: str) -> Mapping[str, int] | None:
+        """The bytes of each blob, by digest, that a first pull of the image transfers; None when that cannot
+        be told: it is in another registry, not there, or an index of several."""
+
     def push(self, image: Image) -> int:
         """The bytes uploaded (0 when all was there); the manifest goes last."""
 

@@ -22,6 +22,7 @@ from edgeferry.cli.project import (
     opened,
     read_fleet,
     read_gate,
+    read_rollout,
 )
 from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.release import Entry
@@ -178,9 +179,8 @@ def list_releases(
 
     E.g. edgeferry releases list --model nyc_taxi"""
     with opened(context, output) as (_, services, terminal):
-        approvals = [
-            entry for entry in services.ledger.entries("approval") if entry.body["decision"] == "yes"
-        ]
+        ledger = services.ledger
+        words = [word for word in ledger.entries("approval") if word.body.get("decision") == "yes"]
         entries = [entry for entry in ledger.entries("release") if model in ("", entry.body["model"])]
         facts = [
             {

@@ -190,7 +190,7 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     for entry, plan in _plans(services, release):
         if (plan.environment, plan.condition) != (fresh.environment, fresh.condition):
             continue
-        changed = sorted(name for name in fresh.policy if fresh.policy[name] != plan.policy.get(name))
+        changed = sorted(name for name, text in fresh.policy.items() if text != plan.policy.get(name))
         drift = f"{', '.join(changed)} changed" if changed else find_drift(plan, fresh)
         if not drift:
             return entry, ""
@@ -225,14 +225,10 @@ def _find_newer(services: Services, release: Entry, condition: str, environment:
     """The last start of a rollout of another release of the model to these devices."""
     for entry in reversed(services.ledger.entries("rollout")):
         body = entry.body
-        mine = (release.body.get("model"), environment)
-        if body.get("release") == release.subject or (body.get("model"), body.get("environment")) != mine:
+        where = (body.get("model"), body.get("environment"), body.get("condition"))
+        if where != (release.body.get("model"), environment, condition):
             continue
-        if services.ledger.distrust(entry):
-            continue
-        other = find_entry(services, str(body["release"]))
-        plans = _plans(services, other) if other else ()
-        if any(plan.condition == condition for _, plan in plans if plan_hash(plan) == body.get("plan")):
+        if body.get("release") != release.subject and not services.ledger.distrust(entry):
             return entry
     return None
 
