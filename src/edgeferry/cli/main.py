@@ -25,6 +25,7 @@ from edgeferry.cli import (
     models,
     plan,
     registry,
+    releases,
     rollouts,
     runs,
     smoke,
@@ -46,6 +47,7 @@ app = typer.Typer(
 models.register(app)
 rollouts.register(app)
 plan.register(app)
+releases.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)

@@ -1,8 +1,7 @@
-"""Commands of one model's road: train, package, verify, push, release, approve, ship."""
+"""Commands of one model's road: train, package, verify, push, ship."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -21,9 +20,7 @@ from edgeferry.cli.project import (
     InputOption,
     ModelArgument,
     OutputOption,
-    ReleaseArgument,
     TrainedAtOption,
-    choose_condition,
     opened,
     parse_pairs,
     read_fleet,
@@ -38,21 +35,15 @@ from edgeferry.cli.runs import (
     trained_facts,
     trained_lines,
 )
-from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.run import refuse_keys
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wiring import open_approvals
-from edgeferry.workflows.approve import approve as approve_release
-from edgeferry.workflows.approve import approve_from
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
-from edgeferry.workflows.prove import find_proof, prove
+from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import push as push_image
-from edgeferry.workflows.release import find_release
-from edgeferry.workflows.release import release as release_image
 from edgeferry.workflows.ship import Order
 from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import preview as preview_training
@@ -64,15 +55,9 @@ VersionOption = Annotated[
 ]
 
 
-class Platform(StrEnum):
-    """Where a person's approval may have been recorded."""
-
-    AZURE_DEVOPS = AZURE_DEVOPS
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    for command in (ship, train, package, verify, push, release, approve):
+    for command in (ship, train, package, verify, push):
         app.command(rich_help_panel="A model's road")(command)
 
 
@@ -220,85 +205,6 @@ def push(
                 f"{uploaded / 1e6:.2f} MB uploaded" if uploaded else "unchanged: all of it was there",
             ],
         )
-
-
-def release(
-    context: typer.Context,
-    model: ModelArgument,
-    model_version: VersionOption = "",
-    place: TrainedAtOption = "",
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Sign that this version, this image and this evidence belong together, in the ledger."""
-    with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = package_version(services, model, model_version)
-        limits = read_fleet(settings).limits
-        proof = find_proof(services, definition, version, packed, limits)
-        if proof is None:
-            raise UsageError(
-                f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
-            )
-        companion, _ = carry_companion(services, limits)
-        entry, created = release_image(
-            services, version, proof.image, proof.verification, companion, settings["user"]
-        )
-        state = "released" if created else "unchanged"
-        terminal.answer(
-            {
-                "release": entry.subject,
-                "entry": entry.id,
-                "author": entry.author,
-                "key": entry.key,
-                "state": state,
-            },
-            [f"{entry.subject} ({state}), signed by {entry.author} with {entry.key}"],
-        )
-
-
-def approve(
-    context: typer.Context,
-    release: ReleaseArgument,
-    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")] = "",
-    from_platform: Annotated[
-        Platform | None,
-        typer.Option("--from", help="In a pipeline: record who approved its stage on this platform."),
-    ] = None,
-    target_condition: ConditionOption = "",
-    no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """One person's signed yes (or no), bound to a release, an environment and a target condition.
-
-    E.g. edgeferry approve nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567
-    --from azure-devops."""
-    if bool(by) == (from_platform is not None) or (no and from_platform is not None):
-        raise UsageError(
-            "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
-            fix="give --by or --from; a refusal on the platform ends its stage by itself",
-        )
-    with opened(context, output) as (settings, services, terminal):
-        entry = find_release(services, release)
-        condition = choose_condition(settings, services, entry.body["model"], target_condition)
-        if from_platform is None:
-            signed = approve_release(
-                services, entry, condition, by, yes=not no, environment=settings.environment
-            )
-        else:
-            record, user = open_approvals().fetch(), settings["user"]
-            signed = approve_from(services, entry, condition, record, user, environment=settings.environment)
-        people = " and ".join(find_people(signed)) or f"{signed.author}, who is no person,"
-        facts = {
-            "entry": signed.id,
-            "release": entry.subject,
-            "decision": signed.body["decision"],
-            "by": people,
-            "target_condition": condition,
-            "key": signed.key,
-            "source": signed.body.get("source"),
-        }
-        word = "approved" if not no else "refused"
-        where = f"for devices where {condition}{render_origin(signed)}"
-        terminal.answer(facts, [f"{entry.subject} {word} by {people} {where}"])
 
 
 def package_version(

@@ -11,6 +11,7 @@ from edgeferry.domain.approval import Record, judge_record, render_source
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.plan_conflicts import Kind
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
 from edgeferry.errors import RefusedError, UsageError
@@ -189,7 +190,7 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     for entry, plan in _plans(services, release):
         if (plan.environment, plan.condition) != (fresh.environment, fresh.condition):
             continue
-        changed = sorted(name for name in fresh.policy if fresh.policy[name] != plan.policy.get(name))
+        changed = sorted(name for name, text in fresh.policy.items() if text != plan.policy.get(name))
         drift = f"{', '.join(changed)} changed" if changed else find_drift(plan, fresh)
         if not drift:
             return entry, ""
@@ -212,7 +213,10 @@ def _plans(services: Services, release: Entry) -> Iterator[tuple[Entry, RolloutP
     for entry in reversed(services.ledger.entries("plan", release.subject)):
         if services.ledger.distrust(entry):
             continue
-        plan = parse_plan(entry.body)
+        try:
+            plan = parse_plan(entry.body)
+        except ValueError:  # of another version of edgeferry
+            continue
         if plan.release_signature == release.signature:
             yield entry, plan
 
@@ -221,14 +225,10 @@ def _find_newer(services: Services, release: Entry, condition: str, environment:
     """The last start of a rollout of another release of the model to these devices."""
     for entry in reversed(services.ledger.entries("rollout")):
         body = entry.body
-        mine = (release.body.get("model"), environment)
-        if body.get("release") == release.subject or (body.get("model"), body.get("environment")) != mine:
+        where = (body.get("model"), body.get("environment"), body.get("condition"))
+        if where != (release.body.get("model"), environment, condition):
             continue
-        if services.ledger.distrust(entry):
-            continue
-        other = find_entry(services, str(body["release"]))
-        plans = _plans(services, other) if other else ()
-        if any(plan.condition == condition for _, plan in plans if plan_hash(plan) == body.get("plan")):
+        if body.get("release") != release.subject and not services.ledger.distrust(entry):
             return entry
     return None
 
@@ -243,14 +243,16 @@ def _refuse_futile(offer: Offer, by: str) -> None:
     if lacking:
         raise RefusedError(
             f"the evidence of {offer.release.subject} is not enough: {render_fact(lacking)}",
-            fix="mend it and release again; the settings gate.evidence and gate.metrics say what must be there",
+            fix="mend it and release again; the settings gate.evidence and gate.metrics say what must hold",
         )
-    blocking = [conflict for conflict in offer.plan.conflicts if conflict.severity == "blocks"]
-    if blocking:
-        raise RefusedError(
-            f"the plan of {offer.release.subject} cannot be carried out: {blocking[0].reason}",
-            fix=f"edgeferry plan {offer.release.subject} shows all that blocks",
-        )
+    for conflict in offer.plan.conflicts:
+        if (
+            conflict.severity == "blocks" and conflict.kind is not Kind.NOBODY
+        ):  # devices may yet get their tags
+            raise RefusedError(
+                f"the plan of {offer.release.subject} cannot be carried out: {conflict.problem}",
+                fix=conflict.fix,
+            )
 
 
 def _body(services: Services, offer: Offer, decision: str) -> dict[str, Any]:
