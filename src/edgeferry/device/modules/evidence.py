@@ -29,7 +29,7 @@ from edgeferry.wire.evidence_report import (
 LOOK_S = 15.0
 """How often servers are read."""
 REPORT_S = 60.0
-_MORE = 0.1
+_PART = 10
 _AT_ONCE = 4
 
 _log = logging.getLogger(__name__)
@@ -137,14 +137,15 @@ class Evidence:
     def _is_due(self, model: str, held: Counted | None, counted: Counted, moment: float) -> bool:
         if held is None or held.now.digest != counted.now.digest:
             return True
-        return moment - self._told_at.get(model, -self._report_s) >= self._report_s and _has_news(
+        return moment - self._told_at.get(model, -self._report_s) >= self._report_s and has_news(
             held.now, counted.now
         )
 
 
-def _has_news(held: EvidenceReport, report: EvidenceReport) -> bool:
+def has_news(held: EvidenceReport, report: EvidenceReport) -> bool:
+    """Whether a report of the same version is worth a message, `held` being what the hub knows."""
     return held.since != report.since or any(
-        after > before and after >= before * (1 + _MORE)
+        after > before and (after - before) * _PART >= before
         for before, after in ((held.requests, report.requests), (held.errors, report.errors))
     )
 
