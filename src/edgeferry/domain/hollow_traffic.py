@@ -114,4 +114,6 @@ def add(traffics: Sequence[Traffic]) -> Traffic:
         for whole, part in ((latency, one.latency), (outputs, one.outputs)):
             for each, count in part.items():
                 whole[each] = whole.get(each, 0) + count
-    return Traffic(sum(one.requests for one in traffics), sum(one.errors for one in traffics), latency, outputs)
+    return Traffic(
+        sum(one.requests for one in traffics), sum(one.errors for one in traffics), latency, outputs
+    )
