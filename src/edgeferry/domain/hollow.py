@@ -21,7 +21,7 @@ from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.device_trial import Sight, judge
 from edgeferry.domain.hollow_faults import ABOUT_MODULES, Fault
 from edgeferry.domain.hollow_smoke import ask_hollow
-from edgeferry.domain.hollow_traffic import Manner, Traffic, serve
+from edgeferry.domain.hollow_traffic import Manner, Served, serve
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.domain.smoke import CaseSet, SmokeRequest, Verdict, unjudged
 
@@ -84,8 +84,10 @@ class Hollow:
     requests: Mapping[str, tuple[SmokeRequest, float]] = field(default_factory=dict)
     """What the companion is asked, and since when."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
-    traffic: Mapping[str, Traffic] = field(default_factory=dict)
-    """By model, of the image that runs now."""
+    served: Mapping[str, Served] = field(default_factory=dict)
+    """What each model has answered, of the image that runs now."""
+    earlier: Mapping[str, Served] = field(default_factory=dict)
+    """The same of the image that ran before."""
 
 
 def want(hollow: Hollow, manifest: DeviceManifest, version: int, now_s: float) -> Hollow:
@@ -121,25 +123,26 @@ def advance(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
     return hollow
 
 
-def serve_until(hollow: Hollow, model: str, now_s: float) -> Traffic:
+def serve_until(hollow: Hollow, model: str, now_s: float) -> Served | None:
     """What the model has answered by then since its image was started; it stands still while the model is
-    not up."""
+    not up. None when it does not run."""
     runs = hollow.running.get(model)
     if runs is None or model == COMPANION:
-        return Traffic()
-    served = hollow.traffic.get(model, Traffic())
+        return None
+    served = hollow.served.get(model) or _serve_anew(hollow, runs)
+    if not is_up(hollow, model, now_s):
+        return served
     quiet = find_fault(hollow, "quiet", runs.spec, now_s)
     rate = hollow.pace.requests_per_s * (quiet.rate if quiet else 1.0)
-    until = int(max(0.0, now_s - runs.started_at) * rate)
-    if not is_up(hollow, model, now_s):
-        until = served.requests
-    return serve(served, traffic_key(hollow, runs.spec), until, manner(hollow, runs.spec, now_s))
+    until = int((now_s - runs.started_at) * rate + 1e-6)
+    key, how = traffic_key(hollow, runs.spec), manner(hollow, runs.spec, now_s)
+    return replace(served, traffic=serve(served.traffic, key, until, how))
 
 
 def note_traffic(hollow: Hollow, now_s: float) -> Hollow:
     """The device with what its models have answered by now."""
-    models = [name for name in hollow.running if name != COMPANION]
-    return replace(hollow, traffic={model: serve_until(hollow, model, now_s) for model in models})
+    served = {model: serve_until(hollow, model, now_s) for model in hollow.running}
+    return replace(hollow, served={model: one for model, one in served.items() if one is not None})
 
 
 def next_at(hollow: Hollow, now_s: float) -> float:
@@ -225,11 +228,14 @@ def _reconcile(hollow: Hollow, now_s: float) -> Hollow:
             trials.pop(unit.hash)
             failed.pop(unit.hash, None)
     done = hollow.done_version if waits else hollow.wanted_version
-    traffic = {
-        name: served
-        for name, served in hollow.traffic.items()
-        if name in running and running[name].started_at == hollow.running[name].started_at
-    }
+    served, earlier = dict(hollow.served), dict(hollow.earlier)
+    for name, runs in hollow.running.items():
+        if name not in running or running[name].started_at != runs.started_at:
+            ended_at = running[name].started_at if name in running else now_s
+            last = serve_until(hollow, name, ended_at)
+            served.pop(name, None)
+            if last is not None:
+                earlier[name] = last
     return replace(
         hollow,
         running=running,
@@ -237,8 +243,16 @@ def _reconcile(hollow: Hollow, now_s: float) -> Hollow:
         failed=failed,
         good=good,
         done_version=done,
-        traffic=traffic,
+        served=served,
+        earlier=earlier,
     )
+
+
+def _serve_anew(hollow: Hollow, runs: Running) -> Served:
+    request = hollow.requests.get(runs.spec.name)
+    digest = runs.spec.image.partition("@")[2]
+    version = request[0].version if request and request[0].digest == digest else ""
+    return Served(digest, version, runs.started_at)
 
 
 def _ask_models(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:

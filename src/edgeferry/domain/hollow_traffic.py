@@ -73,6 +73,17 @@ class Traffic:
     outputs: Mapping[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Served:
+    """What one start of an image answered."""
+
+    digest: str
+    version: str
+    since: float
+    """When it was started, Unix seconds."""
+    traffic: Traffic = field(default_factory=Traffic)
+
+
 def serve(traffic: Traffic, key: int, until: int, manner: Manner) -> Traffic:
     """The traffic once requests up to number `until` (exclusive) were answered too."""
     if until <= traffic.requests:
