@@ -25,6 +25,7 @@ from edgeferry.cli import (
     models,
     registry,
     runs,
+    sim,
     smoke,
     validate,
 )
@@ -55,6 +56,7 @@ registry.register(app)
 local.register(app)
 hub.register(app)
 ci.register(app)
+sim.register(app)
 
 
 _INTERRUPTED = 130

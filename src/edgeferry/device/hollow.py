@@ -120,7 +120,7 @@ class HollowDevice:
         self._turn = turn
         self._sessions: dict[str, Session] = {}
         self._woken = asyncio.Event()
-        self._told: dict[str, Json] = {}
+        self._caught_up_at = hollow.born_at
 
     async def live(self) -> None:
         """Connects, does what is desired and reports, until cancelled; a device that the hub no longer knows
@@ -205,12 +205,13 @@ class HollowDevice:
     def _catch_up(self) -> None:
         """What was to happen until now has happened, each thing at its own time."""
         now, cases_of = self._fleet.clock.now(), self._fleet.cases_of
-        at = next_at(self.hollow, self.hollow.wanted_at) if self.hollow.wanted else now
+        before = self.hollow.verdicts
+        at = next_at(self.hollow, self._caught_up_at)
         while at < now:
             self.hollow = advance(self.hollow, cases_of, at)
             at = next_at(self.hollow, at)
-        before = self.hollow.verdicts
         self.hollow = advance(self.hollow, cases_of, now)
+        self._caught_up_at = now
         for model, verdict in self.hollow.verdicts.items():
             if before.get(model) != verdict:
                 self._fleet.on_event(self.hollow.device, f"verdict {model} {verdict.state}")
