@@ -33,12 +33,12 @@ def test_a_file_says_who_what_and_when() -> None:
         pytest.param(["dead"], "item 1: this is no mapping", "devices", id="a bare word"),
         pytest.param([{"kind": "ded"}], "kind 'ded'", "dead", id="a kind with a slip"),
         pytest.param(
-            [{"kind": "dead"}, {"kind": "dead", "form_s": 1}], "item 2", "from_s", id="a key's slip"
+            [{"kind": "dead"}, {"kind": "dead", "form_s": 1}], "item 2", "from_s", id="a key with one"
         ),
         pytest.param([{"kind": "dead", "devices": "150 %"}], "no share", "0.5 %", id="too large a share"),
         pytest.param([{"kind": "dead", "devices": "tags.a ="}], "devices:", "", id="half a condition"),
         pytest.param(
-            [{"kind": "dead", "from_s": 9, "until_s": 9}], "not after", "leave", id="no time at all"
+            [{"kind": "dead", "from_s": 9, "until_s": 9}], "not after", "leave", id="no time"
         ),
         pytest.param([{"kind": "errors", "rate": 7}], "more than 1", "0.07", id="a rate in per cent"),
         pytest.param([{"kind": "dead", "seconds": "x"}], "no number", "seconds", id="a text for a number"),
