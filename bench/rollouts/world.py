@@ -57,7 +57,7 @@ _MANIFESTS = {digest: _manifest(digest) for digest in (OLD, NEW)}
 
 
 def twin_of(seed: int, number: int) -> dict:
-    """The twin of device `number` of a simulation: its buckets follow from its name, its kind is dealt out."""
+    """The twin of device `number` of a simulation; its buckets follow from its name, its kind is dealt."""
     name = f"s{seed}-{number:04}"
     kind = "rare" if number % RARE == 3 else "common"
     return {"deviceId": name, "tags": new_tags(name, "small", {"kind": kind})}

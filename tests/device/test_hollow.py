@@ -34,7 +34,7 @@ PATIENCE_S = 30
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     running = RunningHub(tmp_path_factory.mktemp("hub"), free_address(), 8443, 8883).start()
-    fleet = Fleet()
+    fleet = Fleet("tags.edgeferry = true")
     companion = render_companion_layer(f"r/companion@{COMPANION}", COMPANION, fleet)
     for document in (
         render_base(fleet),

@@ -108,9 +108,7 @@ def fault(kind: str, **more: object) -> Fault:
         pytest.param((fault("slow_start", seconds=900.0),), State.INCONCLUSIVE, "answer", id="too slow"),
         pytest.param((Fault("offline", from_s=90),), State.UNREACHABLE, "not connected", id="offline"),
         pytest.param((Fault("no_companion", from_s=90),), State.INCONCLUSIVE, "answer", id="none"),
-        pytest.param(
-            (Fault("lying_digest"),), State.TIMED_OUT, "another release", id="lies of the digest"
-        ),
+        pytest.param((Fault("lying_digest"),), State.TIMED_OUT, "another release", id="lies of the digest"),
         pytest.param((Fault("lying_cases"),), State.TIMED_OUT, "another release", id="lies of the cases"),
         pytest.param((Fault("lying_nonce"),), State.TIMED_OUT, "another release", id="lies of the nonce"),
         pytest.param(

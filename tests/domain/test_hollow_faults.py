@@ -37,9 +37,7 @@ def test_a_file_says_who_what_and_when() -> None:
         ),
         pytest.param([{"kind": "dead", "devices": "150 %"}], "no share", "0.5 %", id="too large a share"),
         pytest.param([{"kind": "dead", "devices": "tags.a ="}], "devices:", "", id="half a condition"),
-        pytest.param(
-            [{"kind": "dead", "from_s": 9, "until_s": 9}], "not after", "leave", id="no time"
-        ),
+        pytest.param([{"kind": "dead", "from_s": 9, "until_s": 9}], "not after", "leave", id="no time"),
         pytest.param([{"kind": "errors", "rate": 7}], "more than 1", "0.07", id="a rate in per cent"),
         pytest.param([{"kind": "dead", "seconds": "x"}], "no number", "seconds", id="a text for a number"),
     ],

@@ -33,7 +33,7 @@ from edgeferry.domain.hollow import (
 )
 from edgeferry.domain.hollow_report import report_agent
 from edgeferry.domain.hollow_traffic import Served
-from edgeferry.domain.smoke import SmokeRequest
+from edgeferry.domain.smoke import SmokeRequest, Verdict
 from edgeferry.errors import DesiredError, HubError, UsageError
 from edgeferry.wire.edge import parse_desired
 from edgeferry.wire.edge_report import diff_reported, render_reported
@@ -270,7 +270,8 @@ class HollowDevice:
         return 404, {"message": f"a hollow device has no method {name!r}"}
 
     def _answer_smoke(self, nonce: str, model: object) -> tuple[int, Any]:
-        now, verdicts = self._fleet.clock.now(), []
+        now = self._fleet.clock.now()
+        verdicts: list[Verdict] = []
         for name, (request, _) in self.hollow.requests.items():
             if model in (None, name):
                 fresh = replace(

@@ -204,7 +204,7 @@ def _reconcile(hollow: Hollow, now_s: float) -> Hollow:
                 good.pop(name, None)
             continue
         if find_missing(hollow, aim, now_s):
-            waits = waits or not _is_hopeless(hollow, aim, now_s)
+            waits = waits or not _has_failed_pulls(hollow, aim, now_s)
             continue
         pulled = [hollow.images[spec.image] for spec in aim.modules.values()]
         start_at = now_s if aim.kind == "rolled back" else max(hollow.wanted_at, *pulled)
@@ -356,9 +356,13 @@ def find_missing(hollow: Hollow, aim: Aim, now_s: float) -> dict[str, str]:
     return missing
 
 
-def _is_hopeless(hollow: Hollow, aim: Aim, now_s: float) -> bool:
-    """Whether the agent has tried all that it could, so that its version counts as carried out, badly."""
-    return any(find_fault(hollow, "image_404", spec, now_s) for spec in aim.modules.values())
+def _has_failed_pulls(hollow: Hollow, aim: Aim, now_s: float) -> bool:
+    """Whether pulls of the unit failed, so that its version counts as carried out, badly."""
+    return any(
+        find_fault(hollow, kind, spec, now_s)
+        for spec in aim.modules.values()
+        for kind in ("image_404", "registry_down")
+    )
 
 
 def aims_of(hollow: Hollow) -> list[Aim]:

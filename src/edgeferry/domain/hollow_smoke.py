@@ -25,7 +25,6 @@ from edgeferry.domain.smoke_judging import judge_all
 
 _LATENCY_MS = 2.0
 _MEMORY_BYTES = 20_000_000
-_LIES = {"lying_digest": "digest", "lying_cases": "cases_sha256", "lying_nonce": "nonce"}
 
 
 def ask_hollow(request: SmokeRequest, cases: CaseSet | None, kinds: Sequence[str], at: str) -> Verdict:
@@ -39,10 +38,12 @@ def ask_hollow(request: SmokeRequest, cases: CaseSet | None, kinds: Sequence[str
         verdict = decide(request, cases, judge_all(cases, evidence), latencies, at, evidence)
     if "lying_verdict" in kinds:
         verdict = replace(verdict, state="Passed", failed=0, reason="all cases hold")
-    for kind, part in _LIES.items():
-        if kind in kinds:
-            verdict = replace(verdict, **{part: f"another {getattr(verdict, part)}"})
-    return verdict
+    return replace(
+        verdict,
+        digest=f"sha256:{'0' * 64}" if "lying_digest" in kinds else verdict.digest,
+        cases_sha256="0" * 64 if "lying_cases" in kinds else verdict.cases_sha256,
+        nonce="another" if "lying_nonce" in kinds else verdict.nonce,
+    )
 
 
 def _word_only(request: SmokeRequest, kinds: Sequence[str], at: str) -> Verdict:
