@@ -28,6 +28,7 @@ from edgeferry.cli import (
     releases,
     rollouts,
     runs,
+    sim,
     smoke,
     validate,
 )
@@ -61,6 +62,7 @@ registry.register(app)
 local.register(app)
 hub.register(app)
 ci.register(app)
+sim.register(app)
 
 
 _INTERRUPTED = 130
