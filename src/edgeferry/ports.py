@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeferry.domain.anchor import AnchorState, Lease
+from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
-from edgeferry.domain.ledger_chain import Breach
+from edgeferry.domain.ledger_chain import LedgerCheck
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -299,9 +299,9 @@ class Ledger(Protocol):
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
 
-    def verify(self) -> Sequence[Breach]:
-        """All that is wrong with the ledger: entries, their order and signatures, its history, its anchor at
-        the hub and the keys pinned there."""
+    def verify(self) -> LedgerCheck:
+        """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
+        anchor at the hub and the keys pinned there."""
 
     def accept(self) -> AnchorState:
         """What the hub remembers from now on: the ledger as it is, and the keys that count here."""
@@ -321,16 +321,11 @@ class Anchor(Protocol):
         """The hub remembers that and nothing else of this ledger."""
 
     def take_lease(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
-        """Whether `holder` has the lease until `until_s` (Unix seconds): nobody else had it at `now_s`."""
-
-    def renew(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
-        """Whether `holder` still had the lease, and has it until `until_s` now."""
+        """Whether `holder` has the lease until `until_s` (Unix seconds), for the first time or for longer:
+        nobody else had it at `now_s`."""
 
     def drop(self, name: str, holder: str) -> None:
         """The lease is not `holder`'s."""
-
-    def lease(self, name: str) -> Lease | None:
-        """Who has it, for a person to read; it may have run out."""
 
 
 class Approvals(Protocol):
