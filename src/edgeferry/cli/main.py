@@ -23,6 +23,7 @@ from edgeferry.cli import (
     hub,
     local,
     models,
+    plan,
     registry,
     releases,
     runs,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 models.register(app)
 releases.register(app)
+plan.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy, parse_gate_policy
+from edgeferry.domain.rollout_policy import POLICY_SETTINGS
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import KNOWN, Settings, load_settings
@@ -89,6 +90,11 @@ def read_fleet(settings: Settings) -> Fleet:
 def read_gate(settings: Settings) -> GatePolicy:
     """What the environment's gate asks for; UsageError names the setting that cannot be read."""
     return parse_gate_policy({name: settings[name] for name in KNOWN if name.startswith("gate.")})
+
+
+def read_rollout(settings: Settings) -> Mapping[str, str]:
+    """What a rollout of this environment goes by, as texts: the settings that `parse_policy` reads."""
+    return {name: settings[name] for name in POLICY_SETTINGS if name in settings.values}
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
