@@ -26,6 +26,7 @@ from edgeferry.cli import (
     plan,
     registry,
     releases,
+    rollouts,
     runs,
     smoke,
     validate,
@@ -44,8 +45,9 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 models.register(app)
-releases.register(app)
+rollouts.register(app)
 plan.register(app)
+releases.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)

@@ -1,4 +1,4 @@
-"""Commands of one model's road: train, package, verify, push, rollout, ship."""
+"""Commands of one model's road: train, package, verify, push, ship."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import typer
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.facts import (
     image_facts,
-    rollout_facts,
-    rollout_table,
     shipment_facts,
     shipment_tables,
     verification_facts,
@@ -22,14 +20,13 @@ from edgeferry.cli.project import (
     InputOption,
     ModelArgument,
     OutputOption,
-    ReleaseArgument,
     TrainedAtOption,
-    choose_condition,
     opened,
     parse_pairs,
     read_fleet,
+    read_rules,
 )
-from edgeferry.cli.report import JunitOption, outcome_case, write_report
+from edgeferry.cli.rollouts import TimeoutOption
 from edgeferry.cli.runs import (
     DeadlineOption,
     LogsOption,
@@ -39,27 +36,20 @@ from edgeferry.cli.runs import (
     trained_lines,
 )
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.rollout import State
 from edgeferry.domain.run import refuse_keys
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import push as push_image
-from edgeferry.workflows.release import find_release
-from edgeferry.workflows.rollout import rollout as roll_out
-from edgeferry.workflows.ship import Order, render_outcome
+from edgeferry.workflows.ship import Order
 from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import preview as preview_training
 from edgeferry.workflows.train import submit as submit_training
 from edgeferry.workflows.train import train as train_model
 
-TimeoutOption = Annotated[
-    int, typer.Option(help="Seconds until it is judged; 0: the setting rollout.timeout_s.")
-]
 VersionOption = Annotated[
     str, typer.Option("--model-version", help="A registered version; default: the newest.")
 ]
@@ -67,7 +57,7 @@ VersionOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    for command in (ship, train, package, verify, push, rollout):
+    for command in (ship, train, package, verify, push):
         app.command(rich_help_panel="A model's road")(command)
 
 
@@ -95,7 +85,7 @@ def ship(
             inputs=given,
             user=settings["user"],
             fleet=read_fleet(settings),
-            timeout_s=settings.seconds("rollout.timeout_s"),
+            rules=read_rules(settings),
             approve_as=approve_as,
             target_condition=target_condition,
         )
@@ -215,36 +205,6 @@ def push(
                 f"{uploaded / 1e6:.2f} MB uploaded" if uploaded else "unchanged: all of it was there",
             ],
         )
-
-
-def rollout(
-    context: typer.Context,
-    release: ReleaseArgument,
-    target_condition: ConditionOption = "",
-    timeout: TimeoutOption = 0,
-    junit: JunitOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Put an approved release on the devices its condition picks, and wait until each has proven it."""
-    with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
-        entry = find_release(services, release)
-        condition = choose_condition(settings, services, entry.body["model"], target_condition)
-        result = roll_out(
-            services,
-            entry,
-            condition,
-            fleet=read_fleet(settings),
-            timeout_s=settings.seconds("rollout.timeout_s"),
-            user=settings["user"],
-            on_change=lambda outcome: terminal.say(render_outcome(outcome)),
-        )
-        model = str(entry.body["model"])
-        cases = [outcome_case(model, outcome) for outcome in result.outcomes]
-        cases = cases or [nobody(model, str(result.state), result.reason)]
-        write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
-        terminal.answer(rollout_facts(result), [rollout_table(result)] if result.outcomes else [])
-        fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
-        finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
 
 
 def package_version(

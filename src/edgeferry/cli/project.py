@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -13,11 +13,12 @@ from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy, parse_gate_policy
-from edgeferry.domain.rollout_policy import POLICY_SETTINGS
+from edgeferry.domain.rollout_policy import POLICY_SETTINGS, parse_policy
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import KNOWN, Settings, load_settings
 from edgeferry.wiring import open_services
+from edgeferry.workflows.begin import Rules
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
@@ -92,9 +93,17 @@ def read_gate(settings: Settings) -> GatePolicy:
     return parse_gate_policy({name: settings[name] for name in KNOWN if name.startswith("gate.")})
 
 
-def read_rollout(settings: Settings) -> Mapping[str, str]:
-    """What a rollout of this environment goes by, as texts: the settings that `parse_policy` reads."""
-    return {name: settings[name] for name in POLICY_SETTINGS if name in settings.values}
+def read_rules(settings: Settings) -> Rules:
+    """What the environment demands of a rollout and its approval; UsageError names the setting that cannot
+    be read."""
+    texts = {name: settings[name] for name in POLICY_SETTINGS}
+    parse_policy(texts)
+    return Rules(texts, read_gate(settings))
+
+
+def read_rollout(settings: Settings) -> dict[str, str]:
+    """What a plan holds of the settings `rollout.…`."""
+    return read_rules(settings).planned
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
