@@ -17,7 +17,7 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
-from edgeferry.domain.ledger_chain import Breach
+from edgeferry.domain.ledger_chain import LedgerCheck
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -299,9 +299,9 @@ class Ledger(Protocol):
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
 
-    def verify(self) -> Sequence[Breach]:
-        """All that is wrong with the ledger: entries, their order and signatures, its history, its anchor at
-        the hub and the keys pinned there."""
+    def verify(self) -> LedgerCheck:
+        """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
+        anchor at the hub and the keys pinned there."""
 
     def accept(self) -> AnchorState:
         """What the hub remembers from now on: the ledger as it is, and the keys that count here."""

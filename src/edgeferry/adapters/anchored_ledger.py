@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.domain.anchor import AnchorState
-from edgeferry.domain.ledger_chain import ACCEPT, Breach, find_key_breaches, judge_anchor
+from edgeferry.domain.ledger_chain import ACCEPT, Breach, LedgerCheck, find_key_breaches, judge_anchor
 from edgeferry.domain.release import Entry
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.ports import Anchor
@@ -60,20 +60,18 @@ class AnchoredLedger:
         """Why the entry's signature does not count, or ""."""
         return self._ledger.distrust(entry)
 
-    def verify(self) -> Sequence[Breach]:
-        """What is wrong with the branch, with what the hub remembers of it, and with the keys."""
+    def verify(self) -> LedgerCheck:
+        """The branch, and what is wrong with it, with what the hub remembers of it, and with the keys."""
         state = self._anchor.read()  # before the branch: what the hub knew of was pushed by then
-        found = list(self._ledger.verify())
-        reason = judge_anchor(
-            state, self._ledger.count, descends=bool(state.head) and self._ledger.descends(state.head)
-        )
+        found = list(self._ledger.find_breaches())
+        reason = self._judge(state)
         if not state.head and self._ledger.count:
             reason = "the hub remembers nothing of this ledger, so its newest entries may be missing"
         if reason:
             found.append(Breach("anchor", reason))
         if state.head:
             found += find_key_breaches(state.fingerprints, self._ledger.trusted())
-        return found
+        return LedgerCheck(self._ledger.head, self._ledger.count, state, tuple(found))
 
     def accept(self) -> AnchorState:
         """The hub remembers the branch as it is, and the keys that count here."""

@@ -176,7 +176,7 @@ class GitLedger:
             return "the ledger holds another content under its name"
         return judge_link(link, self._link(before) if before else None) or self._distrust(link)
 
-    def verify(self) -> Sequence[Breach]:
+    def find_breaches(self) -> Sequence[Breach]:
         """What is wrong with the files, their order and signatures, and with the branch's history."""
         self.refresh()
         self._load(self._branch.files)

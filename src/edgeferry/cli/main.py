@@ -15,6 +15,7 @@ from edgeferry import __version__
 from edgeferry.cli import (
     agent,
     agent_enrol,
+    audit,
     captures,
     ci,
     deployments,
@@ -57,6 +58,7 @@ agent_enrol.register(agent.agent)
 runs.register(app)
 captures.register(app)
 deployments.register(app)
+audit.register(app)
 registry.register(app)
 local.register(app)
 hub.register(app)

@@ -36,6 +36,16 @@ class Link:
     digest: str
 
 
+@dataclass(frozen=True)
+class LedgerCheck:
+    """What a look at the whole ledger found."""
+
+    head: str
+    count: int
+    anchor: AnchorState
+    breaches: tuple[Breach, ...]
+
+
 def judge_link(link: Link, before: Link | None) -> str:
     """Why the file cannot stand behind `before` (None: at the beginning), or "". Says nothing of its
     signature."""
