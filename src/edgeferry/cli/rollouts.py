@@ -118,7 +118,7 @@ def rollback(
             fleet=read_fleet(settings),
             reason=reason,
             user=settings["user"],
-            timeout_s=settings.seconds("rollout.timeout_s"),
+            rules=read_rules(settings),
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
         terminal.answer(reverted_facts(result), [rollout_table(result), result.reason])
@@ -187,6 +187,7 @@ def run(
             serve_rollouts(
                 services,
                 fleet=read_fleet(settings),
+                rules=read_rules(settings),
                 user=settings["user"],
                 on_change=lambda outcome: terminal.say(render_outcome(outcome)),
             )
@@ -282,9 +283,9 @@ def _go_on(settings: Settings, services: Services, terminal: Terminal, record: R
         services,
         record,
         fleet=read_fleet(settings),
+        rules=read_rules(settings),
         user=settings["user"],
         on_change=lambda outcome: terminal.say(render_outcome(outcome)),
-        wait_s=settings.seconds("rollout.timeout_s"),
     )
 
 

@@ -1,18 +1,24 @@
-"""Where a rollout stands, by its entries in the ledger, and the one thing to do next. Pure.
+"""Where a rollout stands, by its entries in the ledger. Pure.
 
-`fold` reads the entries, `decide` says what to do; a loop writes that down and does it, and asks again. As
-nothing else is remembered, any machine can carry on from any entry.
+`fold` reads the entries, `decide` (`domain/rollout_decision.py`) says what to do; a loop writes that down,
+does it, and asks again. As nothing else is remembered, any machine can carry on from any entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from edgeferry.domain.rollout import Outcome, State
-from edgeferry.domain.rollout_evidence import Baseline, DeviceEvidence
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout_evidence import Baseline, Tallies
+from edgeferry.domain.rollout_record import parse_baseline, parse_control, parse_state, parse_verdict
 from edgeferry.domain.wave_verdict import WaveVerdict
+
+ORDERS = ("pause", "resume", "abort", "revert", "promote")
 
 
 class Phase(StrEnum):
@@ -25,11 +31,11 @@ class Phase(StrEnum):
     SOAKING = "soaking"
     """They have, and are watched."""
     HELD = "held"
-    """The wave was judged inconclusive: no other wave starts until it is judged anew, or a person says so."""
+    """The wave was judged inconclusive: no other starts before it is judged anew, or a person says so."""
     PAUSED = "paused"
     """A person said so."""
     WAITING = "waiting"
-    """The wave has passed; the next one waits for its turn, a window, or a person's approval."""
+    """The wave has passed: the next one waits for a window, the budget or a person's approval."""
     REVERTING = "reverting"
     """The release is being taken back."""
     ENDED = "ended"
@@ -40,7 +46,7 @@ class Order:
     """A person's word on a running rollout."""
 
     order: str
-    """`pause`, `resume`, `abort`, `revert` or `promote`."""
+    """One of ORDERS."""
     reason: str
     author: str
     wave: int
@@ -50,132 +56,131 @@ class Order:
 
 @dataclass(frozen=True)
 class RolloutState:
-    """What the ledger says of one rollout."""
+    """What the ledger says of one rollout. Times are Unix seconds, as the entries tell them."""
 
-    id: str
-    release: str
-    model: str
-    environment: str
-    plan_hash: str
-    nonce: str
-    layer: str
-    digest: str
-    """The image's, or how it begins: devices with such evidence are exposed."""
-    author: str
+    id: str = ""
+    release: str = ""
+    model: str = ""
+    environment: str = ""
+    plan_hash: str = ""
+    nonce: str = ""
+    layer: str = ""
+    digest: str = ""
+    """The image's, or how it begins: devices whose evidence is of it are exposed."""
+    author: str = ""
     phase: Phase = Phase.STARTING
     wave: int = 0
     """The last one started; 0: none."""
-    wave_started_at: float = 0
-    """Unix seconds, as all times here."""
+    wave_started_at: float = 0.0
     soaking_since: float | None = None
     judged: tuple[WaveVerdict, ...] = ()
     """Every verdict, oldest first; a wave that was held has several."""
+    verdict: WaveVerdict | None = None
+    """The last one on the wave that runs, since it began to soak where it did."""
     baseline: Mapping[str, Baseline] = field(default_factory=dict)
-    """The predecessor's, by stratum, as it was before the first wave."""
+    """The predecessor by stratum, before the first wave."""
+    control: Mapping[str, Tallies] = field(default_factory=dict)
+    """What the control had counted by stratum when this wave was started."""
     approved_waves: frozenset[int] = frozenset()
     """Waves that a person has let start."""
     orders: tuple[Order, ...] = ()
     end: tuple[State, str] | None = None
 
-
-@dataclass(frozen=True)
-class Look:
-    """What the hub shows now."""
-
-    outcomes: Mapping[str, Outcome]
-    evidence: Mapping[str, DeviceEvidence]
-    """Of exposed devices and of those that run the predecessor."""
-    targeted: frozenset[str]
-    """The devices that the layer's condition matches now."""
-    layer_condition: str | None
-    """None: the layer is not on the hub."""
+    def find_order(self, order: str) -> Order | None:
+        """The last order of that name."""
+        return next((each for each in reversed(self.orders) if each.order == order), None)
 
 
-@dataclass(frozen=True)
-class StartWave:
-    """Write `{wave, event: "started", condition, baseline}`, then give the layer this condition."""
+def fold(entries: Sequence[Entry]) -> RolloutState:
+    """The rollout that these entries tell of: all whose subject is its id, oldest first, and, where waves are
+    approved one by one, the approvals of its release. The caller gives only entries that it trusts.
 
-    wave: int
-    condition: str
-    reason: str
-    baseline: Mapping[str, Baseline] = field(default_factory=dict)
-    """With the first wave; else empty."""
-
-
-@dataclass(frozen=True)
-class Soak:
-    """Write `{wave, event: "soaking"}`: the wave's devices have proven the release."""
-
-    wave: int
-    reason: str
+    What cannot follow on what came before (a wave started twice or out of turn, anything after the end) is
+    passed over: it was written by somebody who had not read the rest.
+    """
+    state = RolloutState()
+    for entry in entries:
+        if state.end is None:
+            state = _follow(state, entry)
+    return replace(state, phase=_find_phase(state))
 
 
-@dataclass(frozen=True)
-class JudgeWave:
-    """Write `{wave, event: "judged", verdict}`."""
-
-    verdict: WaveVerdict
-
-    @property
-    def reason(self) -> str:
-        """The verdict's."""
-        return self.verdict.reason
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Nothing goes on by itself before more is known or a person says so: tell them. Whoever waits for the
-    rollout may stop waiting, with this word."""
-
-    state: State
-    reason: str
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Look again, at `until_s` at the latest."""
-
-    until_s: float
-    reason: str
+def _follow(state: RolloutState, entry: Entry) -> RolloutState:
+    body = entry.body
+    if entry.kind == "rollout" and not state.id:
+        return _start(entry)
+    if not state.id:
+        return state
+    if entry.kind == "approval":
+        return _approve(state, body)
+    if entry.subject != state.id:
+        return state
+    at_s = datetime.fromisoformat(entry.at).timestamp()
+    if entry.kind == "wave":
+        return _follow_wave(state, body, at_s)
+    if entry.kind == "order" and body.get("order") in ORDERS:
+        order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, state.wave, at_s)
+        return replace(state, orders=(*state.orders, order))
+    if entry.kind == "end":
+        return replace(state, end=(parse_state(body.get("state")), str(body.get("reason", ""))))
+    return state
 
 
-@dataclass(frozen=True)
-class AskApproval:
-    """Ask a person whether this wave may start."""
-
-    wave: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Repair:
-    """Give the layer the condition of the wave that was started: whoever wrote that down did not get to it."""
-
-    condition: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RollBack:
-    """Remove the layer from the hub: what is beneath it serves again."""
-
-    reason: str
+def _start(entry: Entry) -> RolloutState:
+    said = {name: str(value or "") for name, value in entry.body.items()}
+    release = said.get("release", "")
+    return RolloutState(
+        id=entry.subject,
+        release=release,
+        model=said.get("model", ""),
+        environment=said.get("environment", ""),
+        plan_hash=said.get("plan", ""),
+        nonce=said.get("nonce", ""),
+        layer=said.get("layer", ""),
+        digest=said.get("digest") or f"sha256:{release.rpartition('-')[2]}",
+        author=entry.author,
+    )
 
 
-@dataclass(frozen=True)
-class Commit:
-    """Remove what is beneath the layer and no longer needed, then write the end with this state and reason."""
-
-    state: State
-    reason: str
-
-
-@dataclass(frozen=True)
-class End:
-    """Write `{state, reason, devices}` of kind `end`: nothing is left to do."""
-
-    state: State
-    reason: str
+def _approve(state: RolloutState, body: Mapping[str, Any]) -> RolloutState:
+    if body.get("rollout") != state.id or not isinstance(wave := body.get("wave"), int):
+        return state
+    if body.get("decision", "yes") != "yes":
+        return replace(state, approved_waves=state.approved_waves - {wave})
+    return replace(state, approved_waves=state.approved_waves | {wave})
 
 
-Action = StartWave | Soak | JudgeWave | Hold | Wait | AskApproval | Repair | RollBack | Commit | End
+def _follow_wave(state: RolloutState, body: Mapping[str, Any], at_s: float) -> RolloutState:
+    wave, event = body.get("wave"), body.get("event")
+    if event == "started" and wave == state.wave + 1:
+        return replace(
+            state,
+            wave=state.wave + 1,
+            wave_started_at=at_s,
+            soaking_since=None,
+            verdict=None,
+            baseline=state.baseline or parse_baseline(body),
+            control=parse_control(body),
+        )
+    if event == "soaking" and wave == state.wave and state.soaking_since is None:
+        return replace(state, soaking_since=at_s, verdict=None)
+    if event == "judged" and isinstance(wave, int) and 1 <= wave <= state.wave:
+        verdict = parse_verdict(body, at_s)
+        latest = verdict if wave == state.wave else state.verdict
+        return replace(state, judged=(*state.judged, verdict), verdict=latest)
+    return state
+
+
+def _find_phase(state: RolloutState) -> Phase:
+    if state.end is not None:
+        return Phase.ENDED
+    if state.find_order("revert") or any(each.state == "fail" for each in state.judged):
+        return Phase.REVERTING
+    stopped = [each.order for each in state.orders if each.order in ("pause", "resume", "abort", "promote")]
+    if "abort" in stopped or (stopped and stopped[-1] == "pause"):
+        return Phase.PAUSED
+    if not state.wave:
+        return Phase.STARTING
+    if state.verdict is not None:
+        return Phase.WAITING if state.verdict.state == "pass" else Phase.HELD
+    return Phase.SOAKING if state.soaking_since is not None else Phase.ROLLING

@@ -84,9 +84,7 @@ def rollout(
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
             services.say(f"going on with {record.id}")
-            return resume(
-                services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s
-            )
+            return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change)
     existing = services.hub.configurations()
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
@@ -109,7 +107,7 @@ def rollout(
         "policy": dict(rules.rollout),
     }
     record = _sign(services, release, body, open_, fleet, user)
-    return resume(services, record, fleet=fleet, user=user, on_change=on_change, wait_s=rules.timeout_s)
+    return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change)
 
 
 def resume(
@@ -117,17 +115,17 @@ def resume(
     record: Record,
     *,
     fleet: Fleet,
+    rules: Rules,
     user: str,
     on_change: Callable[[Outcome], None],
-    wait_s: float,
     patient: bool = False,
 ) -> RolloutResult:
     """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
-    running = open_running(services, record, fleet)
-    return drive(services, running, user=user, on_change=on_change, wait_s=wait_s, patient=patient)
+    running = open_running(services, record, fleet, rules.gate)
+    return drive(services, running, user=user, on_change=on_change, wait_s=rules.timeout_s, patient=patient)
 
 
-def open_running(services: Services, record: Record, fleet: Fleet) -> Running:
+def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePolicy) -> Running:
     """What the rollout was started with; UsageError when it is another environment's, RefusedError when its
     release does not count."""
     start = record.start.body
@@ -152,7 +150,7 @@ def open_running(services: Services, record: Record, fleet: Fleet) -> Running:
         target_condition=plan.condition,
         priority=FIRST_MODEL_PRIORITY,
     )
-    return Running(record.id, release, plan, parse_policy(start["policy"]), layer, fleet)
+    return Running(record.id, release, plan, parse_policy(start["policy"]), layer, fleet, gate)
 
 
 def rollout_id(release: str, environment: str, nonce: str) -> str:
@@ -163,8 +161,8 @@ def rollout_id(release: str, environment: str, nonce: str) -> str:
 def _sign(
     services: Services, release: Entry, body: Json, open_: Sequence[Record], fleet: Fleet, user: str
 ) -> Record:
-    """The rollout that was begun now, or the very same one that somebody began meanwhile. One that is open for
-    another release or plan ends, when nobody is at it; RefusedError when somebody is."""
+    """The rollout that was begun now, or the very same one that somebody began meanwhile. One that is open
+    for another release or plan ends, when nobody is at it; RefusedError when somebody is."""
     name = rollout_id(release.subject, fleet.environment, body["nonce"])
     with leased(services, lease_name(body["model"], fleet)) as lease:
         if open_ and not lease.hold():

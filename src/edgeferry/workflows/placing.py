@@ -30,6 +30,8 @@ from edgeferry.workflows.rollouts import Record, load_rollouts
 from edgeferry.workflows.survey import await_gone
 from edgeferry.workflows.watch import fetch_facts, watch
 
+NO_EARLIER = "there is no earlier release"
+"""What is said where nothing serves after a layer was removed."""
 Change = Literal["created", "updated", "unchanged", "overtaken"]
 _TAKEN = 409
 _CHANGED = 412
@@ -143,7 +145,7 @@ def await_previous(
         if not beneath:
             for device in devices:
                 await_gone(services, device, layer.model, timeout_s)
-            return f"{layer.model} with it: there is no earlier release"
+            return f"{layer.model} with it: {NO_EARLIER}"
         previous = beneath[-1]
         entry = find_release(services, previous.release)
         state, reason = judge_rollout(watch(services, entry, previous, devices, timeout_s, on_change))

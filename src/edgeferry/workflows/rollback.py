@@ -10,8 +10,8 @@ from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
-from edgeferry.workflows.begin import resume
-from edgeferry.workflows.placing import find_beneath, model_layers, take_away
+from edgeferry.workflows.begin import Rules, resume
+from edgeferry.workflows.placing import NO_EARLIER, find_beneath, model_layers, take_away
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_by_layer, give_order
@@ -40,17 +40,17 @@ def roll_back(
     fleet: Fleet,
     reason: str,
     user: str,
-    timeout_s: float,
+    rules: Rules,
     on_change: Callable[[Outcome], None],
 ) -> Reverted:
-    """What became of the devices. A rollout that is under way is ordered back, and ends; the layer of one that
-    has ended is removed. RefusedError, and nothing is touched, when there is nothing to go back to."""
+    """What became of the devices. A rollout that is under way is ordered back, and ends; the layer of one
+    that has ended is removed. RefusedError, and nothing is touched, when there is nothing to go back to."""
     layer = _find_top(services, model, fleet)
     record = find_by_layer(services, layer)
     if record and not record.ended:
         give_order(services, record.id, "revert", reason, user)
         result = resume(
-            services, record, fleet=fleet, user=user, on_change=on_change, wait_s=timeout_s, patient=True
+            services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
         )
         return Reverted(layer.release, "", result.state, result.reason, result.outcomes, _is_back(result))
     previous = _find_previous(services, layer, fleet)
@@ -59,16 +59,14 @@ def roll_back(
     if record:
         give_order(services, record.id, "revert", reason, user)
     services.say(take_away(services, layer))
-    outcomes = tuple(watch(services, entry, previous, devices, timeout_s, on_change))
+    outcomes = tuple(watch(services, entry, previous, devices, rules.timeout_s, on_change))
     state, why = judge_rollout(outcomes)
     return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
 
 
 def _is_back(result: RolloutResult) -> bool:
     """Whether the rollout ended because it was taken back, and what served before was measured."""
-    return result.state is State.FAILED and (
-        f"serves again: {State.SUCCEEDED}" in result.reason or "there is no earlier" in result.reason
-    )
+    return f"serves again: {State.SUCCEEDED}" in result.reason or NO_EARLIER in result.reason
 
 
 def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:

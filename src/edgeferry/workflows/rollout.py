@@ -1,23 +1,22 @@
-"""Rollout: what is approved goes to its devices wave by wave, and is committed when it is proven, or taken back.
+"""Rollout: what is approved goes to its devices wave by wave, and is committed when proven, or taken back.
 
-A loop around a pure decision (`domain/rollout_state.decide`): read the ledger, look at the hub, decide, write
-the decision into the ledger, then carry it out at the hub. Carrying out is done again by whoever takes the
-rollout up, from what the ledger says, so a controller may die anywhere; and an entry is written only where the
-ledger says of this rollout just what was decided upon, so of two controllers one starts a wave.
+A loop around a pure decision (`domain/rollout_decision.py`): read the ledger, look at the hub, decide; write
+the decision into the ledger, or carry out at the hub what the ledger says. Whoever takes a rollout up finds
+both, so a controller may die anywhere. An entry is written only where the ledger says of this rollout just
+what the decision went by, so of two controllers one starts a wave.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
-from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_policy import RolloutPolicy
-from edgeferry.domain.rollout_state import (
+from edgeferry.domain.rollout_decision import (
     Action,
     AskApproval,
     Commit,
@@ -25,18 +24,20 @@ from edgeferry.domain.rollout_state import (
     Hold,
     JudgeWave,
     Look,
-    Phase,
     Repair,
     RollBack,
-    RolloutState,
-    Soak,
-    StartWave,
     Wait,
     decide,
+    needs_evidence,
 )
+from edgeferry.domain.rollout_plan import RolloutPlan
+from edgeferry.domain.rollout_policy import RolloutPolicy
+from edgeferry.domain.rollout_record import Soak, StartWave, render_judged, render_soaking, render_started
+from edgeferry.domain.rollout_state import Phase, RolloutState
 from edgeferry.errors import OutsideError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.approve import ask_gate
 from edgeferry.workflows.lease import LEASE_S, Lease, leased
 from edgeferry.workflows.placing import (
     await_previous,
@@ -58,7 +59,7 @@ SLOW_S = 2.0
 _FIXES = {
     "held": "edgeferry rollouts show {id}; then edgeferry rollouts run {id} judges anew, "
     "or edgeferry rollouts promote, revert {id}",
-    "approval needed": "edgeferry rollouts promote {id}, then edgeferry rollouts run {id}",
+    "approval needed": "edgeferry approve {id} --wave N --by NAME, then edgeferry rollouts run {id}",
 }
 
 
@@ -89,6 +90,8 @@ class Running:
     layer: ModelLayer
     """Its target condition is that of all waves."""
     fleet: Fleet
+    gate: GatePolicy
+    """For approvals between waves: as the environment has it now."""
 
 
 _OnChange = Callable[[Outcome], None]
@@ -166,17 +169,21 @@ class _Drive:
             self._read()
             return None, SLOW_S / 2
         state = self._record.state
-        look = self._look(state)
-        action = self._decide(state, look)
-        if isinstance(action, JudgeWave | Commit):  # what was green a while ago has to be green now
-            look = self._look(state, again=True)
-            action = self._decide(state, look)
+        now_s = services.now()
+        look = self._look(state, now_s)
+        action = self._decide(state, look, now_s)
+        if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):
+            look = self._look(state, now_s, again=True)  # what was green a while ago has to be green now
+            action = self._decide(state, look, now_s)
+        if isinstance(action, AskApproval) and self._is_approved(action.wave):
+            state = replace(state, approved_waves=state.approved_waves | {action.wave})
+            action = self._decide(state, look, now_s)
         return self._act(action, state, look)
 
     def _act(self, action: Action, state: RolloutState, look: Look) -> tuple[RolloutResult | None, float]:
         match action:
-            case StartWave(wave=wave, condition=condition):
-                self._say(f"{self._running.id}: wave {wave} starts: {action.reason}")
+            case StartWave():
+                self._say(f"{self._running.id}: wave {action.wave} starts: {action.reason}")
                 self._append("wave", render_started(action))
             case Repair(condition=condition):
                 self._place(state.wave, condition)
@@ -200,8 +207,8 @@ class _Drive:
                 return None, self._pause(state, until_s)
             case Hold(state=word, reason=reason):
                 return self._stop("held", word, reason, look), self._pause(state, math.inf)
-            case AskApproval(wave=wave, reason=reason):
-                said = self._stop("approval needed", State.PENDING, f"wave {wave}: {reason}", look)
+            case AskApproval(reason=reason):
+                said = self._stop("approval needed", State.PENDING, reason, look)
                 return said, SLOW_S
         return None, 0
 
@@ -219,15 +226,23 @@ class _Drive:
         )
         self._changed |= change in ("created", "updated")
 
-    def _look(self, state: RolloutState, *, again: bool = False) -> Look:
-        exposed = [member for wave in self._running.plan.waves[: state.wave] for member in wave.members]
-        compares = self._running.policy.guard.compare and state.phase is Phase.SOAKING
-        others = set(self._running.plan.strata) - set(exposed) if compares else ()
-        soaks = state.phase is Phase.SOAKING
-        return self._sight.look(exposed, others, self._deadline, again=again or soaks)
+    def _look(self, state: RolloutState, now_s: float, *, again: bool = False) -> Look:
+        plan, policy = self._running.plan, self._running.policy
+        exposed = [member for wave in plan.waves[: state.wave] for member in wave.members]
+        others = plan.targeted - set(exposed) if needs_evidence(state, policy) else ()
+        again = again or state.phase in (Phase.SOAKING, Phase.WAITING, Phase.HELD)
+        return self._sight.look(exposed, others, late=now_s >= self._deadline, again=again)
 
-    def _decide(self, state: RolloutState, look: Look) -> Action:
-        return decide(state, self._running.plan, self._running.policy, look, self._services.now())
+    def _decide(self, state: RolloutState, look: Look, now_s: float) -> Action:
+        return decide(state, self._running.plan, self._running.policy, look, now_s)
+
+    def _is_approved(self, wave: int) -> bool:
+        """Whether the gate lets the wave start: as many people as it asks for have said so."""
+        running = self._running
+        environment = running.fleet.environment
+        hash_ = self._record.state.plan_hash
+        asked = {"rollout": running.id, "wave": wave}
+        return ask_gate(self._services, running.release, hash_, running.gate, environment, **asked).open
 
     @property
     def _deadline(self) -> float:

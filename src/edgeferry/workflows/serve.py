@@ -9,7 +9,7 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.rollout import Outcome
 from edgeferry.errors import EdgeferryError
 from edgeferry.ports import Services
-from edgeferry.workflows.begin import resume
+from edgeferry.workflows.begin import Rules, resume
 from edgeferry.workflows.rollouts import Record, load_rollouts
 
 LOOK_S = 5.0
@@ -20,6 +20,7 @@ def serve_rollouts(
     services: Services,
     *,
     fleet: Fleet,
+    rules: Rules,
     user: str,
     on_change: Callable[[Outcome], None],
     lasts: Callable[[], bool] = lambda: True,
@@ -37,18 +38,25 @@ def serve_rollouts(
             if record.state.environment != fleet.environment or (thread and thread.is_alive()):
                 continue
             threads[record.id] = Thread(
-                target=_carry, args=(services, record, fleet, user, on_change), daemon=True
+                target=_carry, args=(services, record, fleet, rules, user, on_change), daemon=True
             )
             threads[record.id].start()
         services.sleep(LOOK_S)
 
 
 def _carry(
-    services: Services, record: Record, fleet: Fleet, user: str, on_change: Callable[[Outcome], None]
+    services: Services,
+    record: Record,
+    fleet: Fleet,
+    rules: Rules,
+    user: str,
+    on_change: Callable[[Outcome], None],
 ) -> None:
     services.say(f"going on with {record.id}")
     try:
-        result = resume(services, record, fleet=fleet, user=user, on_change=on_change, wait_s=0, patient=True)
+        result = resume(
+            services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
+        )
         services.say(f"{record.id}: {result.state}: {result.reason}")
     except EdgeferryError as error:
         services.say(f"{record.id}: {error.problem}; fix: {error.fix}")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
+from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.domain.rollout_state import Look
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import COMPANION
 from edgeferry.wire.facts import parse_evidence, parse_facts
@@ -34,11 +34,10 @@ class Sight:
         self.told: dict[str, Outcome] = {}
         """The last word of each device that was looked at."""
 
-    def look(
-        self, exposed: Collection[str], others: Collection[str], deadline: float, *, again: bool = False
-    ) -> Look:
-        """What is to be seen now of the `exposed` devices, and of what `others` counted; devices that have
-        ended are read `again` only when that is asked for. HubError when the hub does not answer."""
+    def look(self, exposed: Collection[str], others: Collection[str], *, late: bool, again: bool) -> Look:
+        """What is to be seen now of the `exposed` devices, and of what `others` counted. Devices that have
+        ended are read `again` only when that is asked for; when it is `late`, every device's word is its last.
+        HubError when the hub does not answer."""
         found = self._services.hub.configuration(self._layer)
         condition = str(found.get("targetCondition") or "") if found else None
         targeted = (
@@ -54,7 +53,6 @@ class Sight:
                 self._evidence[device] = evidence
             if device in open_:
                 self._tell(device, agent, companion)
-        late = self._services.now() >= deadline
         outcomes = {
             device: end_outcome(self._wanted, device, self.told, self._facts)
             if late
