@@ -248,7 +248,7 @@ def forged_verification(bench: Bench, release: Entry) -> None:
         pytest.param(edited_approval, "approval by bob does not count", id="an edited approval"),
         pytest.param(expired, "approval by ann expired", id="an expired approval"),
         pytest.param(lengthened, "approval by ann does not count", id="an approval made to last longer"),
-        pytest.param(edited_plan, "no trusted plan", id="an edited plan"),
+        pytest.param(edited_plan, "the one before was changed", id="an edited plan"),
         pytest.param(wrong_key, "another key", id="a wrong key"),
         pytest.param(replayed_release, "cannot be trusted", id="a replayed old release"),
         pytest.param(forged_verification, "cannot be trusted", id="a release that points at another image"),
@@ -266,6 +266,18 @@ def test_what_was_tampered_with_shuts_the_gate_and_says_why(
     assert not decision.open
     assert says in decision.reason
     assert decision.fix
+
+
+def test_a_plan_that_was_edited_behind_its_approval_is_not_carried_out(bench: Bench) -> None:
+    release = bench.release()
+    plan = propose(bench.services, bench.offer(release), "rita")
+    bench.release("2", b"another model")
+    bench.say_yes(release)
+    assert bench.ask(release).open
+    bench.edit(plan, lambda document: document["body"]["waves"].pop(0))
+    decision = bench.ask(release)
+    assert not decision.open
+    assert "holds no trusted plan" in decision.reason
 
 
 def test_a_verification_that_the_release_does_not_name_is_forged(bench: Bench) -> None:
