@@ -16,6 +16,7 @@ from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
 from edgeferry.adapters.hub import HubClient
@@ -37,6 +38,8 @@ from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.adapters.webhook import Webhook
+from edgeferry.domain.finding import refuse_found
+from edgeferry.domain.hollow_faults import Fault, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
@@ -248,6 +251,13 @@ def _connected(values: _Values) -> Iterator[Hub]:
 def open_approvals() -> Approvals:
     """The platform that this pipeline runs on."""
     return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def read_sim_faults(file: Path) -> tuple[Fault, ...]:
+    """What is to go wrong on hollow devices, from a YAML file; DefinitionError or UsageError naming the
+    place."""
+    document = load_document(file, refuse_found)
+    return parse_faults(document.content if document else None, str(file))
 
 
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:

@@ -29,6 +29,7 @@ from edgeferry.cli import (
     releases,
     rollouts,
     runs,
+    sim,
     smoke,
     validate,
 )
@@ -63,6 +64,7 @@ registry.register(app)
 local.register(app)
 hub.register(app)
 ci.register(app)
+sim.register(app)
 
 
 _INTERRUPTED = 130

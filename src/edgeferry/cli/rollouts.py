@@ -66,10 +66,15 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command(rich_help_panel="A model's road")(rollout)
     app.command(rich_help_panel="A model's road")(rollback)
-    for name, command in (("list", list_rollouts), ("show", show), ("watch", watch), ("run", run)):
-        rollouts.command(name)(command)
-    for command in (pause, go_on, abort, revert, promote):
-        rollouts.command("resume" if command is go_on else None)(command)
+    rollouts.command("list")(list_rollouts)
+    rollouts.command("show")(show)
+    rollouts.command("watch")(watch)
+    rollouts.command("run")(run)
+    rollouts.command("pause")(pause)
+    rollouts.command("resume")(go_on)
+    rollouts.command("abort")(abort)
+    rollouts.command("revert")(revert)
+    rollouts.command("promote")(promote)
     app.add_typer(rollouts, name="rollouts", rich_help_panel="A model's road")
 
 

@@ -20,7 +20,7 @@ from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
 from edgeferry.workflows.approve import ask_gate
 from edgeferry.workflows.layers import find_placed, next_layer
-from edgeferry.workflows.lease import leased
+from edgeferry.workflows.lease import LEASE_S, leased
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_entry
 from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
@@ -59,6 +59,7 @@ def rollout(
     rules: Rules,
     user: str,
     on_change: Callable[[Outcome], None],
+    lease_s: float = LEASE_S,
 ) -> RolloutResult:
     """The rollout's end, or where it stopped: `Succeeded` only when measured on every targeted device.
 
@@ -84,7 +85,9 @@ def rollout(
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
             services.say(f"going on with {record.id}")
-            return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change)
+            return resume(
+                services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
+            )
     existing = services.hub.configurations()
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
@@ -107,7 +110,7 @@ def rollout(
         "policy": dict(rules.rollout),
     }
     record = _sign(services, release, body, open_, fleet, user)
-    return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change)
+    return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s)
 
 
 def resume(
@@ -119,6 +122,7 @@ def resume(
     user: str,
     on_change: Callable[[Outcome], None],
     patient: bool = False,
+    lease_s: float = LEASE_S,
 ) -> RolloutResult:
     """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
     running = open_running(services, record, fleet, rules.gate)

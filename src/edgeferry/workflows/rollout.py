@@ -16,23 +16,23 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
-from edgeferry.domain.rollout_decision import (
+from edgeferry.domain.rollout_action import (
     Action,
     AskApproval,
     Commit,
     End,
     Hold,
     JudgeWave,
-    Look,
     Repair,
     RollBack,
+    Soak,
+    StartWave,
     Wait,
-    decide,
-    needs_evidence,
 )
+from edgeferry.domain.rollout_decision import Look, decide, needs_evidence
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy
-from edgeferry.domain.rollout_record import Soak, StartWave, render_judged, render_soaking, render_started
+from edgeferry.domain.rollout_record import render_judged, render_soaking, render_started
 from edgeferry.domain.rollout_state import Phase, RolloutState
 from edgeferry.errors import OutsideError
 from edgeferry.ports import Json, Services
@@ -239,10 +239,15 @@ class _Drive:
     def _is_approved(self, wave: int) -> bool:
         """Whether the gate lets the wave start: as many people as it asks for have said so."""
         running = self._running
-        environment = running.fleet.environment
-        hash_ = self._record.state.plan_hash
-        asked = {"rollout": running.id, "wave": wave}
-        return ask_gate(self._services, running.release, hash_, running.gate, environment, **asked).open
+        return ask_gate(
+            self._services,
+            running.release,
+            self._record.state.plan_hash,
+            running.gate,
+            running.fleet.environment,
+            rollout=running.id,
+            wave=wave,
+        ).open
 
     @property
     def _deadline(self) -> float:

@@ -36,8 +36,8 @@ class Sight:
 
     def look(self, exposed: Collection[str], others: Collection[str], *, late: bool, again: bool) -> Look:
         """What is to be seen now of the `exposed` devices, and of what `others` counted. Devices that have
-        ended are read `again` only when that is asked for; when it is `late`, every device's word is its last.
-        HubError when the hub does not answer."""
+        ended are read `again` only when that is asked for; when it is `late`, each device's word is its
+        last. HubError when the hub does not answer."""
         found = self._services.hub.configuration(self._layer)
         condition = str(found.get("targetCondition") or "") if found else None
         targeted = (
