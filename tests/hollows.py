@@ -105,12 +105,12 @@ def say_yes(services: Services, entry: Entry, by: Rules, condition: str = CONDIT
     approve(services, make_offer(services, entry, plan, by.gate, ""), "ann", yes=True)
 
 
-def roll(services: Services, entry: Entry, by: Rules, condition: str = CONDITION, **more: Any) -> RolloutResult:
+def roll(
+    services: Services, entry: Entry, by: Rules, condition: str = CONDITION, **more: Any
+) -> RolloutResult:
     """The rollout's end."""
     ignore: Callable[[Outcome], None] = lambda _: None  # noqa: E731
-    return rollout(
-        services, entry, condition, fleet=FLEET, rules=by, user="ann", on_change=ignore, **more
-    )
+    return rollout(services, entry, condition, fleet=FLEET, rules=by, user="ann", on_change=ignore, **more)
 
 
 @dataclass

@@ -65,7 +65,11 @@ class Bench:
         body = {
             "model": "nyc_taxi",
             "version": version,
+            "registered_model": "nyc_taxi",
             "digest": image.digest,
+            "config_digest": image.config_digest,
+            "cases_sha256": "c" * 64,
+            "companion": {"digest": "sha256:" + "d" * 64, "config_digest": "sha256:dd"},
             "metrics": {"r2": 0.8},
             "verification_sha256": hashlib.sha256(report).hexdigest(),
         }
