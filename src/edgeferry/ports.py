@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeferry.domain.anchor import AnchorState, Lease
+from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
@@ -321,16 +321,11 @@ class Anchor(Protocol):
         """The hub remembers that and nothing else of this ledger."""
 
     def take_lease(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
-        """Whether `holder` has the lease until `until_s` (Unix seconds): nobody else had it at `now_s`."""
-
-    def renew(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
-        """Whether `holder` still had the lease, and has it until `until_s` now."""
+        """Whether `holder` has the lease until `until_s` (Unix seconds), for the first time or for longer:
+        nobody else had it at `now_s`."""
 
     def drop(self, name: str, holder: str) -> None:
         """The lease is not `holder`'s."""
-
-    def lease(self, name: str) -> Lease | None:
-        """Who has it, for a person to read; it may have run out."""
 
 
 class Approvals(Protocol):

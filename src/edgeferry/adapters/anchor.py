@@ -61,19 +61,9 @@ class TwinAnchor:
         """Whether `holder` has the lease: it was free, had run out, or was theirs."""
         return self._lease(name, Lease(holder, until_s), now_s, lambda lease: is_free(lease, holder, now_s))
 
-    def renew(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
-        """Whether the lease was still `holder`'s, and now is for longer."""
-        return self._lease(
-            name, Lease(holder, until_s), now_s, lambda lease: lease is not None and lease.holder == holder
-        )
-
     def drop(self, name: str, holder: str) -> None:
         """The lease is not `holder`'s."""
         self._lease(name, None, 0, lambda lease: lease is not None and lease.holder == holder)
-
-    def lease(self, name: str) -> Lease | None:
-        """Who has it, or had it last."""
-        return parse_leases((self._fetch() or {}).get("tags") or {}).get(name)
 
     def _lease(self, name: str, new: Lease | None, now_s: float, may: Callable[[Lease | None], bool]) -> bool:
         allowed = False
@@ -118,6 +108,7 @@ class TwinAnchor:
             return None
 
     def _create(self) -> Json:
+        """The twin of the identity, made and disabled: by us, or by another who does the same just now."""
         state = self._hub.create_devices([DEVICE], False, {})[DEVICE]
         if state not in ("created", "existed"):
             raise HubError(
@@ -125,7 +116,11 @@ class TwinAnchor:
             )
         identity = self._hub.device(DEVICE)
         if identity.get("status") != "disabled":
-            self._hub.save_identity({**identity, "status": "disabled"})
+            try:
+                self._hub.save_identity({**identity, "status": "disabled"})
+            except HubError as error:
+                if error.status != 412:
+                    raise
         return self._hub.device_twin(DEVICE)
 
     def _state(self, twin: Json | None) -> AnchorState:

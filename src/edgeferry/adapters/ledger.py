@@ -1,12 +1,16 @@
 """The ledger: a branch of a git repository, reached with the `git` program, appended to by push.
 
 A push that is not fast-forward is refused by git; then the branch is fetched again and the entry put
-on top, so two writers lose nothing. A local bare clone serves as cache and can be deleted at any time.
+on top, so two writers lose nothing. Who appends much in a row pauses a little: otherwise another would never
+get in, for who has just pushed need not fetch and is faster. A local bare clone serves as cache and can be
+deleted at any time.
 """
 
 from __future__ import annotations
 
+import random
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +34,8 @@ from edgeferry.wire.ledger import (
 )
 
 _TRIES = 50
+_MANY = 2
+"""After so many entries in a row a writer lets others in between."""
 _REFUSALS = ("stale info", "rejected", "cannot lock ref", "failed to update ref")
 
 
@@ -69,6 +75,10 @@ class GitLedger:
         self._branch = _Branch()
         self._places: dict[str, int] = {}
         """Where in the branch an entry's file is, by the entry's id."""
+        self._in_a_row = 0
+        """How many entries on top of the branch are ours, written one after the other."""
+        self._append_s = 0.0
+        """How long the last append took."""
         self._stored: dict[str, Stored | str] = {}
         """By the id of the file's blob: what it says, or why it cannot be read."""
 
@@ -86,6 +96,7 @@ class GitLedger:
         """The branch as it is now is what was read last."""
         head = self._fetch()
         if head != self._branch.head:
+            self._in_a_row = 0
             self._branch = _Branch(head, self._list(head))
             self._places.clear()
             for place, file in enumerate(self._branch.files):
@@ -141,6 +152,9 @@ class GitLedger:
         check: Callable[[], None],
     ) -> tuple[Entry, bool]:
         """The same; `check` looks at each head before anything is put on top of it, and may refuse it."""
+        if self._in_a_row >= _MANY:
+            time.sleep(random.uniform(0, 2 * self._append_s))
+        began_s = time.monotonic()
         for _ in range(_TRIES):
             self.refresh()
             check()
@@ -154,6 +168,8 @@ class GitLedger:
             data = self._sign(kind, subject, at, author, body, previous)
             path = f"{render_folder(number)}/{render_name(number, kind, subject)}"
             if self._push(self.head, path, data, f"{kind} {subject}\n\nby {author}"):
+                self._in_a_row += 1
+                self._append_s = min(time.monotonic() - began_s, 1.0)
                 return parse_entry(path, data).entry, True
         raise LedgerError(
             f"the ledger {self._url} moved {_TRIES} times while we appended to it",

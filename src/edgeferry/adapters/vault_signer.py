@@ -21,6 +21,7 @@ from edgeferry.errors import LoginError, UsageError
 from edgeferry.settings import KEY_REFERENCE
 
 _REFERENCE = re.compile(re.escape(KEY_REFERENCE) + r"(?:([A-Za-z0-9.:-]+)/)?([A-Za-z0-9-]{1,127})")
+_API = "7.4"
 _ROLE = "Key Vault Crypto User"
 _WHAT = "ledger.signing_key"
 _HALF_BYTES = 32
@@ -84,7 +85,7 @@ class VaultSigner:
         from azure.core.rest import HttpRequest
 
         try:
-            answer = client.send_request(HttpRequest(method, path, json=body))
+            answer = client.send_request(HttpRequest(method, f"{path}?api-version={_API}", json=body))
             document = answer.json()
         except (AzureError, ValueError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 @audit.command()
 def verify(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Check the whole ledger: every entry follows the one before and is signed by a key that counts, no commit
+    """Check the whole ledger: every entry follows the one before, signed by a key that counts, no commit
     changed or removed one, the branch still has what the hub remembers of it, and the hub's fingerprints are
     those of the trusted keys. Exit code 1 when anything is wrong.
     E.g. edgeferry audit verify --env prod"""
