@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from edgeferry.cli.console import counted, render_table
+from edgeferry.cli.console import render_table
+from edgeferry.cli.plan import plan_tables
 from edgeferry.domain.gate_evidence import EvidenceFact
 from edgeferry.wire.plan import render_plan
 from edgeferry.workflows.approve import Offer
@@ -36,26 +37,4 @@ def offer_facts(offer: Offer) -> dict[str, Any]:
 
 def offer_tables(offer: Offer) -> list[Table | str]:
     """An offer for a person to look at."""
-    plan = offer.plan
-    counts = ", ".join(
-        f"{word} {counted(len(devices), 'device')}"
-        for word, devices in (
-            ("new on", plan.gained),
-            ("lost by", plan.lost),
-            ("already on", plan.unchanged),
-        )
-        if devices or word == "new on"
-    )
-    rows = [
-        [str(wave.number), wave.rule, counted(len(wave.members), "device"), wave.condition]
-        for wave in plan.waves
-    ]
-    tables: list[Table | str] = [
-        f"{plan.release}, layer {plan.layer}, for devices where {plan.condition}",
-        f"plan {offer.hash}: {counts}",
-        render_table("Waves", ("wave", "rule", "devices", "target condition"), rows),
-    ]
-    if plan.conflicts:
-        found = [[one.severity, str(one.kind), one.problem, one.fix] for one in plan.conflicts]
-        tables.append(render_table("Conflicts", ("severity", "kind", "problem", "fix"), found))
-    return [*tables, evidence_table(offer.evidence), f"gate: {offer.decision.reason}"]
+    return [*plan_tables(offer.plan), evidence_table(offer.evidence), f"gate: {offer.decision.reason}"]

@@ -212,7 +212,10 @@ def list_releases(
 
 @releases.command("show")
 def show_release(
-    context: typer.Context, release: ReleaseArgument, output: OutputOption = Output.TABLE
+    context: typer.Context,
+    release: ReleaseArgument,
+    target_condition: ConditionOption = "",
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """One release: what it joins, its evidence as it is now, each word about it and whether its signature
     counts, and its rollouts.
@@ -220,7 +223,7 @@ def show_release(
     E.g. edgeferry releases show nyc_taxi --env prod"""
     with opened(context, output) as (settings, services, terminal):
         entry = find_release(services, release)
-        condition = choose_condition(settings, services, entry.body["model"], "")
+        condition = choose_condition(settings, services, entry.body["model"], target_condition)
         policy, environment = read_gate(settings), settings.environment
         evidence = weigh_evidence(services, entry, policy, condition=condition, environment=environment)
         words = [_word_facts(services, word) for word in services.ledger.entries("approval", entry.subject)]

@@ -16,6 +16,7 @@ _RULE = re.compile(
     re.IGNORECASE,
 )
 _HOUR_S = 3600.0
+_FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def parse_gate_policy(texts: Mapping[str, str]) -> GatePolicy:
             fix="name more people, or ask for fewer: nobody could open this gate",
         )
     own = texts["gate.self_approval"].strip().lower()
-    if own not in ("yes", "no"):
+    if own not in _FLAGS:
         raise _wrong("gate.self_approval", own, "yes or no")
     evidence = tuple(_split(texts["gate.evidence"], ","))
     for kind in evidence:
@@ -87,7 +88,7 @@ def parse_gate_policy(texts: Mapping[str, str]) -> GatePolicy:
     return GatePolicy(
         approvers,
         int(approvals),
-        own == "yes",
+        _FLAGS[own],
         _parse_hours(texts["gate.max_age_h"]),
         evidence,
         parse_metric_rules(texts["gate.metrics"]),

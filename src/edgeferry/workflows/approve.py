@@ -178,6 +178,12 @@ def _offer(
     approvals = [(one, ledger.distrust(one)) for one in ledger.entries("approval", release.subject)]
     now_at = datetime.fromtimestamp(services.now(), UTC)
     said = judge_gate(question, approvals, evidence, policy, now_at)
+    if said.open and entry is None:
+        said = Decision(
+            False,
+            f"{said.reason}, but the ledger holds no trusted plan {wanted} of {release.subject}",
+            fix="edgeferry audit verify says what became of it; then let people approve anew",
+        )
     reason = said.reason if said.open or not drift else f"{said.reason}; {drift}"
     said = Decision(said.open, reason, said.fix, said.approvals, entry)
     return Offer(release, plan, wanted, entry, evidence, said, policy, rollout, wave)
