@@ -121,8 +121,10 @@ class World:
 
     def look(self) -> Look:
         targeted = self.targeted()
+        for device in targeted:
+            self.reached_at.setdefault(device, self.now_s)
         outcomes = {
-            device: self.outcome_of(device, self.now_s - self.reached_at.get(device, self.now_s))
+            device: self.outcome_of(device, self.now_s - self.reached_at[device])
             for device in sorted(targeted)
         }
         evidence = {}
@@ -162,8 +164,6 @@ class World:
         match action:
             case Repair(condition=condition):
                 self.condition = condition
-                for device in self.targeted():
-                    self.reached_at.setdefault(device, self.now_s)
             case RollBack():
                 self.condition = None
 

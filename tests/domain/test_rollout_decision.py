@@ -302,8 +302,7 @@ def test_promoting_one_wave_is_no_word_on_the_next() -> None:
 
 def test_promoting_does_not_help_what_fails() -> None:
     world = World(a_plan(1, 1), QUIET, says(State.FAILED, "d1"))
-    world.step()
-    world.step()
+    world.run(most_s=1)
     world.order("promote")
     world.now_s += 5
     state = world.run()
