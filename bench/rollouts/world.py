@@ -26,8 +26,8 @@ from edgeferry.domain.hollow_traffic import Traffic
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.rollout import Outcome, State, Wanted, judge_at_deadline, judge_device
+from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.domain.rollout_state import Look
 from edgeferry.domain.smoke import CaseSet, EqualCase, SmokeRequest
 
 T0 = 1_700_000_000.0
@@ -102,12 +102,18 @@ class World:
             self._outcomes.pop(device, None)
 
     def look(
-        self, exposed: Collection[str], others: Collection[str], now_s: float, deadline_s: float
+        self,
+        exposed: Collection[str],
+        others: Collection[str],
+        now_s: float,
+        deadline_s: float,
+        *,
+        compares: bool,
     ) -> Look:
-        """What the hub would show now."""
+        """What the hub would show now; what was answered only for who `compares`."""
         outcomes = {device: self._judge(device, now_s, now_s >= deadline_s) for device in exposed}
         evidence = {}
-        if others:
+        if compares:
             self._serve(now_s)
             evidence = {device: self._tell(device) for device in (*exposed, *others)}
         return Look(outcomes, evidence, frozenset(exposed), self.condition)

@@ -48,7 +48,7 @@ class Pace:
     requests_per_s: float = 1.0
     report_s: float = 60.0
     """How often the companion reports what was served."""
-    trial: TrialRules = field(default_factory=lambda: TrialRules(window_s=20.0))
+    trial: TrialRules = field(default_factory=TrialRules)
 
 
 @dataclass(frozen=True)
