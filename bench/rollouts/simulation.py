@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bench.rollouts.world import NEW, T0, World, twin_of
+from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.hollow import Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
@@ -38,12 +39,14 @@ POLICY = {
     "rollout.stratum": "tags.kind",
     "rollout.timeout_s": "180",
 }
+PACE = Pace(trial=TrialRules(window_s=120))
 CONDITION = "tags.edgeferry = true"
 HISTORY_S = 600.0
 """For so long the predecessor has served when the rollout begins."""
 LOOK_S = 5.0
 """Between two looks while devices have yet to prove the release."""
 SOAK_LOOK_S = 60.0
+HELD_LOOK_S = 120.0
 HELD_S = 1200.0
 """Whoever holds the simulated rollout lets it be judged anew for so long, and then leaves it held."""
 
@@ -96,9 +99,9 @@ def make_plan(twins: Sequence[dict]) -> RolloutPlan:
 class Simulation:
     """A rollout on `devices` hollow ones."""
 
-    def __init__(self, seed: int, devices: int, faults: Sequence[Fault], pace: Pace | None = None) -> None:
+    def __init__(self, seed: int, devices: int, faults: Sequence[Fault]) -> None:
         twins = [twin_of(seed, number) for number in range(1, devices + 1)]
-        self.world = World(seed, twins, faults, pace or Pace())
+        self.world = World(seed, twins, faults, PACE)
         self.plan = make_plan(twins)
         self.policy: RolloutPolicy = parse_policy(POLICY)
         self.now_s = T0 + HISTORY_S
@@ -142,7 +145,7 @@ class Simulation:
                     if self.now_s - held_since >= HELD_S:
                         self.story.lasted_s = self.now_s - began_s
                         return self.story
-                    pause_s = SOAK_LOOK_S
+                    pause_s = HELD_LOOK_S
                 case Wait(until_s=until_s):
                     usual_s = LOOK_S if state.phase is Phase.ROLLING else SOAK_LOOK_S
                     pause_s = max(0.001, min(usual_s, until_s - self.now_s))
