@@ -59,7 +59,7 @@ def rewrite(remote: Path, change: dict[str, object]) -> None:
     """Somebody with write access edits the newest entry in place."""
     work = remote.parent / "work"
     subprocess.run(["git", "clone", "--quiet", "-b", "ledger", str(remote), str(work)], check=True)
-    file = max(work.glob("*.json"))
+    file = max(work.rglob("*.json"))
     document = json.loads(file.read_text())
     document.update(change)
     file.write_text(json.dumps(document))
@@ -92,7 +92,7 @@ def copy_entry(remote: Path, name: str) -> None:
     """Somebody with write access puts a copy of the first entry under another name."""
     work = remote.parent / "work"
     subprocess.run(["git", "clone", "--quiet", "-b", "ledger", str(remote), str(work)], check=True)
-    (work / name).write_bytes(min(work.glob("*.json")).read_bytes())
+    (work / name).write_bytes(min(work.rglob("*.json")).read_bytes())
     identity = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
     subprocess.run(["git", "-C", str(work), "add", name], check=True)
     subprocess.run(["git", "-C", str(work), *identity, "commit", "--quiet", "-m", "copy"], check=True)

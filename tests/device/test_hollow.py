@@ -91,7 +91,9 @@ def test_a_hollow_device_does_what_is_desired_and_tells_it(hub: RunningHub) -> N
         evidence = parse_evidence(companion, "taxi")
         layers = hub.reported("wrong", "$edgeAgent").get("layers", {}) if facts.image else {}
         is_told = layers.get(LAYER.name, {}).get("outcome") == "Failed"
-        return facts.layer_outcome == "Proven" and evidence is not None and evidence.requests >= 60 and is_told
+        return (
+            facts.layer_outcome == "Proven" and evidence is not None and evidence.requests >= 60 and is_told
+        )
 
     live_until(fleet, proven)
     facts = parse_facts("sound", "taxi", hub.twin("sound", "$edgeAgent"), hub.twin("sound", "companion"))

@@ -23,7 +23,10 @@ from edgeferry.cli import (
     hub,
     local,
     models,
+    plan,
     registry,
+    releases,
+    rollouts,
     runs,
     sim,
     smoke,
@@ -43,6 +46,9 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 models.register(app)
+rollouts.register(app)
+plan.register(app)
+releases.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)

@@ -5,49 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeferry.domain.plan_conflicts import Conflict
+from edgeferry.domain.plan_conflicts import Conflict, Quota
+from edgeferry.domain.plan_groups import DeviceChange
 from edgeferry.domain.wave import Wave
 
 MOST_GROWTH = 0.05
 """How many more devices may be targeted than a person approved, as a share of those."""
-
-
-@dataclass(frozen=True)
-class PathChange:
-    """A path of some module's desired properties that another deployment gives, or gives another value."""
-
-    module: str
-    path: str
-    before: str
-    """The deployment that gives it now; "" for none."""
-    after: str
-
-
-@dataclass(frozen=True)
-class DeviceChange:
-    """What changes for devices for which the same changes."""
-
-    devices: tuple[str, ...]
-    base: str
-    """Their base deployment afterwards; "" for none."""
-    replaces: str
-    """The image that the release's module has now; "" where there is none."""
-    paths: tuple[PathChange, ...]
-    pull_bytes: int
-    """What each must pull: what its present images do not share, by what deployments give it now."""
-    unknown_images: tuple[str, ...] = ()
-    """Images whose size our registry cannot tell; they are not in `pull_bytes`."""
-
-
-@dataclass(frozen=True)
-class Quota:
-    """The most that any part of the fleet will use of what a hub allows."""
-
-    name: str
-    used: int
-    limit: int
-    where: str = ""
-    """The device, or the wave, that uses it."""
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,13 @@ def bin_of(value: float) -> int:
     return _bin_of_code(_BITS.unpack(_DOUBLE.pack(value))[0] >> _DROPPED_BITS)
 
 
-def tally(numbers: Iterable[float]) -> dict[int, int]:
-    """The histogram of many numbers, much sooner than one by one."""
-    words = Counter(memoryview(array("d", numbers)).cast("B").cast("H")[_FIRST_WORD::4])
+def cut(numbers: Iterable[float]) -> list[int]:
+    """Each number's word, for who counts very many: words are counted sooner than bins."""
+    return memoryview(array("d", numbers)).cast("B").cast("H")[_FIRST_WORD::4].tolist()
+
+
+def join_words(words: Mapping[int, int]) -> dict[int, int]:
+    """The histogram of counted words."""
     histogram: Counter[int] = Counter()
     for word, count in words.items():
         histogram[_bin_of_code(word >> 1)] += count

@@ -34,7 +34,9 @@ TWIN_BYTES = 12_000
 """Room for the evidence of all models of a device: all that a module reports may be 32 KiB."""
 _BIN_BYTES = 28
 """What one bin takes in both histograms, nearly always."""
-_LEAST_BINS = 8
+_REST_BYTES = 230
+"""What all else of one report takes."""
+_LEAST_BINS = 12
 """Fewer say too little to be worth their room."""
 
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -135,10 +137,12 @@ def _render(report: EvidenceReport, most: int) -> dict[str, Any]:
 
 def _share_bins(models: int) -> tuple[int, bool]:
     """How many bins each histogram may have, and whether there is room for those of an earlier version."""
-    each = TWIN_BYTES // _BIN_BYTES // max(models, 1)
-    if each // 2 >= 2 * _LEAST_BINS:
-        return min(each // 2, MOST_BINS), True
-    return (min(each, MOST_BINS) if each >= 2 * _LEAST_BINS else 0), False
+    room = TWIN_BYTES // max(models, 1) - _REST_BYTES
+    beside = (room - _REST_BYTES) // 2 // _BIN_BYTES
+    if beside >= _LEAST_BINS:
+        return min(beside, MOST_BINS), True
+    alone = room // _BIN_BYTES
+    return (min(alone, MOST_BINS) if alone >= _LEAST_BINS else 0), False
 
 
 def _parse_histogram(text: str) -> dict[int, int]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from edgeferry.domain.plan_conflicts import Conflict, Kind
-from edgeferry.domain.rollout_plan import DeviceChange, PathChange, Quota, RolloutPlan
+from edgeferry.domain.plan_conflicts import Conflict, Kind, Quota
+from edgeferry.domain.plan_groups import DeviceChange, PathChange
+from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.wave import Wave
 from edgeferry.wire.canonical import render_canonical
 
