@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import time
@@ -13,28 +12,9 @@ from pathlib import Path
 
 from bench.report import Report, quantile
 from bench.rollouts.scenarios import SCENARIOS, Scenario
+from bench.rollouts.seeds import run_seeds
 from bench.rollouts.simulation import Story
 from bench.rollouts.wire import repeat_on_the_wire, take_back
-
-
-def simulate(task: tuple[int, int, int]) -> tuple[int, int, Story]:
-    """(scenario, seed, its story)."""
-    number, seed, devices = task
-    return number, seed, SCENARIOS[number].run(seed, devices)
-
-
-def run_seeds(seeds: int, devices: int, processes: int) -> dict[int, dict[int, Story]]:
-    """The stories by scenario and seed; told as they come."""
-    tasks = [(number, seed, devices) for seed in range(1, seeds + 1) for number in range(len(SCENARIOS))]
-    stories: dict[int, dict[int, Story]] = {number: {} for number in range(len(SCENARIOS))}
-    began = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for number, seed, story in pool.imap_unordered(simulate, tasks, chunksize=1):
-            stories[number][seed] = story
-            done = sum(map(len, stories.values()))
-            if done % 100 == 0:
-                print(f"{done} of {len(tasks)} simulations, {time.monotonic() - began:.0f} s", flush=True)
-    return stories
 
 
 def report_scenario(report: Report, scenario: Scenario, stories: Sequence[Story]) -> None:
