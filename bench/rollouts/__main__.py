@@ -46,6 +46,8 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=1000, help="hollow devices in each (%(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once (%(default)s)")
     parser.add_argument("--wire", type=int, default=3, help="seeds repeated on the true wire (%(default)s)")
+    parser.add_argument("--wire-devices", type=int, default=200, help="devices of each (%(default)s)")
+    parser.add_argument("--speed", type=float, default=10, help="how fast their time passes (%(default)s)")
     parser.add_argument("--back", type=int, default=1000, help="devices of the rollback (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("bench/rollouts/out"), help="for the JSON")
     given = parser.parse_args()
@@ -58,7 +60,7 @@ def main() -> int:
     if stories:
         report.add("all simulations", time.monotonic() - began, "s")
     if given.wire:
-        repeat_on_the_wire(report, given.wire)
+        repeat_on_the_wire(report, given.wire, given.wire_devices, given.speed)
     if given.back:
         take_back(report, given.back)
     given.out.mkdir(parents=True, exist_ok=True)
