@@ -11,7 +11,7 @@ from typing import Any
 from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.smoke import Verdict
 from edgeferry.errors import UsageError
-from edgeferry.wire.verdict import parse_verdict
+from edgeferry.wire.verdict import parse_verdict, share_room
 
 
 def parse_facts(
@@ -53,7 +53,7 @@ def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> V
     verdicts = _mapping(_mapping(properties.get("reported")).get("verdicts"))
     document = verdicts.get(model)
     try:
-        return parse_verdict(model, document)
+        return parse_verdict(model, document, share_room(len(verdicts)))
     except UsageError:
         return None
 
