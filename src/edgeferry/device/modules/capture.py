@@ -32,7 +32,7 @@ from edgeferry.domain.capture_policy import (
     redact_rows,
 )
 from edgeferry.wire.capture_segment import Shared, render_entry
-from edgeferry.wire.serving import ModelCard
+from edgeferry.wire.serving import ModelCard, render_rows
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
@@ -175,7 +175,7 @@ class Captures:
     def _hide(self, question: Any) -> bytes:
         """What was scored, as JSON, without what may not be written."""
         if not isinstance(question, bytes):
-            return json.dumps(redact_rows(question, self._redacted), separators=(",", ":")).encode()
+            return render_rows(redact_rows(question, self._redacted))
         try:
             said = json.loads(question)
         except (ValueError, RecursionError):
@@ -200,7 +200,7 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        return _posted_rows(body) or json.dumps(question, separators=(",", ":")).encode()
+        return _posted_rows(body) or render_rows(question)
     text = question.decode("utf-8", "replace")
     try:
         json.loads(text)
