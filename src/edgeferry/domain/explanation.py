@@ -21,7 +21,6 @@ from edgeferry.domain.layering import (
     live_settings,
     merge_targeted,
     rank,
-    settings_of,
 )
 from edgeferry.domain.twin import is_same, merge
 
@@ -198,7 +197,7 @@ def _losers(
     for one in reversed(targeted):
         if rank(one) >= rank(giver):
             continue
-        own: list[Place] = [(module, path) for module, path, _ in settings_of(one)]
+        own: list[Place] = [(module, path) for module, path, _ in one.settings]
         if any(
             (_is_below(each, place) and _region(each) == _region(place) and live.get(each) is not one)
             or (_is_below(place, each) and _holds(one, each, place))
@@ -233,7 +232,7 @@ def _absences(
         elif rank(one) < rank(base):
             yield Absence(one, Reason.OTHER_BASE if is_base(one.modules) else Reason.BELOW_BASE, (base,))
         elif one.id not in givers and one is not base:
-            own: list[Place] = [(module, path) for module, path, _ in settings_of(one)]
+            own: list[Place] = [(module, path) for module, path, _ in one.settings]
             if any(module in present for module, _ in own):
                 by = {
                     giver.id: giver

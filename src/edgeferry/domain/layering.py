@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from edgeferry.domain.condition import Condition, matches
@@ -37,6 +38,16 @@ class Deployment:
     modules: Mapping[str, Mapping[str, Any]]
     """`modulesContent`: per module, values by path below the twin, e.g. `properties.desired.routes.r1`."""
 
+    @cached_property
+    def settings(self) -> Sequence[tuple[str, tuple[str, ...], Any]]:
+        """(module, path below desired, value), shorter paths first."""
+        settings = [
+            (module, tuple(path.split("."))[2:], value)
+            for module, content in self.modules.items()
+            for path, value in content.items()
+        ]
+        return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -51,7 +62,7 @@ class Assignment:
 
     def module_names(self) -> frozenset[str]:
         """Modules that the device is to run, without `$edgeAgent` and `$edgeHub`."""
-        return frozenset(_entries(self.desired.get(AGENT, {}), "modules"))
+        return frozenset(list_entries(self.desired.get(AGENT, {}), "modules"))
 
 
 def rank(deployment: Deployment) -> tuple[int, str, str]:
@@ -79,45 +90,48 @@ def find_targeted(deployments: Iterable[Deployment], device: Mapping[str, Any]) 
 
 def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     """The assignment for every device that just these deployments target, the weakest first."""
+    base, desired = merge_desired(targeted)
+    if base is None:
+        return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
+    applied = targeted[targeted.index(base) :]
+    present = {AGENT, HUB, *list_entries(desired[AGENT], "modules")}
+    return Assignment(base.id, desired, _statuses(targeted, applied, present))
+
+
+def merge_desired(targeted: Sequence[Deployment]) -> tuple[Deployment | None, Mapping[str, Json]]:
+    """The base among these, the weakest first, and what it and the layers above it make of desired
+    properties, by module; nothing without a base."""
     last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
-        return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
+        return None, {}
     applied = targeted[last_base:]
     desired: dict[str, Json] = {}
     for deployment in applied:
-        for module, path, value in settings_of(deployment):
+        for module, path, value in deployment.settings:
             desired[module] = _set(desired.get(module, {}), path, value)
     agent = desired[AGENT]
-    for kind, name, giver in _givers(applied):
-        entry = _entries(agent, kind).get(name)
+    for (kind, name), giver in _givers(applied).items():
+        entry = list_entries(agent, kind).get(name)
         if isinstance(entry, Mapping):
             agent = _set(agent, (kind, name), {**entry, "configuration": {"id": giver}})
     desired[AGENT] = agent
-    present = {AGENT, HUB, *_entries(agent, "modules")}
-    desired = {module: values for module, values in desired.items() if module in present}
-    return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
-
-
-def settings_of(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
-    """(module, path below desired, value), shorter paths first."""
-    settings = [
-        (module, tuple(path.split("."))[2:], value)
-        for module, content in deployment.modules.items()
-        for path, value in content.items()
-    ]
-    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+    present = {AGENT, HUB, *list_entries(agent, "modules")}
+    return targeted[last_base], {module: values for module, values in desired.items() if module in present}
 
 
 def live_settings(applied: Sequence[Deployment]) -> Mapping[tuple[str, tuple[str, ...]], Deployment]:
     """(module, path below desired) of every setting that no later one covers, with its deployment; in the
     order in which they apply. `applied` rises in rank."""
     live: dict[tuple[str, tuple[str, ...]], Deployment] = {}
+    below: dict[tuple[str, tuple[str, ...]], set[tuple[str, tuple[str, ...]]]] = {}
     for deployment in applied:
-        for module, path, _ in settings_of(deployment):
-            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
-            for key in covered:
-                del live[key]
-            live[(module, path)] = deployment
+        for module, path, _ in deployment.settings:
+            place = (module, path)
+            for covered in below.pop(place, ()):
+                live.pop(covered, None)
+            for length in range(len(path) + 1):
+                below.setdefault((module, path[:length]), set()).add(place)
+            live[place] = deployment
     return live
 
 
@@ -180,26 +194,28 @@ def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
     return {**values, head: _set(inner if isinstance(inner, Mapping) else {}, tuple(rest), value)}
 
 
-def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
-    """(`modules` or `systemModules`, name, id of the deployment that supplied the entry)."""
+def _givers(applied: Sequence[Deployment]) -> Mapping[tuple[str, str], str]:
+    """(`modules` or `systemModules`, name) to the id of the deployment that supplied the entry."""
     givers: dict[tuple[str, str], str] = {}
     agent: Json = {}
     for deployment in applied:
-        for module, path, value in settings_of(deployment):
-            if module != AGENT:
+        for module, path, value in deployment.settings:
+            if module != AGENT or (path and path[0] not in LISTS):
                 continue
             before, agent = agent, _set(agent, path, value)
-            for kind in LISTS:
-                old = _entries(before, kind)
-                for name in _entries(agent, kind):
-                    is_whole = path == (kind, name)[: len(path)]
-                    is_within = path[:2] == (kind, name)
-                    if is_whole or (is_within and not isinstance(old.get(name), Mapping)):
-                        givers[(kind, name)] = deployment.id
-    return [(kind, name, giver) for (kind, name), giver in givers.items()]
+            if len(path) < 2:
+                for kind in path or LISTS:
+                    givers.update({(kind, name): deployment.id for name in list_entries(agent, kind)})
+                continue
+            kind, name = path[:2]
+            is_new = len(path) == 2 or not isinstance(list_entries(before, kind).get(name), Mapping)
+            if is_new and name in list_entries(agent, kind):
+                givers[(kind, name)] = deployment.id
+    return givers
 
 
-def _entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def list_entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The modules by name in that one of `LISTS` of `$edgeAgent`'s desired properties."""
     entries = agent.get(kind)
     return entries if isinstance(entries, Mapping) else {}
 
