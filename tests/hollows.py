@@ -51,9 +51,12 @@ _REGISTRY = SimpleNamespace(
 )
 
 
-def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda _: None) -> Services:
+def open_services(
+    state: Path, folder: Path, say: Callable[[str], None] = lambda _: None, clock: Clock | None = None
+) -> Services:
     """What a controller on this machine has: the hub whose state folder that is, and the ledger in `folder`;
-    each controller reads the ledger through a cache of its own."""
+    each controller reads the ledger through a cache of its own. Its time is that of `clock`."""
+    clock = clock or Clock(time.time())
     text = json.loads((state / "connection.json").read_text())["connection_string"]
     hub = HubClient(SharedKeyLogin(lambda afresh: text, time.time), str(state / "ca.pem"))
     url = str(folder / "ledger.git")
@@ -61,7 +64,7 @@ def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda
         subprocess.run(["git", "init", "--quiet", "--bare", url], check=True)
     keys = KeyFolder(folder / "keys", folder / "trust", may_trust=True)
     anchor = TwinAnchor(hub, url, "ledger")
-    ledger = GitLedger(url, "ledger", folder / f"cache-{uuid4().hex[:8]}", keys, time.time)
+    ledger = GitLedger(url, "ledger", folder / f"cache-{uuid4().hex[:8]}", keys, clock.now)
     return cast(
         Services,
         SimpleNamespace(
@@ -70,8 +73,8 @@ def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda
             ledger=AnchoredLedger(ledger, anchor, say),
             anchor=anchor,
             pull_login=lambda: None,
-            now=time.time,
-            sleep=time.sleep,
+            now=clock.now,
+            sleep=lambda seconds: time.sleep(clock.world_s(seconds)),
             new_id=lambda: uuid4().hex,
             say=say,
             alarm=lambda body: None,
@@ -155,7 +158,8 @@ class Hollows:
 
     def stop(self) -> None:
         """They are gone from the hub, and so is what was deployed to them."""
-        assert self._loop and self._thread
+        assert self._loop
+        assert self._thread
         for task in asyncio.all_tasks(self._loop):
             self._loop.call_soon_threadsafe(task.cancel)
         self._thread.join(10)

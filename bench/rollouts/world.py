@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from edgeferry.domain.enrolment import new_tags
 from edgeferry.domain.hollow import (
     Hollow,
     Pace,
+    Running,
     advance,
     ask,
     manner,
@@ -26,8 +27,8 @@ from edgeferry.domain.hollow_traffic import Traffic
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.rollout import Outcome, State, Wanted, judge_at_deadline, judge_device
+from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.domain.rollout_state import Look
 from edgeferry.domain.smoke import CaseSet, EqualCase, SmokeRequest
 
 T0 = 1_700_000_000.0
@@ -40,6 +41,8 @@ CASES = CaseSet(MODEL, "2", Tolerance(1e-6, 1e-6), 100.0, (EqualCase("equal", ((
 WANTED = Wanted(MODEL, NEW, frozenset({NEW}), "cases", "nonce", CASES)
 RARE = 10
 """One device in so many is of the rare kind."""
+PROVEN_S = 300.0
+"""By then each device has proven the predecessor, or has failed to."""
 _SLOW = frozenset({"dead", "flapping", "slow_start", "image_404", "registry_down", "http_500"})
 """Faults with which what a device serves does not just follow from the time."""
 
@@ -74,14 +77,15 @@ class World:
     seed: int
     twins: Sequence[Mapping]
     faults: Sequence[Fault]
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace
     condition: str | None = None
     """The new layer's; None: it is not on the hub."""
 
     def __post_init__(self) -> None:
         self._rows = {twin["deviceId"]: row for row, twin in enumerate(self.twins)}
-        self._hollows = [self._begin(twin) for twin in self.twins]
-        self._due = np.zeros(len(self.twins))
+        sound = self._begin({"deviceId": f"s{self.seed}", "tags": {}}, None)
+        self._hollows = [self._begin(twin, sound) for twin in self.twins]
+        self._due = np.full(len(self.twins), T0 + PROVEN_S)
         self._slow = {row for row, each in enumerate(self._hollows) if {f.kind for f in each.faults} & _SLOW}
         self._old_since = np.array([each.images[spec(OLD).image] for each in self._hollows])
         self._new_since = np.full(len(self.twins), np.inf)
@@ -102,20 +106,39 @@ class World:
             self._outcomes.pop(device, None)
 
     def look(
-        self, exposed: Collection[str], others: Collection[str], now_s: float, deadline_s: float
+        self,
+        exposed: Collection[str],
+        others: Collection[str],
+        now_s: float,
+        deadline_s: float,
+        *,
+        compares: bool,
     ) -> Look:
-        """What the hub would show now."""
+        """What the hub would show now; what was answered only for who `compares`."""
         outcomes = {device: self._judge(device, now_s, now_s >= deadline_s) for device in exposed}
         evidence = {}
-        if others:
+        if compares:
             self._serve(now_s)
             evidence = {device: self._tell(device) for device in (*exposed, *others)}
         return Look(outcomes, evidence, frozenset(exposed), self.condition)
 
-    def _begin(self, twin: Mapping) -> Hollow:
+    def _begin(self, twin: Mapping, sound: Hollow | None) -> Hollow:
+        """The device when it has proven the predecessor; most do so as the `sound` one did, at their time."""
         name = twin["deviceId"]
-        new = Hollow(name, self.seed, T0, choose_faults(self.faults, name, twin, self.seed), self.pace)
-        return ask(want(new, _MANIFESTS[OLD], 1, T0), {MODEL: request(OLD)}, T0)
+        faults = choose_faults(self.faults, name, twin, self.seed)
+        counts_itself = {fault.kind for fault in faults} & _SLOW
+        pace = self.pace if counts_itself else replace(self.pace, requests_per_s=0.0)
+        new = Hollow(name, self.seed, T0, faults, pace)
+        wanted = ask(want(new, _MANIFESTS[OLD], 1, T0), {MODEL: request(OLD)}, T0)
+        if counts_itself or sound is None:
+            return _live(wanted, T0, T0 + PROVEN_S)[0]
+        running = {
+            module: Running(each.spec, wanted.images[each.spec.image])
+            for module, each in sound.running.items()
+        }
+        return replace(
+            wanted, running=running, good=sound.good, verdicts=sound.verdicts, done_version=sound.done_version
+        )
 
     def _open_streams(self, digest: str) -> Streams:
         module = spec(digest)
@@ -129,16 +152,15 @@ class World:
         return self.pace.requests_per_s * (quiet[0] if quiet else 1.0)
 
     def _live(self, row: int, now_s: float) -> Hollow:
-        """The device as of now, everything at its own time."""
-        hollow = self._hollows[row]
+        """The device as of now."""
         if now_s < self._due[row]:
-            return hollow
-        at = next_at(hollow, max(self._due[row], hollow.wanted_at))
-        hollow = advance(hollow, lambda _: CASES, max(self._due[row], hollow.wanted_at))
-        while at <= now_s:
-            hollow = advance(hollow, lambda _: CASES, at)
-            at = next_at(hollow, at)
-        self._hollows[row], self._due[row] = hollow, at
+            return self._hollows[row]
+        if row in self._slow:
+            hollow, due_s = _live(self._hollows[row], self._due[row], now_s)
+        else:  # what happens to it happens at the same time, however late it is looked at
+            hollow = advance(self._hollows[row], lambda _: CASES, now_s)
+            due_s = next_at(hollow, now_s)
+        self._hollows[row], self._due[row] = hollow, due_s
         runs = hollow.running.get(MODEL)
         if runs is not None and runs.spec.image.endswith(NEW):
             self._new_since[row] = runs.started_at
@@ -186,3 +208,12 @@ class World:
             )
             self._evidence[device] = known = (traffic, told)
         return known[1]
+
+
+def _live(hollow: Hollow, since_s: float, now_s: float) -> tuple[Hollow, float]:
+    """The device as of now, everything at its own time; and when something happens next."""
+    at = since_s
+    while at <= now_s:
+        hollow = advance(hollow, lambda _: CASES, at)
+        at = next_at(hollow, at)
+    return advance(hollow, lambda _: CASES, now_s), at

@@ -11,8 +11,9 @@ import pytest
 
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
+from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.hollow import Hollow
+from edgeferry.domain.hollow import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.wire.deployment import (
     ModelLayer,
@@ -28,7 +29,8 @@ COMPANION = "sha256:" + "c" * 64
 LAYER = ModelLayer(
     "edgeferry-x", "taxi", "taxi-v1-aaaaaaaa", DIGEST, "cases", "nonce", "tags.on = true", 1000
 )
-PATIENCE_S = 30
+PATIENCE_S = 60
+PACE = Pace(trial=TrialRules(window_s=120))
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,8 @@ def live_until(fleet: HollowFleet, fact: Callable[[], bool]) -> None:
 def test_a_hollow_device_does_what_is_desired_and_tells_it(hub: RunningHub) -> None:
     clock = Clock(time.time(), speed=20)
     hollows = [
-        Hollow("sound", 1, clock.began_at),
-        Hollow("wrong", 1, clock.began_at, (Fault("http_500"),)),
+        Hollow("sound", 1, clock.began_at, (), PACE),
+        Hollow("wrong", 1, clock.began_at, (Fault("http_500"),), PACE),
     ]
     fleet = fleet_of(hub, hollows, clock)
 

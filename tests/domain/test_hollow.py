@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.hollow import (
     Hollow,
     Pace,
@@ -77,7 +78,7 @@ def live(hollow: Hollow, until: float) -> Hollow:
 
 def proven(*faults: Fault) -> Hollow:
     """A device that has proven the old version, and is 100 seconds old."""
-    new = Hollow("d1", 7, T0, faults)
+    new = Hollow("d1", 7, T0, faults, Pace(trial=TrialRules(window_s=20)))
     new = ask(want(new, manifest(OLD), 1, T0), {"taxi": request(OLD, "first")}, T0)
     return live(new, T0 + 100)
 

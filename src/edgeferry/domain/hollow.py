@@ -48,7 +48,7 @@ class Pace:
     requests_per_s: float = 1.0
     report_s: float = 60.0
     """How often the companion reports what was served."""
-    trial: TrialRules = field(default_factory=lambda: TrialRules(window_s=20.0))
+    trial: TrialRules = field(default_factory=TrialRules)
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def ask(hollow: Hollow, requests: Mapping[str, SmokeRequest], now_s: float) -> H
 
 def advance(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
     """The device as of now: what was to happen until then has happened."""
-    for _ in range(8):  # what follows at once from what just happened; a device settles in a few turns
-        later = _ask_models(_reconcile(hollow, now_s), cases_of, now_s)
-        if later == hollow:
-            break
-        hollow = later
-    return hollow
+    while True:
+        hollow = _reconcile(hollow, now_s)
+        verdicts = _find_verdicts(hollow, cases_of, now_s)
+        if verdicts == hollow.verdicts:
+            return hollow
+        hollow = replace(hollow, verdicts=verdicts)  # the agent looks at them, too
 
 
 def serve_until(hollow: Hollow, model: str, now_s: float) -> Served | None:
@@ -255,7 +255,7 @@ def _serve_anew(hollow: Hollow, runs: Running) -> Served:
     return Served(digest, version, runs.started_at)
 
 
-def _ask_models(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
+def _find_verdicts(hollow: Hollow, cases_of: CasesOf, now_s: float) -> dict[str, Verdict]:
     """What the companion has found out by now."""
     verdicts = dict(hollow.verdicts)
     for model, (request, since) in hollow.requests.items():
@@ -270,7 +270,7 @@ def _ask_models(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
         elif before is None and now_s >= since + hollow.pace.patience_s:
             told = text_of(since + hollow.pace.patience_s)
             verdicts[model] = unjudged(request, "Inconclusive", f"{model} does not answer", told)
-    return hollow if verdicts == hollow.verdicts else replace(hollow, verdicts=verdicts)
+    return verdicts
 
 
 def _answers_at(hollow: Hollow, model: str, now_s: float) -> float:
@@ -388,8 +388,8 @@ def _is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> b
 
 
 def _hash(specs: Mapping[str, ModuleSpec]) -> str:
-    said = repr(sorted((name, replace(spec, layer="")) for name, spec in specs.items()))
-    return hashlib.sha256(said.encode()).hexdigest()
+    said = [(name, {**vars(spec), "layer": ""}) for name, spec in sorted(specs.items())]
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 from edgeferry.domain.rate import least_rate, most_rate
@@ -36,6 +37,8 @@ _LEAST = 1000
 _LEAST_HITS = 10
 _LEAST_DEVICES = 5
 """Fewer devices, or requests that were hit, do not tell how much devices differ."""
+_WITHOUT_A_TWENTIETH = 0.72
+"""The mean of a square of normal numbers that is left without its greatest twentieth."""
 _GOOD_ENOUGH = 3
 """Times the margin."""
 _PASS_ALPHA = 0.05
@@ -188,10 +191,18 @@ def _judge_measure(
     worse, control = _pool(compared, max(allowed, 1))
     limit = most_rate(control.hits, control.trials, alpha) + guard.margin if control.trials else guard.margin
     least = least_rate(worse.hits, worse.trials, alpha)
-    before = f", its predecessor {_share(control)}" if control.trials else ""
     if least > limit:
-        return "fail", f"{_SAY[measure]}: {_share(worse)}, at least {least:.1%}{before}"
-    seen, control = _pool(compared, min(allowed, devices - 1))
+        return "fail", f"{_SAY[measure]}: {_share(worse)}, at least {least:.1%}{_say_before(control)}"
+    verdict: tuple[Judgement, str] = ("inconclusive", "")
+    for left_out in dict.fromkeys((0, min(allowed, devices - 1))):
+        verdict = _accept(measure, *_pool(compared, left_out), guard)
+        if verdict[0] == "pass":
+            break
+    return verdict
+
+
+def _accept(measure: Measure, seen: Tally, control: Tally, guard: Guard) -> tuple[Judgement, str]:
+    """Whether what was seen is surely good enough."""
     if 0 < control.trials < guard.requests:
         few = f"its predecessor has answered {control.trials:.0f} requests, too few to compare with"
         return "inconclusive", f"{_SAY[measure]}: {few}"
@@ -200,8 +211,12 @@ def _judge_measure(
         return "inconclusive", f"{_SAY[measure]}: {few}"
     limit = (control.hits / control.trials if control.trials else 0.0) + _GOOD_ENOUGH * guard.margin
     most = most_rate(seen.hits, seen.trials, _PASS_ALPHA)
-    said = f"{_SAY[measure]}: {_share(seen)}, at most {most:.1%}{before}"
+    said = f"{_SAY[measure]}: {_share(seen)}, at most {most:.1%}{_say_before(control)}"
     return ("pass", said) if most < limit else ("inconclusive", f"{said}: {limit:.1%} would be too many")
+
+
+def _say_before(control: Tally) -> str:
+    return f", its predecessor {_share(control)}" if control.trials else ""
 
 
 def _share(tally: Tally) -> str:
@@ -302,19 +317,24 @@ def _is_mute(stratum: Comparison, measure: Measure) -> bool:
 
 
 def _find_likeness(devices: Sequence[Tally]) -> float:
-    """How alike the requests of one device are, beyond chance: the intraclass correlation, by Pearson's
-    statistic without the most unusual device; 0 where it is within what chance does to it."""
+    """How alike the requests of one device are, beyond chance: the intraclass correlation by Pearson's
+    statistic, 0 where it is within what chance does to it. The twentieth of the devices that is the most
+    unusual is left out: a few that are not well do not tell how the others differ."""
     seen = [each for each in devices if each.trials > 0]
-    whole = _add(seen)
-    if len(seen) < _LEAST_DEVICES or min(whole.hits, whole.trials - whole.hits) < _LEAST_HITS:
+    if len(seen) < _LEAST_DEVICES:
+        return 0.0
+    usual = median(each.hits / each.trials for each in seen)
+    seen.sort(key=lambda each: abs(each.hits - each.trials * usual) / each.trials**0.5)
+    left_out = -(-len(seen) // 20) if len(seen) >= 2 * _LEAST_DEVICES else 0
+    kept = seen[: len(seen) - left_out]
+    whole = _add(kept)
+    if min(whole.hits, whole.trials - whole.hits) < _LEAST_HITS:
         return 0.0
     rate = whole.hits / whole.trials
-    parts = sorted((each.hits - each.trials * rate) ** 2 / (each.trials * rate * (1 - rate)) for each in seen)
-    freedom = len(parts) - 1
-    if len(parts) >= 2 * _LEAST_DEVICES:
-        parts, freedom = parts[:-1], freedom - 1
-    spread = sum(parts) / freedom
-    mean = whole.trials / len(seen)
+    freedom = len(kept) - 1
+    parts = ((each.hits - each.trials * rate) ** 2 / (each.trials * rate * (1 - rate)) for each in kept)
+    spread = sum(parts) / freedom / (_WITHOUT_A_TWENTIETH if left_out else 1)
+    mean = whole.trials / len(kept)
     chance = 1 + 2 * (2 / freedom) ** 0.5
     return min(1.0, (spread - 1) / (mean - 1)) if spread > chance and mean > 1 else 0.0
 
