@@ -56,6 +56,8 @@ AT_ONCE = 25
 AGAIN_S = 1.0
 """When a lost connection, or a report that was not taken, is tried again."""
 _TOKEN_S = 3600
+_CLOSING_S = 0.1
+"""Sockets are closed in the loop's next turns, and it may have none after this."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +105,12 @@ class HollowFleet:
         ) as http:
             for hollow in self.hollows:
                 self.devices[hollow.device] = HollowDevice(self, hollow, http, turn)
-            async with asyncio.TaskGroup() as group:
-                for device in self.devices.values():
-                    group.create_task(device.live())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for device in self.devices.values():
+                        group.create_task(device.live())
+            finally:
+                await asyncio.sleep(_CLOSING_S)
 
 
 class HollowDevice:
