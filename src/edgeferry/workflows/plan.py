@@ -286,17 +286,17 @@ def _most(found: Iterable[tuple[int, str]], limit: int) -> tuple[int, int, str]:
 
 
 def _sizes_reader() -> Callable[[Mapping[str, Any]], int]:
-    """`size_of` for merged properties, which share what stands in their entries: that is counted once."""
+    """`size_of` for merged properties, which share their entries: each of those is counted once."""
     known: dict[int, tuple[Any, int]] = {}
 
     def size(values: Mapping[str, Any], depth: int = 0) -> int:
         total = 0
         for name, value in values.items():
-            total += len(name.encode())
-            if not isinstance(value, Mapping):
+            total += len(name) if name.isascii() else len(name.encode())
+            if not isinstance(value, dict):
                 total += size_of(value)
-            elif depth < 2:
-                total += size(value, depth + 1)
+            elif depth == 0:
+                total += size(value, 1)
             else:
                 if id(value) not in known:
                     known[id(value)] = (value, size_of(value))
