@@ -121,7 +121,7 @@ def merge_desired(
         for module, path, value in deployment.settings:
             before = desired.get(module, {})
             is_within = module == AGENT and len(path) > 2 and path[0] in LISTS
-            is_new = not is_within or not isinstance(list_entries(before, path[0]).get(path[1]), Mapping)
+            is_new = not is_within or not _is_object(list_entries(before, path[0]).get(path[1]))
             after = desired[module] = _put(before, path, value, own)
             if module == AGENT and is_new:
                 _note_givers(givers, after, path, deployment.id)
@@ -154,7 +154,7 @@ def _with_givers(
     noted: Json = {}
     for name, entry in entries.items():
         giver = givers.get((kind, name))
-        if giver is None or not isinstance(entry, Mapping):
+        if giver is None or not _is_object(entry):
             noted[name] = entry
             continue
         key = (id(entry), giver)
@@ -244,13 +244,13 @@ def _put(values: Mapping[str, Any], path: tuple[str, ...], value: Any, own: dict
     """The same, written into `values` where it is among our `own` copies, by id, else into a new one."""
     if not path:
         return _copy(value, own)
-    head, *rest = path
-    inner = values.get(head)
-    if value is None and (head not in values if not rest else not isinstance(inner, Mapping)):
+    head, rest = path[0], path[1:]
+    inner: Any = values.get(head)
+    if value is None and (head not in values if not rest else not _is_object(inner)):
         return _owned(values, own)
     values = _owned(values, own)
     if rest:
-        values[head] = _put(inner if isinstance(inner, Mapping) else {}, tuple(rest), value, own)
+        values[head] = _put(inner if _is_object(inner) else {}, rest, value, own)
     elif value is None:
         del values[head]
     else:
@@ -271,7 +271,12 @@ def _copy(values: Mapping[str, Any], own: dict[int, Json]) -> Json:
 def list_entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The modules by name in that one of `LISTS` of `$edgeAgent`'s desired properties."""
     entries = agent.get(kind)
-    return entries if type(entries) is dict or isinstance(entries, Mapping) else {}
+    return entries if entries is not None and _is_object(entries) else {}
+
+
+def _is_object(value: Any) -> bool:
+    """Whether it is a JSON object; a dict is one without asking what else is."""
+    return type(value) is dict or isinstance(value, Mapping)
 
 
 def _statuses(

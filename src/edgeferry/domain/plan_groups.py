@@ -64,6 +64,10 @@ class Merged:
         """The base and the layers above it."""
         return self.targeted[self.targeted.index(self.base) :] if self.base else ()
 
+    def has(self, deployment: Deployment) -> bool:
+        """Whether the deployment, this very value, targets the device."""
+        return any(one is deployment for one in reversed(self.targeted))
+
     @property
     def modules(self) -> Mapping[str, Any]:
         """The entries of the modules that it is to run, by name."""

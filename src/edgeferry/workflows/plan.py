@@ -264,7 +264,7 @@ def _quotas(
 ) -> Iterator[Quota]:
     limits = AZURE_SIZES
     yield Quota("deployments", len(scene.after) + len(scene.unread), limits.configurations or 0)
-    targeted = [group for group in groups if group.changes or scene.subject.layer in group.after.targeted]
+    targeted = [group for group in groups if group.changes or group.after.has(scene.subject.layer)]
     most = max(((len(group.after.modules) + 2, group.devices[0]) for group in targeted), default=(0, ""))
     yield Quota("modules of a device", most[0], limits.modules or 0, most[1])
     size = _sizes_reader()
