@@ -16,6 +16,7 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import AGENT
 from edgeferry.domain.plan_conflicts import Kind
 from edgeferry.domain.rollout_plan import RolloutPlan
+from edgeferry.domain.twin import size_of
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, render_base, render_configuration
 from edgeferry.wire.plan import parse_plan, plan_hash, render_plan
 from edgeferry.workflows.plan import find_group, look, make_plan
@@ -298,6 +299,8 @@ def test_a_plan_for_a_bare_hub_is_what_a_rollout_then_makes_of_the_twins(world: 
     assert group is not None
     assert not find_drift(group.after.desired, twins)
     assert plan.gained == ("d1",)
+    [desired] = [one for one in plan.quotas if one.name == "desired properties"]
+    assert desired.used == max(size_of(values) for values in group.after.desired.values())
     again = world.plan()
     assert (again.gained, again.lost, again.unchanged, again.changes) == ((), (), ("d1",), ())
 

@@ -29,6 +29,7 @@ class PathChange:
 
     module: str
     path: str
+    """Below its desired properties; "" for all of them."""
     before: str
     """The deployment that gives it now; "" for none."""
     after: str
@@ -135,7 +136,7 @@ def find_path_changes(group: Group) -> tuple[PathChange, ...]:
     return tuple(
         PathChange(
             module,
-            ".".join(path) or "all",
+            ".".join(path),
             before[place].id if place in before else "",
             after[place].id if place in after else "",
         )
