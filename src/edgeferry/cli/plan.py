@@ -88,7 +88,7 @@ def plan_tables(plan: RolloutPlan) -> list[Table | str]:
             tables.append(f"… and {counted(len(rest), 'other change')} on {counted(others, 'device')}")
     unknown = sorted({image for change in plan.changes for image in change.unknown_images})
     if unknown:
-        tables.append(f"not counted, since our registry does not tell their size: {', '.join(unknown)}")
+        tables.append(f"not counted in bytes, since their size cannot be told: {', '.join(unknown)}")
     if plan.conflicts:
         found = [
             [one.severity, str(one.kind), _with_devices(one.problem, one.devices, one.examples), one.fix]
@@ -121,15 +121,18 @@ def _change_rows(change: DeviceChange) -> list[list[str]]:
         f" and {len(change.devices) - 3} more" * (len(change.devices) > 3)
     )
     pulls = f"{change.pull_bytes / 1e6:.1f} MB"
+    if change.unknown_images:
+        pulls += f" and {counted(len(change.unknown_images), 'image')} more"
     rows = [
-        [path.module, path.path, path.before or "nobody", path.after or "nobody"] for path in change.paths
+        [path.module, path.path or "all", path.before or "nobody", path.after or "nobody"]
+        for path in change.paths
     ]
     first = [[names, *rows[0], pulls]]
     return first + [["", *row, ""] for row in rows[1:]]
 
 
 def _with_devices(problem: str, devices: int, examples: tuple[str, ...]) -> str:
-    if not devices:
+    if not examples:
         return problem
     more = f" and {devices - len(examples)} more" if devices > len(examples) else ""
     return f"{problem} (on {', '.join(examples)}{more})"

@@ -15,6 +15,7 @@ from edgeferry.domain.layering import (
     HUB,
     LISTS,
     Deployment,
+    Place,
     find_assignment_fault,
     find_targeted,
     is_base,
@@ -25,8 +26,6 @@ from edgeferry.domain.layering import (
 from edgeferry.domain.twin import is_same, merge
 
 Json = dict[str, Any]
-Place = tuple[str, tuple[str, ...]]
-"""Whose twin, and a path below its desired properties."""
 
 
 class Reason(StrEnum):

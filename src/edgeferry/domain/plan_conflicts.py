@@ -170,14 +170,17 @@ def find_device_conflicts(
             seen[id(merged)] = find_clashes(claims)
         return seen[id(merged)]
 
+    groups = list(groups)
     names = frozenset(one.id for one in added)
+    deployments = {one.id: one for group in groups for one in group.after.targeted}
+    touching = frozenset(name for name, one in deployments.items() if _touches(one, subject.model))
     for group in groups:
-        is_targeted = subject.layer in group.after.targeted
+        is_targeted = group.after.has(subject.layer)
         if not is_targeted and not group.changes:
             continue
         told = [*_base_conflicts(subject, group, names), *_priority_conflicts(group, added)]
         if is_targeted:
-            told += _layer_conflicts(subject, group)
+            told += _layer_conflicts(subject, group, touching)
         old = clashes(group.before) if clashes(group.after) else frozenset()
         for clash in clashes(group.after):
             one, other = clash.modules
@@ -231,7 +234,7 @@ def _base_conflicts(subject: Subject, group: Group, added: frozenset[str]) -> It
             f"narrow rollout.fleet_condition, or give {before.id} a priority above {after.priority}",
             (before.id,),
         )
-    if subject.layer not in group.after.targeted:
+    if not group.after.has(subject.layer):
         return
     if after is None:
         yield (
@@ -263,7 +266,7 @@ def _base_conflicts(subject: Subject, group: Group, added: frozenset[str]) -> It
 
 def _priority_conflicts(group: Group, added: Sequence[Deployment]) -> Iterator[_Told]:
     for ours in added:
-        if ours not in group.after.targeted:
+        if not group.after.has(ours):
             continue
         for one in group.after.targeted:
             if one.priority == ours.priority and one.id != ours.id and not is_base(one.modules):
@@ -277,15 +280,15 @@ def _priority_conflicts(group: Group, added: Sequence[Deployment]) -> Iterator[_
                 )
 
 
-def _layer_conflicts(subject: Subject, group: Group) -> Iterator[_Told]:
-    ours = subject.layer
-    if ours not in group.after.applied:
+def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -> Iterator[_Told]:
+    ours, applied = subject.layer, group.after.applied
+    if not applied or rank(ours) < rank(applied[0]):
         return
-    for one in group.after.applied:
+    for one in applied:
+        wins = rank(one) > rank(ours)
         if one.id in subject.kin:
             continue
-        wins = rank(one) > rank(ours)
-        if _touches(one, subject.model):
+        if one.id in touching:
             yield (
                 Kind.MODULE,
                 "blocks",

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeferry.domain.condition import matches
 from edgeferry.domain.layering import (
     AGENT,
     Deployment,
+    Entries,
     Json,
+    Place,
     list_entries,
-    live_settings,
+    list_live,
     merge_desired,
     rank,
 )
@@ -28,6 +29,7 @@ class PathChange:
 
     module: str
     path: str
+    """Below its desired properties; "" for all of them."""
     before: str
     """The deployment that gives it now; "" for none."""
     after: str
@@ -62,6 +64,10 @@ class Merged:
     def applied(self) -> tuple[Deployment, ...]:
         """The base and the layers above it."""
         return self.targeted[self.targeted.index(self.base) :] if self.base else ()
+
+    def has(self, deployment: Deployment) -> bool:
+        """Whether the deployment, this very value, targets the device."""
+        return any(one is deployment for one in reversed(self.targeted))
 
     @property
     def modules(self) -> Mapping[str, Any]:
@@ -100,12 +106,13 @@ def group_devices(
     """The devices of these twin documents by what targets them; each name sorted within its group."""
     conditions = {one.condition.text: one.condition for one in (*before, *after)}
     columns = {text: number for number, text in enumerate(conditions)}
-    ordered = list(conditions.values())
+    ordered = [condition.of_document for condition in conditions.values()]
     members: dict[tuple[bool, ...], list[str]] = {}
     for document in documents:
-        truth = tuple([matches(condition, document) for condition in ordered])
+        truth = tuple([value_of(document) is True for value_of in ordered])
         members.setdefault(truth, []).append(str(document["deviceId"]))
     known: dict[tuple[int, ...], Merged] = {}
+    entries: Entries = {}
     ranked_before = [(one, columns[one.condition.text]) for one in sorted(before, key=rank)]
     ranked_after = [(one, columns[one.condition.text]) for one in sorted(after, key=rank)]
 
@@ -113,7 +120,7 @@ def group_devices(
         targeted = tuple([one for one, column in ranked if truth[column]])
         key = tuple(map(id, targeted))
         if key not in known:
-            base, desired = merge_desired(targeted)
+            base, desired = merge_desired(targeted, entries)
             known[key] = Merged(targeted, base, desired)
         return known[key]
 
@@ -125,11 +132,11 @@ def group_devices(
 
 def find_path_changes(group: Group) -> tuple[PathChange, ...]:
     """The paths at which another deployment counts afterwards, or the same one with another value."""
-    before, after = live_settings(group.before.applied), live_settings(group.after.applied)
+    before, after = _find_comparable(group)
     return tuple(
         PathChange(
             module,
-            ".".join(path) or "all",
+            ".".join(path),
             before[place].id if place in before else "",
             after[place].id if place in after else "",
         )
@@ -170,14 +177,41 @@ def iterate_images(merged: Merged, kinds: Sequence[str]) -> Iterator[str]:
                 yield image
 
 
-def _is_same_setting(
-    place: tuple[str, tuple[str, ...]], one: Deployment | None, other: Deployment | None
-) -> bool:
+def _find_comparable(group: Group) -> tuple[Mapping[Place, Deployment], Mapping[Place, Deployment]]:
+    """The live settings before and after, but for those that nothing which comes or goes can touch."""
+    before, after = group.before.applied, group.after.applied
+    if before[:1] != after[:1]:
+        return list_live(_iterate_settings(before)), list_live(_iterate_settings(after))
+    kept = {id(one) for one in before} & {id(one) for one in after}
+    moved = {
+        (module, path[:2])
+        for one in (*before, *after)
+        if id(one) not in kept
+        for module, path, _ in one.settings
+    }
+    around = {(module, path[:length]) for module, path in moved for length in range(len(path))}
+
+    def touches(place: Place) -> bool:
+        module, path = place
+        heads = ((module, path[:2]), (module, path[:1]), (module, ()))
+        return heads[0] in moved or place in around or heads[1] in moved or heads[2] in moved
+
+    return (
+        list_live(each for each in _iterate_settings(before) if touches(each[1])),
+        list_live(each for each in _iterate_settings(after) if touches(each[1])),
+    )
+
+
+def _iterate_settings(applied: Iterable[Deployment]) -> Iterator[tuple[Deployment, Place]]:
+    return ((one, (module, path)) for one in applied for module, path, _ in one.settings)
+
+
+def _is_same_setting(place: Place, one: Deployment | None, other: Deployment | None) -> bool:
     if one is None or other is None or one.id != other.id:
         return False
     return one is other or is_same(_value(one, place), _value(other, place))
 
 
-def _value(deployment: Deployment, place: tuple[str, tuple[str, ...]]) -> Any:
+def _value(deployment: Deployment, place: Place) -> Any:
     module, path = place
     return deployment.modules[module][".".join(("properties", "desired", *path))]

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from edgeferry.domain.bucket import BUCKETS
-from edgeferry.domain.condition import join_conditions, matches, parse_condition
+from edgeferry.domain.condition import Condition, matches, parse_condition
 from edgeferry.domain.enrolment import BUCKET_TAG
 from edgeferry.domain.expression import Call, Path, follow
 from edgeferry.domain.notation import render_path, render_text
@@ -127,11 +127,13 @@ def cut_waves(
     strata = _sort_buckets(members, bool(stratum))
     thresholds: dict[str, int] = {}
     selectors: list[str] = []
+    parsed: list[Condition] = []
     waves: list[Wave] = []
     inside: frozenset[str] = frozenset()
     for rule in rules[:-1]:
         if rule.kind == "selector":
             selectors.append(f"({rule.condition})" if rule.condition.strip() != "*" else "deviceId != ''")
+            parsed.append(parse_condition(rule.condition))
         else:
             thresholds = {
                 name: max(thresholds.get(name, 0), strata[name][count - 1] + 1)
@@ -140,12 +142,13 @@ def cut_waves(
         parts = [*_render_thresholds(thresholds, members, stratum), *selectors]
         if not parts:
             continue
-        wanted = join_conditions(condition, " OR ".join(parts))
-        parsed = parse_condition(wanted)
-        reached = frozenset(each.device for each in members if matches(parsed, each.document))
+        reached = frozenset(each.device for each in members if _is_inside(each, thresholds, parsed))
         if len(reached) == len(members) or reached == inside:
             continue
         added = tuple(sorted(reached - inside))
+        wanted = f"({' OR '.join(parts)})"
+        if condition.strip() != "*":
+            wanted = f"({condition.strip()}) AND {wanted}"
         waves.append(Wave(len(waves) + 1, rule.text, wanted, added, dict(thresholds)))
         inside = reached
     rest = tuple(sorted(each.device for each in members if each.device not in inside))
@@ -198,6 +201,14 @@ def _counts(rule: WaveRule, strata: Mapping[str, Sequence[int]]) -> dict[str, in
     for name in by_rest[: max(0, wanted - sum(counts.values()))]:
         counts[name] = min(counts[name] + 1, sizes[name])
     return counts
+
+
+def _is_inside(each: Member, thresholds: Mapping[str, int], selectors: Sequence[Condition]) -> bool:
+    """Whether the wave's condition is true of it; what a plan may show can be longer than what is parsed."""
+    bucket, threshold = follow(each.document, _BUCKET), thresholds.get(each.stratum)
+    if threshold is not None and type(bucket) in (int, float) and bucket < threshold:
+        return True
+    return any(matches(selector, each.document) for selector in selectors)
 
 
 def _render_thresholds(

@@ -267,7 +267,7 @@ def _quotas(
 ) -> Iterator[Quota]:
     limits = AZURE_SIZES
     yield Quota("deployments", len(scene.after) + len(scene.unread), limits.configurations or 0)
-    targeted = [group for group in groups if group.changes or scene.subject.layer in group.after.targeted]
+    targeted = [group for group in groups if group.changes or group.after.has(scene.subject.layer)]
     most = max(((len(group.after.modules) + 2, group.devices[0]) for group in targeted), default=(0, ""))
     yield Quota("modules of a device", most[0], limits.modules or 0, most[1])
     size = _sizes_reader()
@@ -289,17 +289,17 @@ def _most(found: Iterable[tuple[int, str]], limit: int) -> tuple[int, int, str]:
 
 
 def _sizes_reader() -> Callable[[Mapping[str, Any]], int]:
-    """`size_of` for merged properties, which share what stands in their entries: that is counted once."""
+    """`size_of` for merged properties, which share their entries: each of those is counted once."""
     known: dict[int, tuple[Any, int]] = {}
 
     def size(values: Mapping[str, Any], depth: int = 0) -> int:
         total = 0
         for name, value in values.items():
-            total += len(name.encode())
-            if not isinstance(value, Mapping):
+            total += len(name) if name.isascii() else len(name.encode())
+            if not isinstance(value, dict):
                 total += size_of(value)
-            elif depth < 2:
-                total += size(value, depth + 1)
+            elif depth == 0:
+                total += size(value, 1)
             else:
                 if id(value) not in known:
                     known[id(value)] = (value, size_of(value))
