@@ -1,4 +1,4 @@
-"""The benches, which no other test runs: each of them can be imported, and is asked for by the name it has."""
+"""The benches, which no other test runs: each can be imported, and is asked for by the name it has."""
 
 from __future__ import annotations
 
