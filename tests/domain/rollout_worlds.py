@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from edgeferry.domain.release import Entry
@@ -136,8 +136,10 @@ class World:
     def decide(self) -> Action:
         return decide(self.state, self.plan, self.policy, self.look(), self.now_s)
 
-    def order(self, order: str, reason: str = "") -> None:
+    def order(self, order: str, reason: str = "", *, by: str = "") -> None:
         self.append("order", {"order": order, "reason": reason})
+        if by:
+            self.entries[-1] = replace(self.entries[-1], author=by)
 
     def approve(self, wave: int) -> None:
         body = {"release": RELEASE, "rollout": ID, "wave": wave, "decision": "yes"}

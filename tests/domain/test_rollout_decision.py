@@ -291,6 +291,15 @@ def test_promoting_goes_on_without_a_pass_but_never_says_succeeded() -> None:
     assert world.committed == 1
 
 
+def test_a_pipeline_cannot_promote() -> None:
+    world = World(a_plan(1, 1), QUIET, says(State.UNREACHABLE, "d1"))
+    world.run()
+    world.order("promote", by="ci-main")
+    world.run()
+    assert isinstance(world.log[-1], Hold)
+    assert world.started() == [1]
+
+
 def test_promoting_one_wave_is_no_word_on_the_next() -> None:
     world = World(a_plan(1, 1, 1), QUIET, says(State.PENDING, "d1", "d2"))
     world.run()
@@ -318,6 +327,15 @@ def test_a_person_is_asked_between_waves() -> None:
     state = world.run()
     assert state.end is not None
     assert (state.end[0], world.started()) == (State.SUCCEEDED, [1, 2])
+
+
+def test_a_promotion_is_no_approval_of_the_next_wave() -> None:
+    world = World(a_plan(1, 1), replace(QUIET, approve_waves=True))
+    world.run()
+    world.order("promote")
+    world.run()
+    assert world.log[-1] == AskApproval(2, "wave 2 of 2: 1 more device")
+    assert world.started() == [1]
 
 
 def test_a_wave_waits_for_its_maintenance_window() -> None:

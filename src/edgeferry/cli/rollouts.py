@@ -28,6 +28,7 @@ from edgeferry.cli.watching import (
     story_tables,
     word_of,
 )
+from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.rollout import State
 from edgeferry.domain.rollout_state import Phase
 from edgeferry.errors import UsageError
@@ -267,6 +268,11 @@ def _order(
             raise UsageError(
                 f"{record.id} has ended: {word_of(record)}",
                 fix=f"to take its release back: edgeferry rollback {record.state.model}",
+            )
+        if order == "promote" and is_pipeline(settings["user"]):
+            raise UsageError(
+                f"{settings['user']} is a pipeline, and only a person can say that a wave is good enough",
+                fix="a person promotes it, with a key of their own",
             )
         entry = give_order(services, record.id, order, reason, settings["user"])
         terminal.say(f"{order} of {record.id}, signed by {entry.author}")

@@ -190,8 +190,7 @@ def _start_next(
 ) -> Action:
     """The next wave, or what it waits for."""
     wave = plan.waves[state.wave]
-    approved = wave.number in state.approved_waves or _find_promotion(state)
-    if state.wave and policy.approve_waves and not approved:
+    if state.wave and policy.approve_waves and wave.number not in state.approved_waves:
         return AskApproval(wave.number, f"wave {wave.number} of {len(plan.waves)}: {_say_more(wave)}")
     if late := _keep_budget(wave, plan, policy, look, now_s):
         return late

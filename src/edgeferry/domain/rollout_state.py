@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.domain.rollout_evidence import Baseline, Tallies
@@ -119,6 +120,8 @@ def _follow(state: RolloutState, entry: Entry) -> RolloutState:
     if entry.kind == "wave":
         return _follow_wave(state, body, at_s)
     if entry.kind == "order" and body.get("order") in ORDERS:
+        if body["order"] == "promote" and is_pipeline(entry.author):
+            return state  # a pipeline has no judgement: it may stop things, and not let them through
         order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, state.wave, at_s)
         return replace(state, orders=(*state.orders, order))
     if entry.kind == "end":
