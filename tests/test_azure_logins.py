@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from edgeferry.adapters.entra import HUB_SCOPE, EntraLogin
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, SharedKeyLogin
 from edgeferry.adapters.secrets import KEPT_S, VaultSecrets
+from edgeferry.adapters.signer import KeyFolder
+from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.errors import HubError, LoginError, UsageError
 from edgeferry.wire.connection import parse_connection_string
 from tests.azure_stubs.entra import CLIENT, OBJECT, SECRET, TENANT, Entra, Vault
@@ -222,6 +224,67 @@ def test_a_reference_that_cannot_be_read_is_a_usage_error(reference: str, proble
     secrets = VaultSecrets(EntraLogin(print), "", Clock(), print)
     with pytest.raises(UsageError, match=problem):
         secrets.fetch(reference, "registry.password")
+
+
+# a key that never leaves its vault
+
+
+def test_a_key_of_the_vault_signs_what_its_public_half_verifies(
+    vault: tuple[Vault, str], tmp_path: Path
+) -> None:
+    server, name = vault
+    server.keys["ferry"] = ec.generate_private_key(ec.SECP256R1())
+    trust = tmp_path / "trust"
+    signers = {
+        "ci": VaultSigner(EntraLogin(print), f"keyvault-key://{name}/ferry", ""),
+        "ann": VaultSigner(EntraLogin(print), "keyvault-key://ferry", name),
+    }
+    keys = KeyFolder(tmp_path / "keys", trust, may_trust=True, given=signers)
+    for author in signers:
+        for number in range(3):  # halves of a signature may begin with zeros
+            message = f"message {number}".encode()
+            signature = keys.sign(author, message)
+            assert keys.distrust(author, keys.fingerprint(author), signature, message) == ""
+            assert "does not fit" in keys.distrust(author, keys.fingerprint(author), signature, b"another")
+    assert server.signed == ["ferry"] * 6
+    assert not (tmp_path / "keys").exists(), "no private key touches the disk"
+
+
+@pytest.mark.parametrize(
+    ("key", "forbidden", "problem", "fix"),
+    [
+        pytest.param("absent", False, "has no key absent", "az keyvault key create", id="no such key"),
+        pytest.param(
+            "ferry", True, "role 'Key Vault Crypto User' is missing", "role assignment", id="denied"
+        ),
+        pytest.param("wide", False, "is not an ECDSA P-256 key", "--curve P-256", id="another curve"),
+    ],
+)
+def test_a_key_that_cannot_sign_says_why(
+    vault: tuple[Vault, str], key: str, forbidden: bool, problem: str, fix: str
+) -> None:
+    server, name = vault
+    server.keys |= {
+        "ferry": ec.generate_private_key(ec.SECP256R1()),
+        "wide": ec.generate_private_key(ec.SECP384R1()),
+    }
+    server.forbidden = forbidden
+    with pytest.raises((LoginError, UsageError), match=problem) as caught:
+        VaultSigner(EntraLogin(print), f"keyvault-key://{name}/{key}", "").sign(b"message")
+    assert fix in caught.value.fix
+    assert server.signed == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        pytest.param("keyvault-key://a/b/c", "names no key", id="too many parts"),
+        pytest.param("keyvault-key://ferry", "no vault is set", id="a short reference without vault.name"),
+    ],
+)
+def test_a_reference_to_no_key_is_a_usage_error(reference: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        VaultSigner(EntraLogin(print), reference, "")
 
 
 # the hub

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.serving.judged import HEADING, Row, render_row
 from bench.serving.parts import LOADED, judge_limit, judge_load, judge_start, plan_load, plan_start
-from bench.serving.places import HAS_BYTECODE, PEERS, PLACE
+from bench.serving.places import PEERS, PLACE
 from bench.serving.rounds import Cores, Loaded, Started, measure_load, measure_start
 from bench.serving.servers import BenchError
 from bench.serving.stock import LIBRARY, find_data, make_models
@@ -159,7 +159,6 @@ def _describe(given: argparse.Namespace, kind: str) -> dict[str, Any]:
         "data": kind,
         "library": list(LIBRARY),
         "peers": {name: list(PEERS[name]) for name in given.peers},
-        "images_hold_bytecode": HAS_BYTECODE,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.serving import programs
 from bench.serving.judged import Aim, Row, compare
-from bench.serving.places import HAS_BYTECODE, make_ours
+from bench.serving.places import make_ours
 from bench.serving.rounds import CONNECTIONS, Alone, Loaded, Started
 from bench.serving.servers import Program
 from bench.serving.stock import LIBRARY, Model
@@ -46,7 +46,6 @@ STARTED = {  # runtime: of the base's memory and of its time to the first answer
     "score": (Aim(0.75, at_most=True), Aim(0.8, at_most=True)),
     "library": (Aim(0.75, at_most=True), Aim(0.8, at_most=True)),
 }
-COMPILED = "edgeferry-start-onnx-compiled"
 
 
 def plan_load(
@@ -79,8 +78,6 @@ def plan_start(peers: Sequence[str], models: Mapping[str, Model], scratch: Path)
     ours = [
         programs.our_program(f"edgeferry-start-{runtime}", model, runtime, scratch) for runtime in STARTED
     ]
-    if not HAS_BYTECODE:
-        ours.append(programs.our_program(COMPILED, model, "onnx", scratch, bytecode=True))
     return [*ours, *(programs.PEERS[peer](f"{peer}-start", model, scratch) for peer in peers)]
 
 
@@ -129,9 +126,6 @@ def judge_start(peers: Sequence[str], found: Started) -> Iterator[Row]:
                 found.proportional_mib[name] for name in (f"edgeferry-start-{runtime}", f"{peer}-start")
             )
             yield compare("start", f"proportional, linear, {runtime}: {peer}", "MiB", ours, theirs, None)
-    if COMPILED in found.seconds:
-        ours, theirs = found.seconds[COMPILED], found.seconds["edgeferry-start-onnx"]
-        yield compare("start", "first answer, onnx, compiled: as in the image", "s", ours, theirs, None)
 
 
 def _alone(name: str, part: Part, model: Model, scratch: Path) -> Alone:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from bench.serving.servers import BenchError
-from edgeferry.adapters import images
 from edgeferry.adapters.closure import load_closure
 
 SOURCES = Path(__file__).resolve().parents[2]
@@ -20,21 +19,19 @@ PEERS = {
 }
 LOCKED = SOURCES / "src/edgeferry/adapters/requirements/server.txt"
 SERVER = "edgeferry.device.modules.server"
-HAS_BYTECODE = "__pycache__" not in images._LEFT_OUT
-"""Whether our images hold compiled modules; the environments of ours are like that too."""
 
 
 def make_peer(name: str, library: tuple[str, ...]) -> Path:
     """The folder of one peer's programs, with the library that runs the model."""
-    return _make(name, "\n".join((*PEERS[name], *library)), ("--compile-bytecode",))
+    return _make(name, "\n".join((*PEERS[name], *library)))
 
 
-def make_ours(library: tuple[str, ...] = (), bytecode: bool = HAS_BYTECODE) -> Path:
-    """Our server's environment: exactly what its image holds, and the library where the model needs it."""
-    name = "edgeferry" + ("-library" if library else "") + ("-compiled" if bytecode else "")
-    compiled = ("--compile-bytecode",) if bytecode else ()
+def make_ours(library: tuple[str, ...] = ()) -> Path:
+    """Our server's environment: what its image holds, compiled as there, and the library where the model
+    needs it."""
+    name = "edgeferry-library" if library else "edgeferry"
     locked = LOCKED.read_text("utf-8")
-    return _make(name, locked, ("--require-hashes", "--no-deps", *compiled), "\n".join(library), compiled)
+    return _make(name, locked, ("--require-hashes", "--no-deps"), "\n".join(library))
 
 
 def write_code(folder: Path, module: str = SERVER) -> Path:
@@ -46,27 +43,26 @@ def write_code(folder: Path, module: str = SERVER) -> Path:
     return folder
 
 
-def _make(
-    name: str, requirements: str, options: tuple[str, ...], more: str = "", more_options: tuple[str, ...] = ()
-) -> Path:
+def _make(name: str, requirements: str, options: tuple[str, ...] = (), more: str = "") -> Path:
     place = PLACE / name
-    kept, wanted = place / "installed.txt", f"{sys.version}\n{requirements}\n{more}"
+    kept, wanted = place / "installed.txt", f"{sys.version}, compiled\n{requirements}\n{more}"
     if not (kept.is_file() and kept.read_text("utf-8") == wanted):
         print(f"· making {place.relative_to(SOURCES)}", flush=True)
         PLACE.mkdir(exist_ok=True)
         _call("venv", "--quiet", "--clear", "--python", sys.executable, str(place))
         _install(place, requirements, options)
         if more:
-            _install(place, more, more_options)
+            _install(place, more)
         kept.write_text(wanted, "utf-8")
     return place / "bin"
 
 
-def _install(place: Path, requirements: str, options: tuple[str, ...]) -> None:
+def _install(place: Path, requirements: str, options: tuple[str, ...] = ()) -> None:
     listed = place / "requirements.txt"
     listed.write_text(requirements + "\n", "utf-8")
     python = str(place / "bin/python")
-    _call("pip", "install", "--quiet", "--link-mode", "copy", "--python", python, *options, "-r", str(listed))
+    always = ("--quiet", "--link-mode", "copy", "--compile-bytecode")
+    _call("pip", "install", *always, "--python", python, *options, "-r", str(listed))
 
 
 def _call(*arguments: str) -> None:

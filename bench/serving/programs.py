@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.serving.places import HAS_BYTECODE, PLACE, SERVER, make_ours, make_peer, write_code
+from bench.serving.places import PLACE, SERVER, make_ours, make_peer, write_code
 from bench.serving.servers import Program, Rows, ask_rows
 from bench.serving.stock import LIBRARY, Model
 
@@ -24,10 +24,9 @@ def our_program(
     scratch: Path,
     *,
     capture: bool = False,
-    bytecode: bool = HAS_BYTECODE,
 ) -> Program:
     """`python -m edgeferry.device.modules.server` with the environment of its image."""
-    place = make_ours(() if runtime == "onnx" else LIBRARY, bytecode)
+    place = make_ours(() if runtime == "onnx" else LIBRARY)
     captures = _empty(PLACE / "captures" / name) if capture else "off"
     command = (f"{place}/python", "-m", SERVER, "--host", "127.0.0.1", "--port", "{port}")
     return Program(
@@ -39,7 +38,7 @@ def our_program(
         rows=model.rows,
         answers=model.answers,
         env={
-            **_image_env(scratch, bytecode),
+            **_image_env(scratch),
             "EDGEFERRY_MODEL_DIR": str(model.packaged(runtime)),
             "EDGEFERRY_CAPTURES": str(captures),
         },
@@ -47,16 +46,14 @@ def our_program(
     )
 
 
-def _image_env(scratch: Path, bytecode: bool) -> dict[str, str]:
-    """What an image sets. Where it holds no compiled modules, Python finds none here either."""
-    code = scratch / ("code-compiled" if bytecode else "code")
+def _image_env(scratch: Path) -> dict[str, str]:
+    """What an image sets, and its code, compiled as there."""
+    code = scratch / "code"
     if not code.exists():
         write_code(code)
-        if bytecode:
-            for file in code.rglob("*.py"):
-                py_compile.compile(str(file), doraise=True)
-    env = {"PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
-    return env if bytecode else env | {"PYTHONPYCACHEPREFIX": str(scratch / "no-bytecode")}
+        for file in code.rglob("*.py"):
+            py_compile.compile(str(file), doraise=True)
+    return {"PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def azureml(name: str, model: Model, scratch: Path, *, capture: bool = False) -> Program:
@@ -170,7 +167,7 @@ def noop(model: Model, scratch: Path) -> Program:
         read=lambda reply: _numbers(json.loads(reply)),
         rows=model.rows,
         answers=None,
-        env=_image_env(scratch, HAS_BYTECODE),
+        env=_image_env(scratch),
         folder=scratch,
     )
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
+from edgeferry.domain.ledger_chain import LedgerCheck
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -236,6 +238,13 @@ class Registry(Protocol):
 
     def has(self, name: str, digest: str) -> bool: ...
 
+    def find_tag(self, name: str, tag: str) -> str:
+        """The digest that the tag points at; "" when there is no such tag."""
+
+    def blob_sizes(self, reference: str) -> Mapping[str, int] | None:
+        """The bytes of each blob, by digest, that a first pull of the image transfers; None when that cannot
+        be told: it is in another registry, not there, or an index of several."""
+
     def push(self, image: Image) -> int:
         """The bytes uploaded (0 when all was there); the manifest goes last."""
 
@@ -250,17 +259,73 @@ class Registry(Protocol):
         """The bodies attached to the image under `artifact_type`, oldest first."""
 
 
+class Signer(Protocol):
+    """One ECDSA P-256 key that signs, wherever it is kept."""
+
+    def public_der(self) -> bytes:
+        """Its public half (SubjectPublicKeyInfo)."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The DER signature over SHA-256 of `message`."""
+
+
 class Ledger(Protocol):
-    """The git repository of signed decisions; append only, in order."""
+    """The git repository of signed decisions; append only, in order.
+
+    RefusedError from every method but `verify` when the branch no longer holds what the hub remembers of it.
+    """
 
     def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
-        """Entries of that kind (`release`, `approval`, `rollout`), oldest first."""
+        """Entries of that kind (`release`, `plan`, `approval`, `rollout`, `wave`, `order`, `end`), oldest
+        first."""
+
+    def all_entries(self) -> Sequence[Entry]:
+        """Entries of every kind, oldest first."""
 
     def append(self, kind: str, subject: str, body: Json, author: str) -> Entry:
         """The signed entry, pushed; a refused push is re-read and tried again."""
 
+    def append_unless(
+        self,
+        kind: str,
+        subject: str,
+        body: Json,
+        author: str,
+        found: Callable[[Sequence[Entry]], Entry | None],
+    ) -> tuple[Entry, bool]:
+        """The entry and whether it is new: `found` is given all entries, oldest first, and when it returns
+        one, nothing is appended. After a refused push it is asked anew, so of two writers one appends."""
+
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
+
+    def verify(self) -> LedgerCheck:
+        """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
+        anchor at the hub and the keys pinned there."""
+
+    def accept(self) -> AnchorState:
+        """What the hub remembers from now on: the ledger as it is, and the keys that count here."""
+
+
+class Anchor(Protocol):
+    """What the hub remembers of the ledger, and the leases that are kept beside it."""
+
+    def read(self) -> AnchorState:
+        """As it is now; without etag when there is none yet."""
+
+    def move(self, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]) -> None:
+        """The hub remembers that head, unless it knows of more entries already; fingerprints of authors that
+        it does not know yet are added. Made when it is missing."""
+
+    def replace(self, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]) -> AnchorState:
+        """The hub remembers that and nothing else of this ledger."""
+
+    def take_lease(self, name: str, holder: str, until_s: float, now_s: float) -> bool:
+        """Whether `holder` has the lease until `until_s` (Unix seconds), for the first time or for longer:
+        nobody else had it at `now_s`."""
+
+    def drop(self, name: str, holder: str) -> None:
+        """The lease is not `holder`'s."""
 
 
 class Approvals(Protocol):
@@ -340,7 +405,8 @@ class Hub(Protocol):
     def create_configuration(self, configuration: Json) -> Json: ...
 
     def update_configuration(self, configuration: Json) -> Json:
-        """The configuration with its labels, priority and target condition changed; content is immutable."""
+        """The configuration with its labels, priority and target condition changed; content is immutable.
+        HubError 412 when its etag is another than the one in `configuration` (`*`: any)."""
 
     def delete_configuration(self, name: str) -> None: ...
 
@@ -371,6 +437,7 @@ class Services:
     stage: Stage
     registry: Registry
     ledger: Ledger
+    anchor: Anchor
     hub: Hub
     now: Callable[[], float]
     """Unix seconds."""
@@ -380,3 +447,5 @@ class Services:
     """What IoT Edge's devices pull images with; None when there is none."""
     say: Callable[[str], None]
     """One line of progress for a person."""
+    alarm: Callable[[Json], None] = lambda _: None
+    """Tells whoever is to know that a rollout is held, has failed, or needs an approval; never fails."""

@@ -28,6 +28,8 @@ ENVIRONMENTS_FOLDER = "environments"
 ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
 REFERENCE = "keyvault://"
 """How a value begins that is the address of a secret instead of the secret."""
+KEY_REFERENCE = "keyvault-key://"
+"""How `ledger.signing_key` begins when it is the address of a key that never leaves its vault."""
 UP_SOURCE = "this machine (edgeferry up)"
 """Who set what `up` recorded."""
 MASK = "********"
@@ -98,7 +100,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "ledger.signing_key",
         "",
-        "private key that signs in the ledger, PEM (default: a file in the state folder)",
+        "private key that signs in the ledger, PEM, or keyvault-key://VAULT/NAME for a key that Key Vault "
+        "signs with (default: a file in the state folder)",
         secret=True,
     ),
     Setting("tracking.uri", "", "MLflow tracking address (default: SQLite in the state folder)"),
@@ -124,7 +127,58 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "this environment's devices: every model's own target condition is narrowed by it",
     ),
-    Setting("rollout.timeout_s", "180", "seconds a rollout may take before it is judged"),
+    Setting("rollout.timeout_s", "180", "seconds a wave's devices may take to prove the release"),
+    Setting(
+        "rollout.waves",
+        "100 %",
+        "how far each wave goes: counts, shares of each stratum, conditions: 1; 10 %; tags.ring = 'early'",
+    ),
+    Setting("rollout.success", "100 %", "share of each stratum that must prove the release"),
+    Setting(
+        "rollout.errors",
+        "0",
+        "devices of each stratum that may fail before the rollout goes back: a count, a share, 1 or 2 %",
+    ),
+    Setting("rollout.soak_s", "0", "seconds a wave is watched after its devices have proven the release"),
+    Setting("rollout.stratum", "", "tag by whose values waves are cut and judged, e.g. tags.site"),
+    Setting("rollout.budget", "", "devices of a group that may change at once: 2 per tags.site"),
+    Setting("rollout.windows", "", "when waves may start, UTC: 22:00-05:00, or sat-sun 08:00-18:00"),
+    Setting("rollout.approve_waves", "no", "whether a person is asked between waves", choices=("yes", "no")),
+    Setting(
+        "rollout.guard",
+        "yes",
+        "whether the answers of a wave's devices are compared with the predecessor's while it soaks",
+        choices=("yes", "no"),
+    ),
+    Setting("rollout.guard_requests", "100", "requests of each stratum below which nothing is concluded"),
+    Setting("rollout.guard_confidence", "0.99", "that a release which is no worse is not stopped"),
+    Setting("rollout.guard_margin", "0.01", "share of requests by which worse is worse"),
+    Setting(
+        "rollout.webhook",
+        "",
+        "address that is told of a hold, a failure and a needed approval: JSON by POST",
+        secret=True,
+    ),
+    Setting(
+        "gate.approvers", "", "who may approve: names with commas; empty: everybody whose key is trusted"
+    ),
+    Setting("gate.approvals", "1", "how many people must say yes"),
+    Setting(
+        "gate.self_approval",
+        "",
+        "whether who made a release may approve it, yes or no (default: no in an environment, else yes)",
+    ),
+    Setting("gate.max_age_h", "72", "hours after which an approval has expired"),
+    Setting(
+        "gate.evidence",
+        "verification",
+        "what must be there and good: some of verification, metrics, sbom, signature, with commas",
+    ),
+    Setting(
+        "gate.metrics",
+        "",
+        "what metrics must be, live being the version now live: r2 >= live - 0.02; rmse <= live * 1.05",
+    ),
     Setting(
         "device.class", "small", "limits that images are verified under", choices=("small", "medium", "large")
     ),
@@ -248,7 +302,7 @@ def load_settings(
     hub = _find_started_hub(state, sandbox)
     layers: list[tuple[str, Mapping[str, str]]] = [
         ("default", {s.name: s.default for s in SETTINGS}),
-        ("default", _computed_defaults(state)),
+        ("default", _computed_defaults(state, environment)),
         (UP_SOURCE, _where_not_replaced(sandbox, given)),
         ("this machine (edgeferry hub start)", _where_not_replaced(hub, given)),
         *files,
@@ -363,8 +417,9 @@ def _find_started_hub(state: Path, sandbox: Mapping[str, str]) -> dict[str, str]
     return {}
 
 
-def _computed_defaults(state: Path) -> dict[str, str]:
+def _computed_defaults(state: Path, environment: str) -> dict[str, str]:
     return {
+        "gate.self_approval": "no" if environment else "yes",
         "user": os.environ.get("USER") or os.environ.get("LOGNAME") or "local",
         "ledger.trusted_keys": str(state / "trust"),
         "ledger.url": str(state / "ledger.git"),
@@ -423,7 +478,7 @@ def _read_file(root: Path, name: str, *, environment: bool = False) -> dict[str,
 
 
 def _is_secret(name: str, text: str) -> bool:
-    return KNOWN[name].secret and bool(text) and not text.startswith(REFERENCE)
+    return KNOWN[name].secret and bool(text) and not is_reference(text)
 
 
 def _where_not_replaced(sandbox: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -479,6 +534,11 @@ def _known(name: str, where: str) -> Setting:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
         raise UsageError(f"{where}: unknown setting {name}", fix=hint)
     return setting
+
+
+def is_reference(text: str) -> bool:
+    """Whether the value is the address of a secret or of a key, which may stand in a file of the project."""
+    return text.startswith((REFERENCE, KEY_REFERENCE))
 
 
 def environment_name(name: str) -> str:

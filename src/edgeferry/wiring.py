@@ -9,11 +9,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from edgeferry.adapters.anchor import TwinAnchor
+from edgeferry.adapters.anchored_ledger import AnchoredLedger
 from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
 from edgeferry.adapters.hub import HubClient
@@ -29,14 +32,19 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.secrets import VaultSecrets
-from edgeferry.adapters.signer import KeyFolder
+from edgeferry.adapters.signer import KeyFolder, PemSigner
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
+from edgeferry.adapters.vault_signer import VaultSigner
+from edgeferry.adapters.webhook import Webhook
+from edgeferry.domain.finding import refuse_found
+from edgeferry.domain.hollow_faults import Fault, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import UsageError
 from edgeferry.ports import (
+    Anchor,
     Approvals,
     Hub,
     Images,
@@ -46,10 +54,17 @@ from edgeferry.ports import (
     Registry,
     Services,
     Sheet,
+    Signer,
     TextFolder,
 )
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.settings import Settings, default_engine_host, environment_name, read_pipeline_run
+from edgeferry.settings import (
+    KEY_REFERENCE,
+    Settings,
+    default_engine_host,
+    environment_name,
+    read_pipeline_run,
+)
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name
@@ -64,6 +79,8 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
         azureml = cast(AzureMlPlace, _Later(lambda: _azureml(values, say)))
         tracking = _tracking(settings, azureml)
         runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, _find_uv(), say)))
+        hub = cast(Hub, _Later(lambda: stack.enter_context(_connected(values))))
+        anchor = cast(Anchor, _Later(lambda: _anchor(values, hub)))
         yield Services(
             project=ProjectFolder(settings.root),
             runner=runner,
@@ -80,13 +97,15 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
-            ledger=cast(Ledger, _Later(lambda: _ledger(values))),
-            hub=cast(Hub, _Later(lambda: stack.enter_context(_connected(values)))),
+            ledger=cast(Ledger, _Later(lambda: AnchoredLedger(_ledger(values), anchor, say))),
+            anchor=anchor,
+            hub=hub,
             pull_login=lambda: _pull_login(values),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
             say=say,
+            alarm=lambda body: _alarm(values, body, say),
         )
 
 
@@ -157,18 +176,35 @@ def _registry(values: _Values, stack: ExitStack) -> Registry:
     return registry
 
 
-def _ledger(values: _Values) -> Ledger:
+def _ledger(values: _Values) -> GitLedger:
     settings = values.settings
     trusted = Path(settings["ledger.trusted_keys"])
-    user = settings["user"]
     keys = KeyFolder(
         settings.state / "keys",
         trusted,
         may_trust=trusted == settings.state / "trust",
-        given={user: lambda: values.get("ledger.signing_key")} if settings["ledger.signing_key"] else {},
+        given={settings["user"]: _signer(values)} if settings["ledger.signing_key"] else {},
     )
     cache = settings.state / "ledger"
     return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
+
+
+def _signer(values: _Values) -> Signer:
+    """The key that the setting gives, or the address of which it gives."""
+    name = "ledger.signing_key"
+    if values.settings[name].startswith(KEY_REFERENCE):
+        return VaultSigner(values.entra, values.settings[name], values.settings["vault.name"])
+    return PemSigner(lambda: values.get(name), name, "set it to the text of one, PEM")
+
+
+def _anchor(values: _Values, hub: Hub) -> Anchor:
+    return TwinAnchor(hub, values.get("ledger.url"), values.settings["ledger.branch"])
+
+
+def _alarm(values: _Values, body: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Who is to know is told, where anybody is."""
+    if url := values.get("rollout.webhook"):
+        Webhook(url, say).send(body)
 
 
 def _pull_login(values: _Values) -> RegistryLogin | None:
@@ -215,6 +251,13 @@ def _connected(values: _Values) -> Iterator[Hub]:
 def open_approvals() -> Approvals:
     """The platform that this pipeline runs on."""
     return AzureDevOpsApprovals(read_pipeline_run)
+
+
+def read_sim_faults(file: Path) -> tuple[Fault, ...]:
+    """What is to go wrong on hollow devices, from a YAML file; DefinitionError or UsageError naming the
+    place."""
+    document = load_document(file, refuse_found)
+    return parse_faults(document.content if document else None, str(file))
 
 
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:

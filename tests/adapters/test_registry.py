@@ -112,6 +112,25 @@ def test_the_engine_pulls_what_was_pushed_by_its_digest(
         engine.close()
 
 
+def test_what_a_first_pull_transfers_is_told_blob_by_blob(registry: RegistryClient, tmp_path: Path) -> None:
+    image = make_image(tmp_path)
+    registry.push(image)
+    told = registry.blob_sizes(registry.reference(image.name, image.digest))
+    expected = {layer.digest: layer.size_bytes for layer in image.layers}
+    assert told == expected | {image.config_digest: len(image.config)}
+
+
+def test_what_another_registry_holds_and_what_is_not_there_has_no_size(
+    registry: RegistryClient, tmp_path: Path
+) -> None:
+    image = make_image(tmp_path)
+    registry.push(image)
+    assert registry.blob_sizes(f"mcr.microsoft.com/azureiotedge-agent@{image.digest}") is None
+    assert registry.blob_sizes(f"{registry.host}/elsewhere/{image.name}@{image.digest}") is None
+    assert registry.blob_sizes(registry.reference(image.name, "sha256:" + "0" * 64)) is None
+    assert registry.blob_sizes("debian") is None
+
+
 def test_a_tampered_layer_is_refused_and_leaves_no_image(registry: RegistryClient, tmp_path: Path) -> None:
     image = make_image(tmp_path, contents=(b"model of today",))
     Path(image.layers[0].path).write_bytes(b"model of never")

@@ -8,9 +8,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from edgeferry.adapters.signer import KeyFolder
+from edgeferry.adapters.signer import KeyFolder, PemSigner
 from edgeferry.errors import UsageError
 
+SETTING = ("ledger.signing_key", "set it")
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -37,19 +38,25 @@ def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = KEY, form: str = "
     ],
 )
 def test_a_given_key_signs_for_its_author_and_never_touches_the_disk(tmp_path: Path, text: str) -> None:
-    keys = KeyFolder(tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": lambda: text})
+    keys = KeyFolder(
+        tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": PemSigner(lambda: text, *SETTING)}
+    )
     signature = keys.sign("ci", b"message")
     assert keys.distrust("ci", keys.fingerprint("ci"), signature, b"message") == ""
     assert not (tmp_path / "keys").exists()
 
 
 def test_a_given_key_is_not_trusted_by_itself_in_a_projects_folder(tmp_path: Path) -> None:
-    keys = KeyFolder(tmp_path / "keys", tmp_path / "trust", may_trust=False, given={"ci": lambda: pem()})
+    keys = KeyFolder(
+        tmp_path / "keys", tmp_path / "trust", may_trust=False, given={"ci": PemSigner(pem, *SETTING)}
+    )
     assert "no trusted key" in keys.distrust("ci", keys.fingerprint("ci"), keys.sign("ci", b"m"), b"m")
 
 
 def test_other_authors_still_have_files(tmp_path: Path) -> None:
-    keys = KeyFolder(tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": lambda: pem()})
+    keys = KeyFolder(
+        tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": PemSigner(pem, *SETTING)}
+    )
     assert keys.fingerprint("ann") != keys.fingerprint("ci")
     assert (tmp_path / "keys" / "ann.pem").stat().st_mode & 0o777 == 0o600
 
@@ -64,7 +71,9 @@ def test_other_authors_still_have_files(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
-    keys = KeyFolder(tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": lambda: text})
+    keys = KeyFolder(
+        tmp_path / "keys", tmp_path / "trust", may_trust=True, given={"ci": PemSigner(lambda: text, *SETTING)}
+    )
     with pytest.raises(UsageError) as caught:
         keys.sign("ci", b"message")
     assert "ledger.signing_key" in str(caught.value)

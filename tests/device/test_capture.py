@@ -115,6 +115,9 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
         pytest.param(b' {"a":\n 1}', '{"a":  1}', id="JSON as it came, on one line"),
         pytest.param(b"1,2,3\n4", '"1,2,3\\n4"', id="something else as a text"),
         pytest.param(b"\xff", '"\\ufffd"', id="bytes that are no text"),
+        pytest.param(b'{"a": [1, NaN]}', '{"a": [1, NaN]}', id="what only Python takes for JSON as it came"),
+        pytest.param(b'{"a": 01}', '"{\\"a\\": 01}"', id="nearly JSON as a text"),
+        pytest.param(b"[1] 2", '"[1] 2"', id="JSON and more as a text"),
     ],
 )
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):

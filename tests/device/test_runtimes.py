@@ -180,7 +180,7 @@ def test_a_model_of_any_flavor_is_asked_with_the_types_of_its_signature(tmp_path
         ([1.5, 7.5, "park"], 400, "column 2 (hour): 7.5 is not a whole number"),
         ([1.5, 7, 3], 400, "column 3 (zone): 3 is not a text"),
         ([None, 7, "park"], 400, "row 1: the model's answer is not a finite number"),
-        ([1.5, 7, "nowhere"], 400, "no such zone"),
+        ([1.5, 7, "nowhere"], 500, "the model failed: ValueError: no such zone"),
         ([1.5, 7, "broken"], 500, "KeyError: 'zone'"),
     ):
         found, said = ask(row)

@@ -72,7 +72,7 @@ def test_a_store_that_stops_lets_go_of_old_age_alone():
 def test_a_policy_sets_the_bounds():
     policy = CapturePolicy(store_bytes=800, max_records=80, max_age_s=800, when_full="stop")
     assert choose_bounds(policy) == Bounds(800, 100, 80, 10, 800, 100, stops=True)
-    assert choose_bounds(CapturePolicy()) == Bounds()
+    assert choose_bounds(CapturePolicy()) == Bounds(64 * 2**20, 8 * 2**20, 0, 0, 0, 3600)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def packaged(
         stage=EngineStage(lambda: Engine(find_engine()), state / "scratch"),
         registry=registry,
         ledger=nothing,
+        anchor=nothing,
         hub=nothing,
         pull_login=lambda: None,
         now=time.time,

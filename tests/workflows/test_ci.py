@@ -239,7 +239,8 @@ def test_data_outside_the_repository_is_refused_with_the_way_out(project: Path, 
 NEEDS = {
     "Push model and companion": {"registry"},
     "Release": {"registry", "ledger"},
-    "Record the approval": {"ledger", "token"},
+    "Plan": {"hub", "registry", "ledger"},
+    "Record the approval": {"hub", "registry", "ledger", "token"},
     "Roll out": {"hub", "registry", "ledger"},
     "Smoke test": {"hub"},
 }
@@ -256,7 +257,7 @@ def test_a_models_own_code_runs_logged_in_only_where_azure_ml_ran_it(
     asks = {step["displayName"]: step.get("task") == "AzureCLI@2" for step in steps if "displayName" in step}
     for title in ("Train", "Package", "Verify"):
         assert asks[title] is logged_in, title
-    for title in ("Push model and companion", "Release", "Roll out", "Smoke test"):
+    for title in ("Push model and companion", "Release", "Plan", "Roll out", "Smoke test"):
         assert asks[title], title
 
 

@@ -56,6 +56,7 @@ class Workshop:
             stage=nothing,
             registry=nothing,
             ledger=nothing,
+            anchor=nothing,
             hub=nothing,
             pull_login=nothing,
             now=lambda: 0.0,

@@ -143,8 +143,10 @@ class HubClient:
         return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration)
 
     def update_configuration(self, configuration: Json) -> Json:
-        """The configuration with labels, priority and target condition changed."""
-        return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration, _ANY)
+        """The configuration with labels, priority and target condition changed; HubError 412 when its etag is
+        another than the one in `configuration` (`*`: any)."""
+        etag = {"If-Match": f'"{configuration.get("etag") or "*"}"'}
+        return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration, etag)
 
     def delete_configuration(self, name: str) -> None:
         """The configuration is gone, or was not there."""

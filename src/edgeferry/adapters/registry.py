@@ -19,7 +19,7 @@ import httpx
 from edgeferry.adapters.registry_login import Login
 from edgeferry.adapters.registry_transport import THROTTLED, Body, Transport
 from edgeferry.domain.image import Image
-from edgeferry.errors import RegistryError
+from edgeferry.errors import RegistryError, UsageError
 from edgeferry.wire.oci import (
     EMPTY_BODY,
     INDEX,
@@ -27,8 +27,10 @@ from edgeferry.wire.oci import (
     Descriptor,
     digest_of,
     is_digest,
+    is_index,
     parse_index,
     parse_manifest,
+    parse_reference,
     referrers_tag,
     render_artifact,
     render_index,
@@ -82,6 +84,29 @@ class RegistryClient:
     def has(self, name: str, digest: str) -> bool:
         """Whether the registry holds that manifest."""
         return self._head(name, f"manifests/{digest}") is not None
+
+    def find_tag(self, name: str, tag: str) -> str:
+        """The digest that the tag points at; "" when there is no such tag."""
+        there = self._head(name, f"manifests/{tag}")
+        if there is None:
+            return ""
+        return there.headers.get("docker-content-digest") or digest_of(self._get_manifest(name, tag) or b"")
+
+    def blob_sizes(self, reference: str) -> Mapping[str, int] | None:
+        """The bytes of each blob, by digest, that a first pull of the image transfers; None when that cannot
+        be told: it is in another registry, not there, or an index of several."""
+        try:
+            parts = parse_reference(reference)
+        except UsageError:  # without a host it is in no registry of ours
+            return None
+        name = parts.name.removeprefix(self._prefix)
+        if parts.host != self.host or not parts.name.startswith(self._prefix):
+            return None
+        body = self._get_manifest(name, parts.digest or parts.tag or "latest")
+        if body is None or is_index(body):
+            return None
+        manifest = parse_manifest(body)
+        return {blob.digest: blob.size_bytes for blob in (manifest.config, *manifest.layers)}
 
     def push(self, image: Image) -> int:
         """The bytes uploaded, 0 when all was there; RegistryError when a layer is not its digest's."""

@@ -1,34 +1,62 @@
-"""ECDSA P-256 signatures with local key files, and the folder of public keys that count.
+"""Keys that sign in the ledger: ECDSA P-256, in files of this machine or given as a text by a setting.
 
-Key Vault (ES256) and cosign sign with the same curve and hash. Private keys: PEM; files are PKCS8, mode 0600.
+Key Vault (`adapters/vault_signer.py`) and cosign sign with the same curve and hash. Private keys: PEM; files
+are PKCS8, mode 0600.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgeferry.adapters.trust import TrustFolder, is_author, render_fingerprint, render_public_pem
 from edgeferry.errors import UsageError
+from edgeferry.ports import Signer
 
-_AUTHOR = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")
-_HASH = ec.ECDSA(hashes.SHA256())
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
-class KeyFolder:
-    """Private keys by author in one folder, trusted public keys by author in another.
+class PemSigner:
+    """A private key as PEM text, which `fetch` gives when it is first needed; implements the `Signer` port.
 
-    An author without a key gets one on first use, unless `given` fetches the author's key (PEM text), which
-    then never touches the disk. Its public half is trusted at once only when `may_trust` says so: when the
-    trusted folder is this machine's own, not a project's.
+    UsageError, naming `where` it came from, when it is none."""
+
+    def __init__(self, fetch: Callable[[], str], where: str, fix: str) -> None:
+        self._fetch = fetch
+        self._where = where
+        self._fix = fix
+        self._key: ec.EllipticCurvePrivateKey | None = None
+
+    def public_der(self) -> bytes:
+        """The public half."""
+        return (
+            self._open()
+            .public_key()
+            .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """The DER signature over SHA-256 of `message`."""
+        return self._open().sign(message, ec.ECDSA(hashes.SHA256()))
+
+    def _open(self) -> ec.EllipticCurvePrivateKey:
+        if self._key is None:
+            self._key = _load(self._fetch(), self._where, self._fix)
+        return self._key
+
+
+class KeyFolder:
+    """Who signs with what: a private key by author in one folder, unless `given` has the author's signer.
+
+    An author without a key gets one on first use. Its public half counts at once only when `may_trust` says
+    so: when the trusted folder is this machine's own, not a project's.
     """
 
     def __init__(
@@ -37,51 +65,44 @@ class KeyFolder:
         trusted: Path,
         *,
         may_trust: bool,
-        given: Mapping[str, Callable[[], str]] | None = None,
+        given: Mapping[str, Signer] | None = None,
     ) -> None:
         self._private = private
-        self._trusted = trusted
-        self._may_trust = may_trust
-        self._given = given or {}
+        self._trust = TrustFolder(trusted, may_add=may_trust)
+        self._signers: dict[str, Signer] = dict(given or {})
 
     def fingerprint(self, author: str) -> str:
         """`SHA256:` and the base64 digest of the author's public key in DER form."""
-        return _fingerprint(self._open_key(author).public_key())
+        return render_fingerprint(self._open(author).public_der())
 
     def sign(self, author: str, message: bytes) -> str:
         """Base64 DER signature by the author over SHA-256 of `message`."""
-        return base64.b64encode(self._open_key(author).sign(message, _HASH)).decode()
+        return base64.b64encode(self._open(author).sign(message)).decode()
 
     def distrust(self, author: str, fingerprint: str, signature: str, message: bytes) -> str:
         """Why the signature does not count, or ""."""
-        path = self._trusted / f"{author}.pem"
-        if not _AUTHOR.match(author) or not path.is_file():
-            return f"no trusted key of {author!r} in {self._trusted}"
-        key = serialization.load_pem_public_key(path.read_bytes())
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            return f"{path} is not an ECDSA public key"
-        if _fingerprint(key) != fingerprint:
-            return f"signed with another key than the trusted one of {author!r}"
-        try:
-            key.verify(base64.b64decode(signature), message, _HASH)
-        except (InvalidSignature, ValueError):
-            return "the signature does not fit the content"
-        return ""
+        return self._trust.distrust(author, fingerprint, signature, message)
 
-    def _open_key(self, author: str) -> ec.EllipticCurvePrivateKey:
-        if not _AUTHOR.match(author):
+    def trusted(self) -> Mapping[str, tuple[str, ...]]:
+        """Fingerprints of the keys that count, by author."""
+        return self._trust.fingerprints()
+
+    def _open(self, author: str) -> Signer:
+        if not is_author(author):
             raise UsageError(
                 f"{author!r} cannot name a person in the ledger",
                 fix="use letters, digits and . _ @ + -, at most 64 characters",
             )
-        if author in self._given:
-            key = _load(self._given[author](), "ledger.signing_key", "set it to the text of one, PEM")
-            self._trust(author, key)
-            return key
-        path = self._private / f"{author}.pem"
-        if not path.is_file():
-            self._create_key(author, path)
-        return _load(path.read_text("utf-8"), str(path), "replace it with one, or remove it")
+        if author not in self._signers:
+            path = self._private / f"{author}.pem"
+            if not path.is_file():
+                self._create_key(author, path)
+            self._signers[author] = PemSigner(
+                lambda: path.read_text("utf-8"), str(path), "replace it with one, or remove it"
+            )
+        signer = self._signers[author]
+        self._trust.add(author, signer.public_der())
+        return signer
 
     def _create_key(self, author: str, path: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -94,14 +115,10 @@ class KeyFolder:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(private)
-        (self._private / f"{author}.pub.pem").write_bytes(_public_pem(key))
-        self._trust(author, key)
-
-    def _trust(self, author: str, key: ec.EllipticCurvePrivateKey) -> None:
-        trusted = self._trusted / f"{author}.pem"
-        if self._may_trust and not trusted.exists():
-            self._trusted.mkdir(parents=True, exist_ok=True)
-            trusted.write_bytes(_public_pem(key))
+        public = key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        (self._private / f"{author}.pub.pem").write_bytes(render_public_pem(public))
 
 
 def _load(text: str, where: str, fix: str) -> ec.EllipticCurvePrivateKey:
@@ -119,14 +136,3 @@ def _load(text: str, where: str, fix: str) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise UsageError(f"{where} is not an ECDSA P-256 private key", fix=fix)
     return key
-
-
-def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")

@@ -14,6 +14,7 @@ from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
+from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.portability import find_unknown
 from edgeferry.domain.tags import is_change, parse_tags
@@ -115,7 +116,11 @@ def list_devices(
         if condition and where:
             raise UsageError("the condition is there twice", fix="give it once, with or without --where")
         text = f"SELECT * FROM devices{_render_where(condition or where, terminal)}"
-        twins = sorted(fetch(services.hub, text, terminal, top), key=lambda twin: str(twin["deviceId"]))
+        found = fetch(services.hub, text, terminal, top + 1 if top else 0)
+        twins = sorted(
+            (twin for twin in found if not is_reserved(twin)), key=lambda twin: str(twin["deviceId"])
+        )
+        twins = twins[: top or None]
         agents = _fetch_agents(services.hub, twins, terminal)
         facts = [_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
         rows = [
@@ -293,7 +298,12 @@ def choose(hub: Hub, names: Sequence[str], where: str, terminal: Terminal) -> Se
     if names:
         return list(dict.fromkeys(names))
     rows = fetch(hub, f"SELECT deviceId FROM devices{_render_where(where, terminal)}", terminal)
-    return sorted(str(row["deviceId"]) for row in rows)
+    return sorted(str(row["deviceId"]) for row in rows if not is_reserved(row))
+
+
+def is_reserved(twin: Json) -> bool:
+    """Whether it is the identity that holds the ledger's anchor, which is no device of the fleet."""
+    return twin.get("deviceId") == ANCHOR
 
 
 def fetch(hub: Hub, text: str, terminal: Terminal, top: int = 0) -> list[Json]:

@@ -1,4 +1,4 @@
-"""How images, shipments, rollouts and verifications look: as JSON, and as tables and lines."""
+"""How images, shipments and verifications look: as JSON, and as tables and lines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from edgeferry.cli.console import render_table, short
+from edgeferry.cli.watching import rollout_facts
 from edgeferry.domain.image import Image
-from edgeferry.domain.rollout import State
 from edgeferry.domain.verification import Verification
-from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.ship import Shipment, render_runtime
 
 
@@ -84,28 +83,6 @@ def shipment_tables(shipment: Shipment) -> list[Table | str]:
         )
     columns = ("device", "model", "state", "digest", "verdict", "ms")
     return [render_table("Devices", columns, rows)]
-
-
-def rollout_facts(result: RolloutResult) -> dict[str, Any]:
-    """A rollout as JSON."""
-    return {
-        "ok": result.state is State.SUCCEEDED,
-        "release": result.release,
-        "layer": result.layer,
-        "state": str(result.state),
-        "reason": result.reason,
-        "fix": result.fix,
-        "changed": result.changed,
-        "devices": [
-            {"device": o.device, "state": str(o.state), "reason": o.reason, "digest": o.digest}
-            for o in result.outcomes
-        ],
-    }
-
-
-def rollout_table(result: RolloutResult) -> Table:
-    rows = [[o.device, str(o.state), short(o.digest), o.reason] for o in result.outcomes]
-    return render_table(result.release, ("device", "state", "digest", "reason"), rows)
 
 
 def verification_facts(verification: Verification) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish, render_table, short
 from edgeferry.cli.facts import shipment_facts
-from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet
+from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet, read_rules
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
@@ -92,7 +92,7 @@ def demo(
                 inputs=parse_pairs(inputs, "the input"),
                 user=settings["user"],
                 fleet=read_fleet(settings),
-                timeout_s=settings.seconds("rollout.timeout_s"),
+                rules=read_rules(settings),
                 approve_as="demo",
             )
             for model in reversed(services.project.model_names())

@@ -15,6 +15,7 @@ from edgeferry import __version__
 from edgeferry.cli import (
     agent,
     agent_enrol,
+    audit,
     captures,
     ci,
     deployments,
@@ -23,8 +24,12 @@ from edgeferry.cli import (
     hub,
     local,
     models,
+    plan,
     registry,
+    releases,
+    rollouts,
     runs,
+    sim,
     smoke,
     validate,
 )
@@ -42,6 +47,9 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 models.register(app)
+rollouts.register(app)
+plan.register(app)
+releases.register(app)
 validate.register(app)
 fleet.register(app)
 smoke.register(app)
@@ -51,10 +59,12 @@ agent_enrol.register(agent.agent)
 runs.register(app)
 captures.register(app)
 deployments.register(app)
+audit.register(app)
 registry.register(app)
 local.register(app)
 hub.register(app)
 ci.register(app)
+sim.register(app)
 
 
 _INTERRUPTED = 130

@@ -1,8 +1,7 @@
-"""Commands of one model's road: train, package, verify, push, release, approve, rollout, ship."""
+"""Commands of one model's road: train, package, verify, push, ship."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,8 +9,6 @@ import typer
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.facts import (
     image_facts,
-    rollout_facts,
-    rollout_table,
     shipment_facts,
     shipment_tables,
     verification_facts,
@@ -23,14 +20,13 @@ from edgeferry.cli.project import (
     InputOption,
     ModelArgument,
     OutputOption,
-    ReleaseArgument,
     TrainedAtOption,
-    choose_condition,
     opened,
     parse_pairs,
     read_fleet,
+    read_rules,
 )
-from edgeferry.cli.report import JunitOption, outcome_case, write_report
+from edgeferry.cli.rollouts import TimeoutOption
 from edgeferry.cli.runs import (
     DeadlineOption,
     LogsOption,
@@ -39,47 +35,29 @@ from edgeferry.cli.runs import (
     trained_facts,
     trained_lines,
 )
-from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
 from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.rollout import State
 from edgeferry.domain.run import refuse_keys
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.junit import nobody, render_junit
-from edgeferry.wiring import open_approvals
-from edgeferry.workflows.approve import approve as approve_release
-from edgeferry.workflows.approve import approve_from
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
-from edgeferry.workflows.prove import find_proof, prove
+from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import push as push_image
-from edgeferry.workflows.release import find_release
-from edgeferry.workflows.release import release as release_image
-from edgeferry.workflows.rollout import rollout as roll_out
-from edgeferry.workflows.ship import Order, render_outcome
+from edgeferry.workflows.ship import Order
 from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import preview as preview_training
 from edgeferry.workflows.train import submit as submit_training
 from edgeferry.workflows.train import train as train_model
 
-TimeoutOption = Annotated[
-    int, typer.Option(help="Seconds until it is judged; 0: the setting rollout.timeout_s.")
-]
 VersionOption = Annotated[
     str, typer.Option("--model-version", help="A registered version; default: the newest.")
 ]
 
 
-class Platform(StrEnum):
-    """Where a person's approval may have been recorded."""
-
-    AZURE_DEVOPS = AZURE_DEVOPS
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    for command in (ship, train, package, verify, push, release, approve, rollout):
+    for command in (ship, train, package, verify, push):
         app.command(rich_help_panel="A model's road")(command)
 
 
@@ -107,7 +85,7 @@ def ship(
             inputs=given,
             user=settings["user"],
             fleet=read_fleet(settings),
-            timeout_s=settings.seconds("rollout.timeout_s"),
+            rules=read_rules(settings),
             approve_as=approve_as,
             target_condition=target_condition,
         )
@@ -227,115 +205,6 @@ def push(
                 f"{uploaded / 1e6:.2f} MB uploaded" if uploaded else "unchanged: all of it was there",
             ],
         )
-
-
-def release(
-    context: typer.Context,
-    model: ModelArgument,
-    model_version: VersionOption = "",
-    place: TrainedAtOption = "",
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Sign that this version, this image and this evidence belong together, in the ledger."""
-    with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = package_version(services, model, model_version)
-        limits = read_fleet(settings).limits
-        proof = find_proof(services, definition, version, packed, limits)
-        if proof is None:
-            raise UsageError(
-                f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
-            )
-        companion, _ = carry_companion(services, limits)
-        entry, created = release_image(
-            services, version, proof.image, proof.verification, companion, settings["user"]
-        )
-        state = "released" if created else "unchanged"
-        terminal.answer(
-            {
-                "release": entry.subject,
-                "entry": entry.id,
-                "author": entry.author,
-                "key": entry.key,
-                "state": state,
-            },
-            [f"{entry.subject} ({state}), signed by {entry.author} with {entry.key}"],
-        )
-
-
-def approve(
-    context: typer.Context,
-    release: ReleaseArgument,
-    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")] = "",
-    from_platform: Annotated[
-        Platform | None,
-        typer.Option("--from", help="In a pipeline: record who approved its stage on this platform."),
-    ] = None,
-    target_condition: ConditionOption = "",
-    no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """One person's signed yes (or no), bound to a release, an environment and a target condition.
-
-    E.g. edgeferry approve nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567
-    --from azure-devops."""
-    if bool(by) == (from_platform is not None) or (no and from_platform is not None):
-        raise UsageError(
-            "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
-            fix="give --by or --from; a refusal on the platform ends its stage by itself",
-        )
-    with opened(context, output) as (settings, services, terminal):
-        entry = find_release(services, release)
-        condition = choose_condition(settings, services, entry.body["model"], target_condition)
-        if from_platform is None:
-            signed = approve_release(
-                services, entry, condition, by, yes=not no, environment=settings.environment
-            )
-        else:
-            record, user = open_approvals().fetch(), settings["user"]
-            signed = approve_from(services, entry, condition, record, user, environment=settings.environment)
-        people = " and ".join(find_people(signed)) or f"{signed.author}, who is no person,"
-        facts = {
-            "entry": signed.id,
-            "release": entry.subject,
-            "decision": signed.body["decision"],
-            "by": people,
-            "target_condition": condition,
-            "key": signed.key,
-            "source": signed.body.get("source"),
-        }
-        word = "approved" if not no else "refused"
-        where = f"for devices where {condition}{render_origin(signed)}"
-        terminal.answer(facts, [f"{entry.subject} {word} by {people} {where}"])
-
-
-def rollout(
-    context: typer.Context,
-    release: ReleaseArgument,
-    target_condition: ConditionOption = "",
-    timeout: TimeoutOption = 0,
-    junit: JunitOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Put an approved release on the devices its condition picks, and wait until each has proven it."""
-    with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
-        entry = find_release(services, release)
-        condition = choose_condition(settings, services, entry.body["model"], target_condition)
-        result = roll_out(
-            services,
-            entry,
-            condition,
-            fleet=read_fleet(settings),
-            timeout_s=settings.seconds("rollout.timeout_s"),
-            user=settings["user"],
-            on_change=lambda outcome: terminal.say(render_outcome(outcome)),
-        )
-        model = str(entry.body["model"])
-        cases = [outcome_case(model, outcome) for outcome in result.outcomes]
-        cases = cases or [nobody(model, str(result.state), result.reason)]
-        write_report(junit, render_junit(f"rollout of {entry.subject}", cases))
-        terminal.answer(rollout_facts(result), [rollout_table(result)] if result.outcomes else [])
-        fix = result.fix or "edgeferry status; edgeferry logs MODULE --device DEVICE"
-        finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", fix)
 
 
 def package_version(

@@ -50,13 +50,13 @@ class Record:
 class Bounds:
     """How much a store may hold; 0 is no bound."""
 
-    store_bytes: int = 64 * 1024 * 1024
-    segment_bytes: int = 8 * 1024 * 1024
-    max_records: int = 0
-    segment_records: int = 0
+    store_bytes: int
+    segment_bytes: int
+    max_records: int
+    segment_records: int
     """So many records close a segment."""
-    max_age_s: float = 0
-    segment_s: float = _SEGMENT_S
+    max_age_s: float
+    segment_s: float
     """A segment that is older is closed."""
     stops: bool = False
     """When it is full: whether new records are dropped, or else the oldest ones go."""
@@ -96,7 +96,8 @@ class Counts:
     dropped: int = 0
     """Could not be written, since the server started."""
     refused: int = 0
-    """Bad requests, since the server started: counted, not stored."""
+    """Requests that the model did not answer, since the server started: bad ones, and those it had no time
+    for. Counted, not stored."""
     first: int = 0
     last: int = 0
 

@@ -62,7 +62,7 @@ def layer_of(spec: ModuleSpec) -> str:
 
 def is_same(one: Mapping[str, ModuleSpec], other: Mapping[str, ModuleSpec]) -> bool:
     """Whether the modules are the same, whatever layer brought them."""
-    return _without_layers(one) == _without_layers(other)
+    return one == other or _without_layers(one) == _without_layers(other)
 
 
 def find_units(
@@ -116,4 +116,4 @@ def _unit(
 
 
 def _without_layers(specs: Mapping[str, ModuleSpec]) -> dict[str, ModuleSpec]:
-    return {name: replace(spec, layer="") for name, spec in specs.items()}
+    return {name: spec if not spec.layer else replace(spec, layer="") for name, spec in specs.items()}

@@ -15,19 +15,17 @@ from edgeferry.domain.layering import (
     HUB,
     LISTS,
     Deployment,
+    Place,
     find_assignment_fault,
     find_targeted,
     is_base,
     live_settings,
     merge_targeted,
     rank,
-    settings_of,
 )
 from edgeferry.domain.twin import is_same, merge
 
 Json = dict[str, Any]
-Place = tuple[str, tuple[str, ...]]
-"""Whose twin, and a path below its desired properties."""
 
 
 class Reason(StrEnum):
@@ -198,7 +196,7 @@ def _losers(
     for one in reversed(targeted):
         if rank(one) >= rank(giver):
             continue
-        own: list[Place] = [(module, path) for module, path, _ in settings_of(one)]
+        own: list[Place] = [(module, path) for module, path, _ in one.settings]
         if any(
             (_is_below(each, place) and _region(each) == _region(place) and live.get(each) is not one)
             or (_is_below(place, each) and _holds(one, each, place))
@@ -233,7 +231,7 @@ def _absences(
         elif rank(one) < rank(base):
             yield Absence(one, Reason.OTHER_BASE if is_base(one.modules) else Reason.BELOW_BASE, (base,))
         elif one.id not in givers and one is not base:
-            own: list[Place] = [(module, path) for module, path, _ in settings_of(one)]
+            own: list[Place] = [(module, path) for module, path, _ in one.settings]
             if any(module in present for module, _ in own):
                 by = {
                     giver.id: giver

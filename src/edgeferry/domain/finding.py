@@ -62,7 +62,7 @@ RULES = {
         Rule("optional-outside-group", "error", "a command needs an input that may be absent"),
         Rule("unreadable-command", "error", "a command that is empty or leaves a quotation mark open"),
         Rule("conda-requirement", "error", "a conda file that pip cannot satisfy"),
-        Rule("serving-conflict", "error", "`runtime` and what lies in the model's folder exclude each other"),
+        Rule("serving-conflict", "error", "`runtime` excludes another key or what the model's folder has"),
         Rule("plain-secret", "error", "a password, key or token in the clear"),
         Rule("key-in-code", "error", "a file that looks like a key would leave with a step's code"),
         Rule("unused-input", "warning", "a declared input that no command, or no step, uses"),

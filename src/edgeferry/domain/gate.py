@@ -1,12 +1,44 @@
-"""The gate: whether a release may be rolled out to a target condition. Pure."""
+"""The gate: whether a release may be rolled out by a plan. Pure.
+
+A yes is given to a plan: it counts for that plan's hash only, and while it is young. A no is about the
+release and the devices: it shuts the gate whatever the plan or the wave, and only a yes given after it counts
+again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from edgeferry.domain.approval import find_people, render_origin
+from edgeferry.domain.approval import find_people, is_pipeline, render_origin
+from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
+from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
+
+_SKEW = timedelta(minutes=10)
+"""How far the clocks of two machines that sign may be apart."""
+
+
+@dataclass(frozen=True)
+class GateQuestion:
+    """What is asked: this release, by this plan, on these devices of this environment."""
+
+    release: Entry
+    release_distrust: str
+    """Why the release's signature does not count; "" when it does."""
+    environment: str
+    """Its name; "" for none. Environments may share a ledger, and one condition picks others in each."""
+    condition: str
+    plan: str
+    """The plan's hash."""
+    rollout: str = ""
+    """Between waves: the rollout's id; "" before it starts."""
+    wave: int = 0
+    """Between waves: the wave that shall start."""
+    newer: Entry | None = None
+    """The last start of a rollout of another release of the model to the same devices: a yes from before it
+    was about other times."""
 
 
 @dataclass(frozen=True)
@@ -16,64 +48,179 @@ class Decision:
     open: bool
     reason: str
     fix: str = ""
-    approval: Entry | None = None
+    approvals: tuple[Entry, ...] = ()
+    plan_entry: Entry | None = None
+    """The plan that was approved, as the ledger holds it."""
 
 
 def judge_gate(
-    release: Entry,
-    condition: str,
-    environment: str,
+    question: GateQuestion,
     approvals: Sequence[tuple[Entry, str]],
-    release_distrust: str,
+    evidence: Sequence[EvidenceFact],
+    policy: GatePolicy,
+    now_at: datetime,
 ) -> Decision:
-    """Open when the latest trusted word on this release, this condition and this environment ("" for none) is
-    a yes: environments may share a ledger, and the same condition picks other devices in each.
+    """Open when the evidence is good and, since the last no, as many people as the policy asks for said yes.
 
     `approvals` pairs each approval entry of the ledger, oldest first, with why its signature does not
     count ("" when it does). Whose word an entry is, says `domain/approval.py`.
     """
-    if release_distrust:
+    release = question.release
+    if question.release_distrust:
         return Decision(
             False,
-            f"release {release.subject} cannot be trusted: {release_distrust}",
+            f"release {release.subject} cannot be trusted: {question.release_distrust}",
             fix="check who wrote it, then release again",
         )
-    word: Entry | None = None
+    lacking = find_shutting(evidence, policy)
+    if lacking:
+        return Decision(
+            False,
+            f"the evidence of {release.subject} is not enough: {render_fact(lacking)}",
+            fix=f"edgeferry releases show {release.subject}; the settings gate.evidence and gate.metrics "
+            "say what must be there",
+        )
+    voices: dict[str, Entry] = {}
+    no: Entry | None = None
     ignored = ""
     for approval, distrust in approvals:
         if approval.body.get("release") != release.subject:
             continue
-        if distrust:
-            ignored = f"the approval by {approval.author} does not count: {distrust}"
-        elif not find_people(approval):
-            ignored = f"{approval.author} is a pipeline and names no person who approved"
-        elif approval.body.get("release_signature") != release.signature:
-            ignored = f"the approval by {approval.author} is for another content of this release"
-        elif approval.body.get("environment", "") != environment:
-            other = approval.body.get("environment") or "no environment"
-            ignored = f"{_render_people(approval)} approved it for {other}, not {environment or 'none'}"
-        elif approval.body.get("target_condition") != condition:
-            other = approval.body.get("target_condition")
-            ignored = f"{_render_people(approval)} approved it for {other!r}, not {condition!r}"
+        said_yes = approval.body.get("decision") == "yes"
+        problem = distrust and f"the approval by {approval.author} does not count: {distrust}"
+        problem = problem or _find_other_matter(question, approval)
+        if said_yes:
+            problem = problem or _find_other_plan(question, approval) or _find_age(approval, policy, now_at)
+        people, refused = _count_people(approval, release, policy, voices, said_yes=said_yes)
+        if problem or not people:
+            ignored = problem or refused
+        elif said_yes:
+            voices |= dict.fromkeys(people, approval)
         else:
-            word = approval
-    if word is not None and word.body.get("decision") == "yes":
-        reason = f"approved by {_render_people(word)}{render_origin(word)}, at {word.at}"
-        return Decision(True, reason, approval=word)
-    if word is not None:
+            voices, no = {}, approval
+    if len(voices) >= policy.approvals:
+        words = tuple({entry.id: entry for entry in voices.values()}.values())
+        reason = "approved by " + " and ".join(
+            f"{_render_people(word, voices)}{render_origin(word)}, at {word.at}" for word in words
+        )
+        return Decision(True, reason, approvals=words)
+    if no is not None and not voices:
         return Decision(
             False,
-            f"{_render_people(word)} said no to release {release.subject} at {word.at}",
+            f"{' and '.join(find_people(no))} said no to release {release.subject} at {no.at}",
             fix="mend the model and release again, or ask for a new approval",
         )
-    problem = f"release {release.subject} is not approved for {condition!r}"
-    return Decision(
-        False,
-        f"{problem}: {ignored}" if ignored else problem,
-        fix=f"a person approves with: edgeferry approve {release.subject} --by NAME -t {condition!r}"
-        + (f" --env {environment}" if environment else ""),
+    return Decision(False, *_render_shut(question, voices, policy, ignored))
+
+
+def judge_approver(person: str, release: Entry, policy: GatePolicy) -> str:
+    """Why this person's yes to this release could not count in this environment, or ""."""
+    if is_pipeline(person):
+        return f"{person} is a pipeline and names no person who approved"
+    if policy.approvers and person not in policy.approvers:
+        return f"{person} may not approve here, only {', '.join(sorted(policy.approvers))}"
+    if not policy.self_approval and person.casefold() == release.author.casefold():
+        return f"{person} made this release, and nobody approves their own here"
+    return ""
+
+
+def _find_other_matter(question: GateQuestion, approval: Entry) -> str:
+    """Why the word is about something else than this release on these devices, or ""."""
+    body, who = approval.body, " and ".join(find_people(approval)) or approval.author
+    if body.get("release_signature") != question.release.signature:
+        return f"the approval by {who} is for another content of this release"
+    environment = body.get("environment", "")
+    if environment != question.environment:
+        return (
+            f"{who} approved it for {environment or 'no environment'}, not {question.environment or 'none'}"
+        )
+    condition = body.get("target_condition")
+    if condition != question.condition:
+        return f"{who} approved it for {condition!r}, not {question.condition!r}"
+    rollout, wave = body.get("rollout", ""), body.get("wave", 0)
+    plain_no = body.get("decision") != "yes" and not rollout
+    if (rollout, wave) != (question.rollout, question.wave) and not plain_no:
+        asked = (
+            f"wave {question.wave} of {question.rollout}" if question.rollout else "the start of a rollout"
+        )
+        given = f"wave {wave} of {rollout}" if rollout else "the start of a rollout"
+        return f"the word of {who} is for {given}, not for {asked}"
+    return ""
+
+
+def _find_other_plan(question: GateQuestion, approval: Entry) -> str:
+    who = " and ".join(find_people(approval)) or approval.author
+    plan = approval.body.get("plan")
+    if plan != question.plan:
+        return f"{who} approved another plan: {_short(plan)}, not {_short(question.plan)}"
+    newer = question.newer
+    if newer is not None and approval.id < newer.id:
+        return f"{who} approved it before {newer.body.get('release')} was rolled out there, at {newer.at}"
+    return ""
+
+
+def _find_age(approval: Entry, policy: GatePolicy, now_at: datetime) -> str:
+    """Why the yes is too old by its own word or the policy's, or ""."""
+    who = " and ".join(find_people(approval)) or approval.author
+    try:
+        given_at = datetime.fromisoformat(approval.at)
+        expires_at = datetime.fromisoformat(str(approval.body.get("expires_at")))
+        expired, early = now_at >= expires_at, given_at > now_at + _SKEW
+        old = now_at - given_at > timedelta(seconds=policy.max_age_s)
+    except (ValueError, TypeError):
+        return f"the approval by {who} does not say when it expires"
+    if expired:
+        return f"the approval by {who} expired at {approval.body['expires_at']}"
+    if old:
+        return f"the approval by {who}, at {approval.at}, is older than {policy.max_age_s / 3600:g} h"
+    return f"the approval by {who} is dated in the future, {approval.at}" if early else ""
+
+
+def _count_people(
+    approval: Entry, release: Entry, policy: GatePolicy, voices: Mapping[str, Entry], *, said_yes: bool
+) -> tuple[tuple[str, ...], str]:
+    """Whose word it is of those who may speak, and why it is nobody's. One key is one person, by whatever
+    names it signs; anybody who may approve may say no to their own release."""
+    named = find_people(approval)
+    if not named:
+        return (), f"{approval.author} is a pipeline and names no person who approved"
+    rule = policy if said_yes else replace(policy, self_approval=True)
+    refused = [problem for person in named if (problem := judge_approver(person, release, rule))]
+    spelt = {person.casefold(): person for person in voices}
+    people = tuple(
+        spelt.get(person.casefold(), person) for person in named if not judge_approver(person, release, rule)
     )
+    if said_yes and people and not is_pipeline(approval.author):
+        if approval.key == release.key and not policy.self_approval:
+            return (), f"{approval.author} signs with the key that signed this release"
+        for other in voices.values():
+            if other.key == approval.key and other.author != approval.author:
+                return (), f"{approval.author} signs with the key of {other.author}"
+    return people, refused[0] if refused else ""
 
 
-def _render_people(approval: Entry) -> str:
-    return " and ".join(find_people(approval))
+def _render_shut(
+    question: GateQuestion, voices: Mapping[str, Entry], policy: GatePolicy, ignored: str
+) -> tuple[str, str]:
+    """The problem and the fix where too few have said yes."""
+    release = question.release
+    if voices:
+        count = f"{len(voices)} of {policy.approvals} approvals ({', '.join(sorted(voices))})"
+        problem = f"release {release.subject} has {count} for {question.condition!r}"
+    else:
+        problem = f"release {release.subject} is not approved for {question.condition!r}"
+    if question.rollout:
+        problem += f", wave {question.wave} of {question.rollout}"
+        command = f"edgeferry approve {question.rollout} --wave {question.wave} --by NAME"
+    else:
+        command = f"edgeferry approve {release.subject} --by NAME -t {question.condition!r}"
+    where = f" --env {question.environment}" if question.environment else ""
+    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}{where}"
+
+
+def _render_people(approval: Entry, voices: Mapping[str, Entry]) -> str:
+    return " and ".join(person for person, entry in voices.items() if entry is approval)
+
+
+def _short(plan: object) -> str:
+    return str(plan).removeprefix("sha256:")[:12] if plan else "none"

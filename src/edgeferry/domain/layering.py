@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from edgeferry.domain.condition import Condition, matches
@@ -37,6 +38,16 @@ class Deployment:
     modules: Mapping[str, Mapping[str, Any]]
     """`modulesContent`: per module, values by path below the twin, e.g. `properties.desired.routes.r1`."""
 
+    @cached_property
+    def settings(self) -> Sequence[tuple[str, tuple[str, ...], Any]]:
+        """(module, path below desired, value), shorter paths first."""
+        settings = [
+            (module, tuple(path.split("."))[2:], value)
+            for module, content in self.modules.items()
+            for path, value in content.items()
+        ]
+        return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -51,7 +62,7 @@ class Assignment:
 
     def module_names(self) -> frozenset[str]:
         """Modules that the device is to run, without `$edgeAgent` and `$edgeHub`."""
-        return frozenset(_entries(self.desired.get(AGENT, {}), "modules"))
+        return frozenset(list_entries(self.desired.get(AGENT, {}), "modules"))
 
 
 def rank(deployment: Deployment) -> tuple[int, str, str]:
@@ -79,45 +90,103 @@ def find_targeted(deployments: Iterable[Deployment], device: Mapping[str, Any]) 
 
 def merge_targeted(targeted: Sequence[Deployment]) -> Assignment:
     """The assignment for every device that just these deployments target, the weakest first."""
+    base, desired = merge_desired(targeted)
+    if base is None:
+        return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
+    applied = targeted[targeted.index(base) :]
+    present = {AGENT, HUB, *list_entries(desired[AGENT], "modules")}
+    return Assignment(base.id, desired, _statuses(targeted, applied, present))
+
+
+Entries = dict[tuple[int, str], tuple[Any, Json]]
+
+
+def merge_desired(
+    targeted: Sequence[Deployment], known: Entries | None = None
+) -> tuple[Deployment | None, Mapping[str, Json]]:
+    """The base among these, the weakest first, and what it and the layers above it make of desired
+    properties, by module; nothing without a base.
+
+    With one `known` for several merges they share the entries of modules that are alike; nobody may write
+    into them.
+    """
     last_base = max((index for index, one in enumerate(targeted) if is_base(one.modules)), default=None)
     if last_base is None:
-        return Assignment(None, {}, {AGENT: {one.id: "Targeted" for one in targeted}} if targeted else {})
-    applied = targeted[last_base:]
+        return None, {}
+    known = {} if known is None else known
     desired: dict[str, Json] = {}
-    for deployment in applied:
-        for module, path, value in settings_of(deployment):
-            desired[module] = _set(desired.get(module, {}), path, value)
+    givers: dict[tuple[str, str], str] = {}
+    own: dict[int, Json] = {}
+    for deployment in targeted[last_base:]:
+        for module, path, value in deployment.settings:
+            before = desired.get(module, {})
+            is_within = module == AGENT and len(path) > 2 and path[0] in LISTS
+            is_new = not is_within or not _is_object(list_entries(before, path[0]).get(path[1]))
+            after = desired[module] = _put(before, path, value, own)
+            if module == AGENT and is_new:
+                _note_givers(givers, after, path, deployment.id)
     agent = desired[AGENT]
-    for kind, name, giver in _givers(applied):
-        entry = _entries(agent, kind).get(name)
-        if isinstance(entry, Mapping):
-            agent = _set(agent, (kind, name), {**entry, "configuration": {"id": giver}})
+    for kind in LISTS:
+        if entries := list_entries(agent, kind):
+            agent = _put(agent, (kind,), _with_givers(entries, kind, givers, known), own)
     desired[AGENT] = agent
-    present = {AGENT, HUB, *_entries(agent, "modules")}
-    desired = {module: values for module, values in desired.items() if module in present}
-    return Assignment(targeted[last_base].id, desired, _statuses(targeted, applied, present))
+    present = {AGENT, HUB, *list_entries(agent, "modules")}
+    return targeted[last_base], {module: values for module, values in desired.items() if module in present}
 
 
-def settings_of(deployment: Deployment) -> Sequence[tuple[str, tuple[str, ...], Any]]:
-    """(module, path below desired, value), shorter paths first."""
-    settings = [
-        (module, tuple(path.split("."))[2:], value)
-        for module, content in deployment.modules.items()
-        for path, value in content.items()
-    ]
-    return sorted(settings, key=lambda setting: (setting[0], len(setting[1]), setting[1]))
+def _note_givers(
+    givers: dict[tuple[str, str], str], agent: Mapping[str, Any], path: tuple[str, ...], deployment: str
+) -> None:
+    """Whom the entries of `$edgeAgent` are from, that a deployment has just set at or around `path`."""
+    if path and path[0] not in LISTS:
+        return
+    for kind in path[:1] or LISTS:
+        entries = list_entries(agent, kind)
+        for name in path[1:2] or entries:
+            if name in entries:
+                givers[(kind, name)] = deployment
 
 
-def live_settings(applied: Sequence[Deployment]) -> Mapping[tuple[str, tuple[str, ...]], Deployment]:
-    """(module, path below desired) of every setting that no later one covers, with its deployment; in the
-    order in which they apply. `applied` rises in rank."""
-    live: dict[tuple[str, tuple[str, ...]], Deployment] = {}
-    for deployment in applied:
-        for module, path, _ in settings_of(deployment):
-            covered = [key for key in live if key[0] == module and key[1][: len(path)] == path]
-            for key in covered:
-                del live[key]
-            live[(module, path)] = deployment
+def _with_givers(
+    entries: Mapping[str, Any], kind: str, givers: Mapping[tuple[str, str], str], known: Entries
+) -> Json:
+    """The entries, each with the deployment that supplied it, as a hub notes it."""
+    noted: Json = {}
+    for name, entry in entries.items():
+        giver = givers.get((kind, name))
+        if giver is None or not _is_object(entry):
+            noted[name] = entry
+            continue
+        key = (id(entry), giver)
+        if key not in known:
+            known[key] = (entry, {**entry, "configuration": {"id": giver}})  # held, for its id
+        noted[name] = known[key][1]
+    return noted
+
+
+Place = tuple[str, tuple[str, ...]]
+"""Whose twin, and a path below its desired properties."""
+
+
+def live_settings(applied: Sequence[Deployment]) -> Mapping[Place, Deployment]:
+    """Every setting that no later one covers, with its deployment; in the order in which they apply.
+    `applied` rises in rank."""
+    return list_live(
+        (deployment, (module, path)) for deployment in applied for module, path, _ in deployment.settings
+    )
+
+
+def list_live(settings: Iterable[tuple[Deployment, Place]]) -> Mapping[Place, Deployment]:
+    """The same of these settings, in the order in which they apply."""
+    live: dict[Place, Deployment] = {}
+    below: dict[Place, set[Place]] = {}
+    for deployment, place in settings:
+        module, path = place
+        for covered in below.pop(place, ()):
+            live.pop(covered, None)
+        for length in range(len(path) + 1):
+            below.setdefault((module, path[:length]), set()).add(place)
+        live[place] = deployment
     return live
 
 
@@ -168,40 +237,46 @@ def find_content_fault(modules: Any, sizes: Sizes = AZURE_SIZES) -> str | None:
 
 def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Json:
     """`values` with `value` at `path`; null removes what is there."""
+    return _put(values, path, value, {})
+
+
+def _put(values: Mapping[str, Any], path: tuple[str, ...], value: Any, own: dict[int, Json]) -> Json:
+    """The same, written into `values` where it is among our `own` copies, by id, else into a new one."""
     if not path:
-        return dict(value)
-    head, *rest = path
-    if not rest:
-        others = {name: member for name, member in values.items() if name != head}
-        return others if value is None else {**others, head: value}
-    inner = values.get(head)
-    if value is None and not isinstance(inner, Mapping):
-        return dict(values)
-    return {**values, head: _set(inner if isinstance(inner, Mapping) else {}, tuple(rest), value)}
+        return _copy(value, own)
+    head, rest = path[0], path[1:]
+    inner: Any = values.get(head)
+    if value is None and (head not in values if not rest else not _is_object(inner)):
+        return _owned(values, own)
+    values = _owned(values, own)
+    if rest:
+        values[head] = _put(inner if _is_object(inner) else {}, rest, value, own)
+    elif value is None:
+        del values[head]
+    else:
+        values[head] = value
+    return values
 
 
-def _givers(applied: Sequence[Deployment]) -> Sequence[tuple[str, str, str]]:
-    """(`modules` or `systemModules`, name, id of the deployment that supplied the entry)."""
-    givers: dict[tuple[str, str], str] = {}
-    agent: Json = {}
-    for deployment in applied:
-        for module, path, value in settings_of(deployment):
-            if module != AGENT:
-                continue
-            before, agent = agent, _set(agent, path, value)
-            for kind in LISTS:
-                old = _entries(before, kind)
-                for name in _entries(agent, kind):
-                    is_whole = path == (kind, name)[: len(path)]
-                    is_within = path[:2] == (kind, name)
-                    if is_whole or (is_within and not isinstance(old.get(name), Mapping)):
-                        givers[(kind, name)] = deployment.id
-    return [(kind, name, giver) for (kind, name), giver in givers.items()]
+def _owned(values: Mapping[str, Any], own: dict[int, Json]) -> Json:
+    return own[id(values)] if id(values) in own else _copy(values, own)
 
 
-def _entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _copy(values: Mapping[str, Any], own: dict[int, Json]) -> Json:
+    copied = dict(values)
+    own[id(copied)] = copied
+    return copied
+
+
+def list_entries(agent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The modules by name in that one of `LISTS` of `$edgeAgent`'s desired properties."""
     entries = agent.get(kind)
-    return entries if isinstance(entries, Mapping) else {}
+    return entries if entries is not None and _is_object(entries) else {}
+
+
+def _is_object(value: Any) -> bool:
+    """Whether it is a JSON object; a dict is one without asking what else is."""
+    return type(value) is dict or isinstance(value, Mapping)
 
 
 def _statuses(

@@ -243,6 +243,14 @@ echo "##vso[task.setvariable variable=name;isOutput=true]$release"
                 {**fleet.registry, **fleet.ledger},
                 name="release",
             ),
+            make.run(
+                "Plan",
+                f"""
+release=$({_read("release")} < {evidence}/release.json)
+edgeferry approve "$release" --ask | tee {evidence}/plan.txt
+""",
+                {**fleet.hub, **fleet.registry, **fleet.ledger},
+            ),
             publish_artifact(
                 "Keep the evidence", "evidence-$(System.JobAttempt)", EVIDENCE, when="succeededOrFailed()"
             ),
@@ -299,7 +307,7 @@ def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
         make.run(
             "Record the approval",
             'edgeferry approve "$RELEASE" --from azure-devops',
-            {**_TOKEN, **fleet.ledger},
+            {**_TOKEN, **fleet.hub, **fleet.registry, **fleet.ledger},
         ),
         make.run(
             "Roll out",
@@ -320,7 +328,8 @@ def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
             ("displayName", f"Roll out {model.name}"),
             ("timeoutInMinutes", 120),
             Note(
-                "The approval check of this environment is where a person says yes; the stage waits for it."
+                "The approval check of this environment is where a person says yes to the plan that the\n"
+                "build wrote (plan.txt of its evidence); the stage waits for it."
             ),
             ("environment", fleet.name),
             ("variables", _carried("release", "stageDependencies.build.build.outputs['release.name']")),

@@ -1,16 +1,18 @@
-"""Twins of `$edgeAgent` and of the companion, read as the facts that judge a rollout.
+"""Twins of `$edgeAgent` and of the companion, read as the facts and the evidence that judge a rollout.
 
 Formats: IoT Hub module twin (2021-04-12), `$edgeAgent` reported properties schema 1.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeferry.domain.rollout import DeviceFacts
+from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.smoke import Verdict
 from edgeferry.errors import UsageError
+from edgeferry.wire.evidence_report import EvidenceReport, parse_earlier_report, parse_evidence_report
 from edgeferry.wire.verdict import parse_verdict, share_room
 
 
@@ -56,6 +58,30 @@ def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> V
         return parse_verdict(model, document, share_room(len(verdicts)))
     except UsageError:
         return None
+
+
+def parse_evidence(companion: Mapping[str, Any] | None, model: str) -> DeviceEvidence | None:
+    """What a companion's twin reports that the model's server counted; None when absent or malformed."""
+    return _parse_counted(companion, model, parse_evidence_report)
+
+
+def parse_earlier_evidence(companion: Mapping[str, Any] | None, model: str) -> DeviceEvidence | None:
+    """The same of the version that the device served before the one of now."""
+    return _parse_counted(companion, model, parse_earlier_report)
+
+
+def _parse_counted(
+    companion: Mapping[str, Any] | None, model: str, parse: Callable[[str, object], EvidenceReport | None]
+) -> DeviceEvidence | None:
+    reported = _mapping(_mapping(_mapping(companion).get("properties")).get("reported"))
+    try:
+        found = parse(model, _mapping(reported.get("evidence")).get(model))
+    except UsageError:
+        return None
+    if found is None:
+        return None
+    device = str(_mapping(companion).get("deviceId", ""))
+    return DeviceEvidence(device, found.digest, found.requests, found.errors, found.latency, found.outputs)
 
 
 def _layer_of(module: object) -> str:

@@ -1,19 +1,35 @@
 """One ledger entry as a file: readable JSON, signed over its canonical form without `signature`.
 
 `previous` is the sha256 of the file before it, so entries form a chain; file names count up, so their
-order is the ledger's.
+order is the ledger's. A folder holds a hundred of them: each commit then writes two small trees.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.release import Entry
 from edgeferry.wire.canonical import render_canonical
 
-_NAME = re.compile(r"^(\d{6})-([a-z]+)-(.+)\.json$")
+_NAME = re.compile(r"^(\d{6,})-([a-z]+)-(.+)\.json$")
+_FOLDER_ENTRIES = 100
+_TEXTS = ("kind", "subject", "at", "author", "key")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What an entry's file says."""
+
+    entry: Entry
+    previous: str
+    """The sha256 of the file before it; "" for the first."""
+    digest: str
+    """The sha256 of this file."""
 
 
 def render_name(number: int, kind: str, subject: str) -> str:
@@ -21,14 +37,19 @@ def render_name(number: int, kind: str, subject: str) -> str:
     return f"{number:06d}-{kind}-{subject}.json"
 
 
-def parse_name(name: str) -> tuple[int, str, str] | None:
-    """(number, kind, subject) of a ledger file; None for any other file."""
-    match = _NAME.match(name)
+def render_folder(number: int) -> str:
+    """The folder of entry `number`, e.g. `0012` for 1234."""
+    return f"{number // _FOLDER_ENTRIES:04d}"
+
+
+def parse_name(path: str) -> tuple[int, str, str] | None:
+    """(number, kind, subject) of a ledger file in any folder; None for any other file."""
+    match = _NAME.match(path.rpartition("/")[2])
     return (int(match[1]), match[2], match[3]) if match else None
 
 
 def render_signed_part(
-    kind: str, subject: str, at: str, author: str, body: dict[str, Any], previous: str, key: str
+    kind: str, subject: str, at: str, author: str, body: Mapping[str, Any], previous: str, key: str
 ) -> bytes:
     """The bytes that an entry's signature covers."""
     return render_canonical(_content(kind, subject, at, author, body, previous, key))
@@ -39,7 +60,7 @@ def render_entry(
     subject: str,
     at: str,
     author: str,
-    body: dict[str, Any],
+    body: Mapping[str, Any],
     previous: str,
     key: str,
     signature: str,
@@ -52,30 +73,30 @@ def render_entry(
     )
 
 
-def parse_entry(name: str, data: bytes) -> tuple[Entry, bytes]:
-    """The entry in file `name`, and the bytes its signature must cover; ValueError when malformed."""
+def parse_entry(path: str, data: bytes) -> Stored:
+    """The entry in the file `path`; ValueError when malformed."""
     document = json.loads(data)
     if not isinstance(document, dict):
-        raise ValueError(f"{name} is not a JSON object")
+        raise ValueError("it is no JSON object")
     signature = document.pop("signature", "")
-    try:
-        entry = Entry(
-            id=name.removesuffix(".json"),
-            kind=document["kind"],
-            subject=document["subject"],
-            at=document["at"],
-            author=document["author"],
-            body=document["body"],
-            key=document["key"],
-            signature=signature,
-        )
-    except KeyError as error:
-        raise ValueError(f"{name} lacks {error}") from error
-    return entry, render_canonical(document)
+    for name in (*_TEXTS, "previous"):
+        if not isinstance(document.get(name), str):
+            raise ValueError(f"it lacks {name!r}, or it is no text")
+    if not isinstance(document.get("body"), dict):
+        raise ValueError("it lacks 'body', or it is no object")
+    if unknown := document.keys() - {*_TEXTS, "previous", "body"}:
+        raise ValueError(f"it has {min(unknown)!r}, which no entry has")
+    entry = Entry(
+        id=path.rpartition("/")[2].removesuffix(".json"),
+        body=document["body"],
+        signature=str(signature),
+        **{name: document[name] for name in _TEXTS},
+    )
+    return Stored(entry, document["previous"], hashlib.sha256(data).hexdigest())
 
 
 def _content(
-    kind: str, subject: str, at: str, author: str, body: dict[str, Any], previous: str, key: str
+    kind: str, subject: str, at: str, author: str, body: Mapping[str, Any], previous: str, key: str
 ) -> dict[str, Any]:
     return {
         "kind": kind,

@@ -199,6 +199,14 @@ def parse_index(body: bytes) -> tuple[Descriptor, ...]:
         raise _malformed("image index", error) from error
 
 
+def is_index(body: bytes) -> bool:
+    """Whether these bytes are an index or a Docker manifest list, which names manifests by platform."""
+    try:
+        return "manifests" in json.loads(body)
+    except (ValueError, TypeError):
+        return False
+
+
 def choose_platform(body: bytes, architecture: str) -> str:
     """The digest of the manifest for Linux on that architecture (amd64, arm64, …) that an index or a Docker
     manifest list names; "" when these bytes are neither, or name none."""

@@ -33,6 +33,8 @@ from edgeferry.wire.canonical import refuse_constant, render_canonical
 FORMAT = "edgeferry.model/1"
 PNG = "image/png"
 """Content type of a posted image."""
+MOST_BODY_BYTES = 16 * 1024 * 1024
+"""Of a request, and of an answer that is read."""
 BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
 """How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
 is JSON."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeferry.errors import UsageError
 from edgeferry.ports import Project, TextFolder
-from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, REFERENCE
+from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, is_reference
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.azure_pipelines import (
     GIT_LOGIN,
@@ -79,7 +79,7 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
     """
 
     def referred(name: str) -> bool:
-        return written.get(name, "").startswith(REFERENCE)
+        return is_reference(written.get(name, ""))
 
     hub, registry, ledger = dict[str, str](), dict[str, str](), dict[str, str]()
     entra_hub = "hub.host" in written and "hub.connection_string" not in written

@@ -15,10 +15,10 @@ from edgeferry.domain.rollout import State
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer, parse_model_layer
-from edgeferry.workflows.rollout import fetch_facts, watch
 from edgeferry.workflows.ship import Order, Shipment, Stage, render_outcome, ship
 from edgeferry.workflows.smoke import smoke
 from edgeferry.workflows.survey import await_gone
+from edgeferry.workflows.watch import fetch_facts, watch
 
 Use = Callable[[str, str], tuple[int, int]]
 """Sends requests to a model on a device: (how many were sent, how many of them the device captured)."""
@@ -92,7 +92,7 @@ def show_journey(
             return Journey(False, tuple(shipments), tuple(stages), (), shipment.problem, shipment.fix)
     by_model = dict(zip(models, shipments, strict=True))
     mover, lost, gained = _choose_move(taken, models, devices)
-    move = _Move(services, by_model, orders[0].timeout_s, note)
+    move = _Move(services, by_model, orders[0].rules.timeout_s, note)
     problem = move.swap(mover, lost, gained) or move.swap(mover, gained, lost)
     if problem:
         fix = f"edgeferry status; edgeferry logs MODEL --device {mover}"

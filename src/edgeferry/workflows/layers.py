@@ -60,25 +60,39 @@ def render_companion(
 def choose_layer(
     services: Services, release: Entry, condition: str, fleet: Fleet, existing: Sequence[Json]
 ) -> ModelLayer:
-    """The model's layer: the very one that is there when it targets `condition` and no later release of the
-    model stands above it; else one above all others, with a nonce of its own when the release has none."""
+    """The model's layer as a rollout would leave it: the very one that is there, else the next one."""
+    placed = find_placed(existing, release, condition, fleet)
+    return placed or next_layer(services, release, condition, fleet, existing)
+
+
+def find_placed(existing: Sequence[Json], release: Entry, condition: str, fleet: Fleet) -> ModelLayer | None:
+    """The release's layer that targets `condition`, unless another layer of the model stands above it."""
+    layers = [layer for one in existing if fleet.owns(one) and (layer := parse_model_layer(one))]
+    ours = [layer for layer in layers if layer.model == release.body["model"]]
+    top = max(ours, key=lambda layer: layer.priority, default=None)
+    return top if top and (top.release, top.target_condition) == (release.subject, condition) else None
+
+
+def next_layer(
+    services: Services, release: Entry, condition: str, fleet: Fleet, existing: Sequence[Json]
+) -> ModelLayer:
+    """A new layer for the release above all others, with a nonce of its own, and a name of its own where the
+    release has a layer already: that one stays as it is, beneath."""
     body = release.body
+    nonce = services.new_id()
     name = model_layer_name(release.subject, fleet)
-    layers = [(layer, fleet.owns(one)) for one in existing if (layer := parse_model_layer(one))]
-    ours = [layer for layer, owned in layers if owned]
-    found = next((layer for layer in ours if layer.name == name), None)
-    highest = max((layer.priority for layer in ours if layer.model == body["model"]), default=0)
-    if found and found.target_condition == condition and found.priority == highest:
-        return found
+    if name in {one["id"] for one in existing}:
+        name = f"{name}-{nonce[:8]}"
+    priorities = [layer.priority for one in existing if (layer := parse_model_layer(one))]
     return ModelLayer(
         name=name,
         model=body["model"],
         release=release.subject,
         digest=body["digest"],
         cases_sha256=body["cases_sha256"],
-        nonce=found.nonce if found else services.new_id(),
+        nonce=nonce,
         target_condition=condition,
-        priority=max([FIRST_MODEL_PRIORITY - 1, *(layer.priority for layer, _ in layers)]) + 1,
+        priority=max([FIRST_MODEL_PRIORITY - 1, *priorities]) + 1,
     )
 
 

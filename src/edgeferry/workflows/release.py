@@ -56,6 +56,11 @@ def find_release(services: Services, name: str) -> Entry:
     )
 
 
+def find_entry(services: Services, subject: str) -> Entry | None:
+    """The newest entry of the release called exactly that; None when there is none."""
+    return next(iter(reversed(services.ledger.entries("release", subject))), None)
+
+
 def _body(
     version: ModelVersion, image: Image, verification: Verification, companion: Image
 ) -> dict[str, Any]:

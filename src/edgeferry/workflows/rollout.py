@@ -1,50 +1,71 @@
-"""Rollout: one layered deployment, then wait until every targeted device has proven it or time is up."""
+"""Rollout: what is approved goes to its devices wave by wave, and is committed when proven, or taken back.
+
+A loop around a pure decision (`domain/rollout_decision.py`): read the ledger, look at the hub, decide; write
+the decision into the ledger, or carry out at the hub what the ledger says. Whoever takes a rollout up finds
+both, so a controller may die anywhere. An entry is written only where the ledger says of this rollout just
+what the decision went by, so of two controllers one starts a wave.
+"""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
-from edgeferry.domain.rollout import (
-    DeviceFacts,
-    Outcome,
-    State,
-    Wanted,
-    judge_at_deadline,
-    judge_device,
-    judge_rollout,
+from edgeferry.domain.rollout import Outcome, State
+from edgeferry.domain.rollout_action import (
+    Action,
+    AskApproval,
+    Commit,
+    End,
+    Hold,
+    JudgeWave,
+    Repair,
+    RollBack,
+    Soak,
+    StartWave,
+    Wait,
 )
-from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
+from edgeferry.domain.rollout_decision import Look, decide, needs_evidence
+from edgeferry.domain.rollout_plan import RolloutPlan
+from edgeferry.domain.rollout_policy import RolloutPolicy
+from edgeferry.domain.rollout_record import render_judged, render_soaking, render_started
+from edgeferry.domain.rollout_state import Phase, RolloutState
+from edgeferry.errors import OutsideError
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import (
-    COMPANION,
-    ModelLayer,
-    base_name,
-    companion_layer_name,
-    parse_model_layer,
-    render_base,
-)
-from edgeferry.wire.facts import parse_facts
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import ask_gate
-from edgeferry.workflows.cases import fetch_cases
-from edgeferry.workflows.layers import choose_layer, render_companion, render_layer
-from edgeferry.workflows.pull_login import apply_pull_login
-from edgeferry.workflows.release import find_release
-from edgeferry.workflows.survey import await_gone
+from edgeferry.workflows.lease import LEASE_S, Lease, leased
+from edgeferry.workflows.placing import (
+    await_previous,
+    collect_older,
+    lay_ground,
+    place_layer,
+    take_away,
+)
+from edgeferry.workflows.rollouts import KINDS, devices_of, load_record
+from edgeferry.workflows.sight import FEW, Sight
+from edgeferry.workflows.watch import POLL_S, fetch_wanted
 
-POLL_S = 0.25
-Change = Literal["created", "updated", "unchanged"]
+ORDERS_S = 2.0
+"""How soon a person's order is read."""
+SLOW_S = 2.0
+"""Between two looks at many devices, and while a wave soaks."""
+
+
+_FIXES = {
+    "held": "edgeferry rollouts show {id}; then edgeferry rollouts run {id} judges anew, "
+    "or edgeferry rollouts promote, revert {id}",
+    "approval needed": "edgeferry approve {id} --wave N --by NAME, then edgeferry rollouts run {id}",
+}
 
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """How a rollout ended."""
+    """How a rollout ended, or where it stopped."""
 
     release: str
     layer: str
@@ -54,238 +75,294 @@ class RolloutResult:
     changed: bool
     """Whether this rollout put a new layer on the hub."""
     fix: str = ""
+    rollout: str = ""
+    """Its id in the ledger; "" where nothing was begun."""
 
 
-def rollout(
+@dataclass(frozen=True)
+class Running:
+    """A rollout that was begun, and with what."""
+
+    id: str
+    release: Entry
+    plan: RolloutPlan
+    policy: RolloutPolicy
+    layer: ModelLayer
+    """Its target condition is that of all waves."""
+    fleet: Fleet
+    gate: GatePolicy
+    """For approvals between waves: as the environment has it now."""
+
+
+_OnChange = Callable[[Outcome], None]
+
+
+def drive(
     services: Services,
-    release: Entry,
-    condition: str,
+    running: Running,
     *,
-    fleet: Fleet,
-    timeout_s: float,
     user: str,
-    on_change: Callable[[Outcome], None],
+    on_change: _OnChange,
+    wait_s: float = 0,
+    patient: bool = False,
+    lease_s: float = LEASE_S,
 ) -> RolloutResult:
-    """The rollout's end: `Succeeded` only when measured on every targeted device.
-
-    Without an approval, or with nobody targeted, nothing is touched.
-    """
-    gate = ask_gate(services, release, condition, environment=fleet.environment)
-    if not gate.open:
-        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
-    targeted = [twin["deviceId"] for twin in services.hub.devices(condition)]
-    if not targeted:
-        state, reason = judge_rollout(())
-        fix = (
-            f"tag a device: edgeferry devices tag DEVICE {_render_tags(condition)}, or correct the condition"
-        )
-        return RolloutResult(
-            release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
-        )
-    layer, change = apply_layers(services, release, condition, fleet, targeted)
-    changed = change != "unchanged"
-    outcomes = watch(services, release, layer, targeted, timeout_s, on_change)
-    state, reason = judge_rollout(outcomes)
-    if state is State.FAILED and change == "created":
-        try:
-            reason += f"; {_withdraw(services, layer, fleet, targeted, timeout_s, on_change)}"
-        except (OutsideError, RefusedError, UsageError) as error:
-            reason += f"; taking it back: {error.problem}"
-    result = RolloutResult(release.subject, layer.name, state, reason, tuple(outcomes), changed)
-    if changed or state is not State.SUCCEEDED or not _is_recorded(services, layer):
-        approval = gate.approval.id if gate.approval else ""
-        services.ledger.append("rollout", release.subject, _record(result, layer, approval), user)
-    if state is State.SUCCEEDED:
-        collect_older(services, layer, release, fleet)
-    return result
+    """The rollout's end, or where it stopped for a person after `wait_s` at least; a `patient` one goes on
+    when the person has decided. While another controller goes on with it, its end is awaited."""
+    with leased(services, lease_name(running.layer.model, running.fleet), lease_s) as lease:
+        return _Drive(services, running, user, on_change, lease, wait_s, patient).run()
 
 
-def apply_layers(
-    services: Services, release: Entry, condition: str, fleet: Fleet, targeted: Sequence[str]
-) -> tuple[ModelLayer, Change]:
-    """The model's layer on the hub, and what became of it; the base, the login to pull with and the
-    companion's layer beneath it are made when they are missing. A base that is not ours is never covered."""
-    existing = services.hub.configurations()
-    by_name = {configuration["id"]: configuration for configuration in existing}
-    if base_name(fleet) not in by_name and _some_lack_a_base(services, targeted):
-        services.hub.create_configuration(render_base(fleet))
-    if fleet.runtime.kind == "iotedge":
-        apply_pull_login(services, services.pull_login(), fleet)
-    companion = render_companion(services, release, fleet, existing)
-    if companion["id"] not in by_name:
-        services.hub.create_configuration(companion)
-    layer = choose_layer(services, release, condition, fleet, existing)
-    found = by_name.get(layer.name)
-    if found and parse_model_layer(found) == layer:
-        return layer, "unchanged"
-    document = render_layer(services, release, layer, fleet)
-    if found:
-        services.hub.update_configuration({**document, "content": found["content"]})
-        return layer, "updated"
-    services.hub.create_configuration(document)
-    return layer, "created"
+def lease_name(model: str, fleet: Fleet) -> str:
+    """One rollout of a model at a time in an environment."""
+    return f"{model}{fleet.suffix}"
 
 
-def watch(
-    services: Services,
-    release: Entry,
-    layer: ModelLayer,
-    targeted: Sequence[str],
-    timeout_s: float,
-    on_change: Callable[[Outcome], None],
-) -> list[Outcome]:
-    """The outcome of each targeted device, when all have ended or time is up.
+class _Drive:
+    def __init__(
+        self,
+        services: Services,
+        running: Running,
+        user: str,
+        on_change: _OnChange,
+        lease: Lease,
+        wait_s: float,
+        patient: bool,
+    ) -> None:
+        self._services = services
+        self._running = running
+        self._user = user
+        self._on_change = on_change
+        self._lease = lease
+        self._wait_s = wait_s
+        self._patient = patient
+        wanted = fetch_wanted(services, running.release, running.layer)
+        self._sight = Sight(services, wanted, running.layer.name, on_change)
+        self._began_s = services.now()
+        self._record = load_record(services, running.id)
+        self._read_s = services.now()
+        self._changed = False
+        self._said = ""
 
-    A hub that does not answer is waited for; the last facts known are judged at the deadline.
-    """
-    body = release.body
-    wanted = Wanted(
-        module=layer.model,
-        digest=layer.digest,
-        image_hashes=frozenset({layer.digest, body["config_digest"]}),
-        cases_sha256=layer.cases_sha256,
-        nonce=layer.nonce,
-        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256),
-    )
-    deadline = services.now() + timeout_s
-    told: dict[str, Outcome] = {}
-    facts: dict[str, DeviceFacts] = {}
-    while True:
-        for device in targeted:
-            before = told.get(device)
-            if before and before.state is not State.PENDING:
-                continue
+    def run(self) -> RolloutResult:
+        while True:
             try:
-                facts[device] = fetch_facts(services, device, layer.model)
-            except HubError as error:
-                if not error.retryable or services.now() >= deadline:
+                result, pause_s = self._step()
+            except OutsideError as error:
+                if not error.retryable or self._services.now() >= self._deadline:
                     raise
-                continue
-            outcome = judge_device(wanted, facts[device])
-            if before is None or replace(outcome, verdict=None) != replace(before, verdict=None):
-                on_change(outcome)
-            told[device] = outcome
-        if len(told) == len(targeted) and all(each.state is not State.PENDING for each in told.values()):
-            return [told[device] for device in targeted]
-        if services.now() >= deadline:
-            return [_end(wanted, device, told, facts) for device in targeted]
-        services.sleep(POLL_S)
+                result, pause_s = None, POLL_S
+            if result:
+                return result
+            if pause_s:
+                self._services.sleep(pause_s)
 
+    def _step(self) -> tuple[RolloutResult | None, float]:
+        """The result, where it ended or stopped; else how long to wait before the next step."""
+        services = self._services
+        if services.now() - self._read_s >= ORDERS_S:
+            self._read()
+        if self._record.ended:
+            return self._ended(), 0
+        if not self._lease.hold():
+            self._say(f"another controller goes on with {self._running.id}")
+            self._read()
+            return None, SLOW_S / 2
+        state = self._record.state
+        now_s = services.now()
+        look = self._look(state, now_s)
+        action = self._decide(state, look, now_s)
+        if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):
+            look = self._look(state, now_s, again=True)  # what was green a while ago has to be green now
+            action = self._decide(state, look, now_s)
+        if isinstance(action, AskApproval) and self._is_approved(action.wave):
+            state = replace(state, approved_waves=state.approved_waves | {action.wave})
+            action = self._decide(state, look, now_s)
+        return self._act(action, state, look)
 
-def _end(
-    wanted: Wanted, device: str, told: Mapping[str, Outcome], facts: Mapping[str, DeviceFacts]
-) -> Outcome:
-    outcome = told.get(device)
-    if outcome is None:
-        return Outcome(device, State.UNREACHABLE, "the hub told nothing of it")
-    return outcome if outcome.state is not State.PENDING else judge_at_deadline(wanted, facts[device])
+    def _act(self, action: Action, state: RolloutState, look: Look) -> tuple[RolloutResult | None, float]:
+        match action:
+            case StartWave():
+                self._say(f"{self._running.id}: wave {action.wave} starts: {action.reason}")
+                self._append("wave", render_started(action))
+            case Repair(condition=condition):
+                self._place(state.wave, condition)
+            case Soak():
+                self._say(f"{self._running.id}: wave {action.wave} soaks: {action.reason}")
+                self._append("wave", render_soaking(action))
+            case JudgeWave(verdict=verdict):
+                self._say(f"{self._running.id}: wave {verdict.wave}: {verdict.state}: {verdict.reason}")
+                if self._append("wave", render_judged(verdict)) and verdict.state == "fail":
+                    self._alarm("failed", verdict.reason)
+            case Commit(state=ended, reason=reason):
+                collect_older(self._services, self._running.layer, self._running.release, self._running.fleet)
+                self._end(ended, reason, look)
+            case RollBack(reason=reason):
+                self._say(f"{self._running.id} is taken back: {reason}")
+                self._services.say(take_away(self._services, self._running.layer))
+                self._sight.forget_aim()
+            case End(state=ended, reason=reason):
+                self._end(ended, self._settle(reason, state, look), look)
+            case Wait(until_s=until_s, reason=reason):
+                self._say(f"{self._running.id} waits: {reason}")
+                return None, self._pause(state, until_s)
+            case Hold(state=word, reason=reason):
+                return self._stop("held", word, reason, look), self._pause(state, math.inf)
+            case AskApproval(reason=reason):
+                said = self._stop("approval needed", State.PENDING, reason, look)
+                return said, SLOW_S
+        return None, 0
 
+    def _place(self, wave: int, condition: str) -> None:
+        """The hub has what the ledger says of this wave."""
+        services, running = self._services, self._running
+        lay_ground(services, running.release, running.fleet, running.plan.waves[wave - 1].members)
+        change = place_layer(
+            services,
+            running.release,
+            running.layer,
+            condition,
+            running.fleet,
+            still=lambda: self._read().wave == wave and not self._record.ended,
+        )
+        self._changed |= change in ("created", "updated")
+        self._sight.forget_aim()
 
-def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
-    """What the hub knows now of one module on one device."""
-    agent = services.hub.module_twin(device, "$edgeAgent")
-    companion = services.hub.module_twin(device, COMPANION)
-    return parse_facts(device, module, agent, companion)
+    def _look(self, state: RolloutState, now_s: float, *, again: bool = False) -> Look:
+        plan, policy = self._running.plan, self._running.policy
+        exposed = [member for wave in plan.waves[: state.wave] for member in wave.members]
+        others = plan.targeted - set(exposed) if needs_evidence(state, policy) else ()
+        again = again or state.phase in (Phase.SOAKING, Phase.WAITING, Phase.HELD)
+        return self._sight.look(exposed, others, late=now_s >= self._deadline, again=again)
 
+    def _decide(self, state: RolloutState, look: Look, now_s: float) -> Action:
+        return decide(state, self._running.plan, self._running.policy, look, now_s)
 
-def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
-    return any(not fetch_facts(services, device, "").has_base for device in targeted)
+    def _is_approved(self, wave: int) -> bool:
+        """Whether the gate lets the wave start: as many people as it asks for have said so."""
+        running = self._running
+        return ask_gate(
+            self._services,
+            running.release,
+            self._record.state.plan_hash,
+            running.gate,
+            running.fleet.environment,
+            rollout=running.id,
+            wave=wave,
+        ).open
 
+    @property
+    def _deadline(self) -> float:
+        """When each device's last word counts, Unix seconds: who takes a rollout up gives it time."""
+        wave_s = self._record.state.wave_started_at + self._running.policy.timeout_s
+        return max(wave_s, self._began_s + self._wait_s)
 
-def _withdraw(
-    services: Services,
-    layer: ModelLayer,
-    fleet: Fleet,
-    targeted: Sequence[str],
-    timeout_s: float,
-    on_change: Callable[[Outcome], None],
-) -> str:
-    """What became of the devices after the failed layer was removed: the previous release serves again, as
-    measured on them, or the model is gone."""
-    services.hub.delete_configuration(layer.name)
-    removed = f"the layer {layer.name} was removed"
-    services.say(removed)
-    previous = max(_beneath(services, layer, fleet), key=lambda other: other.priority, default=None)
-    if previous is None:
-        for device in targeted:
-            await_gone(services, device, layer.model, timeout_s)
-        return f"{removed}, {layer.model} with it: there is no earlier release"
-    entry = find_release(services, previous.release)
-    state, reason = judge_rollout(watch(services, entry, previous, targeted, timeout_s, on_change))
-    return f"{removed}, {previous.release} serves again: {state}: {reason}"
+    def _pause(self, state: RolloutState, until_s: float) -> float:
+        exposed = sum(len(wave.members) for wave in self._running.plan.waves[: state.wave])
+        fast = exposed <= FEW and state.phase is Phase.ROLLING
+        return max(0.0, min(POLL_S if fast else SLOW_S, until_s - self._services.now()))
 
+    def _read(self) -> RolloutState:
+        self._record = load_record(self._services, self._running.id)
+        self._read_s = self._services.now()
+        return self._record.state
 
-def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
-    """Remove what is older than the previous release for the same devices: its layer, its image and tag in
-    the registry; and older companions. The previous release stays, beneath this one. Images stay where there
-    are environments: another one, perhaps on another hub, may run what this one has left behind."""
-    *old, _ = sorted(_beneath(services, layer, fleet), key=lambda other: other.priority) or [layer]
-    for other in old:
-        services.hub.delete_configuration(other.name)
-    needed = {layer.digest, *(other.digest for other in _others(services, layer, fleet))}
-    for digest in () if fleet.environment else {other.digest for other in old} - needed:
-        try:
-            services.registry.remove(layer.model, digest)
-        except OutsideError as error:  # the release is on its devices all the same
-            services.say(f"{layer.model}@{digest} stays in the registry: {error.problem}")
-    companion = companion_layer_name(release.body["companion"]["digest"], fleet)
-    for configuration in filter(fleet.owns, services.hub.configurations()):
-        labels = configuration.get("labels") or {}
-        if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
-            services.hub.delete_configuration(configuration["id"])
+    def _append(self, kind: str, body: Json) -> bool:
+        """Whether the entry is ours: not when the ledger said more of this rollout than we had decided upon;
+        what it says then is known now."""
+        known = {entry.id for entry in self._record.entries}
 
+        def found(entries: Sequence[Entry]) -> Entry | None:
+            news = (e for e in entries if e.kind in KINDS and e.subject == self._running.id)
+            return next(
+                (e for e in news if e.id not in known and not self._services.ledger.distrust(e)), None
+            )
 
-def _others(services: Services, layer: ModelLayer, fleet: Fleet) -> list[ModelLayer]:
-    """The model's other layers of this environment."""
-    layers = map(parse_model_layer, filter(fleet.owns, services.hub.configurations()))
-    return [other for other in layers if other and other.model == layer.model and other.name != layer.name]
+        _, new = self._services.ledger.append_unless(kind, self._running.id, body, self._user, found)
+        self._read()
+        return new
 
-
-def _beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> list[ModelLayer]:
-    """The model's other layers for the same devices: those with the same target condition."""
-    same = layer.target_condition
-    return [other for other in _others(services, layer, fleet) if other.target_condition == same]
-
-
-def _is_recorded(services: Services, layer: ModelLayer) -> bool:
-    """Whether the ledger says that this very layer has succeeded."""
-    wanted = (layer.nonce, layer.target_condition, str(State.SUCCEEDED))
-    entries = services.ledger.entries("rollout", layer.release)
-    return any(
-        (e.body.get("nonce"), e.body.get("target_condition"), e.body.get("state")) == wanted for e in entries
-    )
-
-
-def _record(result: RolloutResult, layer: ModelLayer, approval: str) -> Json:
-    return {
-        "release": result.release,
-        "layer": layer.name,
-        "target_condition": layer.target_condition,
-        "nonce": layer.nonce,
-        "approval": approval,
-        "state": str(result.state),
-        "reason": result.reason,
-        "devices": {
+    def _end(self, state: State, reason: str, look: Look) -> None:
+        devices = {
             outcome.device: {"state": str(outcome.state), "reason": outcome.reason, "digest": outcome.digest}
-            for outcome in result.outcomes
-        },
-    }
+            for outcome in look.outcomes.values()
+        }
+        ours = self._append("end", {"state": str(state), "reason": reason, "devices": devices})
+        if ours and state is not State.SUCCEEDED:
+            self._alarm("failed", reason)
 
+    def _settle(self, reason: str, state: RolloutState, look: Look) -> str:
+        """The reason, and what serves on the devices after the layer was taken back."""
+        if state.phase is not Phase.REVERTING:
+            return reason
+        running = self._running
+        settled = await_previous(
+            self._services,
+            running.layer,
+            running.plan.condition,
+            running.fleet,
+            list(look.outcomes),
+            running.policy.timeout_s,
+            self._on_change,
+        )
+        return f"{reason}; the layer {running.layer.name} was removed, {settled}"
 
-def _render_tags(condition: str) -> str:
-    """What `edgeferry devices tag` takes to let a device match; KEY=VALUE where that cannot be told."""
-    wanted = wanted_tags(parse_condition(condition)) or {}
-    return (
-        " ".join(shlex.quote(f"{name}={_render_value(value)}") for name, value in wanted.items())
-        or "KEY=VALUE"
-    )
+    def _stop(self, what: str, word: State, reason: str, look: Look) -> RolloutResult | None:
+        """The result of a rollout that stops for a person, unless it is waited for longer."""
+        if self._say(f"{self._running.id}: {what}: {reason}"):
+            self._alarm(what, reason)
+        if self._patient or (what == "held" and self._services.now() < self._deadline):
+            return None
+        fix = _FIXES[what].format(id=self._running.id)
+        return self._result(word, reason, tuple(look.outcomes.values()), fix)
 
+    def _ended(self) -> RolloutResult:
+        assert self._record.state.end
+        state, reason = self._record.state.end
+        told = self._sight.told
+        outcomes = tuple(
+            Outcome(
+                device,
+                State(said.get("state", State.INCONCLUSIVE)),
+                said.get("reason", ""),
+                said.get("digest", ""),
+                told[device].verdict if device in told else None,
+            )
+            for device, said in devices_of(self._record).items()
+        )
+        return self._result(state, reason, outcomes, "")
 
-def _render_value(value: str | float | bool) -> str:
-    """As text where it would be read as text again, else as JSON."""
-    try:
-        json.loads(str(value))
-    except ValueError:
-        if isinstance(value, str):
-            return value
-    return json.dumps(value)
+    def _result(self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str) -> RolloutResult:
+        running = self._running
+        return RolloutResult(
+            running.release.subject,
+            running.layer.name,
+            state,
+            reason,
+            outcomes,
+            self._changed,
+            fix,
+            running.id,
+        )
+
+    def _alarm(self, what: str, reason: str) -> None:
+        running = self._running
+        self._services.alarm(
+            {
+                "event": what,
+                "rollout": running.id,
+                "release": running.release.subject,
+                "model": running.layer.model,
+                "environment": running.fleet.environment,
+                "wave": self._record.state.wave,
+                "reason": reason,
+            }
+        )
+
+    def _say(self, line: str) -> bool:
+        """Whether the line was said now: once, until another is."""
+        if line == self._said:
+            return False
+        self._said = line
+        self._services.say(line)
+        return True

@@ -10,15 +10,18 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.verification import Verification
+from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import parse_model_layer
-from edgeferry.workflows.approve import approve, ask_gate
+from edgeferry.workflows.approve import approve, ask_gate, make_offer
+from edgeferry.workflows.begin import Rules, rollout
 from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import package
+from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
 from edgeferry.workflows.release import release
-from edgeferry.workflows.rollout import RolloutResult, rollout
+from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.smoke import SmokeResult, smoke_each
 from edgeferry.workflows.train import train
 
@@ -56,7 +59,7 @@ class Order:
     inputs: Mapping[str, str]
     user: str
     fleet: Fleet
-    timeout_s: float
+    rules: Rules
     approve_as: str = ""
     """Approve in this person's name, by a flag; "" when a person must have approved before."""
     target_condition: str = ""
@@ -115,13 +118,18 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("release", since, entry.subject, state=done(created))
 
     since = services.now()
-    where = order.fleet.environment
-    gate = ask_gate(services, entry, condition, environment=where)
+    plan = make_plan(services, entry, condition, order.fleet, order.rules.planned)
+    offer = make_offer(services, entry, plan, order.rules.gate, order.fleet.environment)
+    gate = offer.decision
     approved = not gate.open and bool(order.approve_as)
     if approved:
         services.say(f"approving {entry.subject} as {order.approve_as}: a flag says so, no person looked")
-        approve(services, entry, condition, order.approve_as, yes=True, environment=where)
-        gate = ask_gate(services, entry, condition, environment=where)
+        try:
+            approve(services, offer, order.approve_as, yes=True)
+        except RefusedError as error:
+            close("approve", since, error.problem, state="refused")
+            return Shipment(order.model, False, tuple(stages), error.problem, error.fix, entry, image)
+        gate = ask_gate(services, entry, offer.hash, order.rules.gate, order.fleet.environment)
     if not gate.open:
         close("approve", since, gate.reason, state="refused")
         return Shipment(order.model, False, tuple(stages), gate.reason, gate.fix, entry, image)
@@ -133,7 +141,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         entry,
         condition,
         fleet=order.fleet,
-        timeout_s=order.timeout_s,
+        rules=order.rules,
         user=order.user,
         on_change=lambda outcome: services.say(render_outcome(outcome)),
     )

@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 from edgeferry.domain.capture import SMOKE
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.capture import PURPOSE_HEADER
-from edgeferry.wire.serving import Health, parse_health
+from edgeferry.wire.serving import MOST_BODY_BYTES, Health, parse_health
 
 ANSWER_S = 10.0
 """How long a whole answer may take, from the request to its last byte."""
-MOST_BODY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgeferry.device.modules.capture_writer import Sent, Writer, nothing
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.device.modules.segments import Entries
@@ -37,6 +39,8 @@ from edgeferry.wire.serving import ModelCard, render_rows
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 _BEGIN = b'{"data":'
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+"""Looks whether it is JSON, and makes nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,12 @@ def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
         return _posted_rows(body) or render_rows(question)
+    if question.isascii():
+        try:
+            _decode_raw(question)
+            return question
+        except (msgspec.MsgspecError, RecursionError):
+            pass  # json takes NaN as well
     text = question.decode("utf-8", "replace")
     try:
         json.loads(text)

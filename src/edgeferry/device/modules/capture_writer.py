@@ -224,12 +224,26 @@ class Writer:
             not self._answers[0].sent or self._answers[0].since + self._patience_s <= now
         ):
             late.append(self._answers.popleft())
-        if any(waiting.sent for waiting in late):
+        if any(waiting.sent for waiting in late) and not self._catch_up():
             self._slow = True
         self._send(late)
         if self._answers and self._loop:
             rest = self._answers[0].since + self._patience_s - now
             self._timer = self._loop.call_later(max(rest, 0), self._lose_patience)
+
+    def _catch_up(self) -> bool:
+        """Whether what waited for the thread could be written without it: then it is a busy machine that
+        keeps the thread waiting, and no slow disk. An answer that went first would be lost with the process.
+        """
+        if self._acks or self._slow or not self.store.is_local or self._slow_writes:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._drain(tidies=False)
+        finally:
+            self._lock.release()
+        return not self._queue and self.store.write_s <= SLOW_S
 
     def _send(self, done: Sequence[_Waiting]) -> None:
         for waiting in done:

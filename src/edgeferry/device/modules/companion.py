@@ -5,7 +5,8 @@ its key stays with IoT Edge, which signs) or its simulator and our agent (EdgeHu
 EdgeModuleCACertificateFile). What to test stands in its desired properties;
 verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. A model is
 asked when the request changes, when its server was started anew, and on a schedule. Methods
-`captures` and `countCaptures` pass on what model servers answer (`wire.capture_page`).
+`captures` and `countCaptures` pass on what model servers answer (`wire.capture_page`). What servers counted
+goes to the reported properties as well, and to the answer of method `evidence` (`wire.evidence_report`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
 """
 
@@ -26,12 +27,14 @@ from typing import Any
 from edgeferry.device.link import Handlers, Link, sign_with_key
 from edgeferry.device.modules.asking import ask, now
 from edgeferry.device.modules.captured import METHODS, answer_captures
+from edgeferry.device.modules.evidence import Evidence
 from edgeferry.device.modules.hub_login import read_login
 from edgeferry.device.modules.small_server import serve_small
 from edgeferry.device.modules.watching import Pace, watch
 from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
 from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
+from edgeferry.wire.evidence_report import METHOD as EVIDENCE
 from edgeferry.wire.serving import render_refusal
 from edgeferry.wire.verdict import (
     METHOD_EVIDENCE_BYTES,
@@ -64,6 +67,7 @@ class Companion:
         self._reported: dict[str, Any] = {}
         self._changed = threading.Event()
         self.stopping = threading.Event()
+        self.evidence = Evidence(self.requests, self.stopping)
 
     def take_desired(self, desired: Mapping[str, Any], version: int) -> None:
         """New desired properties: asks what is new or changed, forgets what is gone."""
@@ -82,6 +86,7 @@ class Companion:
 
     def take_reported(self, reported: Mapping[str, Any]) -> None:
         """What the hub holds as reported; conclusive verdicts in it need not be asked for again."""
+        self.evidence.take_reported(reported)
         verdicts = reported.get("verdicts")
         with self._lock:
             self._reported = dict(verdicts) if isinstance(verdicts, Mapping) else {}
@@ -95,8 +100,10 @@ class Companion:
         said = payload if isinstance(payload, Mapping) else {}
         if name in METHODS:
             return answer_captures(name, said, self._sources)
+        if name == EVIDENCE:
+            return self.evidence.answer(said)
         if name != "smokeTest":
-            known = ", ".join(("smokeTest", *METHODS))
+            known = ", ".join(("smokeTest", EVIDENCE, *METHODS))
             return 404, {"message": f"there is no method {name!r}; there are {known}"}
         if "model_type" in said or ("port" in said and "nonce" not in said):
             return self._answer_port(said)
@@ -136,6 +143,11 @@ class Companion:
         with ThreadPoolExecutor(max_workers=4) as pool:
             asking = partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self.stopping)
             return list(pool.map(asking, requests))
+
+    def requests(self) -> list[SmokeRequest]:
+        """What is asked for, by model."""
+        with self._lock:
+            return [self._requests[model] for model in sorted(self._requests)]
 
     def verdicts(self) -> list[Verdict]:
         """The verdicts so far, by model."""
@@ -255,6 +267,7 @@ def main(arguments: list[str]) -> int:
     link = Link(lambda refused: login.connection, login.ca_file, handlers, sign=login.sign or sign_with_key)
     server = serve_small(partial(_answer_verdicts, companion), chosen.host, chosen.port, "verdicts")
     link.start()
+    threading.Thread(target=companion.evidence.tell_until_stopped, args=(link,), daemon=True).start()
     companion.report_until_stopped(link)
     server.shutdown()
     server.server_close()

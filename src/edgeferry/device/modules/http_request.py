@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from edgeferry.wire.serving import render_refusal
+from edgeferry.wire.serving import MOST_BODY_BYTES, render_refusal
 
 if TYPE_CHECKING:
     from edgeferry.device.modules.http_connection import Connection
@@ -25,7 +25,7 @@ class Limits:
     head_bytes: int = 32 * 1024
     headers: int = 100
     head_s: float = 10
-    body_bytes: int = 16 * MIB
+    body_bytes: int = MOST_BODY_BYTES
     body_s: float = 30
     held_bytes: int = 64 * MIB
     """Of all bodies that are arriving or wait for their answers, together."""

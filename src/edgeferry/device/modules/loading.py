@@ -20,6 +20,7 @@ from edgeferry.wire.serving import (
     ModelCard,
     parse_bytes_request,
     parse_model_card,
+    parse_score_response,
     render_refusal,
     render_score_response,
     takes_bytes,
@@ -30,9 +31,13 @@ MODEL_FOLDER = "model"
 
 Read = Callable[[bytes], Any]
 """What the model is asked, from a request's body; UsageError for bad input."""
-Score = Callable[[Any], bytes]
-Answer = tuple[int, Any, bytes]
-"""Status, what was asked (None when the body did not say), and the body to send."""
+Score = Callable[[Any], tuple[bytes, Sequence[float]]]
+"""The body to send, and the numbers in it."""
+Answer = tuple[int, Any, bytes, Sequence[float]]
+"""Status, what was asked (None when the body did not say), the body to send, and the numbers that the model
+answered: not always finite ones, and none where it did not answer with any."""
+_MOST_WORDS = 200
+"""Characters of a model's own complaint that a caller gets; the log has all of it."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,21 @@ def choose_reader(served: Served, content_type: bytes) -> Read | None:
 
 
 def answer_body(served: Served, read: Read, body: bytes) -> Answer:
-    """The model's answer, or a refusal: 400 for a bad body, 500 when the model failed. Never raises."""
+    """The model's answer, or a refusal: 400 for a bad body and for an answer that is no finite number, 500
+    when the model failed. Never raises."""
     question = None
     try:
         question = read(body)
-        return 200, question, served.score(question)
+        said, numbers = served.score(question)
+        return 200, question, said, numbers
     except UsageError as error:
-        return 400, question, render_refusal(error.problem, error.fix)
+        numbers = () if question is None else (math.nan,)
+        return 400, question, render_refusal(error.problem, error.fix), numbers
     except BaseException as error:  # noqa: BLE001 - a model may raise what it likes, and its thread must go on
         sys.stderr.write("".join(traceback.format_exception(error)))
-        problem = f"the model failed: {type(error).__name__}: {error}"
-        return 500, question, render_refusal(problem, "read the module's log")
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        problem = f"the model failed: {words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + '…'}"
+        return 500, question, render_refusal(problem, "read the module's log"), ()
 
 
 def _load_image_reader(card: ModelCard) -> Read | None:
@@ -122,9 +131,10 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
 
             predict = load_pyfunc(artifact.parent, card.columns)
         case "score":
-            from edgeferry.device.modules.runtime_score import load_script
+            from edgeferry.device.modules.runtime_score import check_text, load_script
 
-            return bytes, load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
+            run = load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
+            return check_text, lambda body: _find_numbers(run(body))
         case _:
             raise UsageError(
                 f"this server has no runtime {card.runtime!r}",
@@ -133,11 +143,16 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
     return make_reader(card.columns), lambda rows: _render(predict(rows))
 
 
-def _render(answers: Sequence[float]) -> bytes:
+def _render(answers: Sequence[float]) -> tuple[bytes, Sequence[float]]:
     """As `render_score_response`; of a list of finite doubles, Python's text of it is the JSON."""
     if type(answers) is list and all(map(math.isfinite, answers)):
-        return repr(answers).encode()
-    return render_score_response(answers)
+        return repr(answers).encode(), answers
+    return render_score_response(answers), answers
+
+
+def _find_numbers(said: bytes) -> tuple[bytes, Sequence[float]]:
+    """With the numbers that a script's answer holds, none when it is of another kind."""
+    return said, parse_score_response(said) or ()
 
 
 def _read(path: Path) -> bytes:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from edgeferry.domain.sketch import cut, edge_of, join_words, shrink
+from edgeferry.wire.evidence_report import ERRORS, LATENCY, OUTPUTS, REQUESTS, STARTED
+
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _BOUNDS_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+_BATCH = 512
+"""So many numbers are counted at once."""
+_MOST_SHOWN = 256
+"""Bins of one histogram on the page."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -36,6 +44,49 @@ class Latencies:
         return "\n".join([*lines, f"{name}_sum {self._sum_ms / 1000!r}", f"{name}_count {total}", ""])
 
 
+class Tally:
+    """What users got: how many were answered and how many not, how soon, and which numbers. The companion's
+    own questions are not among them."""
+
+    def __init__(self) -> None:
+        self._requests = self._errors = 0
+        self._latencies: list[float] = []
+        self._outputs: list[float] = []
+        self._latency_words: Counter[int] = Counter()
+        self._output_words: Counter[int] = Counter()
+
+    def add(self, latency_ms: float, answers: Iterable[float]) -> None:
+        """One more that was scored; its answers, as far as they are numbers."""
+        self._requests += 1
+        self._latencies.append(latency_ms)
+        self._outputs += answers
+        if len(self._outputs) >= _BATCH or len(self._latencies) >= _BATCH:
+            self._count()
+
+    def fail(self) -> None:
+        """One more that the model failed, or had no time for."""
+        self._requests += 1
+        self._errors += 1
+
+    def render(self) -> str:
+        """Its lines."""
+        self._count()
+        return (
+            render_metric(REQUESTS, "Requests of users that were scored or failed.", self._requests)
+            + render_metric(ERRORS, "Those that the model failed, or had no time for.", self._errors)
+            + _render_histogram(OUTPUTS, "Numbers in answers, by bin.", self._output_words)
+            + _render_histogram(LATENCY, "Scored requests, by bin of milliseconds.", self._latency_words)
+        )
+
+    def _count(self) -> None:
+        for numbers, words in (
+            (self._outputs, self._output_words),
+            (self._latencies, self._latency_words),
+        ):
+            words.update(cut(numbers))
+            numbers.clear()
+
+
 def render_metric(
     name: str, about: str, values: float | Iterable[tuple[Mapping[str, str], float]], kind: str = ""
 ) -> str:
@@ -48,14 +99,27 @@ def render_metric(
     return "\n".join([*lines, ""])
 
 
-def render_process() -> str:
-    """What the process uses: the names that Prometheus' own clients use."""
+def render_process(started_at: float) -> str:
+    """What the process uses, and when it began (seconds since 1970): the names that Prometheus' own clients
+    use."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
-    return render_metric(
-        "process_resident_memory_bytes", "Resident memory size in bytes.", resident
-    ) + render_metric(
-        "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", time.process_time()
+    return (
+        render_metric("process_resident_memory_bytes", "Resident memory size in bytes.", resident)
+        + render_metric(
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+            time.process_time(),
+        )
+        + render_metric(STARTED, "When the server was started, in seconds since 1970.", started_at)
     )
+
+
+def _render_histogram(name: str, about: str, words: Mapping[int, int]) -> str:
+    shown = shrink(join_words(words), _MOST_SHOWN)
+    values = [
+        ({"bin": str(each), "from": f"{edge_of(each):g}"}, count) for each, count in sorted(shown.items())
+    ]
+    return render_metric(name, about, values)
 
 
 def _render_labels(labels: Mapping[str, str]) -> str:

@@ -37,7 +37,16 @@ def load_script(file: Path, model_folder: Path, model: str, version: str) -> Cal
             f"{file.name} did not start: {type(error).__name__}: {error}",
             fix="it needs init() and run(raw_data); what it imports goes into its requirements.txt",
         ) from error
-    return lambda body: _render(run(_decode(body)))
+    return lambda body: _render(run(body.decode()))
+
+
+def check_text(body: bytes) -> bytes:
+    """The body, which is what `run` is asked; UsageError when it is not text."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the body is not text: {error}", fix='send {"data": [[…]]} in UTF-8') from error
+    return body
 
 
 def _import(file: Path) -> Any:
@@ -48,13 +57,6 @@ def _import(file: Path) -> Any:
     sys.modules[file.stem] = script
     spec.loader.exec_module(script)
     return script
-
-
-def _decode(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the body is not text: {error}", fix='send {"data": [[…]]} in UTF-8') from error
 
 
 def _render(answer: Any) -> bytes:

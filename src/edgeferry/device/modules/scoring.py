@@ -15,9 +15,9 @@ from typing import Any
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.http_request import Request
 from edgeferry.device.modules.loading import Answer, Read, Served, answer_body, choose_reader
-from edgeferry.device.modules.metrics import Latencies
+from edgeferry.device.modules.metrics import Latencies, Tally
 from edgeferry.device.modules.worker import Job, Worker
-from edgeferry.domain.capture import USER
+from edgeferry.domain.capture import SMOKE, USER
 from edgeferry.wire.capture import ID_HEADER, PURPOSE_HEADER, parse_purpose, parse_request_id
 from edgeferry.wire.serving import PNG
 
@@ -25,10 +25,14 @@ LARGE_BODY_BYTES = 256 * 1024
 """Larger bodies are read and scored off the loop, so that others are not kept waiting."""
 DEADLINE_S = 30.0
 DEADLINE_HEADER = "X-Edgeferry-Deadline-Ms"
-"""Milliseconds after which the caller needs no answer any more; it can only shorten the deadline."""
+"""Milliseconds after which the caller needs no answer any more, whatever the model; it can only shorten the
+deadline."""
 _AGAIN = b"Retry-After: 1\r\n"
+_PLAIN = b"Accept-Encoding: identity\r\n"
 _ANYBODY = Asked("", USER)
 _ID, _PURPOSE, _DEADLINE = (name.lower().encode() for name in (ID_HEADER, PURPOSE_HEADER, DEADLINE_HEADER))
+_ENCODING = b"content-encoding"
+_MOST_WORD = 40
 
 
 class Scoring:
@@ -36,6 +40,9 @@ class Scoring:
 
     def __init__(self, worker: Worker, deadline_s: float = DEADLINE_S) -> None:
         self.latencies = Latencies()
+        self.tally = Tally()
+        self.problem = ""
+        """Why there will be none."""
         self.served: Served | None = None
         self.captures: Captures | None = None
         self.deadline_s = deadline_s
@@ -54,61 +61,102 @@ class Scoring:
         began = time.perf_counter()
         served = self.served
         if served is None or self.captures is None:
-            request.refuse(503, "the model is still being loaded", "ask again in a moment", _AGAIN)
+            problem = self.problem or "the model is still being loaded"
+            request.refuse(503, problem, "ask again in a moment", _AGAIN)
             return
         headers = request.headers
+        if _ENCODING in headers and headers[_ENCODING].lower() != b"identity":
+            self.captures.refuse()
+            said = headers[_ENCODING].decode("latin-1")
+            encoding = said if len(said) <= _MOST_WORD else said[:_MOST_WORD] + "…"
+            request.refuse(415, f"the body's Content-Encoding is {encoding}", "send it as it is", _PLAIN)
+            return
+        deadline_s = self.deadline_s
+        if _DEADLINE in headers:
+            text = headers[_DEADLINE]
+            if not text.isdigit() or len(text) > 9:
+                self.captures.refuse()
+                request.refuse(400, f"{DEADLINE_HEADER} is no number of milliseconds", "send one, as 500")
+                return
+            deadline_s = min(deadline_s, int(text) / 1000)
         kind = headers.get(b"content-type")
         read = served.read if kind is None or kind == b"application/json" else choose_reader(served, kind)
         if read is None:
             self.captures.refuse()
             _refuse_image(served, request)
         elif served.quick and len(request.body) <= LARGE_BODY_BYTES:
-            self._reply(request, began, answer_body(served, read, request.body))
+            answer = answer_body(served, read, request.body)
+            if time.perf_counter() - began > deadline_s:
+                self._refuse_late(request, deadline_s)
+            else:
+                self._reply(request, began, answer)
         else:
-            self._hand_over(request, began, served, read)
+            self._hand_over(request, began, served, read, deadline_s)
 
-    def _hand_over(self, request: Request, began: float, served: Served, read: Read) -> None:
-        deadline_s = self.deadline_s
-        said = request.headers.get(_DEADLINE)
-        if said is not None:
-            if not said.isdigit() or len(said) > 9:
-                request.refuse(400, f"{DEADLINE_HEADER} is no number of milliseconds", "send one, as 500")
-                return
-            deadline_s = min(deadline_s, int(said) / 1000)
+    def _hand_over(
+        self, request: Request, began: float, served: Served, read: Read, deadline_s: float
+    ) -> None:
         timer: asyncio.TimerHandle | None = None
 
         def work() -> Answer | None:
             return answer_body(served, read, request.body) if request.is_waiting else None
 
-        def done(answer: Answer | None) -> None:
+        def done(answer: Answer | BaseException | None) -> None:
             if timer is not None:
                 timer.cancel()
-            if answer is not None and request.is_waiting:
+            if answer is None or not request.is_waiting:
+                return
+            try:
+                if isinstance(answer, BaseException):
+                    raise answer
                 self._reply(request, began, answer)
+            except BaseException as error:  # noqa: BLE001 - no bug of ours leaves a request unanswered
+                sys.stderr.write("".join(traceback.format_exception(error)))
+                problem = f"the server failed: {type(error).__name__}"
+                self._refuse_unscored(request, 500, problem, "read the module's log")
 
         job = self._worker.submit(work, done)
         if job is None:
-            request.refuse(503, "too many requests wait for the model", "ask again in a moment", _AGAIN)
+            problem = "too many requests wait for the model"
+            self._refuse_unscored(request, 503, problem, "ask again in a moment")
         else:
             timer = self._loop.call_later(deadline_s, self._expire, request, job, deadline_s)
 
     def _expire(self, request: Request, job: Job, deadline_s: float) -> None:
-        within = f"within {deadline_s:g} s"
         if self._worker.give_up(job):
-            request.refuse(503, f"the model had no time {within}", "ask again in a moment", _AGAIN)
+            problem = f"the model had no time within {deadline_s:g} s"
+            self._refuse_unscored(request, 503, problem, "ask again in a moment")
         else:
-            request.refuse(504, f"the model did not answer {within}", "send fewer rows, or allow more time")
+            self._refuse_late(request, deadline_s)
+
+    def _refuse_late(self, request: Request, deadline_s: float) -> None:
+        problem = f"the model did not answer within {deadline_s:g} s"
+        self._refuse_unscored(request, 504, problem, "send fewer rows, or allow more time")
+
+    def _refuse_unscored(self, request: Request, status: int, problem: str, fix: str) -> None:
+        """Not the caller's fault, and counted as such."""
+        assert self.captures is not None
+        self.captures.refuse()
+        if _read_asked(request).purpose != SMOKE:
+            self.tally.fail()
+        request.refuse(status, problem, fix, _AGAIN if status == 503 else b"")
 
     def _reply(self, request: Request, began: float, answer: Answer) -> None:
-        status, question, said = answer
+        status, question, said, numbers = answer
         captures = self.captures
         assert captures is not None
         latency_ms = (time.perf_counter() - began) * 1000
         self.latencies.add(latency_ms)
+        asked = _read_asked(request)
+        if asked.purpose != SMOKE:
+            if status == 500:
+                self.tally.fail()
+            elif status == 200 or numbers:
+                self.tally.add(latency_ms, numbers)
         if status == 400:
             captures.refuse()
         elif captures.folder is not None:
-            captures.keep(_read_asked(request), request.body, question, said, status, latency_ms)
+            captures.keep(asked, request.body, question, said, status, latency_ms)
             self._is_kept = True
         self._group.append((request, status, said))
         if len(self._group) == 1:

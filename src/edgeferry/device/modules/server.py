@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from edgeferry.device.modules.capture import Captures
@@ -35,6 +36,7 @@ from edgeferry.device.modules.scoring import DEADLINE_S, Scoring
 from edgeferry.device.modules.worker import Worker
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.capture_page import CAPTURES_PORT
+from edgeferry.wire.evidence_report import INFO
 from edgeferry.wire.serving import Health
 
 QUEUE_LENGTH = 64
@@ -68,13 +70,11 @@ class ModelServer:
     def load(self, done: Callable[[Served | BaseException], None]) -> None:
         """The model is loaded in the worker's thread; `done` gets it, or why not."""
 
-        def work() -> Served | BaseException:
-            try:
-                return load_model(self._files)
-            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-                return error
+        self.worker.submit(partial(load_model, self._files), done)
 
-        self.worker.submit(work, done)
+    def fail(self, why: BaseException) -> None:
+        """It will never be ready, and says so until it has ended."""
+        self.scoring.problem = f"the model did not load: {type(why).__name__}: {why}"
 
     def serve(self, served: Served, captures: Captures) -> None:
         """It is ready from now on."""
@@ -103,7 +103,7 @@ class ModelServer:
 
     def _health(self, request: Request) -> None:
         scoring, card = self.scoring, self._files.card
-        live = not scoring.is_stuck()
+        live = not scoring.is_stuck() and not scoring.problem
         ready = live and scoring.served is not None and not self.http.is_draining
         health = Health(
             ready=ready,
@@ -114,7 +114,10 @@ class ModelServer:
             captures=scoring.captures.said() if scoring.captures else {},
             started_at=self._started_at,
         )
-        request.answer(200 if ready else 503, json.dumps({"live": live, **asdict(health)}).encode())
+        said = {"live": live, **asdict(health)}
+        if scoring.problem:
+            said["problem"] = scoring.problem
+        request.answer(200 if ready else 503, json.dumps(said).encode())
 
     def _describe(self, request: Request) -> None:
         if not self._openapi:
@@ -134,17 +137,18 @@ class ModelServer:
         statuses = [({"status": str(status)}, count) for status, count in sorted(http.statuses.items())]
         captures = scoring.captures.metrics() if scoring.captures else {}
         parts = [
-            render_metric("edgeferry_model_info", "The model that answers.", [(model, 1)]),
+            render_metric(INFO, "The model that answers.", [(model, 1)]),
             render_metric("edgeferry_ready", "Whether the model is loaded.", int(scoring.served is not None)),
             render_metric("edgeferry_requests_total", "Answers sent, by status.", statuses),
             scoring.latencies.render(
                 "edgeferry_score_seconds", "From a whole request to the model's answer."
             ),
+            scoring.tally.render(),
             render_metric("edgeferry_queue_depth", "Requests that wait for the model.", self.worker.waiting),
             render_metric("edgeferry_in_flight", "Requests not yet answered.", http.count_in_flight()),
             render_metric("edgeferry_connections", "Open connections.", len(http.connections)),
             *(render_metric(name, "Of captures.", value) for name, value in captures.items()),
-            render_process(),
+            render_process(self._started_at),
         ]
         request.answer(200, "".join(parts).encode(), kind=CONTENT_TYPE)
 
@@ -167,23 +171,27 @@ async def serve_until_told(files: Files, digest: str, host: str, port: int, capt
         raise OutsideError(f"port {port} is not to be had: {error.strerror}", fix="free it") from error
 
     def loaded(result: Served | BaseException) -> None:
-        if isinstance(result, BaseException):
-            end(result)  # whoever started it sees it end, rather than wait for ever
-        else:
+        try:
+            if isinstance(result, BaseException):
+                raise result
             captures = Captures(place_of(os.environ), files.card, digest, policy_of(files.card, os.environ))
             try:
                 serve_pages(captures, host, captures_port)
             except OSError as error:
                 sys.stderr.write(f"captures cannot be read on port {captures_port}: {error}\n")
             server.serve(result, captures)
+        except BaseException as error:  # noqa: BLE001 - whoever started it sees it end, rather than wait for ever
+            server.fail(error)
+            end(error)
+        else:
             sys.stderr.write(f"serving model={files.card.model} version={files.card.version} port={port}\n")
 
     server.load(loaded)
     why = await ended
-    if why is not None:
-        raise why
     sys.stderr.write("ending: requests under way are answered first\n")
     await server.http.drain()
+    if why is not None:
+        raise why
     if server.scoring.captures is not None:
         server.scoring.captures.close()
     return 0

@@ -7,8 +7,10 @@ Everything but the work itself happens on the loop.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -41,7 +43,7 @@ class Worker:
         threading.Thread(target=self._run, name="model", daemon=True).start()
 
     def submit(self, work: Callable[[], Any], done: Callable[[Any], None]) -> Job | None:
-        """`done` gets what `work`, which must not raise, returns; None when there is no room."""
+        """`done` gets what `work` returns, or the exception that it raised; None when there is no room."""
         if self.waiting >= self._room:
             return None
         job = Job(work, done)
@@ -73,7 +75,10 @@ class Worker:
             if not self._take(job):
                 continue
             self._busy_since = time.monotonic()
-            result = job.work()
+            try:
+                result = job.work()
+            except BaseException as error:  # noqa: BLE001 - the thread outlives its jobs
+                result = error
             self._busy_since = 0.0
             self._finished.append((job, result))
             if not self._is_told:
@@ -88,4 +93,7 @@ class Worker:
         self._is_told = False
         while self._finished:
             job, result = self._finished.popleft()
-            job.done(result)
+            try:
+                job.done(result)
+            except Exception as error:  # noqa: BLE001 - those behind it are told as well
+                sys.stderr.write("".join(traceback.format_exception(error)))

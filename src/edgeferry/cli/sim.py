@@ -1,0 +1,156 @@
+"""`edgeferry sim`: devices by the hundred that are none, to try a rollout on before it meets real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeferry.cli.console import Output, Terminal, counted, render_table, short
+from edgeferry.cli.project import OutputOption, opened
+from edgeferry.device.hollow import Clock, HollowFleet
+from edgeferry.device.hollow_session import HubPlace
+from edgeferry.device.link import MQTT_PORT
+from edgeferry.domain.hollow import Hollow, is_up
+from edgeferry.domain.hollow_faults import Fault, choose_faults
+from edgeferry.domain.smoke import CaseSet, SmokeRequest
+from edgeferry.domain.tags import parse_tags
+from edgeferry.ports import Services
+from edgeferry.settings import Settings
+from edgeferry.wire.connection import azure_hub_name
+from edgeferry.wiring import read_sim_faults
+from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.hollows import enrol_hollows, fetch_keys, name_hollows, retire_hollows
+
+_TOLD = 20
+"""Of so many devices, everything that they do is told."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `app`."""
+    app.command(rich_help_panel="This machine")(sim)
+
+
+def sim(
+    context: typer.Context,
+    devices: Annotated[int, typer.Option("--devices", min=1, max=5000, help="How many devices.")] = 10,
+    faults: Annotated[
+        Path | None,
+        typer.Option("--faults", help="What goes wrong: a YAML file, see docs/sim.md.", exists=True),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="What chance follows from.")] = 1,
+    prefix: Annotated[str, typer.Option("--prefix", help="What the devices' names begin with.")] = "hollow",
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag", metavar="KEY=VALUE", help="A tag of all of them; of VALUE a|b, one or the other in turn."
+        ),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.1, max=100, help="How much faster their time passes.")
+    ] = 1.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="For how long; 0: until Ctrl-C.")] = 0.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave their identities at the hub.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run hollow devices in this process: at the hub they are like ours, with an agent and a companion, but
+    pulls and modules are only pretended. The same seed and faults give the same. Another terminal rolls out.
+    E.g. edgeferry sim --devices 200 --tag models.nyc_taxi=true --tag 'site=north|south' --faults f.yaml"""
+    wrong = read_sim_faults(faults) if faults else ()
+    tags = parse_tags(tag or [])
+    with opened(context, output) as (settings, services, terminal):
+        names = name_hollows(prefix, devices)
+        twins = enrol_hollows(services.hub, names, settings["device.class"], tags)
+        fleet = _make_fleet(settings, services, twins, wrong, seed, speed, terminal)
+        terminal.say(f"{counted(devices, 'hollow device')} at {services.hub.host}; Ctrl-C ends them")
+        try:
+            asyncio.run(_run(fleet, seconds))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if not keep:
+                retire_hollows(services.hub, names)
+        facts = [
+            _facts(fleet.devices[name].hollow, fleet.clock.now()) for name in names if name in fleet.devices
+        ]
+        terminal.answer(facts, [_table(facts)])
+
+
+def _make_fleet(
+    settings: Settings,
+    services: Services,
+    twins: dict[str, Any],
+    wrong: tuple[Fault, ...],
+    seed: int,
+    speed: float,
+    terminal: Terminal,
+) -> HollowFleet:
+    address = services.hub.host.partition(":")[0]
+    ca_file = "" if azure_hub_name(services.hub.host) else settings["hub.ca_file"]
+    context = ssl.create_default_context(cafile=ca_file or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    clock = Clock(time.time(), speed)
+
+    @cache
+    def find_cases(model: str, digest: str, cases_sha256: str) -> CaseSet | None:
+        return fetch_cases(services, model, digest, cases_sha256)
+
+    def cases_of(request: SmokeRequest) -> CaseSet | None:
+        return find_cases(request.model, request.digest, request.cases_sha256)
+
+    def tell(device: str, what: str) -> None:
+        if len(twins) <= _TOLD:
+            terminal.say(f"{device}: {what}")
+
+    return HollowFleet(
+        place=HubPlace(services.hub.host, address, MQTT_PORT, context),
+        clock=clock,
+        cases_of=cases_of,
+        hollows=[
+            Hollow(name, seed, clock.began_at, choose_faults(wrong, name, twin, seed))
+            for name, twin in twins.items()
+        ],
+        keys=fetch_keys(services.hub, list(twins)),
+        on_event=tell,
+    )
+
+
+async def _run(fleet: HollowFleet, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds or None):
+            await fleet.live()
+    except TimeoutError:
+        pass
+
+
+def _facts(hollow: Hollow, now_s: float) -> dict[str, Any]:
+    """What a hollow device has come to."""
+    return {
+        "device": hollow.device,
+        "desired_version": hollow.done_version,
+        "faults": [fault.kind for fault in hollow.faults],
+        "modules": {
+            name: {
+                "digest": runs.spec.image.partition("@")[2],
+                "up": is_up(hollow, name, now_s),
+                "verdict": hollow.verdicts[name].state if name in hollow.verdicts else None,
+            }
+            for name, runs in hollow.running.items()
+        },
+    }
+
+
+def _table(facts: list[dict[str, Any]]) -> Any:
+    counts = Counter(
+        (name, short(module["digest"]), "up" if module["up"] else "down", module["verdict"] or "")
+        for device in facts
+        for name, module in device["modules"].items()
+    )
+    rows = [[*key, str(count)] for key, count in sorted(counts.items())]
+    return render_table("What ran", ("module", "digest", "state", "verdict", "devices"), rows)

@@ -1,0 +1,48 @@
+"""How sure one may be of a rate after so many trials, however often one looks. Pure.
+
+The bounds are those of a confidence sequence by the method of mixtures (Robbins 1970): under any true rate p,
+the Beta-binomial mixture's likelihood over that of p is a martingale of mean 1, which ever exceeds 1/alpha
+with probability alpha at most (Ville 1939). So one may look after each trial, stop when one likes, go on
+after having stopped, and the bounds still hold all at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+_A, _B = 1.0, 10.0
+"""The mixture: rates that matter here are small."""
+_HALVINGS = 40
+_WHOLE = math.lgamma(_A) + math.lgamma(_B) - math.lgamma(_A + _B)
+
+
+def least_rate(hits: float, trials: float, alpha: float) -> float:
+    """What the true rate of hits is at least; wrong, ever, with probability `alpha` at most."""
+    return _find_bound(hits, trials, alpha, 0.0) if trials > 0 and hits > 0 else 0.0
+
+
+def most_rate(hits: float, trials: float, alpha: float) -> float:
+    """What the true rate of hits is at most; wrong, ever, with probability `alpha` at most."""
+    return _find_bound(hits, trials, alpha, 1.0) if trials > 0 and hits < trials else 1.0
+
+
+def _find_bound(hits: float, trials: float, alpha: float, beyond: float) -> float:
+    """The rate between `beyond` (0 or 1) and the one seen, at which the evidence against it is 1/alpha."""
+    mixture = (
+        math.lgamma(hits + _A)
+        + math.lgamma(trials - hits + _B)
+        - math.lgamma(trials + _A + _B)
+        - _WHOLE
+        + math.log(alpha)
+    )
+    near, far = hits / trials, beyond
+    for _ in range(_HALVINGS):
+        middle = (near + far) / 2
+        if middle in (0.0, 1.0):
+            break
+        likelihood = hits * math.log(middle) + (trials - hits) * math.log1p(-middle)
+        if mixture >= likelihood:
+            far = middle
+        else:
+            near = middle
+    return far

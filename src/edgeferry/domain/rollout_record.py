@@ -1,0 +1,143 @@
+"""A rollout's entries in the ledger, both directions: what `decide` said, as a body, and read again. Pure.
+
+`rollout`  {release, model, environment, plan, nonce, layer, digest, policy, …}: its start
+`wave`     {wave, event: "started", condition, baseline?, control?}
+           {wave, event: "soaking"}
+           {wave, event: "judged", verdict: {state, reason, strata, devices}}
+`order`    {order, reason}: a person's
+`end`      {state, reason, …}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout_action import Soak, StartWave
+from edgeferry.domain.rollout_evidence import MEASURES, Baseline, Judgement, Tallies, Tally
+from edgeferry.domain.wave_verdict import StratumVerdict, WaveVerdict
+
+_JUDGEMENTS: Mapping[str, Judgement] = {"pass": "pass", "fail": "fail", "inconclusive": "inconclusive"}
+
+
+def render_started(action: StartWave) -> dict[str, Any]:
+    """The body of the entry that starts a wave."""
+    body: dict[str, Any] = {"wave": action.wave, "event": "started", "condition": action.condition}
+    if action.baseline:
+        body["baseline"] = {
+            name: {
+                "devices": each.devices,
+                "band": list(each.band) if each.band else None,
+                "slow": each.slow,
+                "tallies": _render_tallies(each.tallies),
+            }
+            for name, each in action.baseline.items()
+        }
+    if action.control:
+        body["control"] = {name: _render_tallies(each) for name, each in action.control.items()}
+    return body
+
+
+def render_soaking(action: Soak) -> dict[str, Any]:
+    """The body of the entry with which a wave begins to soak."""
+    return {"wave": action.wave, "event": "soaking"}
+
+
+def render_judged(verdict: WaveVerdict) -> dict[str, Any]:
+    """The body of the entry that judges a wave."""
+    return {
+        "wave": verdict.wave,
+        "event": "judged",
+        "verdict": {
+            "state": verdict.state,
+            "reason": verdict.reason,
+            "strata": {name: dict(vars(each)) for name, each in verdict.strata.items()},
+            "devices": {
+                device: {"state": str(state), "reason": reason}
+                for device, (state, reason) in verdict.devices.items()
+            },
+        },
+    }
+
+
+def parse_verdict(body: Mapping[str, Any], at_s: float) -> WaveVerdict:
+    """The verdict of a `judged` entry; a word that is none is inconclusive, which starts nothing."""
+    said = _mapping(body.get("verdict"))
+    return WaveVerdict(
+        wave=_whole(body.get("wave")),
+        state=_JUDGEMENTS.get(str(said.get("state")), "inconclusive"),
+        reason=str(said.get("reason", "")),
+        strata={name: _parse_stratum(_mapping(each)) for name, each in _mapping(said.get("strata")).items()},
+        at_s=at_s,
+        devices={
+            device: (parse_state(_mapping(each).get("state")), str(_mapping(each).get("reason", "")))
+            for device, each in _mapping(said.get("devices")).items()
+        },
+    )
+
+
+def parse_baseline(body: Mapping[str, Any]) -> Mapping[str, Baseline]:
+    """The predecessor, by stratum, as a `started` entry tells it."""
+    return {
+        name: Baseline(
+            _whole(_mapping(each).get("devices")),
+            _parse_band(_mapping(each).get("band")),
+            _parse_bin(_mapping(each).get("slow")),
+            _parse_tallies(_mapping(each).get("tallies")),
+        )
+        for name, each in _mapping(body.get("baseline")).items()
+    }
+
+
+def parse_control(body: Mapping[str, Any]) -> Mapping[str, Tallies]:
+    """What the control had counted, by stratum, when a wave was started."""
+    return {name: _parse_tallies(each) for name, each in _mapping(body.get("control")).items()}
+
+
+def parse_state(said: object) -> State:
+    """The word for how something ended; what is none is `Inconclusive`."""
+    return next((state for state in State if state == said), State.INCONCLUSIVE)
+
+
+def _render_tallies(tallies: Tallies) -> dict[str, list[float]]:
+    return {measure: [round(each.hits, 3), round(each.trials, 3)] for measure, each in tallies.items()}
+
+
+def _parse_tallies(said: object) -> Tallies:
+    pairs = _mapping(said)
+    return {measure: Tally(*_pair(pairs[measure])) for measure in MEASURES if measure in pairs}
+
+
+def _pair(said: object) -> tuple[float, float]:
+    match said:
+        case [int() | float() as hits, int() | float() as trials]:
+            return float(hits), float(trials)
+    return 0.0, 0.0
+
+
+def _parse_band(said: object) -> tuple[int, int] | None:
+    match said:
+        case [int() as low, int() as high]:
+            return low, high
+    return None
+
+
+def _parse_bin(said: object) -> int | None:
+    return said if isinstance(said, int) else None
+
+
+def _parse_stratum(said: Mapping[str, Any]) -> StratumVerdict:
+    return StratumVerdict(
+        _JUDGEMENTS.get(str(said.get("state")), "inconclusive"),
+        str(said.get("reason", "")),
+        *(_whole(said.get(name)) for name in ("devices", "succeeded", "failed", "requests")),
+    )
+
+
+def _whole(said: object) -> int:
+    return said if isinstance(said, int) else 0
+
+
+def _mapping(said: object) -> Mapping[str, Any]:
+    return said if isinstance(said, Mapping) else {}

@@ -1,0 +1,186 @@
+"""Where a rollout stands, by its entries in the ledger. Pure.
+
+`fold` reads the entries, `decide` (`domain/rollout_decision.py`) says what to do; a loop writes that down,
+does it, and asks again. As nothing else is remembered, any machine can carry on from any entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout_evidence import Baseline, Tallies
+from edgeferry.domain.rollout_record import parse_baseline, parse_control, parse_state, parse_verdict
+from edgeferry.domain.wave_verdict import WaveVerdict
+
+ORDERS = ("pause", "resume", "abort", "revert", "promote")
+
+
+class Phase(StrEnum):
+    """How far a rollout is."""
+
+    STARTING = "starting"
+    """No wave has been started."""
+    ROLLING = "rolling"
+    """The wave's devices have yet to prove the release."""
+    SOAKING = "soaking"
+    """They have, and are watched."""
+    HELD = "held"
+    """The wave was judged inconclusive: no other starts before it is judged anew, or a person says so."""
+    PAUSED = "paused"
+    """A person said so."""
+    WAITING = "waiting"
+    """The wave has passed: the next one waits for a window, the budget or a person's approval."""
+    REVERTING = "reverting"
+    """The release is being taken back."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A person's word on a running rollout."""
+
+    order: str
+    """One of ORDERS."""
+    reason: str
+    author: str
+    wave: int
+    """The wave that ran when it was given; 0 before the first."""
+    at_s: float
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """What the ledger says of one rollout. Times are Unix seconds, as the entries tell them."""
+
+    id: str = ""
+    release: str = ""
+    model: str = ""
+    environment: str = ""
+    plan_hash: str = ""
+    nonce: str = ""
+    layer: str = ""
+    digest: str = ""
+    """The image's, or how it begins: devices whose evidence is of it are exposed."""
+    author: str = ""
+    phase: Phase = Phase.STARTING
+    wave: int = 0
+    """The last one started; 0: none."""
+    wave_started_at: float = 0.0
+    soaking_since: float | None = None
+    judged: tuple[WaveVerdict, ...] = ()
+    """Every verdict, oldest first; a wave that was held has several."""
+    verdict: WaveVerdict | None = None
+    """The last one on the wave that runs, since it began to soak where it did."""
+    baseline: Mapping[str, Baseline] = field(default_factory=dict)
+    """The predecessor by stratum, before the first wave."""
+    control: Mapping[str, Tallies] = field(default_factory=dict)
+    """What the control had counted by stratum when this wave was started."""
+    approved_waves: frozenset[int] = frozenset()
+    """Waves that a person has let start."""
+    orders: tuple[Order, ...] = ()
+    end: tuple[State, str] | None = None
+
+    def find_order(self, order: str) -> Order | None:
+        """The last order of that name."""
+        return next((each for each in reversed(self.orders) if each.order == order), None)
+
+
+def fold(entries: Sequence[Entry]) -> RolloutState:
+    """The rollout that these entries tell of: all whose subject is its id, oldest first, and, where waves are
+    approved one by one, the approvals of its release. The caller gives only entries that it trusts.
+
+    What cannot follow on what came before (a wave started twice or out of turn, anything after the end) is
+    passed over: it was written by somebody who had not read the rest.
+    """
+    state = RolloutState()
+    for entry in entries:
+        if state.end is None:
+            state = _follow(state, entry)
+    return replace(state, phase=_find_phase(state))
+
+
+def _follow(state: RolloutState, entry: Entry) -> RolloutState:
+    body = entry.body
+    if entry.kind == "rollout" and not state.id:
+        return _start(entry)
+    if not state.id:
+        return state
+    if entry.kind == "approval":
+        return _approve(state, body)
+    if entry.subject != state.id:
+        return state
+    at_s = datetime.fromisoformat(entry.at).timestamp()
+    if entry.kind == "wave":
+        return _follow_wave(state, body, at_s)
+    if entry.kind == "order" and body.get("order") in ORDERS:
+        order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, state.wave, at_s)
+        return replace(state, orders=(*state.orders, order))
+    if entry.kind == "end":
+        return replace(state, end=(parse_state(body.get("state")), str(body.get("reason", ""))))
+    return state
+
+
+def _start(entry: Entry) -> RolloutState:
+    said = {name: str(value or "") for name, value in entry.body.items()}
+    release = said.get("release", "")
+    return RolloutState(
+        id=entry.subject,
+        release=release,
+        model=said.get("model", ""),
+        environment=said.get("environment", ""),
+        plan_hash=said.get("plan", ""),
+        nonce=said.get("nonce", ""),
+        layer=said.get("layer", ""),
+        digest=said.get("digest") or f"sha256:{release.rpartition('-')[2]}",
+        author=entry.author,
+    )
+
+
+def _approve(state: RolloutState, body: Mapping[str, Any]) -> RolloutState:
+    if body.get("rollout") != state.id or not isinstance(wave := body.get("wave"), int):
+        return state
+    if body.get("decision", "yes") != "yes":
+        return replace(state, approved_waves=state.approved_waves - {wave})
+    return replace(state, approved_waves=state.approved_waves | {wave})
+
+
+def _follow_wave(state: RolloutState, body: Mapping[str, Any], at_s: float) -> RolloutState:
+    wave, event = body.get("wave"), body.get("event")
+    if event == "started" and wave == state.wave + 1:
+        return replace(
+            state,
+            wave=state.wave + 1,
+            wave_started_at=at_s,
+            soaking_since=None,
+            verdict=None,
+            baseline=state.baseline or parse_baseline(body),
+            control=parse_control(body),
+        )
+    if event == "soaking" and wave == state.wave and state.soaking_since is None:
+        return replace(state, soaking_since=at_s, verdict=None)
+    if event == "judged" and isinstance(wave, int) and 1 <= wave <= state.wave:
+        verdict = parse_verdict(body, at_s)
+        latest = verdict if wave == state.wave else state.verdict
+        return replace(state, judged=(*state.judged, verdict), verdict=latest)
+    return state
+
+
+def _find_phase(state: RolloutState) -> Phase:
+    if state.end is not None:
+        return Phase.ENDED
+    if state.find_order("revert") or any(each.state == "fail" for each in state.judged):
+        return Phase.REVERTING
+    stopped = [each.order for each in state.orders if each.order in ("pause", "resume", "abort", "promote")]
+    if "abort" in stopped or (stopped and stopped[-1] == "pause"):
+        return Phase.PAUSED
+    if not state.wave:
+        return Phase.STARTING
+    if state.verdict is not None:
+        return Phase.WAITING if state.verdict.state == "pass" else Phase.HELD
+    return Phase.SOAKING if state.soaking_since is not None else Phase.ROLLING

@@ -1,0 +1,251 @@
+"""Begin: a rollout is signed into the ledger, once, if its gate is open and its plan still holds; or the one
+that is there already is taken up."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeferry.domain.condition import parse_condition, wanted_tags
+from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.rollout_policy import parse_policy
+from edgeferry.errors import RefusedError, UsageError
+from edgeferry.ports import Json, Services
+from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
+from edgeferry.wire.plan import parse_plan, plan_hash
+from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.layers import find_placed, next_layer
+from edgeferry.workflows.lease import LEASE_S, leased
+from edgeferry.workflows.plan import make_plan
+from edgeferry.workflows.release import find_entry
+from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
+from edgeferry.workflows.rollouts import Record, load_plan, load_record, load_rollouts
+from edgeferry.workflows.watch import watch
+
+TIMEOUT = "rollout.timeout_s"
+"""The one rule of a rollout that a person may change without asking the approvers anew."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an environment demands of a rollout, and of its approval."""
+
+    rollout: Mapping[str, str]
+    """The settings `rollout.…` that make the policy, as they are written."""
+    gate: GatePolicy
+
+    @property
+    def timeout_s(self) -> float:
+        """How long a wave may take to be proven."""
+        return parse_policy(self.rollout).timeout_s
+
+    @property
+    def planned(self) -> dict[str, str]:
+        """What a plan holds of the rules, and its approvers agree to."""
+        return {name: text for name, text in self.rollout.items() if name != TIMEOUT}
+
+
+def rollout(
+    services: Services,
+    release: Entry,
+    condition: str,
+    *,
+    fleet: Fleet,
+    rules: Rules,
+    user: str,
+    on_change: Callable[[Outcome], None],
+    lease_s: float = LEASE_S,
+) -> RolloutResult:
+    """The rollout's end, or where it stopped: `Succeeded` only when measured on every targeted device.
+
+    Without an approval, or with nobody targeted, nothing is touched. What is there already, and has ended
+    well, is measured again.
+    """
+    fresh = make_plan(services, release, condition, fleet, rules.planned)
+    gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
+    if not gate.open:
+        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
+    plan = parse_plan(gate.plan_entry.body) if gate.plan_entry else fresh
+    if not fresh.targeted:
+        state, reason = judge_rollout(())
+        fix = (
+            f"tag a device: edgeferry devices tag DEVICE {_render_tags(condition)}, or correct the condition"
+        )
+        return RolloutResult(
+            release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
+        )
+    hash_ = plan_hash(plan)
+    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
+    open_ = [record for record in records if not record.ended]
+    for record in open_:
+        if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
+            services.say(f"going on with {record.id}")
+            return resume(
+                services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
+            )
+    existing = services.hub.configurations()
+    placed = find_placed(existing, release, condition, fleet)
+    if placed and not open_:
+        proven = [each for each in records if _has_proven(each, placed)]
+        if proven:
+            return _measure(
+                services, release, placed, sorted(fresh.targeted), rules, on_change, proven[-1].id
+            )
+    layer = next_layer(services, release, condition, fleet, existing)
+    body: Json = {
+        "release": release.subject,
+        "model": layer.model,
+        "environment": fleet.environment,
+        "condition": condition,
+        "digest": layer.digest,
+        "plan": hash_,
+        "nonce": layer.nonce,
+        "layer": layer.name,
+        "approvals": [approval.id for approval in gate.approvals],
+        "policy": dict(rules.rollout),
+    }
+    record = _sign(services, release, body, open_, fleet, user)
+    return resume(services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s)
+
+
+def resume(
+    services: Services,
+    record: Record,
+    *,
+    fleet: Fleet,
+    rules: Rules,
+    user: str,
+    on_change: Callable[[Outcome], None],
+    patient: bool = False,
+    lease_s: float = LEASE_S,
+) -> RolloutResult:
+    """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
+    running = open_running(services, record, fleet, rules.gate)
+    return drive(services, running, user=user, on_change=on_change, wait_s=rules.timeout_s, patient=patient)
+
+
+def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePolicy) -> Running:
+    """What the rollout was started with; UsageError when it is another environment's, RefusedError when its
+    release does not count."""
+    start = record.start.body
+    if start["environment"] != fleet.environment:
+        named = f"--env {start['environment']}" if start["environment"] else "without --env"
+        raise UsageError(f"{record.id} is not of this environment", fix=f"the same again {named}")
+    release = find_entry(services, str(start["release"]))
+    distrust = services.ledger.distrust(release) if release else "it is not in the ledger"
+    if release is None or distrust:
+        raise RefusedError(
+            f"release {start['release']} cannot be trusted: {distrust}",
+            fix="check who wrote it: edgeferry audit verify",
+        )
+    plan = load_plan(services, release.subject, record.state.plan_hash)
+    layer = ModelLayer(
+        name=record.state.layer,
+        model=record.state.model,
+        release=release.subject,
+        digest=release.body["digest"],
+        cases_sha256=release.body["cases_sha256"],
+        nonce=record.state.nonce,
+        target_condition=plan.condition,
+        priority=FIRST_MODEL_PRIORITY,
+    )
+    return Running(record.id, release, plan, parse_policy(start["policy"]), layer, fleet, gate)
+
+
+def rollout_id(release: str, environment: str, nonce: str) -> str:
+    """A rollout's name in the ledger."""
+    return "-".join(part for part in (release, environment, nonce[:8]) if part)
+
+
+def _sign(
+    services: Services, release: Entry, body: Json, open_: Sequence[Record], fleet: Fleet, user: str
+) -> Record:
+    """The rollout that was begun now, or the very same one that somebody began meanwhile. One that is open
+    for another release or plan ends, when nobody is at it; RefusedError when somebody is."""
+    name = rollout_id(release.subject, fleet.environment, body["nonce"])
+    with leased(services, lease_name(body["model"], fleet)) as lease:
+        if open_ and not lease.hold():
+            raise RefusedError(
+                f"{open_[-1].id} is under way, and a controller is at it",
+                fix=f"wait for it, or: edgeferry rollouts abort {open_[-1].id}",
+            )
+        for record in open_:
+            _supersede(services, record, name, user)
+
+        def found(entries: Sequence[Entry]) -> Entry | None:
+            ended = {e.subject for e in entries if e.kind == "end" and not services.ledger.distrust(e)}
+            same = (body["model"], body["environment"])
+            starts = (e for e in entries if e.kind == "rollout" and e.subject not in ended)
+            mine = (
+                e
+                for e in starts
+                if (e.body.get("model"), e.body.get("environment")) == same and "plan" in e.body
+            )
+            return next((e for e in mine if not services.ledger.distrust(e)), None)
+
+        entry, new = services.ledger.append_unless("rollout", name, body, user, found)
+    if not new and (entry.body["release"], entry.body["plan"]) != (body["release"], body["plan"]):
+        raise RefusedError(
+            f"{entry.subject} was begun meanwhile by {entry.author}",
+            fix=f"wait for it, or: edgeferry rollouts abort {entry.subject}",
+        )
+    return load_record(services, entry.subject)
+
+
+def _supersede(services: Services, record: Record, by: str, user: str) -> None:
+    body: Json = {"state": str(State.INCONCLUSIVE), "reason": f"superseded by {by}", "devices": {}}
+
+    def found(entries: Sequence[Entry]) -> Entry | None:
+        ends = (entry for entry in entries if (entry.kind, entry.subject) == ("end", record.id))
+        return next((entry for entry in ends if not services.ledger.distrust(entry)), None)
+
+    services.ledger.append_unless("end", record.id, body, user, found)
+    services.say(f"{record.id} is superseded")
+
+
+def _measure(
+    services: Services,
+    release: Entry,
+    layer: ModelLayer,
+    devices: Sequence[str],
+    rules: Rules,
+    on_change: Callable[[Outcome], None],
+    rollout: str,
+) -> RolloutResult:
+    outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, on_change))
+    state, reason = judge_rollout(outcomes)
+    return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, rollout=rollout)
+
+
+def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
+    mine = (release.body["model"], fleet.environment)
+    return (record.state.model, record.state.environment) == mine
+
+
+def _has_proven(record: Record, layer: ModelLayer) -> bool:
+    state = record.state
+    return state.nonce == layer.nonce and state.end is not None and state.end[0] is State.SUCCEEDED
+
+
+def _render_tags(condition: str) -> str:
+    """What `edgeferry devices tag` takes to let a device match; KEY=VALUE where that cannot be told."""
+    wanted = wanted_tags(parse_condition(condition)) or {}
+    return (
+        " ".join(shlex.quote(f"{name}={_render_value(value)}") for name, value in wanted.items())
+        or "KEY=VALUE"
+    )
+
+
+def _render_value(value: str | float | bool) -> str:
+    """As text where it would be read as text again, else as JSON."""
+    try:
+        json.loads(str(value))
+    except ValueError:
+        if isinstance(value, str):
+            return value
+    return json.dumps(value)

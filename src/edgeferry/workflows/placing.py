@@ -1,0 +1,194 @@
+"""Placing: what a rollout puts on the hub, moves there, and takes away again.
+
+A rollout's layer is an object of its own above all others of its model; what it replaces stays beneath it
+until the rollout is committed. So a wave is one edit of the layer's target condition, and going back is one
+object less. Each of these can be done again, by anybody, without doing it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
+from edgeferry.ports import Json, Services
+from edgeferry.wire.deployment import (
+    ModelLayer,
+    base_name,
+    companion_layer_name,
+    parse_model_layer,
+    render_base,
+)
+from edgeferry.workflows.layers import render_companion, render_layer
+from edgeferry.workflows.pull_login import apply_pull_login
+from edgeferry.workflows.release import find_release
+from edgeferry.workflows.rollouts import Record, load_rollouts
+from edgeferry.workflows.survey import await_gone
+from edgeferry.workflows.watch import fetch_facts, watch
+
+NO_EARLIER = "there is no earlier release"
+"""What is said where nothing serves after a layer was removed."""
+Change = Literal["created", "updated", "unchanged", "overtaken"]
+_TAKEN = 409
+_CHANGED = 412
+
+
+def lay_ground(services: Services, release: Entry, fleet: Fleet, targeted: Sequence[str]) -> None:
+    """The base, the login to pull with and the companion's layer are on the hub: made where they are missing.
+    A base that is not ours is never covered."""
+    existing = services.hub.configurations()
+    names = {configuration["id"] for configuration in existing}
+    if base_name(fleet) not in names and _some_lack_a_base(services, targeted):
+        _create(services, render_base(fleet))
+    if fleet.runtime.kind == "iotedge":
+        apply_pull_login(services, services.pull_login(), fleet)
+    companion = render_companion(services, release, fleet, existing)
+    if companion["id"] not in names:
+        _create(services, companion)
+
+
+def place_layer(
+    services: Services,
+    release: Entry,
+    layer: ModelLayer,
+    condition: str,
+    fleet: Fleet,
+    still: Callable[[], bool],
+) -> Change:
+    """The layer is on the hub and targets `condition`; `overtaken`, and nothing is touched, when `still` says
+    no after the hub was read: somebody else went on meanwhile."""
+    found = services.hub.configuration(layer.name)
+    if not still():
+        return "overtaken"
+    if found is None:
+        priority = max([layer.priority, *(each.priority + 1 for each in model_layers(services))])
+        placed = replace(layer, target_condition=condition, priority=priority)
+        return "created" if _create(services, render_layer(services, release, placed, fleet)) else "overtaken"
+    if found.get("targetCondition") == condition:
+        return "unchanged"
+    try:
+        services.hub.update_configuration({**found, "targetCondition": condition})
+    except HubError as error:
+        if error.status != _CHANGED:
+            raise
+        return "overtaken"
+    return "updated"
+
+
+def model_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
+    """The layers of models on the hub; with a fleet those of its environment."""
+    existing = [one for one in services.hub.configurations() if fleet is None or fleet.owns(one)]
+    return [layer for one in existing if (layer := parse_model_layer(one))]
+
+
+@dataclass(frozen=True)
+class Beneath:
+    """The model's other layers of one environment, and what the ledger says of the rollout of each."""
+
+    layers: tuple[ModelLayer, ...]
+    rollouts: Mapping[str, Record]
+    """By layer."""
+
+    def same_devices(self, layer: ModelLayer, condition: str) -> list[ModelLayer]:
+        """Those for the same devices, the lowest first; what the layer's own release left before is one, and
+        one whose rollout was for them and did not get so far."""
+        found = [
+            other
+            for other in self.layers
+            if condition in (other.target_condition, self._meant(other)) or other.release == layer.release
+        ]
+        return sorted(found, key=lambda other: other.priority)
+
+    def is_unproven(self, layer: ModelLayer) -> bool:
+        """Whether its rollout is known to have ended badly, or not at all."""
+        record = self.rollouts.get(layer.name)
+        return record is not None and (not record.state.end or record.state.end[0] is not State.SUCCEEDED)
+
+    def _meant(self, layer: ModelLayer) -> str:
+        record = self.rollouts.get(layer.name)
+        return str(record.start.body.get("condition")) if record else layer.target_condition
+
+
+def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath:
+    """What else of the model this environment has on the hub."""
+    layers = model_layers(services, fleet)
+    others = [each for each in layers if each.model == layer.model and each.name != layer.name]
+    records = load_rollouts(services) if others else []
+    by_nonce = {record.state.nonce: record for record in records}
+    known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}
+    return Beneath(tuple(others), known)
+
+
+def take_away(services: Services, layer: ModelLayer) -> str:
+    """The layer is gone from the hub; what to say of it."""
+    services.hub.delete_configuration(layer.name)
+    return f"the layer {layer.name} was removed"
+
+
+def await_previous(
+    services: Services,
+    layer: ModelLayer,
+    condition: str,
+    fleet: Fleet,
+    devices: Sequence[str],
+    timeout_s: float,
+    on_change: Callable[[Outcome], None],
+) -> str:
+    """What became of the devices after the layer was removed: the previous release serves again, as measured
+    on them, or the model is gone."""
+    try:
+        beneath = find_beneath(services, layer, fleet).same_devices(layer, condition)
+        if not beneath:
+            for device in devices:
+                await_gone(services, device, layer.model, timeout_s)
+            return f"{layer.model} with it: {NO_EARLIER}"
+        previous = beneath[-1]
+        entry = find_release(services, previous.release)
+        state, reason = judge_rollout(watch(services, entry, previous, devices, timeout_s, on_change))
+        return f"{previous.release} serves again: {state}: {reason}"
+    except (OutsideError, RefusedError, UsageError) as error:
+        return f"what serves now is not known: {error.problem}"
+
+
+def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
+    """Remove what is older than the previous release for the same devices: its layer, its image and tag in
+    the registry; and older companions. The previous release stays, beneath this one. Images stay where there
+    are environments: another one, perhaps on another hub, may run what this one has left behind."""
+    found = find_beneath(services, layer, fleet)
+    beneath = found.same_devices(layer, layer.target_condition)
+    others = [each for each in reversed(beneath) if each.release != layer.release]
+    proven = [each for each in others if not found.is_unproven(each)]
+    previous = next(iter(proven or others), None)
+    old = [each for each in beneath if each != previous]
+    for other in old:
+        services.hub.delete_configuration(other.name)
+    needed = {layer.digest, *(other.digest for other in found.layers if other not in old)}
+    for digest in () if fleet.environment else {other.digest for other in old} - needed:
+        try:
+            services.registry.remove(layer.model, digest)
+        except OutsideError as error:  # the release is on its devices all the same
+            services.say(f"{layer.model}@{digest} stays in the registry: {error.problem}")
+    companion = companion_layer_name(release.body["companion"]["digest"], fleet)
+    for configuration in filter(fleet.owns, services.hub.configurations()):
+        labels = configuration.get("labels") or {}
+        if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
+            services.hub.delete_configuration(configuration["id"])
+
+
+def _create(services: Services, document: Json) -> bool:
+    """Whether the hub took it; no when it has one of that name already."""
+    try:
+        services.hub.create_configuration(document)
+    except HubError as error:
+        if error.status != _TAKEN:
+            raise
+        return False
+    return True
+
+
+def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
+    return any(not fetch_facts(services, device, "").has_base for device in targeted)

@@ -1,0 +1,86 @@
+"""Rollback: the newest layer of a model goes, and what it replaced serves again, because a person said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.errors import RefusedError, UsageError
+from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.begin import Rules, resume
+from edgeferry.workflows.placing import NO_EARLIER, find_beneath, model_layers, take_away
+from edgeferry.workflows.release import find_release
+from edgeferry.workflows.rollout import RolloutResult
+from edgeferry.workflows.rollouts import find_by_layer, give_order
+from edgeferry.workflows.watch import watch
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """What was taken back, and what serves on the devices instead."""
+
+    release: str
+    previous: str
+    """The release that serves now; "" for none."""
+    state: State
+    """`Succeeded` only when the previous one was measured on every device."""
+    reason: str
+    outcomes: tuple[Outcome, ...]
+    ok: bool
+    """Whether what was wanted came about."""
+
+
+def roll_back(
+    services: Services,
+    model: str,
+    *,
+    fleet: Fleet,
+    reason: str,
+    user: str,
+    rules: Rules,
+    on_change: Callable[[Outcome], None],
+) -> Reverted:
+    """What became of the devices. A rollout that is under way is ordered back, and ends; the layer of one
+    that has ended is removed. RefusedError, and nothing is touched, when there is nothing to go back to."""
+    layer = _find_top(services, model, fleet)
+    record = find_by_layer(services, layer)
+    if record and not record.ended:
+        give_order(services, record.id, "revert", reason, user)
+        result = resume(
+            services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
+        )
+        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, _is_back(result))
+    previous = _find_previous(services, layer, fleet)
+    entry = find_release(services, previous.release)
+    devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
+    if record:
+        give_order(services, record.id, "revert", reason, user)
+    services.say(take_away(services, layer))
+    outcomes = tuple(watch(services, entry, previous, devices, rules.timeout_s, on_change))
+    state, why = judge_rollout(outcomes)
+    return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
+
+
+def _is_back(result: RolloutResult) -> bool:
+    """Whether the rollout ended because it was taken back, and what served before was measured."""
+    return f"serves again: {State.SUCCEEDED}" in result.reason or NO_EARLIER in result.reason
+
+
+def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
+    layers = [layer for layer in model_layers(services, fleet) if layer.model == model]
+    if not layers:
+        raise UsageError(f"no layer of {model} is on the hub", fix=f"edgeferry ship {model}")
+    return max(layers, key=lambda layer: layer.priority)
+
+
+def _find_previous(services: Services, layer: ModelLayer, fleet: Fleet) -> ModelLayer:
+    beneath = find_beneath(services, layer, fleet).same_devices(layer, layer.target_condition)
+    if not beneath:
+        raise RefusedError(
+            f"{layer.release} is the only release of {layer.model} for {layer.target_condition!r}",
+            fix="ship a better one; to take the model off devices, change their tags",
+        )
+    return beneath[-1]

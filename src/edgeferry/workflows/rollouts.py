@@ -1,0 +1,105 @@
+"""Rollouts as the ledger has them: how each stands, and what a person orders of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout_plan import RolloutPlan
+from edgeferry.domain.rollout_state import RolloutState, fold
+from edgeferry.errors import UsageError
+from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer
+from edgeferry.wire.plan import parse_plan
+from edgeferry.wire.plan import plan_hash as hash_plan
+
+KINDS = frozenset({"rollout", "wave", "order", "end"})
+Order = Literal["pause", "resume", "abort", "revert", "promote"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One rollout: its start, what became of it, and its entries that count."""
+
+    start: Entry
+    state: RolloutState
+    entries: tuple[Entry, ...]
+
+    @property
+    def id(self) -> str:
+        return self.start.subject
+
+    @property
+    def ended(self) -> bool:
+        return self.state.end is not None
+
+
+def load_rollouts(services: Services) -> list[Record]:
+    """Every rollout that the ledger knows, oldest first."""
+    by_id: dict[str, list[Entry]] = {}
+    for entry in services.ledger.all_entries():
+        if entry.kind in KINDS:
+            by_id.setdefault(entry.subject, []).append(entry)
+    records = (_record(trusted(services, entries)) for entries in by_id.values())
+    return [record for record in records if record]
+
+
+def find_rollout(services: Services, name: str) -> Record:
+    """The rollout of that id, or the newest one of the release or model `name`; UsageError where there is
+    none."""
+    records = load_rollouts(services)
+    for record in reversed(records):
+        if name in (record.id, record.state.release, record.state.model):
+            return record
+    known = ", ".join(record.id for record in records[-5:]) or "none yet"
+    raise UsageError(f"the ledger has no rollout {name}", fix=f"edgeferry rollouts list; the newest: {known}")
+
+
+def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
+    """The rollout that put this layer on the hub; None where the ledger knows of none."""
+    records = (record for record in reversed(load_rollouts(services)) if record.state.nonce == layer.nonce)
+    return next(records, None)
+
+
+def load_record(services: Services, rollout: str) -> Record:
+    """The rollout of that id as it stands now."""
+    entries = [e for e in services.ledger.all_entries() if e.kind in KINDS and e.subject == rollout]
+    record = _record(trusted(services, entries))
+    if record is None:
+        raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
+    return record
+
+
+def load_plan(services: Services, release: str, plan_hash: str) -> RolloutPlan:
+    """The plan that was approved, by its hash; UsageError where the ledger has none that counts."""
+    for entry in reversed(services.ledger.entries("plan", release)):
+        plan = parse_plan(entry.body)
+        if hash_plan(plan) == plan_hash and not services.ledger.distrust(entry):
+            return plan
+    raise UsageError(
+        f"the ledger has no plan {plan_hash} of {release}", fix="edgeferry audit verify shows what is wrong"
+    )
+
+
+def give_order(services: Services, rollout: str, order: Order, reason: str, user: str) -> Entry:
+    """The signed order; the controller that goes on with the rollout reads it there."""
+    return services.ledger.append("order", rollout, {"order": order, "reason": reason}, user)
+
+
+def trusted(services: Services, entries: Sequence[Entry]) -> list[Entry]:
+    """Those that count."""
+    return [entry for entry in entries if not services.ledger.distrust(entry)]
+
+
+def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
+    """How each device ended, by its name; empty before the end."""
+    end = next((entry for entry in reversed(record.entries) if entry.kind == "end"), None)
+    devices = end.body.get("devices") if end else None
+    return devices if isinstance(devices, Mapping) else {}
+
+
+def _record(entries: Sequence[Entry]) -> Record | None:
+    start = next((entry for entry in entries if entry.kind == "rollout" and "plan" in entry.body), None)
+    return Record(start, fold(entries), tuple(entries)) if start else None

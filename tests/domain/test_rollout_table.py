@@ -1,0 +1,166 @@
+"""The truth table of docs/rollouts.md: for each case the device's word, the rollout's, what becomes of it and
+the exit code, as the code computes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeferry.domain.model import Tolerance
+from edgeferry.domain.plan_conflicts import Conflict, Kind
+from edgeferry.domain.rollout import DeviceFacts, Outcome, State, judge_at_deadline, judge_device
+from edgeferry.domain.rollout_action import Hold
+from edgeferry.domain.rollout_decision import find_deadline
+from edgeferry.domain.rollout_policy import RolloutPolicy
+from edgeferry.domain.smoke import Answer, CaseSet, EqualCase, Evidence
+from edgeferry.errors import RefusedError
+from tests.domain.rollout_worlds import World, a_plan
+from tests.domain.test_rollout import IMAGE, OTHER, PROVEN, VERDICT, WANTED
+
+PAGE = Path(__file__).parents[2] / "docs" / "rollouts.md"
+TIMEOUT_S = RolloutPolicy().timeout_s
+ASKED = replace(
+    WANTED,
+    cases=CaseSet("nyc_taxi", "1", Tolerance(1e-9, 0.0), 100.0, (EqualCase("one", ((1.0,),), (5.0,)),)),
+)
+RIGHT = replace(VERDICT, asked=1, evidence=(Evidence("one", (Answer(200, (5.0,), 1.0),)),))
+WRONG = replace(RIGHT, evidence=(Evidence("one", (Answer(200, (5.1,), 1.0),)),))
+WELL = replace(PROVEN, verdict=RIGHT)
+OLD_IMAGE = IMAGE.replace("a" * 64, "b" * 64)
+
+FactsAt = Callable[[float], DeviceFacts]
+"""A device's facts, so many seconds after the release reached it."""
+
+
+def steady(**changes: object) -> FactsAt:
+    """From the first second on until the end."""
+    return lambda _: replace(WELL, **changes)  # type: ignore[arg-type]
+
+
+def until(seconds: float, before: DeviceFacts) -> FactsAt:
+    """Well only after so many seconds."""
+    return lambda after_s: before if after_s < seconds else WELL
+
+
+ASKING = replace(WELL, verdict=None)
+UNHEARD = replace(RIGHT, state="Inconclusive", reason="the module does not answer")
+PULLING = replace(WELL, image=OLD_IMAGE, status_code=500, status_reason="registry does not answer")
+
+DEVICES: dict[str, FactsAt] = {
+    "all of it measured": steady(),
+    "the layer is not applied": steady(desired_image=""),
+    "the layer is applied and the module is dead": steady(runtime_status="failed"),
+    "it runs an image of another content": steady(image_hash=OTHER),
+    "the registry has no such image": steady(image="", status_code=406, status_reason="manifest unknown"),
+    "the module answers 500": steady(verdict=replace(RIGHT, state="Failed", reason="status 500")),
+    "predictions are wrong": steady(verdict=replace(WRONG, state="Failed", reason="5.1, not 5.0")),
+    "the module starts slowly, within the deadline": until(TIMEOUT_S - 1, ASKING),
+    "the module starts slowly, beyond the deadline": until(math.inf, ASKING),
+    "the smoke test says nothing": steady(verdict=UNHEARD),
+    "the module flaps": steady(runtime_status="backoff"),
+    "its agent went back by itself": steady(image=OLD_IMAGE, layer_outcome="RolledBack"),
+    "of two modules, the release's is down": steady(runtime_status="dead"),
+    "of two modules, the other one is down": steady(status_code=500, status_reason="other: backoff"),
+    "it is offline": steady(connected=False),
+    "its twin is stale": steady(reported_version=3),
+    "another model's release comes at the same time": lambda after_s: replace(
+        WELL, brought_by=4, reported_version=4 + int(after_s)
+    ),
+    "the companion is missing": steady(verdict=None),
+    "the companion tells of another digest": steady(verdict=replace(RIGHT, digest=OTHER)),
+    "the companion tells of other cases": steady(verdict=replace(RIGHT, cases_sha256="other")),
+    "the companion tells of another rollout": steady(verdict=replace(RIGHT, nonce="other")),
+    "another module tells of a verdict": steady(verdict=None),
+    "the companion says Passed and shows a wrong answer": steady(verdict=WRONG),
+    "the registry is down until the deadline": steady(
+        image=OLD_IMAGE, status_code=500, status_reason="registry does not answer"
+    ),
+    "the registry is down for a while": until(TIMEOUT_S / 2, PULLING),
+}
+BLOCKED = {
+    "it has no base deployment": Kind.MISSING_BASE,
+    "the hub has no room for a deployment": Kind.QUOTA,
+}
+
+
+def judged(facts_at: FactsAt) -> Callable[[str, float], Outcome]:
+    """The outcomes of a device with such facts, d1, and of others, which are well soon."""
+    soon = until(5, ASKING)
+
+    def outcome_of(device: str, after_s: float) -> Outcome:
+        facts = replace((facts_at if device == "d1" else soon)(after_s), device=device)
+        judge = judge_at_deadline if after_s >= TIMEOUT_S else judge_device
+        return judge(ASKED, facts)
+
+    return outcome_of
+
+
+def story_of(world: World) -> tuple[str, str, str, str]:
+    """The device's word, the rollout's, what became of it, the exit code."""
+    look = world.look()
+    device = world.state.judged[-1].devices.get("d1", (State.SUCCEEDED, ""))[0] if world.started() else ""
+    end, last = world.state.end, world.log[-1]
+    word = end[0] if end else last.state if isinstance(last, Hold) else None
+    if world.committed:
+        became = "committed"
+    elif not world.started():
+        became = "nothing touched"
+    else:
+        became = "taken back" if look.layer_condition is None else "held"
+    told = str(device) if "d1" in world.reached_at and "d1" not in world.gone else "-"
+    return told, str(word), became, "0" if word is State.SUCCEEDED else "1"
+
+
+def play(case: str) -> tuple[str, str, str, str]:
+    """What the code makes of a case."""
+    if case in BLOCKED:
+        conflict = Conflict(BLOCKED[case], "blocks", case, "")
+        assert replace(a_plan(2), conflicts=(conflict,)).blocked
+        return "-", "-", "nothing touched", str(RefusedError.exit_code)
+    policy = RolloutPolicy()
+    if case == "nobody is targeted":
+        world = World(a_plan(0), policy)
+        world.run()
+        return story_of(world)
+    if "deleted meanwhile" in case:
+        world = World(a_plan(2), policy, judged(until(math.inf, ASKING)))
+        world.run(most_s=5)
+        world.gone = {"d1", "d2"} if case.startswith("all") else {"d1"}
+    elif "joins meanwhile" in case:
+        late = steady() if case.endswith("proves the release") else steady(desired_image="")
+        world = World(a_plan(2), policy, judged(late), gone={"d1"})
+        world.run(most_s=2)
+        world.gone = set()
+    else:
+        world = World(a_plan(2), policy, judged(DEVICES.get(case, steady())))
+    world.run(most_s=1)
+    deadline_s = find_deadline(world.state, policy)
+    if case == "the same rollout runs twice":
+        world.write(world.decide())
+    world.run()
+    assert world.now_s <= deadline_s + 5, "it was judged too late"
+    assert world.started() == [1]
+    return story_of(world)
+
+
+def rows() -> list[tuple[str, ...]]:
+    table = PAGE.read_text("utf-8").partition("| the device |")[2]
+    found = re.findall(r"^\| (.+) \|$", table, re.M)
+    return [tuple(cell.strip() for cell in row.split("|")) for row in found]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_each_case_is_judged_as_the_truth_table_says(row: tuple[str, ...]) -> None:
+    case, *said = row
+    assert play(case) == tuple(said)
+
+
+def test_the_truth_table_holds_every_case() -> None:
+    cases = [row[0] for row in rows()]
+    assert len(cases) == len(set(cases))
+    assert set(DEVICES) | set(BLOCKED) <= set(cases)

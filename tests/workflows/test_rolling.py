@@ -1,0 +1,238 @@
+"""Rollouts carried out: against a real hub with hollow devices and a real ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeferry.domain.hollow_faults import Fault
+from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import State
+from edgeferry.errors import RefusedError
+from edgeferry.ports import Services
+from edgeferry.workflows.approve import approve, make_wave_offer
+from edgeferry.workflows.placing import model_layers
+from edgeferry.workflows.rollback import roll_back
+from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_rollouts
+from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
+from tests.hubs import RunningHub
+
+PATIENCE_S = 60
+WAVES = "1; 50 %; 100 %"
+NAMES = [f"sound-{number}" for number in range(4)]
+BUCKETS = {name: {"rollout_bucket": 2500 * number} for number, name in enumerate(NAMES)}
+
+
+@pytest.fixture
+def services(hub: RunningHub, tmp_path: Path) -> Iterator[Services]:
+    opened = open_services(hub.state, tmp_path, print)
+    yield opened
+    opened.hub.close()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def sound(hub: RunningHub) -> Iterator[Hollows]:
+    hollows = Hollows(hub, NAMES).start(BUCKETS)
+    yield hollows
+    hollows.stop()
+
+
+def released(services: Services, version: int, **texts: str) -> Entry:
+    """A release that ann has approved."""
+    entry = release(services, version)
+    say_yes(services, entry, rules(**texts))
+    return entry
+
+
+def starts(services: Services) -> list[tuple[str, int]]:
+    """(rollout, wave) of each start in the ledger."""
+    entries = services.ledger.entries("wave")
+    return [(e.subject, e.body["wave"]) for e in entries if e.body["event"] == "started"]
+
+
+def until(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not fact():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def live_releases(hub: RunningHub) -> set[str]:
+    """What the devices report that they run of the model."""
+    seen = [hub.reported(name, "$edgeAgent").get("modules", {}).get("taxi") for name in NAMES]
+    return {one["settings"]["image"].rpartition("@")[2] if one else "" for one in seen}
+
+
+def digest(version: int) -> str:
+    return f"sha256:{version:064x}"
+
+
+def test_an_approved_release_reaches_its_devices_wave_by_wave(services: Services, sound: Hollows) -> None:
+    by = rules(waves=WAVES)
+    entry = release(services, 1)
+    assert roll(services, entry, by).state is State.SKIPPED
+    assert model_layers(services) == []
+    say_yes(services, entry, by)
+    result = roll(services, entry, by)
+    assert (result.state, result.changed) == (State.SUCCEEDED, True), result.reason
+    assert {outcome.device for outcome in result.outcomes} == set(sound.names)
+    assert starts(services) == [(result.rollout, 1), (result.rollout, 2), (result.rollout, 3)]
+    assert [layer.target_condition for layer in model_layers(services)] == [CONDITION]
+    again = roll(services, entry, by)
+    assert (again.state, again.changed, again.rollout) == (State.SUCCEEDED, False, result.rollout)
+    assert len(load_rollouts(services)) == 1
+
+
+def test_releases_in_a_row_leave_two_layers_and_a_person_goes_back_to_the_one_before(
+    services: Services, sound: Hollows, hub: RunningHub
+) -> None:
+    for version in range(1, 4):
+        assert roll(services, released(services, version), rules()).state is State.SUCCEEDED
+    kinds = [one["labels"]["edgeferry"] for one in services.hub.configurations()]
+    assert sorted(kinds) == ["base", "companion", "model", "model"]
+    back = roll_back(
+        services,
+        "taxi",
+        fleet=FLEET,
+        reason="fares",
+        rules=rules(),
+        user="ann",
+        on_change=lambda outcome: None,
+    )
+    assert (back.ok, back.release.split("-")[1], back.previous.split("-")[1]) == (True, "v3", "v2"), back
+    assert live_releases(hub) == {digest(2)}
+    with pytest.raises(RefusedError, match="only release"):
+        roll_back(
+            services,
+            "taxi",
+            fleet=FLEET,
+            reason="",
+            rules=rules(),
+            user="ann",
+            on_change=lambda outcome: None,
+        )
+
+
+def test_a_release_that_fails_on_one_device_is_taken_back_from_all(
+    services: Services, hub: RunningHub
+) -> None:
+    hollows = Hollows(hub, NAMES, {NAMES[1]: [Fault("http_500", digest=digest(2))]}).start(BUCKETS)
+    try:
+        assert roll(services, released(services, 1), rules()).state is State.SUCCEEDED
+        told: list[dict[str, object]] = []
+        services.alarm = told.append  # type: ignore[misc]
+        result = roll(services, released(services, 2, waves=WAVES), rules(waves=WAVES))
+        assert result.state is State.FAILED
+        assert f"taxi-v1-{1:08x} serves again: Succeeded" in result.reason
+        assert live_releases(hub) == {digest(1)}
+        assert [one["event"] for one in told][-1] == "failed"
+    finally:
+        hollows.stop()
+
+
+def test_a_device_that_is_away_holds_the_rollout_and_the_same_command_goes_on_later(
+    services: Services, hub: RunningHub
+) -> None:
+    hollows = Hollows(hub, NAMES, {NAMES[2]: [Fault("offline", until_s=14)]}).start(BUCKETS)
+    try:
+        entry = released(services, 1)
+        held = roll(services, entry, rules(timeout_s="5"))
+        assert held.state is State.UNREACHABLE, held.reason
+        assert "rollouts run" in held.fix
+        [record] = load_rollouts(services)
+        assert not record.ended
+        result = roll(services, entry, rules())
+        assert (result.state, result.rollout) == (State.SUCCEEDED, held.rollout)
+    finally:
+        hollows.stop()
+
+
+def test_what_another_release_leaves_open_is_superseded(services: Services, hub: RunningHub) -> None:
+    hollows = Hollows(hub, NAMES, {NAMES[2]: [Fault("offline", until_s=8)]}).start(BUCKETS)
+    try:
+        held = roll(services, released(services, 1), rules(timeout_s="3"))
+        assert held.state is State.UNREACHABLE
+        result = roll(services, released(services, 2), rules())
+        assert result.state is State.SUCCEEDED, result.reason
+        record = find_rollout(services, held.rollout)
+        assert record.state.end == (State.INCONCLUSIVE, f"superseded by {result.rollout}")
+    finally:
+        hollows.stop()
+
+
+@pytest.mark.parametrize(
+    ("order", "state", "layers"),
+    [
+        pytest.param("abort", State.INCONCLUSIVE, 1, id="abort: what runs stays"),
+        pytest.param("revert", State.SKIPPED, 0, id="revert: the release goes"),
+    ],
+)
+def test_a_person_stops_a_rollout_between_its_waves(
+    services: Services, sound: Hollows, order: Order, state: State, layers: int
+) -> None:
+    texts = {"waves": WAVES, "approve_waves": "yes"}
+    entry = released(services, 1, **texts)
+    asked = roll(services, entry, rules(**texts))
+    assert (asked.state, len(starts(services))) == (State.PENDING, 1), asked.reason
+    give_order(services, asked.rollout, "pause", "lunch", "ann")
+    paused = roll(services, entry, rules(timeout_s="1", **texts))
+    assert "paused by ann: lunch" in paused.reason
+    give_order(services, asked.rollout, "resume", "", "ann")
+    approve(services, make_wave_offer(services, asked.rollout, 2, GATE, ""), "ann", yes=True)
+    assert roll(services, entry, rules(**texts)).state is State.PENDING
+    assert [wave for _, wave in starts(services)] == [1, 2]
+    give_order(services, asked.rollout, order, "wrong day", "ann")
+    result = roll(services, entry, rules(**texts))
+    assert result.state is state
+    assert "by ann: wrong day" in result.reason
+    assert len(model_layers(services)) == layers
+
+
+def controller(hub: RunningHub, folder: Path, entry: Entry, dies_after: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.workflows.controller", str(hub.state), str(folder)]
+    return subprocess.Popen(
+        [*command, entry.subject, WAVES, str(dies_after)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ.copy(),
+    )
+
+
+def test_a_controller_that_is_killed_after_each_of_its_acts_starts_every_wave_once(
+    services: Services, sound: Hollows, hub: RunningHub, tmp_path: Path
+) -> None:
+    entry = released(services, 1, waves=WAVES)
+    kills = 0
+    while True:
+        process = controller(hub, tmp_path, entry, dies_after=1)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, err
+        kills += 1
+        assert kills < 40
+    assert json.loads(out)["state"] == "Succeeded", out
+    # begun; base, companion, layer; three waves started and judged, two edits; the end
+    assert kills == 1 + 3 + 2 * 3 + 2 + 1
+    assert [wave for _, wave in starts(services)] == [1, 2, 3]
+    assert len(load_rollouts(services)) == 1
+    assert services.ledger.verify() == []
+
+
+def test_of_two_controllers_at_once_one_starts_each_wave_and_both_tell_the_end(
+    services: Services, sound: Hollows, hub: RunningHub, tmp_path: Path
+) -> None:
+    entry = released(services, 1, waves=WAVES)
+    both = [controller(hub, tmp_path, entry) for _ in range(2)]
+    told = [json.loads(process.communicate(timeout=PATIENCE_S)[0]) for process in both]
+    assert [one["state"] for one in told] == ["Succeeded", "Succeeded"]
+    assert [wave for _, wave in starts(services)] == [1, 2, 3]
+    assert len({one["rollout"] for one in told}) == len(load_rollouts(services)) == 1
