@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edgeferry.domain.capture import Cursor, Record
-from edgeferry.wire.capture import PageRequest, parse_page, parse_record, render_page_query
+from edgeferry.wire.capture import parse_record
+from edgeferry.wire.capture_page import PageRequest, parse_page, render_page_query
 
 ANSWER_S = 10.0
 """Whoever waits longer was not answered."""

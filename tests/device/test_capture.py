@@ -19,7 +19,8 @@ from edgeferry.device.modules.capture_pages import count, read_page
 from edgeferry.domain.capture import Cursor, choose_bounds
 from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.model import Column, Tolerance
-from edgeferry.wire.capture import PAGE_LENGTH, PageRequest, parse_record
+from edgeferry.wire.capture import parse_record
+from edgeferry.wire.capture_page import PAGE_LENGTH, PageRequest
 from edgeferry.wire.capture_segment import Shared
 from edgeferry.wire.serving import ModelCard
 from tests.device.conftest import wait_until

@@ -12,11 +12,11 @@ from edgeferry.device.modules.captured import answer_captures
 from edgeferry.device.modules.small_server import serve_small
 from edgeferry.domain.capture import Cursor
 from edgeferry.domain.smoke import SmokeRequest
-from edgeferry.wire.capture import (
+from edgeferry.wire.capture import parse_record
+from edgeferry.wire.capture_page import (
     PageRequest,
     parse_counts,
     parse_page,
-    parse_record,
     render_page_query,
     render_source,
 )

@@ -9,7 +9,7 @@ import pytest
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
-from edgeferry.wire.capture import render_source
+from edgeferry.wire.capture_page import render_source
 from edgeferry.workflows.captures import (
     Wanted,
     count_captures,

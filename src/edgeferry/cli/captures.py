@@ -23,7 +23,7 @@ from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
 from edgeferry.errors import EdgeferryError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.capture import parse_cursor, render_counts
+from edgeferry.wire.capture_page import parse_cursor, render_counts
 from edgeferry.workflows.captures import (
     Batch,
     Wanted,

@@ -17,7 +17,8 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import SmokeRequest
-from edgeferry.wire.capture import CAPTURES_FOLDER, CAPTURES_PORT, render_source
+from edgeferry.wire.capture import CAPTURES_FOLDER
+from edgeferry.wire.capture_page import CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
 from edgeferry.wire.verdict import COMPANION_PORT, render_smoke_request
 

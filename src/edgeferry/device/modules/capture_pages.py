@@ -19,12 +19,12 @@ from edgeferry.device.modules.segment_reading import read_lines
 from edgeferry.device.modules.small_server import serve_small
 from edgeferry.domain.capture import SMOKE, Cursor
 from edgeferry.errors import UsageError
-from edgeferry.wire.capture import (
+from edgeferry.wire.capture import Line
+from edgeferry.wire.capture_page import (
     CAPTURES_PATH,
     COLUMNS_LENGTH,
     COUNT_PATH,
     PAGE_LENGTH,
-    Line,
     Page,
     PageRequest,
     parse_page_query,

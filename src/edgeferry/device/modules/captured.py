@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeferry.device.modules.caller import Caller
 from edgeferry.errors import EdgeferryError, UsageError
-from edgeferry.wire.capture import (
+from edgeferry.wire.capture_page import (
     CAPTURES_PATH,
     COUNT_PATH,
     parse_page_request,

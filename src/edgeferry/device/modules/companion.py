@@ -5,8 +5,8 @@ its key stays with IoT Edge, which signs) or its simulator and our agent (EdgeHu
 EdgeModuleCACertificateFile). What to test stands in its desired properties;
 verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. A model is
 asked when the request changes, when its server was started anew, and on a schedule. Methods
-`captures` and `countCaptures` pass on what model servers answer (`wire.capture`). What servers counted goes
-to the reported properties as well, and to the answer of method `evidence` (`wire.evidence_report`).
+`captures` and `countCaptures` pass on what model servers answer (`wire.capture_page`). What servers counted
+goes to the reported properties as well, and to the answer of method `evidence` (`wire.evidence_report`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
 """
 

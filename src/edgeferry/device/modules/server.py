@@ -35,7 +35,7 @@ from edgeferry.device.modules.metrics import CONTENT_TYPE, render_metric, render
 from edgeferry.device.modules.scoring import DEADLINE_S, Scoring
 from edgeferry.device.modules.worker import Worker
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.wire.capture import CAPTURES_PORT
+from edgeferry.wire.capture_page import CAPTURES_PORT
 from edgeferry.wire.evidence_report import INFO
 from edgeferry.wire.serving import Health
 
