@@ -4,6 +4,7 @@ whose images nobody pulls. It lives in a thread, so that controllers can be in p
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import ssl
 import subprocess
@@ -30,7 +31,9 @@ from edgeferry.domain.hollow import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
+from edgeferry.domain.smoke import CaseSet, EqualCase, Tolerance
 from edgeferry.ports import Services
+from edgeferry.wire.cases import CASES_TYPE, render_cases
 from edgeferry.workflows.approve import approve, make_offer
 from edgeferry.workflows.begin import Rules, rollout
 from edgeferry.workflows.plan import make_plan
@@ -40,20 +43,35 @@ from tests.hubs import RunningHub
 FLEET = Fleet("tags.edgeferry = true")
 CONDITION = "tags.models.taxi = true"
 GATE = GatePolicy(evidence=(), self_approval=True)
+
+
+def cases_of(version: str) -> CaseSet:
+    """The smoke cases of a release."""
+    case = EqualCase("one", ((1.0,),), (5.0,))
+    return CaseSet("taxi", version, Tolerance(1e-9, 0.0), 1000.0, (case,))
+
+
+def _render(digest: str) -> bytes:
+    return render_cases(cases_of(str(int(digest.removeprefix("sha256:"), 16))))
+
+
 _REGISTRY = SimpleNamespace(
     host="r",
     reference=lambda name, digest: f"r/{name}@{digest}",
     has=lambda name, digest: True,
     find_tag=lambda name, tag: "",
-    attached=lambda name, digest, kind: [],
+    attached=lambda name, digest, kind: [_render(digest)] if kind == CASES_TYPE else [],
     blob_sizes=lambda reference: None,
     remove=lambda name, digest: None,
 )
 
 
-def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda _: None) -> Services:
+def open_services(
+    state: Path, folder: Path, say: Callable[[str], None] = lambda _: None, clock: Clock | None = None
+) -> Services:
     """What a controller on this machine has: the hub whose state folder that is, and the ledger in `folder`;
-    each controller reads the ledger through a cache of its own."""
+    each controller reads the ledger through a cache of its own. Its time is that of `clock`."""
+    clock = clock or Clock(time.time())
     text = json.loads((state / "connection.json").read_text())["connection_string"]
     hub = HubClient(SharedKeyLogin(lambda afresh: text, time.time), str(state / "ca.pem"))
     url = str(folder / "ledger.git")
@@ -61,7 +79,7 @@ def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda
         subprocess.run(["git", "init", "--quiet", "--bare", url], check=True)
     keys = KeyFolder(folder / "keys", folder / "trust", may_trust=True)
     anchor = TwinAnchor(hub, url, "ledger")
-    ledger = GitLedger(url, "ledger", folder / f"cache-{uuid4().hex[:8]}", keys, time.time)
+    ledger = GitLedger(url, "ledger", folder / f"cache-{uuid4().hex[:8]}", keys, clock.now)
     return cast(
         Services,
         SimpleNamespace(
@@ -70,8 +88,8 @@ def open_services(state: Path, folder: Path, say: Callable[[str], None] = lambda
             ledger=AnchoredLedger(ledger, anchor, say),
             anchor=anchor,
             pull_login=lambda: None,
-            now=time.time,
-            sleep=time.sleep,
+            now=clock.now,
+            sleep=lambda seconds: time.sleep(clock.world_s(seconds)),
             new_id=lambda: uuid4().hex,
             say=say,
             alarm=lambda body: None,
@@ -87,7 +105,7 @@ def release(services: Services, version: int) -> Entry:
         "version": str(version),
         "digest": digest,
         "config_digest": digest,
-        "cases_sha256": "cd" * 32,
+        "cases_sha256": hashlib.sha256(_render(digest)).hexdigest(),
         "companion": {"digest": "sha256:" + "ef" * 32},
     }
     return services.ledger.append("release", f"taxi-v{version}-{version:08x}", body, "ann")
@@ -138,7 +156,7 @@ class Hollows:
             replace(Hollow(name, 1, began_at, tuple(self.faults.get(name, ()))), pace=self.pace)
             for name in self.names
         ]
-        fleet = HollowFleet(place, Clock(began_at), lambda _: None, hollows, keys)
+        fleet = HollowFleet(place, Clock(began_at), lambda request: cases_of(request.version), hollows, keys)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, args=(fleet,), daemon=True)
         self._thread.start()

@@ -43,22 +43,35 @@ def _median_s(stories: Sequence[Story]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench rollouts", description=__doc__)
     parser.add_argument("--seeds", type=int, default=800, help="simulations of each kind (%(default)s)")
+    parser.add_argument("--from-seed", type=int, default=1, help="the first seed (%(default)s)")
+    parser.add_argument("--only", action="append", help="one kind of version; again for another")
     parser.add_argument("--devices", type=int, default=1000, help="hollow devices in each (%(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once (%(default)s)")
     parser.add_argument("--wire", type=int, default=3, help="seeds repeated on the true wire (%(default)s)")
+    parser.add_argument("--wire-devices", type=int, default=200, help="devices of each (%(default)s)")
+    parser.add_argument("--speed", type=float, default=10, help="how fast their time passes (%(default)s)")
     parser.add_argument("--back", type=int, default=1000, help="devices of the rollback (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("bench/rollouts/out"), help="for the JSON")
     given = parser.parse_args()
     report = Report()
     report.add("load of the machine before", os.getloadavg()[0], "")
     began = time.monotonic()
-    stories = run_seeds(given.seeds, given.devices, given.processes) if given.seeds else {}
+    stories = (
+        run_seeds(
+            range(given.from_seed, given.from_seed + given.seeds),
+            [number for number, each in enumerate(SCENARIOS) if not given.only or each.name in given.only],
+            given.devices,
+            given.processes,
+        )
+        if given.seeds
+        else {}
+    )
     for number, by_seed in stories.items():
         report_scenario(report, SCENARIOS[number], list(by_seed.values()))
     if stories:
         report.add("all simulations", time.monotonic() - began, "s")
     if given.wire:
-        repeat_on_the_wire(report, given.wire)
+        repeat_on_the_wire(report, given.wire, given.wire_devices, given.speed)
     if given.back:
         take_back(report, given.back)
     given.out.mkdir(parents=True, exist_ok=True)

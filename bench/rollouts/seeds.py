@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Sequence
 
 from bench.rollouts.scenarios import SCENARIOS
 from bench.rollouts.simulation import Story
@@ -15,10 +16,12 @@ def simulate(task: tuple[int, int, int]) -> tuple[int, int, Story]:
     return number, seed, SCENARIOS[number].run(seed, devices)
 
 
-def run_seeds(seeds: int, devices: int, processes: int) -> dict[int, dict[int, Story]]:
+def run_seeds(
+    seeds: Sequence[int], scenarios: Sequence[int], devices: int, processes: int
+) -> dict[int, dict[int, Story]]:
     """The stories by scenario and seed; told as they come."""
-    tasks = [(number, seed, devices) for seed in range(1, seeds + 1) for number in range(len(SCENARIOS))]
-    stories: dict[int, dict[int, Story]] = {number: {} for number in range(len(SCENARIOS))}
+    tasks = [(number, seed, devices) for seed in seeds for number in scenarios]
+    stories: dict[int, dict[int, Story]] = {number: {} for number in scenarios}
     began = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for number, seed, story in pool.imap_unordered(simulate, tasks, chunksize=1):

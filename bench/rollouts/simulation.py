@@ -34,7 +34,7 @@ from edgeferry.domain.wave import cut_waves, parse_tag, parse_waves, read_member
 POLICY = {
     "rollout.waves": "18; 20 %; 100 %",
     "rollout.success": "80 %",
-    "rollout.errors": "1 or 1 %",
+    "rollout.errors": "1 or 2 %",
     "rollout.soak_s": "300",
     "rollout.stratum": "tags.kind",
     "rollout.timeout_s": "180",
@@ -46,8 +46,8 @@ HISTORY_S = 600.0
 LOOK_S = 5.0
 """Between two looks while devices have yet to prove the release."""
 SOAK_LOOK_S = 60.0
-HELD_LOOK_S = 120.0
-HELD_S = 1200.0
+HELD_LOOK_S = 240.0
+HELD_S = 2400.0
 """Whoever holds the simulated rollout lets it be judged anew for so long, and then leaves it held."""
 
 
