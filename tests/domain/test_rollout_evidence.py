@@ -96,6 +96,12 @@ def test_a_model_without_numbers_is_judged_by_errors_and_latency() -> None:
     assert judge_evidence(mute(several(4, 1000, errors=0.1)), mute(CONTROL), GUARD).state == "fail"
 
 
+def test_a_predecessor_with_few_numbers_makes_no_band() -> None:
+    control = [replace(each, requests=60, outputs={300: 20}) for each in CONTROL]
+    verdict = judge_evidence(several(4, 1000), control, GUARD)
+    assert (verdict.state, "too few to compare with" in verdict.reason) == ("inconclusive", True)
+
+
 def test_the_numbers_of_one_answer_are_no_independent_witnesses() -> None:
     """Answers of a thousand numbers each: thirty of them tell as little as thirty of one."""
     few = [DeviceEvidence(f"d{number}", "x", 10, 0, {80: 10}, {300: 9000, 500: 1000}) for number in range(4)]
