@@ -129,7 +129,8 @@ def documents(draw: some.DrawFn) -> list[dict[str, Any]]:
         if (site := draw(SITES)) is not None:
             tags["site"] = site
         if draw(some.integers(0, 9)):
-            tags["rollout_bucket"] = rollout_bucket(f"{draw(some.integers(0, 9))}/{number}")
+            bucket = rollout_bucket(f"{draw(some.integers(0, 9))}/{number}")
+            tags["rollout_bucket"] = draw(some.sampled_from([bucket] * 9 + [bucket + 0.5, -1, "1"]))
         found.append({"deviceId": f"d{number}", "tags": tags})
     return found
 

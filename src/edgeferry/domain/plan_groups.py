@@ -100,6 +100,10 @@ def read_image(entry: Any) -> str:
     return image if isinstance(image, str) else ""
 
 
+Touched = dict[frozenset[int], dict[int, tuple[tuple[Deployment, Place], ...]]]
+"""By the deployments that come or go, of each deployment what they can touch; both by their `id()`."""
+
+
 def group_devices(
     before: Sequence[Deployment], after: Sequence[Deployment], documents: Iterable[Mapping[str, Any]]
 ) -> list[Group]:
@@ -130,9 +134,10 @@ def group_devices(
     ]
 
 
-def find_path_changes(group: Group) -> tuple[PathChange, ...]:
-    """The paths at which another deployment counts afterwards, or the same one with another value."""
-    before, after = _find_comparable(group)
+def find_path_changes(group: Group, known: Touched | None = None) -> tuple[PathChange, ...]:
+    """The paths at which another deployment counts afterwards, or the same one with another value. One
+    `known` for several groups saves work."""
+    before, after = _find_comparable(group, {} if known is None else known)
     return tuple(
         PathChange(
             module,
@@ -177,33 +182,35 @@ def iterate_images(merged: Merged, kinds: Sequence[str]) -> Iterator[str]:
                 yield image
 
 
-def _find_comparable(group: Group) -> tuple[Mapping[Place, Deployment], Mapping[Place, Deployment]]:
+def _find_comparable(
+    group: Group, known: Touched
+) -> tuple[Mapping[Place, Deployment], Mapping[Place, Deployment]]:
     """The live settings before and after, but for those that nothing which comes or goes can touch."""
     before, after = group.before.applied, group.after.applied
-    if before[:1] != after[:1]:
-        return list_live(_iterate_settings(before)), list_live(_iterate_settings(after))
     kept = {id(one) for one in before} & {id(one) for one in after}
-    moved = {
-        (module, path[:2])
-        for one in (*before, *after)
-        if id(one) not in kept
-        for module, path, _ in one.settings
-    }
-    around = {(module, path[:length]) for module, path in moved for length in range(len(path))}
+    moved = {id(one): one for one in (*before, *after) if id(one) not in kept}
+    touched = known.setdefault(frozenset(moved), {})
 
-    def touches(place: Place) -> bool:
-        module, path = place
-        heads = ((module, path[:2]), (module, path[:1]), (module, ()))
-        return heads[0] in moved or place in around or heads[1] in moved or heads[2] in moved
+    def select(applied: Sequence[Deployment]) -> Iterator[tuple[Deployment, Place]]:
+        for one in applied:
+            if id(one) not in touched:
+                touched[id(one)] = _find_touched(one, moved.values())
+            yield from touched[id(one)]
 
-    return (
-        list_live(each for each in _iterate_settings(before) if touches(each[1])),
-        list_live(each for each in _iterate_settings(after) if touches(each[1])),
+    return list_live(select(before)), list_live(select(after))
+
+
+def _find_touched(
+    deployment: Deployment, moved: Iterable[Deployment]
+) -> tuple[tuple[Deployment, Place], ...]:
+    """Its settings at, around or below those that the `moved` ones have; some more may be among them."""
+    heads = {(module, path[:2]) for one in moved for module, path, _ in one.settings}
+    around = {(module, path[:length]) for module, path in heads for length in range(len(path))}
+    return tuple(
+        (deployment, (module, path))
+        for module, path, _ in deployment.settings
+        if (module, path) in around or any((module, path[:length]) in heads for length in (0, 1, 2))
     )
-
-
-def _iterate_settings(applied: Iterable[Deployment]) -> Iterator[tuple[Deployment, Place]]:
-    return ((one, (module, path)) for one in applied for module, path, _ in one.settings)
 
 
 def _is_same_setting(place: Place, one: Deployment | None, other: Deployment | None) -> bool:

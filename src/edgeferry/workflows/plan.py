@@ -26,6 +26,7 @@ from edgeferry.domain.plan_conflicts import (
 from edgeferry.domain.plan_groups import (
     DeviceChange,
     Group,
+    Touched,
     find_path_changes,
     group_devices,
     iterate_images,
@@ -237,6 +238,7 @@ def _claims_reader() -> Callable[[str, Any], Claims]:
 
 def _changes(scene: Scene, groups: Iterable[Group], fetch_blobs: Blobs) -> Iterator[DeviceChange]:
     known: dict[str, Mapping[str, int] | None] = {}
+    touched: Touched = {}
 
     def blobs(image: str) -> Mapping[str, int] | None:
         if image not in known:
@@ -246,7 +248,7 @@ def _changes(scene: Scene, groups: Iterable[Group], fetch_blobs: Blobs) -> Itera
     # Our agent reports IoT Edge's system modules and runs neither.
     kinds = ("modules", "systemModules") if scene.fleet.runtime.kind == "iotedge" else ("modules",)
     for group in groups:
-        if not group.changes or not (paths := find_path_changes(group)):
+        if not group.changes or not (paths := find_path_changes(group, touched)):
             continue
         present = set(iterate_images(group.before, kinds))
         fresh = sorted(set(iterate_images(group.after, kinds)) - present)
