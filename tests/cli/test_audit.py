@@ -110,7 +110,7 @@ def test_every_decision_about_a_release_or_a_rollout_is_told(desk: Desk) -> None
         "1 device in 1 wave",
         "yes by ben",
         "started, layer l",
-        "wave 1 started",
+        "wave 1 start",
     ):
         assert said in done.stdout
     done = desk.run("audit", "show", "nothing")
