@@ -105,7 +105,13 @@ def test_what_was_desired_on_a_device_is_told_with_who_approved_it_on_what_evide
 
 def test_every_decision_about_a_release_or_a_rollout_is_told(desk: Desk) -> None:
     done = desk.run("audit", "show", RELEASE.subject)
-    for said in ("version 1, sha256:", "1 device in 1 wave", "yes by ben", "started, layer l", "wave 1 started"):
+    for said in (
+        "version 1, sha256:",
+        "1 device in 1 wave",
+        "yes by ben",
+        "started, layer l",
+        "wave 1 started",
+    ):
         assert said in done.stdout
     done = desk.run("audit", "show", "nothing")
     assert done.returncode == 2
