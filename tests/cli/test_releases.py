@@ -21,7 +21,7 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.release import Entry
 from edgeferry.ports import Services
-from tests.ci.platform_stub import TOKEN, Platform, approved
+from tests.ci.platform_stub import Platform, approved
 from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
 from tests.workflows.test_approve import Bench
@@ -147,15 +147,8 @@ def test_in_an_environment_nobody_approves_their_own_and_two_people_are_asked(sh
 def test_in_a_pipeline_the_yes_is_the_persons_whom_the_platform_names(shop: Shop) -> None:
     platform = Platform(shop.bench.folder / "platform")
     platform.approvals = {"rollout": [approved("b1", "ann@contoso.com", "bob@contoso.com")]}
-    shop.environment |= {
-        "EDGEFERRY_USER": "ci",
-        "SYSTEM_COLLECTIONURI": platform.collection,
-        "SYSTEM_TEAMPROJECT": platform.project,
-        "BUILD_BUILDID": platform.build,
-        "SYSTEM_STAGENAME": "rollout",
-        "SYSTEM_ACCESSTOKEN": TOKEN,
-        "SSL_CERT_FILE": platform.ca_file,
-    }
+    shop.environment |= platform.environment("rollout")
+    shop.environment |= {"EDGEFERRY_USER": "ci", "SSL_CERT_FILE": platform.ca_file}
     release = shop.release.subject
     try:
         code, _, err = shop("approve", release, "--from", "azure-devops", "-t", CONDITION, "--env", "prod")
