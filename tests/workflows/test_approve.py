@@ -189,6 +189,7 @@ def test_a_yes_to_the_plan_opens_the_gate(bench: Bench) -> None:
     assert gate.plan_entry is not None
     assert (gate.plan_entry.kind, gate.plan_entry.subject) == ("plan", release.subject)
     assert signed.body["expires_at"] == "2027-01-18T08:00:00+00:00"
+    assert "metrics held: r2 0.8" in signed.body["evidence"], "what was known then is signed too"
 
 
 # what was tampered with
@@ -437,6 +438,8 @@ def test_a_wave_needs_an_approval_of_its_own(bench: Bench) -> None:
     assert (signed.body["rollout"], signed.body["wave"], signed.body["plan"]) == (rollout, 2, start.hash)
     assert ask().open
     assert len(bench.ledger.entries("plan")) == 1
+    with pytest.raises(UsageError, match="not of this environment"):
+        make_wave_offer(bench.services, rollout, 2, STRICT, "dev")
     with pytest.raises(UsageError, match="no wave 3"):
         make_wave_offer(bench.services, rollout, 3, STRICT, "prod")
 

@@ -288,6 +288,7 @@ def _word_facts(services: Services, word: Entry) -> dict[str, Any]:
         "rollout": body.get("rollout", ""),
         "wave": body.get("wave", 0),
         "expires_at": body.get("expires_at", ""),
+        "evidence": body.get("evidence", []),
         "source": body.get("source"),
         "distrust": services.ledger.distrust(word),
     }

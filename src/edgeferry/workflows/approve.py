@@ -52,12 +52,16 @@ def make_wave_offer(
     services: Services, rollout: str, wave: int, policy: GatePolicy, environment: str
 ) -> Offer:
     """The offer to go on with a rollout's next wave; UsageError when there is no such rollout or wave."""
-    started = next(iter(services.ledger.entries("rollout", rollout)), None)
+    starts = (one for one in services.ledger.entries("rollout", rollout) if not services.ledger.distrust(one))
+    started = next(starts, None)
     release = find_entry(services, str(started.body.get("release"))) if started else None
     if started is None or release is None:
         raise UsageError(
             f"the ledger holds no rollout {rollout}", fix="edgeferry rollouts list shows those that it holds"
         )
+    if started.body.get("environment") != environment:
+        named = f"--env {started.body['environment']}" if started.body.get("environment") else "no --env"
+        raise UsageError(f"{rollout} is not of this environment", fix=f"give {named}")
     entry, plan = _load_plan(services, release, str(started.body.get("plan")))
     if not 1 < wave <= len(plan.waves):
         raise UsageError(
@@ -271,6 +275,7 @@ def _body(services: Services, offer: Offer, decision: str) -> dict[str, Any]:
         "plan": offer.hash,
         "decision": decision,
         "expires_at": expires_at.isoformat(timespec="seconds"),
+        "evidence": [render_fact(fact) for fact in offer.evidence],
     }
     return {**body, "rollout": offer.rollout, "wave": offer.wave} if offer.rollout else body
 
