@@ -4,6 +4,7 @@ whose images nobody pulls. It lives in a thread, so that controllers can be in p
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import ssl
 import subprocess
@@ -30,7 +31,9 @@ from edgeferry.domain.hollow import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
+from edgeferry.domain.smoke import CaseSet, EqualCase, Tolerance
 from edgeferry.ports import Services
+from edgeferry.wire.cases import CASES_TYPE, render_cases
 from edgeferry.workflows.approve import approve, make_offer
 from edgeferry.workflows.begin import Rules, rollout
 from edgeferry.workflows.plan import make_plan
@@ -40,12 +43,24 @@ from tests.hubs import RunningHub
 FLEET = Fleet("tags.edgeferry = true")
 CONDITION = "tags.models.taxi = true"
 GATE = GatePolicy(evidence=(), self_approval=True)
+
+
+def cases_of(version: str) -> CaseSet:
+    """The smoke cases of a release."""
+    case = EqualCase("one", ((1.0,),), (5.0,))
+    return CaseSet("taxi", version, Tolerance(1e-9, 0.0), 1000.0, (case,))
+
+
+def _render(digest: str) -> bytes:
+    return render_cases(cases_of(str(int(digest.removeprefix("sha256:"), 16))))
+
+
 _REGISTRY = SimpleNamespace(
     host="r",
     reference=lambda name, digest: f"r/{name}@{digest}",
     has=lambda name, digest: True,
     find_tag=lambda name, tag: "",
-    attached=lambda name, digest, kind: [],
+    attached=lambda name, digest, kind: [_render(digest)] if kind == CASES_TYPE else [],
     blob_sizes=lambda reference: None,
     remove=lambda name, digest: None,
 )
@@ -90,7 +105,7 @@ def release(services: Services, version: int) -> Entry:
         "version": str(version),
         "digest": digest,
         "config_digest": digest,
-        "cases_sha256": "cd" * 32,
+        "cases_sha256": hashlib.sha256(_render(digest)).hexdigest(),
         "companion": {"digest": "sha256:" + "ef" * 32},
     }
     return services.ledger.append("release", f"taxi-v{version}-{version:08x}", body, "ann")
@@ -141,7 +156,7 @@ class Hollows:
             replace(Hollow(name, 1, began_at, tuple(self.faults.get(name, ()))), pace=self.pace)
             for name in self.names
         ]
-        fleet = HollowFleet(place, Clock(began_at), lambda _: None, hollows, keys)
+        fleet = HollowFleet(place, Clock(began_at), lambda request: cases_of(request.version), hollows, keys)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, args=(fleet,), daemon=True)
         self._thread.start()

@@ -1,10 +1,13 @@
+import contextlib
 import dataclasses
 import itertools
+import socket
 import threading
+import time
 
 import pytest
 
-from edgeferry.device.modules import asking
+from edgeferry.device.modules import asking, caller
 from edgeferry.device.modules.asking import ask
 from edgeferry.domain.smoke import CaseSet, EqualCase, MemoryCase, SmokeRequest
 from edgeferry.domain.smoke_proof import Question, weigh
@@ -48,6 +51,9 @@ def test_a_model_that_answers_as_the_pipeline_did_passes(server):
         pytest.param({"digest": "sha256:new"}, "Inconclusive", "sha256:new was asked for", id="other image"),
         pytest.param({"url": "http://127.0.0.1:1"}, "Inconclusive", "refused", id="nobody listens"),
         pytest.param({"url": "ftp://x"}, "Inconclusive", "not an http:// address", id="no web address"),
+        pytest.param({"url": "http://a:b"}, "Inconclusive", "not an http:// address", id="a port in words"),
+        pytest.param({"url": "http://[::1"}, "Inconclusive", "not an http:// address", id="half an address"),
+        pytest.param({"url": "http://a..b"}, "Inconclusive", "no answer to /health", id="no host's name"),
     ],
 )
 def test_what_is_not_what_was_asked_for_never_passes(server, changes, state, reason):
@@ -167,6 +173,43 @@ def test_what_a_server_may_answer(odd, score, state, reason):
     odd.score = score
     verdict = asked(odd.request())
     assert (verdict.state, reason in verdict.reason) == (state, True), verdict.reason
+
+
+@pytest.mark.parametrize("dripping", ["head", "body"])
+def test_a_server_that_drips_its_answer_is_not_waited_for(dripping, monkeypatch):
+    monkeypatch.setattr(caller, "ANSWER_S", 0.5)
+    whole = {"head": b"HTTP/1.1 200 OK\r\nX: ", "body": b"HTTP/1.1 200 OK\r\n\r\n"}[dripping]
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip():
+            with listening.accept()[0] as client, contextlib.suppress(OSError):
+                client.sendall(whole)
+                while not ended.wait(0.02):
+                    client.sendall(b"x")
+
+        dripper = threading.Thread(target=drip, daemon=True)
+        dripper.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        began = time.monotonic()
+        verdict = asked(SmokeRequest("taxi", url, DIGEST, "3", "0", "n1"))
+        took = time.monotonic() - began
+        ended.set()
+        dripper.join(10)
+    assert verdict.state == "Inconclusive"
+    assert "no answer to /health: not all of it within 0.5 s" in verdict.reason
+    assert took < 5
+
+
+def test_whatever_breaks_while_a_model_is_asked_it_is_not_judged_and_says_what(odd):
+    class Breaking(threading.Event):
+        def wait(self, timeout=None):
+            raise RuntimeError("can't start new thread")
+
+    odd.score = lambda body: BUSY
+    verdict = ask(odd.request(), patience_s=0.0, stopping=Breaking())
+    assert verdict.state == "Inconclusive"
+    assert verdict.reason == "it could not be asked: RuntimeError: can't start new thread"
 
 
 def test_a_server_that_stays_busy_is_not_judged(odd, monkeypatch):

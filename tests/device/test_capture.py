@@ -3,7 +3,10 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
+import shutil
+import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +16,11 @@ import pytest
 from edgeferry.device.modules import capture_writer, segments
 from edgeferry.device.modules.capture import Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
-from edgeferry.domain.capture import Cursor
+from edgeferry.domain.capture import Cursor, choose_bounds
 from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.capture import PAGE_LENGTH, PageRequest, parse_record
+from edgeferry.wire.capture_segment import Shared
 from edgeferry.wire.serving import ModelCard
 from tests.device.conftest import wait_until
 from tests.device.disks import fill, tiny_disk
@@ -30,6 +34,7 @@ CARD = ModelCard(
     tolerance=Tolerance(1e-9, 0.0),
     output="fareAmount",
 )
+SHARED = Shared("taxi", "3", "sha256:aa", ("distance", "hour"), "", 0)
 USER, SMOKE = Asked("", "user"), Asked("", "smoke")
 
 
@@ -114,6 +119,21 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):
     captures = opened(tmp_path)
     captures.keep(USER, body, body, b"[1]", 200, 0.5)
+    captures.write(nothing)
+    assert [record.inputs for record in fetch(captures)] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("redact", "kept"),
+    [
+        pytest.param((), "[[1.0,null],[2.0,3.0]]", id="all of it"),
+        pytest.param(("distance",), "[[null,null],[null,3.0]]", id="redacted"),
+    ],
+)
+def test_a_missing_value_is_kept_as_null_like_it_is_asked(tmp_path, opened, redact, kept):
+    captures = opened(tmp_path, replace(ROOMY, redact=redact))
+    rows = [[1.0, math.nan], [2.0, 3.0]]
+    captures.keep(USER, b'{"data": [{"distance": 1, "hour": null}, [2, 3]]}', rows, b"[1,2]", 200, 0.5)
     captures.write(nothing)
     assert [record.inputs for record in fetch(captures)] == [kept]
 
@@ -343,6 +363,38 @@ def test_records_wait_while_another_server_holds_the_store(tmp_path, opened):
     keep(captures, 3)
     assert inputs_of(fetch(captures)) == [1, 2, 3]
     assert said(captures) == (3, 0, "ok")
+
+
+def test_what_was_written_before_the_store_went_away_is_still_put_on_the_disk(tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = segments.Segments(folder, SHARED, choose_bounds(ROOMY))
+    with store.alone():
+        store.write([segments.Entries(b"[0,90,[[1]],[1.5]]\n", 1, 0)])
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError), store.alone():
+        pass
+    files = store.take_unsynced()
+    assert any(stat.S_ISREG(os.fstat(file).st_mode) for file in files)
+    segments.sync_all(files)
+    store.close()
+
+
+def test_a_client_that_is_gone_is_no_disk_that_fails_and_holds_nobody_up(tmp_path):
+    writer = capture_writer.Writer(tmp_path, SHARED, choose_bounds(ROOMY), acks=False)
+    writer.sync()
+    syncing = threading.Thread(target=writer.sync, daemon=True)
+
+    def sent():
+        syncing.start()
+        syncing.join(10)
+        raise OSError("the client is gone")
+
+    with pytest.raises(OSError, match="the client is gone"):
+        writer.write(segments.Entries(b"[0,90,[[1]],[1.5]]\n", 1, 0), sent)
+    assert not syncing.is_alive()
+    assert (writer.written, writer.dropped, writer.state()) == (1, 0, ("ok", ""))
+    writer.close()
 
 
 def test_captures_that_are_off_keep_nothing(opened):

@@ -1,7 +1,11 @@
 """Closed segments: compressed whole or not at all, read like open ones, whatever is damaged in them."""
 
+import contextlib
+import fcntl
 import gzip
 import json
+import os
+import threading
 
 import pytest
 
@@ -69,6 +73,38 @@ def test_a_compressed_segment_reads_like_its_lines_from_every_place(tmp_path, wr
     assert list(read_lines(tmp_path, 0)) == as_lines
     for after in range(0, 411, 7):
         assert read(tmp_path, after) == (list(range(after + 1, 411)), 0)
+
+
+def test_a_line_that_is_no_record_is_counted_and_costs_no_other_closed_or_not(tmp_path):
+    lines = [render_entry(90, b"[[%d]]" % number, b"[1.5]") for number in (1, 3)]
+    group = render_group(lines[0] + b"[nonsense]\n" + lines[1], 3, 1, 0)
+    (tmp_path / render_segment_name(1)).write_bytes(render_shared(SHARED) + group)
+    write_segment(tmp_path, 4, 1)
+    assert read(tmp_path) == ([1, 3, 4], 1)
+    compress_closed(tmp_path, lambda: False)
+    assert (tmp_path / render_segment_name(1, PACKED)).exists()
+    assert read(tmp_path) == ([1, 3, 4], 1)
+
+
+def test_closing_asks_for_the_store_through_its_server_and_takes_no_lock_of_its_own(tmp_path):
+    write_segment(tmp_path, 1, 40)
+    write_segment(tmp_path, 41, 1)
+    server = os.open(tmp_path, os.O_RDONLY)
+    asked = []
+
+    @contextlib.contextmanager
+    def alone():
+        asked.append(sorted(path.suffix for path in tmp_path.iterdir()))
+        yield
+
+    fcntl.flock(server, fcntl.LOCK_EX)
+    closing = threading.Thread(target=compress_closed, args=(tmp_path, lambda: False, alone), daemon=True)
+    closing.start()
+    closing.join(10)
+    os.close(server)
+    assert asked == [[".jsonl", ".jsonl", ".part"]]
+    assert not closing.is_alive()
+    assert read(tmp_path) == (list(range(1, 42)), 0)
 
 
 def test_any_gzip_reads_a_compressed_segment(tmp_path):

@@ -8,6 +8,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from edgeferry.device.modules.captured import answer_captures
+from edgeferry.device.modules.small_server import serve_small
 from edgeferry.domain.capture import Cursor
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import (
@@ -231,6 +233,27 @@ def test_captures_that_cannot_be_had_say_why(companion, hub, payload, status, me
     answer = wait_until(lambda: call_when_ready(hub, companion.device, payload, status))
     assert answer["status"] == status
     assert message in answer["payload"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        pytest.param(b'{"error": {"message": "captures are off here"}}', "captures are off here", id="ours"),
+        pytest.param(b'{"error": "kaputt"}', "kaputt", id="a text"),
+        pytest.param(b'{"error": ["kaputt"]}', "answers 500", id="a list"),
+        pytest.param(b'{"error": null}', "answers 500", id="nothing"),
+    ],
+)
+def test_a_server_that_refuses_in_its_own_way_is_quoted(said, message):
+    server = serve_small(lambda target: (500, said), "127.0.0.1", 0, "odd")
+    source = {"taxi": render_source(f"http://127.0.0.1:{server.server_address[1]}")}
+    try:
+        status, answer = answer_captures("captures", {"model": "taxi"}, source)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert status == 500
+    assert message in answer["message"]
 
 
 def call_when_ready(hub, device, payload, status):

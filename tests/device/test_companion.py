@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from edgeferry.device.modules.companion import Companion
+from edgeferry.device.modules.watching import Pace
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.connection import render_connection_string
 from edgeferry.wire.verdict import parse_verdict, parse_verdicts, render_smoke_request, render_verdict
@@ -149,7 +150,7 @@ def verdicts_offline(url):
 def test_a_model_that_comes_late_is_inconclusive_first_and_gets_its_verdict_in_the_end(tmp_path):
     port = free_port()
     wanted = SmokeRequest("taxi", f"http://127.0.0.1:{port}", DIGEST, "3", write_model(tmp_path), "late")
-    companion = Companion(patience_s=0.1, again_s=0.1)
+    companion = Companion(Pace(patience_s=0.1, again_s=0.1))
     companion.take_desired({"models": {"taxi": render_smoke_request(wanted)}}, 2)
     try:
         states = lambda: [verdict.state for verdict in companion.verdicts()]  # noqa: E731
@@ -192,7 +193,7 @@ def watching():
     started = []
 
     def watch(request, **smoke):
-        companion = Companion(patience_s=0.2, again_s=0.1, look_s=0.05)
+        companion = Companion(Pace(patience_s=0.2, again_s=0.1, look_s=0.05))
         started.append(companion)
         companion.take_desired({"models": {"taxi": render_smoke_request(request)}, "smoke": smoke}, 1)
         wait_until(lambda: companion.verdicts() and companion.verdicts()[0].state == "Passed")
@@ -243,7 +244,7 @@ def test_after_a_power_cut_the_verdict_from_before_is_not_about_the_server_of_no
     settled = watching(odd.request(), schedule_s=0).verdicts()[0]
     odd.score = cheaper
     odd.health["started_at"] = time.time() + 60
-    companion = Companion(patience_s=0.2, again_s=0.1, look_s=0.05)
+    companion = Companion(Pace(patience_s=0.2, again_s=0.1, look_s=0.05))
     companion.take_reported({"verdicts": {"taxi": render_verdict(settled)}})
     companion.take_desired(
         {"models": {"taxi": render_smoke_request(odd.request())}, "smoke": {"schedule_s": 0}}, 1

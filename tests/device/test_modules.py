@@ -10,10 +10,10 @@ import pytest
         pytest.param(
             "server",
             {"_cython_3_3_0", "cython_runtime", "httptools", "msgspec", "typing_extensions"},
-            37,
+            38,
             id="model server",
         ),
-        pytest.param("companion", {"paho"}, 32, id="companion"),
+        pytest.param("companion", {"paho"}, 36, id="companion"),
     ],
 )
 def test_what_an_image_must_hold_stays_small(module, libraries, most):

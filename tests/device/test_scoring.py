@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +23,7 @@ from tests.device.conftest import (
     Server,
     answers,
     end,
+    free_port,
     start_server,
     wait_until,
     write_model,
@@ -42,11 +46,11 @@ def run(raw):
 class Slow:
     """A server whose model waits for files: `loaded` to load, and for each request the one it names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, script: str = SCRIPT) -> None:
         self.folder = folder
         write_model(folder)
         card = json.loads((folder / "model.json").read_bytes())
-        (folder / "score.py").write_text(SCRIPT.format(folder=folder))
+        (folder / "score.py").write_text(script.format(folder=folder))
         (folder / "model.json").write_text(json.dumps({**card, "runtime": "score", "artifact": "score.py"}))
         self.server = start_server(folder)
         self.port = int(self.server.url.rpartition(":")[2])
@@ -150,6 +154,62 @@ def test_a_deadline_that_is_no_number_is_refused(slow: Slow, said: str) -> None:
     refused = httpx.post(slow.server.url + "/score", headers=headers, trust_env=False)
     assert refused.status_code == 400
     assert "X-Edgeferry-Deadline-Ms" in refused.json()["error"]["message"]
+
+
+def test_a_model_that_fails_to_load_is_told_before_the_server_ends(tmp_path: Path) -> None:
+    failing = Slow(tmp_path, SCRIPT.replace('wait("loaded")', 'wait("loaded"); 1 / 0'))
+    process = failing.server.process
+    failing.begins("loaded")
+    with open_client(failing.port) as client:
+        client.send(b"GET /health HTTP/1.1\r\n")
+        failing.let("loaded")
+        assert process.stderr is not None
+        while b"ending" not in process.stderr.readline():
+            pass
+        client.send(b"Host: x\r\n\r\n")
+        status, _, body = client.read()
+    said = json.loads(body)
+    assert (status, said["live"], said["ready"]) == (503, False, False)
+    assert "score.py did not start: ZeroDivisionError" in said["problem"]
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert b"score.py did not start" in stderr
+
+
+def test_what_fails_behind_the_model_ends_the_server_too(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    program = [sys.executable, "-m", "edgeferry.device.modules.server", "--host", "127.0.0.1"]
+    ran = subprocess.run(
+        [*program, "--port", str(free_port()), "--captures-port", "70000"],
+        env={**os.environ, "EDGEFERRY_MODEL_DIR": str(tmp_path), "EDGEFERRY_CAPTURES": str(tmp_path / "c")},
+        capture_output=True,
+        timeout=30,
+    )
+    assert ran.returncode != 0
+    assert b"port must be 0-65535" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        pytest.param({"X-Edgeferry-Deadline-Ms": "0"}, 504, "did not answer within 0 s", id="no time"),
+        pytest.param({"X-Edgeferry-Deadline-Ms": "soon"}, 400, "X-Edgeferry-Deadline-Ms", id="no number"),
+        pytest.param({"Content-Encoding": "gzip"}, 415, "Content-Encoding is gzip", id="a packed body"),
+        pytest.param({"Content-Encoding": "identity"}, 200, "", id="a body that says it is not packed"),
+        pytest.param({"X-Edgeferry-Deadline-Ms": "20000"}, 200, "", id="time enough"),
+    ],
+)
+def test_a_quick_model_obeys_the_same_headers(
+    server: Server, headers: dict[str, str], status: int, words: str
+) -> None:
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        before = samples(client.get("/metrics").text)["edgeferry_captures_refused_total"]
+        answer = client.post("/score", content=b'{"data": [[1, 2]]}', headers=headers)
+        after = samples(client.get("/metrics").text)["edgeferry_captures_refused_total"]
+    assert (answer.status_code, after - before) == (status, status != 200)
+    if words:
+        assert words in answer.json()["error"]["message"]
+    assert answer.headers.get("accept-encoding") == ("identity" if status == 415 else None)
 
 
 def test_a_request_whose_client_has_left_is_not_scored(slow: Slow) -> None:

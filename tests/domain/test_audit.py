@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.domain.audit import choose_apply, describe, find_desires, find_story, parse_moment
+from edgeferry.domain.audit import describe, find_desires, find_story, parse_moment, read_applies
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 
@@ -176,11 +176,35 @@ def test_what_is_no_date_is_refused() -> None:
         parse_moment("soon", NOW)
 
 
-def test_the_last_apply_before_the_moment_is_chosen_and_odd_ones_are_passed_over() -> None:
-    applies = [{"at": "2026-11-03T00:00:00Z"}, {"at": "2026-11-02T00:00:00"}, {"at": None}, {}]
-    assert choose_apply(applies, NOW) == applies[0]
-    assert choose_apply(applies, parse_moment("2026-11-02", NOW)) == applies[1]
-    assert choose_apply(applies, parse_moment("2026-11-01", NOW)) is None
+APPLIES = [
+    {"at": "2026-11-03T00:00:00Z", "images": {"taxi": "r/taxi@sha256:bb"}, "outcome": "RolledBack"},
+    {"at": "2026-11-02T00:00:00Z", "images": {"taxi": "r/taxi@sha256:aa"}, "outcome": "Proven"},
+    {"at": None},
+    "odd",
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "day", "ran"),
+    [
+        pytest.param(
+            {"status": 200, "payload": {"applies": APPLIES}}, 9, "RolledBack r/taxi@sha256:bb", id="last"
+        ),
+        pytest.param(
+            {"status": 200, "payload": {"applies": APPLIES}}, 2, "Proven r/taxi@sha256:aa", id="earlier"
+        ),
+        pytest.param(
+            {"status": 200, "payload": {"applies": APPLIES}}, 1, "no apply so long ago", id="too early"
+        ),
+        pytest.param(
+            {"status": 400, "payload": {"message": "unknown"}}, 9, "IoT Edge's has none", id="IoT Edge"
+        ),
+        pytest.param({}, 9, "IoT Edge's has none", id="no answer of the form"),
+    ],
+)
+def test_what_ran_is_what_the_agent_says(answer: Mapping[str, Any], day: int, ran: str) -> None:
+    found = read_applies(answer, parse_moment(f"2026-11-{day:02d}", NOW))
+    assert found.note.endswith(ran) if found.note else f"{found.outcome} {found.images['taxi']}" == ran
 
 
 def test_the_story_of_a_release_has_its_rollouts_and_that_of_a_rollout_its_release() -> None:

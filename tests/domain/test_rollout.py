@@ -22,8 +22,10 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 CONFIG = "sha256:" + "c" * 64
 IMAGE = f"registry:5443/taxi/nyc_taxi@{DIGEST}"
-WANTED = Wanted("nyc_taxi", DIGEST, frozenset({DIGEST, CONFIG}), "cases", "nonce")
-VERDICT = Verdict("nyc_taxi", "Passed", DIGEST, "1", "cases", "nonce", "", 12, 0, 2.0, 3.0, "")
+CASES = CaseSet("nyc_taxi", "1", Tolerance(1e-9, 0.0), 100.0, (EqualCase("one", ((1.0,),), (5.0,)),))
+WANTED = Wanted("nyc_taxi", DIGEST, frozenset({DIGEST, CONFIG}), "cases", "nonce", CASES)
+SHOWN = (Evidence("one", (Answer(200, (5.0,), 1.0),)),)
+VERDICT = Verdict("nyc_taxi", "Passed", DIGEST, "1", "cases", "nonce", "", 1, 0, 2.0, 3.0, "", SHOWN)
 PROVEN = DeviceFacts(
     device="device-1",
     connected=True,
@@ -184,16 +186,18 @@ def test_the_reason_of_a_device_that_went_back_is_the_agents_own() -> None:
 
 
 def test_a_companion_that_passes_wrong_answers_is_found_and_one_that_shows_none_is_not_believed() -> None:
-    case = EqualCase("one", ((1.0,),), (5.0,))
-    cases = CaseSet("nyc_taxi", "1", Tolerance(1e-9, 0.0), 100.0, (case,))
-    wanted = replace(WANTED, cases=cases)
-
     def says(*values: float) -> DeviceFacts:
         shown = (Evidence("one", (Answer(200, values, 1.0),)),) if values else ()
-        return replace(PROVEN, verdict=replace(VERDICT, asked=1, evidence=shown))
+        return replace(PROVEN, verdict=replace(VERDICT, evidence=shown))
 
-    assert judge_device(wanted, says(5.0)).state is State.SUCCEEDED
-    assert judge_device(wanted, says(5.1)).state is State.FAILED
-    assert "the companion says Passed, but one" in judge_device(wanted, says(5.1)).reason
-    assert judge_device(wanted, says()).state is State.PENDING
-    assert judge_at_deadline(wanted, says()).state is State.INCONCLUSIVE
+    assert judge_device(WANTED, says(5.0)).state is State.SUCCEEDED
+    assert judge_device(WANTED, says(5.1)).state is State.FAILED
+    assert "the companion says Passed, but one" in judge_device(WANTED, says(5.1)).reason
+    assert judge_device(WANTED, says()).state is State.PENDING
+    assert judge_at_deadline(WANTED, says()).state is State.INCONCLUSIVE
+
+
+def test_without_the_cases_at_hand_no_device_is_proven() -> None:
+    wanted = replace(WANTED, cases=None)
+    assert judge_device(wanted, PROVEN).state is State.PENDING
+    assert judge_at_deadline(wanted, PROVEN).state is State.INCONCLUSIVE

@@ -18,6 +18,7 @@ from edgeferry.domain.rollout_policy import (
     parse_policy,
 )
 from edgeferry.errors import UsageError
+from edgeferry.settings import SETTINGS
 
 WEEK = frozenset(range(7))
 
@@ -136,3 +137,9 @@ def test_when_a_wave_may_start(text: str, now: str, opens: str) -> None:
     windows = parse_policy({"rollout.windows": text}).windows
     now_s, opens_s = (datetime.fromisoformat(each).replace(tzinfo=UTC).timestamp() for each in (now, opens))
     assert find_opening(windows, now_s) == opens_s
+
+
+def test_the_settings_are_those_of_a_policy_and_so_are_their_defaults() -> None:
+    defaults = {each.name: each.default for each in SETTINGS if each.name in POLICY_SETTINGS}
+    assert set(defaults) == set(POLICY_SETTINGS)
+    assert parse_policy(defaults) == RolloutPolicy()

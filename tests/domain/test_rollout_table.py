@@ -84,7 +84,7 @@ DEVICES: dict[str, FactsAt] = {
 }
 BLOCKED = {
     "it has no base deployment": Kind.MISSING_BASE,
-    "the hub has no room for a deployment": Kind.DEPLOYMENTS,
+    "the hub has no room for a deployment": Kind.QUOTA,
 }
 
 

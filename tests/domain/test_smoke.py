@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -156,6 +157,13 @@ def said(*values, **more):
             id="too large",
         ),
         pytest.param(MEMORY, [said(1), said(1)], True, "memory not measured", id="no metrics"),
+        pytest.param(
+            replace(MEMORY, measured=True),
+            [said(1), said(1)],
+            False,
+            "could not be measured",
+            id="no metrics of a server that has them",
+        ),
         pytest.param(MEMORY, [said(1), said(2)], False, "after 3 repeats", id="another answer in the end"),
     ],
 )

@@ -78,6 +78,27 @@ def test_a_group_of_another_version_says_so_itself():
     assert (record.version, record.id, record.sequence) == ("4", "b2-17", 17)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"nonsense\n", id="no list"),
+        pytest.param(b"[5,410,[[1],[12.5]]\n", id="inputs without an end"),
+        pytest.param(b"[5,410,[[1]]]\n", id="no output"),
+        pytest.param(b'[5,410,"\xff",[12.5]]\n', id="not UTF-8"),
+        pytest.param(b"[5,410," + b"[" * 100_000 + b"]\n", id="nested without end"),
+    ],
+)
+def test_a_line_that_is_no_record_costs_no_other_of_its_group(line):
+    (group,) = parse(group_of([FIRST, line, FIRST]))
+    before, bad, behind = parse_entries(group, SHARED)
+    assert (before.sequence, bad, behind.sequence) == (17, None, 19)
+
+
+def test_a_time_that_no_calendar_has_is_no_record():
+    (group,) = parse(group_of([FIRST], at_us=10**18))
+    assert list(parse_entries(group, SHARED)) == [None]
+
+
 @given(entries)
 def test_every_text_comes_back_as_it_was(lines):
     (group,) = parse(group_of(lines))

@@ -50,7 +50,7 @@ EVERY_KIND = (
     BetweenCase("e", ((1.0,),), -1.0, 1.0),
     ChangesCase("f", ((1.0,), (2.0,))),
     SameCase("g", (({"data": [[1.0]]},), ({"data": [{"x": 1.0}]}, "y"))),
-    MemoryCase("h", ((1.0,),), 16_000_000, 70_000_000, repeats=1),
+    MemoryCase("h", ((1.0,),), 16_000_000, 70_000_000, True, repeats=1),
 )
 
 

@@ -174,7 +174,7 @@ def test_what_is_not_of_the_signatures_types_is_refused(data, problem):
 
 
 def test_a_missing_value_is_asked_as_null():
-    assert render_score_request([(1.5, math.nan)]) == b'{"data": [[1.5, null]]}'
+    assert render_score_request([(1.5, math.nan)]) == b'{"data": [[1.5,null]]}'
 
 
 def test_a_card_says_what_is_known_of_its_columns():

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.approval import Record, Word
+from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate import Decision
-from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.gate_policy import GatePolicy, parse_metric_rules
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.plan_conflicts import Conflict, Kind
 from edgeferry.domain.release import Entry, release_name
@@ -26,6 +28,7 @@ from edgeferry.domain.verification import Verification
 from edgeferry.domain.wave import Wave
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer, model_layer_name, render_model_layer
 from edgeferry.wire.evidence import VERIFICATION_TYPE, render_verification
 from edgeferry.workflows.approve import (
     Offer,
@@ -36,6 +39,7 @@ from edgeferry.workflows.approve import (
     make_wave_offer,
     propose,
 )
+from edgeferry.workflows.evidence import weigh_evidence
 from tests.adapters.test_registry import make_image
 
 CONDITION = "tags.models.nyc_taxi = true"
@@ -331,6 +335,40 @@ def test_an_old_releases_approval_is_worth_nothing_once_a_newer_one_was_rolled_o
     assert f"before {new.subject} was rolled out" in decision.reason
     bench.say_yes(old)
     assert bench.ask(old).open
+
+
+def test_metrics_are_compared_with_the_version_that_is_live_there(bench: Bench, client: HubClient) -> None:
+    """Of this environment and model, for the same devices; what comes is no measure for itself."""
+    services = replace(bench.services, hub=client)
+    rule = replace(STRICT, metrics=parse_metric_rules("r2 >= live - 0.02"))
+    new = bench.release("4", b"new model")
+
+    def weigh() -> tuple[str, str]:
+        facts = weigh_evidence(services, new, rule, condition=CONDITION, environment="prod")
+        (fact,) = (fact for fact in facts if fact.kind == "metrics")
+        return str(fact.weight), fact.detail
+
+    def put(release: Entry, priority: int, condition: str = CONDITION, environment: str = "prod") -> None:
+        fleet = Fleet("tags.edgeferry = true", environment)
+        name = model_layer_name(release.subject, fleet)
+        model, digest = release.body["model"], release.body["digest"]
+        layer = ModelLayer(name, model, release.subject, digest, "cases", "nonce", condition, priority)
+        client.create_configuration(render_model_layer(layer, f"r/x@{digest}", "1", fleet))
+
+    assert weigh() == ("held", "r2 >= live - 0.02: it is 0.8, and no version is live to compare with")
+    put(bench.release("1", b"elsewhere"), 5000, environment="dev")
+    put(new, 4000)
+    assert "no version is live" in weigh()[1]
+    better = bench.release("2", b"better")
+    better = bench.ledger.append("release", better.subject, {**better.body, "metrics": {"r2": 0.9}}, "rita")
+    put(better, 2000)
+    put(bench.release("3", b"of others"), 3000, condition="deviceId = 'device-9'")
+    assert weigh() == (
+        "failed",
+        f"r2 >= live - 0.02: it is 0.8, and 0.9 in {better.subject}, so 0.88 is the limit",
+    )
+    bench.edit(better, lambda document: document["body"]["metrics"].update(r2=0.1))
+    assert f"the live release {better.subject} cannot be trusted" in weigh()[1]
 
 
 # plans

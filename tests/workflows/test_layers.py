@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,17 +11,22 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
 from edgeferry.ports import Services
-from edgeferry.workflows.layers import choose_layer, render_all
-from edgeferry.workflows.rollout import apply_layers, collect_older
+from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, render_all
+from edgeferry.workflows.placing import collect_older, lay_ground, place_layer
 from tests.iot_edge import AGENT, BODY, IOT_EDGE, RELEASE, documents, services
 from tests.registries import RegistryServer
 
 FLEET = "tags.edgeferry = true"
+NO_ROLLOUTS = SimpleNamespace(all_entries=list)
 NEWER = replace(RELEASE, subject="nyc_taxi-v2-abababab", body={**BODY, "version": "2"})
 
 
-def apply(given: Services, release=RELEASE, runtime=AGENT, condition=FLEET):
-    return apply_layers(given, release, condition, Fleet(FLEET, runtime=runtime), ["device-1"])
+def apply(given: Services, release=RELEASE, runtime=AGENT, condition=FLEET, fleet: Fleet | None = None):
+    fleet = fleet or Fleet(FLEET, runtime=runtime)
+    layer = next_layer(given, release, condition, fleet, given.hub.configurations())
+    lay_ground(given, release, fleet, ["device-1"])
+    assert place_layer(given, release, layer, condition, fleet, still=lambda: True) == "created"
+    return layer
 
 
 @pytest.mark.parametrize("runtime", [AGENT, IOT_EDGE])
@@ -40,40 +46,61 @@ def test_a_rollout_creates_what_render_shows_but_for_the_login_itself(client: Hu
             assert found == expected, (kind, member)
 
 
-def test_the_same_again_changes_nothing_and_keeps_the_nonce(client: HubClient) -> None:
-    nonces = iter(["first", "second"])
-    given = services(hub=client, new_id=lambda: next(nonces))
-    layer, change = apply(given)
-    assert (change, layer.nonce) == ("created", "first")
-    assert apply(given) == (layer, "unchanged")
-
-
-def test_a_layer_for_other_devices_keeps_its_content_whatever_runtime_renders_now(client: HubClient) -> None:
+def test_a_layer_that_is_placed_again_stays_as_it_is(client: HubClient) -> None:
     given = services(hub=client)
-    first, _ = apply(given, runtime=AGENT)
-    content = {one["id"]: one["content"] for one in client.configurations()}
-    layer, change = apply(given, runtime=IOT_EDGE, condition="tags.site = 'a'")
-    assert change == "updated"
-    assert layer == replace(first, target_condition="tags.site = 'a'", priority=first.priority + 1)
-    [there] = [one for one in client.configurations() if one["id"] == layer.name]
-    assert there["content"] == content[layer.name]
-    assert there["targetCondition"] == "tags.site = 'a'"
+    layer = apply(given)
+    assert place_layer(given, RELEASE, layer, FLEET, Fleet(FLEET), still=lambda: True) == "unchanged"
+    assert find_placed(client.configurations(), RELEASE, FLEET, Fleet(FLEET)) == layer
+    assert find_placed(client.configurations(), RELEASE, "tags.site = 'a'", Fleet(FLEET)) is None
 
 
-def test_a_newer_release_stands_above_and_an_older_one_rises_when_it_is_wanted_again(
+def test_a_wave_is_one_edit_of_the_condition_and_the_content_stays_whatever_renders_now(
     client: HubClient,
 ) -> None:
     given = services(hub=client)
-    first, _ = apply(given)
-    newer, change = apply(given, NEWER)
-    assert (change, newer.priority) == ("created", first.priority + 1)
-    again, change = apply(given, RELEASE)
-    assert (change, again.priority, again.nonce) == ("updated", newer.priority + 1, first.nonce)
+    layer = apply(given, condition="tags.site = 'a'")
+    before = client.configuration(layer.name)
+    iot_edge = Fleet(FLEET, runtime=IOT_EDGE)
+    assert place_layer(given, RELEASE, layer, FLEET, iot_edge, still=lambda: True) == "updated"
+    after = client.configuration(layer.name)
+    assert before is not None
+    assert after is not None
+    assert (after["content"], after["priority"]) == (before["content"], before["priority"])
+    assert after["targetCondition"] == FLEET
+
+
+def test_who_was_overtaken_touches_nothing(client: HubClient) -> None:
+    given = services(hub=client)
+    layer = apply(given, condition="tags.site = 'a'")
+    fleet = Fleet(FLEET)
+    assert place_layer(given, RELEASE, layer, FLEET, fleet, still=lambda: False) == "overtaken"
+
+    def edited_meanwhile() -> bool:
+        place_layer(given, RELEASE, layer, "tags.site = 'b'", fleet, still=lambda: True)
+        return True
+
+    assert place_layer(given, RELEASE, layer, FLEET, fleet, still=edited_meanwhile) == "overtaken"
+    there = client.configuration(layer.name)
+    assert there is not None
+    assert there["targetCondition"] == "tags.site = 'b'"
+
+
+def test_a_newer_release_stands_above_and_an_older_one_comes_again_as_a_layer_of_its_own(
+    client: HubClient,
+) -> None:
+    nonces = iter(["first", "second", "third"])
+    given = services(hub=client, new_id=lambda: next(nonces))
+    first = apply(given)
+    newer = apply(given, NEWER)
+    assert newer.priority == first.priority + 1
+    again = apply(given)
+    assert (again.name, again.nonce) == (f"{first.name}-third", "third")
+    assert again.priority == newer.priority + 1
 
 
 def test_render_shows_the_place_above_what_is_there(client: HubClient) -> None:
     given = services(hub=client)
-    layer, _ = apply(given)
+    layer = apply(given)
     shown = render_all(given, NEWER, FLEET, Fleet(FLEET, runtime=IOT_EDGE), client.configurations())
     assert shown["layer"]["priority"] == layer.priority + 1
     assert choose_layer(given, RELEASE, FLEET, Fleet(FLEET), client.configurations()) == layer
@@ -84,7 +111,7 @@ def test_environments_that_share_a_hub_leave_each_others_deployments_alone(clien
     dev = Fleet(FLEET, environment="dev", only="tags.environment = 'dev'")
     prod = Fleet(FLEET, environment="prod", only="tags.environment = 'prod'")
     for fleet in (dev, prod):
-        apply_layers(given, RELEASE, fleet.narrow(FLEET), fleet, ["device-1"])
+        apply(given, condition=fleet.narrow(FLEET), fleet=fleet)
     made = {one["id"]: one for one in client.configurations()}
     assert sorted(made) == [
         "edgeferry-base-dev",
@@ -97,8 +124,9 @@ def test_environments_that_share_a_hub_leave_each_others_deployments_alone(clien
     assert {one["targetCondition"] for name, one in made.items() if name.endswith("-prod")} == {
         "(tags.edgeferry = true) AND (tags.environment = 'prod')"
     }
-    again, change = apply_layers(given, RELEASE, dev.narrow(FLEET), dev, ["device-1"])
-    assert (change, again.priority) == ("unchanged", made["edgeferry-nyc_taxi-v1-abababab-dev"]["priority"])
+    placed = find_placed(list(made.values()), RELEASE, dev.narrow(FLEET), dev)
+    assert placed is not None
+    assert place_layer(given, RELEASE, placed, dev.narrow(FLEET), dev, still=lambda: True) == "unchanged"
     assert {name: one["etag"] for name, one in made.items()} == {
         one["id"]: one["etag"] for one in client.configurations()
     }
@@ -119,7 +147,7 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     puller = RegistryClient(
         registry_server.host, "taxi", "puller", registry_server.password, registry_server.ca_file
     )
-    given = services(hub=client, registry=puller, say=lines.append)
+    given = services(hub=client, registry=puller, say=lines.append, ledger=NO_ROLLOUTS)
     releases = [
         replace(
             RELEASE,
@@ -130,7 +158,7 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     ]
     try:
         for release in releases:
-            layer, _ = apply_layers(given, release, FLEET, fleet, ["device-1"])
+            layer = apply(given, release, fleet=fleet)
         collect_older(given, layer, releases[-1], fleet)
     finally:
         puller.close()

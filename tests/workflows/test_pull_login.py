@@ -14,8 +14,9 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Json, Services
+from edgeferry.workflows.layers import choose_layer
+from edgeferry.workflows.placing import lay_ground, place_layer
 from edgeferry.workflows.pull_login import apply_pull_login
-from edgeferry.workflows.rollout import apply_layers
 from tests.iot_edge import ADDRESS, AGENT, IOT_EDGE, RELEASE, services
 
 FLEET = Fleet("tags.edgeferry = true", runtime=IOT_EDGE)
@@ -25,8 +26,9 @@ SECOND = RegistryLogin(ADDRESS, "puller", "second-secret")
 
 def roll_out(given: Services, runtime: Any = IOT_EDGE) -> str:
     fleet = replace(FLEET, runtime=runtime)
-    _, change = apply_layers(given, RELEASE, FLEET.condition, fleet, ["device-1"])
-    return change
+    layer = choose_layer(given, RELEASE, FLEET.condition, fleet, given.hub.configurations())
+    lay_ground(given, RELEASE, fleet, ["device-1"])
+    return place_layer(given, RELEASE, layer, FLEET.condition, fleet, still=lambda: True)
 
 
 def pull_layers(client: HubClient) -> list[Json]:

@@ -12,7 +12,7 @@ from edgeferry.domain.rollout import State
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
-from edgeferry.workflows.rollout import watch
+from edgeferry.workflows.watch import watch
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = f"r:5443/taxi/nyc_taxi@{DIGEST}"

@@ -44,7 +44,7 @@ def test_a_companion_shows_what_it_judged_and_is_believed(services, companion, s
     assert {one.case for one in result.verdict.evidence} == {case.id for case in case_set().cases}
 
 
-def test_without_the_cases_the_companions_word_has_to_do_and_that_is_said(
+def test_without_the_cases_the_companions_word_does_not_do_and_that_is_said(
     services,
     companion,  # noqa: F811
     server,  # noqa: F811
@@ -56,8 +56,10 @@ def test_without_the_cases_the_companions_word_has_to_do_and_that_is_said(
     services.registry.attached = refuse
     companion.want(SmokeRequest("taxi", server.url, DIGEST, "3", SHA256, "n1"))
     companion.verdict("n1")
-    assert smoke(services, companion.device, LAYER).passed
-    assert "it is away; its companion's word has to do" in capsys.readouterr().out
+    result = smoke(services, companion.device, LAYER)
+    assert (result.passed, result.state) == (False, "Inconclusive")
+    assert "not at hand" in result.reason
+    assert "it is away; without them no companion's verdict counts" in capsys.readouterr().out
 
 
 def say_passed(payload, evidence):

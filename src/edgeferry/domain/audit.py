@@ -1,4 +1,4 @@
-"""What the ledger says was desired on a device at a moment, and what each entry says in a line. Pure.
+"""What was desired on a device at a moment, by the ledger, and what ran there, by its agent. Pure.
 
 A layer stays until its rollout failed or a person took it back; of a model's layers on one device the newest
 that stayed is the one desired.
@@ -7,7 +7,7 @@ that stayed is the one desired.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,6 +41,20 @@ class Desire:
     state: str
     """How the device ended in the rollout; "" before the end."""
     reason: str
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a device's agent says it applied."""
+
+    at: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """By module."""
+    outcome: str = ""
+    """As `GetApplyHistory` says it: Trial, Proven, RolledBack, Failed or Superseded."""
+    reason: str = ""
+    note: str = ""
+    """Why it is not known; "" when it is."""
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
@@ -78,10 +92,26 @@ def find_desires(
     return tuple(desire for _, desire in sorted(newest.items()))
 
 
-def choose_apply(applies: Sequence[Mapping[str, Any]], at: datetime) -> Mapping[str, Any] | None:
-    """The last apply until that moment, of a device's history in any order; None when it says none."""
-    past = [(moment, each) for each in applies if (moment := _read_moment(each.get("at"))) and moment <= at]
-    return max(past, key=lambda pair: pair[0])[1] if past else None
+def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
+    """What ran at that moment, from an agent's answer to `GetApplyHistory`: the last apply until then."""
+    payload = _mapping(answer.get("payload"))
+    applies = payload.get("applies")
+    if answer.get("status") != 200 or not isinstance(applies, Sequence) or isinstance(applies, str):
+        return Ran(note="its agent keeps no history of what it applied: IoT Edge's has none")
+    past = [
+        (moment, one)
+        for one in map(_mapping, applies)
+        if (moment := _read_moment(one.get("at"))) and moment <= at
+    ]
+    if not past:
+        return Ran(note="its agent remembers no apply so long ago")
+    found = max(past, key=lambda pair: pair[0])[1]
+    return Ran(
+        at=str(found["at"]),
+        images={str(name): str(image) for name, image in _mapping(found.get("images")).items()},
+        outcome=str(found.get("outcome") or ""),
+        reason=str(found.get("reason") or ""),
+    )
 
 
 def find_story(entries: Sequence[Entry], name: str) -> tuple[Entry, ...]:

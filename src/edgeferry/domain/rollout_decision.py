@@ -37,6 +37,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, find_opening
 from edgeferry.domain.rollout_state import Order, Phase, RolloutState
 from edgeferry.domain.wave import Wave
+from edgeferry.domain.wave_budget import count_at_once
 from edgeferry.domain.wave_verdict import WaveVerdict, add_evidence, judge_wave, name_lacking, say_measured
 
 
@@ -219,21 +220,15 @@ def _keep_budget(
     """What keeps the wave from starting, where it would take too many devices of a group out of service."""
     if policy.budget is None:
         return None
-    coming = Counter(plan.groups.get(device, "") for device in wave.members)
-    down = Counter(
-        plan.groups.get(each.device, "")
-        for each in _reached(look).values()
-        if each.state is not State.SUCCEEDED
-    )
+    coming = count_at_once(wave.members, plan.groups)
+    ill = [each.device for each in _reached(look).values() if each.state is not State.SUCCEEDED]
+    down = count_at_once(ill, plan.groups)
     most, tag = policy.budget.most, policy.budget.tag
     for group in sorted(coming):
-        where = f"{tag} = {group!r}" if group else f"no {tag}"
+        where = f"{tag} = {group!r}"
         if coming[group] > most:
-            fix = "cut smaller waves"
-            reason = (
-                f"wave {wave.number} changes {coming[group]} devices with {where} at once, {most} may: {fix}"
-            )
-            return Hold(State.INCONCLUSIVE, reason)
+            many = f"wave {wave.number} changes {coming[group]} devices with {where} at once"
+            return Hold(State.INCONCLUSIVE, f"{many}, {most} may: plan it anew with a larger budget")
         if coming[group] + down[group] > most:
             reason = f"{down[group]} devices with {where} are not well, and wave {wave.number} changes more"
             return Wait(now_s + 60, f"{reason}: {most} may be out of service at once")

@@ -191,10 +191,18 @@ def _judge_measure(
     worse, control = _pool(compared, max(allowed, 1))
     limit = most_rate(control.hits, control.trials, alpha) + guard.margin if control.trials else guard.margin
     least = least_rate(worse.hits, worse.trials, alpha)
-    before = f", its predecessor {_share(control)}" if control.trials else ""
     if least > limit:
-        return "fail", f"{_SAY[measure]}: {_share(worse)}, at least {least:.1%}{before}"
-    seen, control = _pool(compared, min(allowed, devices - 1))
+        return "fail", f"{_SAY[measure]}: {_share(worse)}, at least {least:.1%}{_say_before(control)}"
+    verdict: tuple[Judgement, str] = ("inconclusive", "")
+    for left_out in dict.fromkeys((0, min(allowed, devices - 1))):
+        verdict = _accept(measure, *_pool(compared, left_out), guard)
+        if verdict[0] == "pass":
+            break
+    return verdict
+
+
+def _accept(measure: Measure, seen: Tally, control: Tally, guard: Guard) -> tuple[Judgement, str]:
+    """Whether what was seen is surely good enough."""
     if 0 < control.trials < guard.requests:
         few = f"its predecessor has answered {control.trials:.0f} requests, too few to compare with"
         return "inconclusive", f"{_SAY[measure]}: {few}"
@@ -203,8 +211,12 @@ def _judge_measure(
         return "inconclusive", f"{_SAY[measure]}: {few}"
     limit = (control.hits / control.trials if control.trials else 0.0) + _GOOD_ENOUGH * guard.margin
     most = most_rate(seen.hits, seen.trials, _PASS_ALPHA)
-    said = f"{_SAY[measure]}: {_share(seen)}, at most {most:.1%}{before}"
+    said = f"{_SAY[measure]}: {_share(seen)}, at most {most:.1%}{_say_before(control)}"
     return ("pass", said) if most < limit else ("inconclusive", f"{said}: {limit:.1%} would be too many")
+
+
+def _say_before(control: Tally) -> str:
+    return f", its predecessor {_share(control)}" if control.trials else ""
 
 
 def _share(tally: Tally) -> str:

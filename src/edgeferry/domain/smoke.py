@@ -92,8 +92,8 @@ class MemoryCase(_Case):
     """Asked `repeats` times for the same rows, the server must not keep growing, and not be larger than
     allowed.
 
-    Resident memory, from the server's `/metrics`; without such, memory is not measured and the rest is. All
-    answers must be the same.
+    Resident memory, from the server's `/metrics`; a server of another make need not have such, then the rest
+    is looked at. All answers must be the same.
     """
 
     rows: tuple[Row, ...]
@@ -101,6 +101,8 @@ class MemoryCase(_Case):
     """How much more resident memory is tolerated after the repeats than before."""
     most_bytes: int = 0
     """How much resident memory is tolerated; 0: any."""
+    measured: bool = False
+    """Whether the server is known to tell its memory: then it does not hold without."""
     repeats: int = field(default=100, kw_only=True)
 
 
@@ -196,6 +198,8 @@ class Verdict:
     """What was answered; not all of it where there is not room for all."""
     left_out: int = 0
     """Of how many cases the evidence was left out for want of room."""
+    room: int = field(default=0, compare=False)
+    """How many characters of evidence its companion had room for, at least; 0: not known."""
 
 
 def decide(

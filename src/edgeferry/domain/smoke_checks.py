@@ -4,7 +4,8 @@ Pure."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypedDict
 
@@ -90,6 +91,11 @@ def make_cases(
         cases.append(RefusedCase("refused-one-value-too-many", {"data": [[*chosen[0], 1.0]]}))
     cases.append(MemoryCase("held-out-memory", chosen[:1], int(GROWTH_MB * 1_000_000)))
     return tuple(cases)
+
+
+def require_memory(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The same cases for a server that tells its memory: unmeasured, it is no memory that holds."""
+    return tuple(replace(case, measured=True) if isinstance(case, MemoryCase) else case for case in cases)
 
 
 def choose_cases(

@@ -114,6 +114,10 @@ def _judge_memory(
             return Judgement(
                 case.id, False, f"uses {_mb(after)} of memory; allowed are {_mb(case.most_bytes)}", again=True
             )
+    elif case.measured:
+        return Judgement(
+            case.id, False, "its memory could not be measured: /metrics does not say it", again=True
+        )
     slowest = max(answer.latency_ms for answer in answers)
     memory = "memory not measured" if before is None or after is None else f"{_mb(after)} of memory"
     return _judge_latency(case, slowest, latency_ms) or Judgement(

@@ -1,15 +1,22 @@
 """What a companion's verdict is worth to whoever asked for it. Pure.
 
 A companion may be of another version, broken, or lie. Its word counts only when it answers this very
-question, and what it shows of the model's answers, judged here by the same rules, says the same.
+question, and what it shows of the model's answers, judged here by the same rules, says the same. What it
+leaves out is believed only where there was no room for it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from edgeferry.domain.smoke import CaseSet, EqualCase, State, Verdict
-from edgeferry.domain.smoke_judging import judge_all
+from edgeferry.domain.smoke import Case, CaseSet, EqualCase, RefusedCase, SameCase, State, Verdict
+from edgeferry.domain.smoke_judging import count_answers, judge_all
+
+_CASE_CHARACTERS = 12
+_ANSWER_CHARACTERS = 70
+_VALUE_CHARACTERS = 26
+"""What a case, one of its answers, and one value in it take in a verdict's evidence, at most."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,12 @@ class Question:
     cases_sha256: str
     nonce: str
     cases: CaseSet | None = None
-    """The cases of `cases_sha256`; None when they are not at hand: then its counts are all there is."""
+    """The cases of `cases_sha256`; None when they are not at hand: then nothing it shows can be judged."""
 
 
 def weigh(verdict: Verdict, question: Question) -> tuple[State, str]:
     """What is to be believed, and why. `Passed` only for a verdict on this question that shows what was
-    answered to every case, and all of it right; where there was no room for all, at least one comparison."""
+    answered to every case for which there was room, all of it right, and at least one comparison."""
     if verdict.nonce != question.nonce:
         return "Inconclusive", "the verdict answers another question"
     if (verdict.digest, verdict.cases_sha256) != (question.digest, question.cases_sha256):
@@ -39,7 +46,12 @@ def weigh(verdict: Verdict, question: Question) -> tuple[State, str]:
         return "Failed", f"the companion says Passed, and that {verdict.failed} cases do not hold"
     if verdict.asked < 1:
         return "Inconclusive", "the companion says Passed, and that it asked nothing"
-    return _weigh_evidence(verdict, question.cases) if question.cases else ("Passed", verdict.reason)
+    if question.cases is None:
+        return (
+            "Inconclusive",
+            "the companion says Passed, but the cases are not at hand to check that",
+        )
+    return _weigh_evidence(verdict, question.cases)
 
 
 def _weigh_evidence(verdict: Verdict, cases: CaseSet) -> tuple[State, str]:
@@ -55,7 +67,30 @@ def _weigh_evidence(verdict: Verdict, cases: CaseSet) -> tuple[State, str]:
             "Inconclusive",
             f"the companion says Passed, but shows the answers to {len(shown)} of {count} cases",
         )
+    taken = sum(
+        _most_characters(one.case, len(one.answers), sum(len(answer.values or ()) for answer in one.answers))
+        for one in verdict.evidence
+    )
+    for case in cases.cases:
+        if case.id not in shown and taken + _most_to_show(case) < verdict.room:
+            why = f"leaves out the answers to {case.id}, for which there is room"
+            return "Inconclusive", f"the companion says Passed, but {why}"
     compared = [case for case in cases.cases if isinstance(case, EqualCase)]
     if not any(case.id in shown for case in compared):
         return "Inconclusive", "the companion says Passed, but shows no answer that can be compared"
     return "Passed", verdict.reason
+
+
+def _most_to_show(case: Case) -> float:
+    """What the evidence of a case takes, at most, when all its answers are as they should be."""
+    if isinstance(case, SameCase):  # how many rows each way has, the model's server alone knows
+        return math.inf
+    answers = count_answers(case)
+    return _most_characters(
+        case.id, answers, 0 if isinstance(case, RefusedCase) else answers * len(case.rows)
+    )
+
+
+def _most_characters(case: str, answers: int, values: int) -> int:
+    named = 12 * len(case) + _CASE_CHARACTERS  # a letter may be written as two of \uXXXX
+    return named + answers * _ANSWER_CHARACTERS + values * _VALUE_CHARACTERS

@@ -173,7 +173,7 @@ def parse_groups(lines: Iterable[bytes], *, ended: bool = True) -> Iterator[Grou
 
 def merge_groups(groups: Iterable[Group]) -> bytes:
     """The same records, at the same times, in one group; groups must follow each other and have no first
-    line of their own."""
+    line of their own. ValueError when a line is no record."""
     lines: list[bytes] = []
     first = began = before = 0
     for number, group in enumerate(groups):
@@ -197,19 +197,26 @@ def read_purpose(entry: bytes) -> str:
     return found[4].decode() if found and found[4] else USER
 
 
-def parse_entries(group: Group, shared: Shared) -> Iterator[Record]:
-    """The group's records; ValueError when a line is no record."""
+def parse_entries(group: Group, shared: Shared) -> Iterator[Record | None]:
+    """The group's records, None for each line that is no record."""
     shared = group.shared or shared
-    at = _EPOCH + timedelta(microseconds=shared.at_us + group.at_us)
+    at_us = shared.at_us + group.at_us
     for sequence, entry in enumerate(group.entries, start=group.first):
         found = _ENTRY.match(entry)
         if not found:
-            raise ValueError("this is no record")
-        at += timedelta(microseconds=int(found[1]))
-        text = entry[found.end() :].decode()
-        _, end = _DECODER.raw_decode(text)
+            yield None
+            continue
+        at_us += int(found[1])
+        try:
+            at = _EPOCH + timedelta(microseconds=at_us)
+            text = entry[found.end() :].decode()
+            _, end = _DECODER.raw_decode(text)
+        except (ValueError, OverflowError, RecursionError):
+            yield None
+            continue
         if text[end : end + 1] != "," or not text.endswith("]\n"):
-            raise ValueError("no output follows the inputs")
+            yield None
+            continue
         yield Record(
             sequence=sequence,
             purpose=(found[4] or USER.encode()).decode(),

@@ -130,7 +130,8 @@ def _render_kind(case: Case) -> dict[str, Any]:
             return {"kind": "same", "ways": case.ways}
         case MemoryCase():
             sizes = {"growth_bytes": case.growth_bytes, "most_bytes": case.most_bytes}
-            return {"kind": "memory", "rows": case.rows, **sizes}
+            measured = {"measured": True} if case.measured else {}
+            return {"kind": "memory", "rows": case.rows, **sizes, **measured}
 
 
 def _parse_case(said: Mapping[str, Any]) -> Case:
@@ -160,7 +161,8 @@ def _parse_case(said: Mapping[str, Any]) -> Case:
             return SameCase(id_, ways, repeats=repeats, latency_ms=limit)
         case "memory":
             sizes = int(said["growth_bytes"]), int(said["most_bytes"])
-            return MemoryCase(id_, _parse_rows(said), *sizes, repeats=repeats, latency_ms=limit)
+            known = said.get("measured") is True
+            return MemoryCase(id_, _parse_rows(said), *sizes, known, repeats=repeats, latency_ms=limit)
         case kind:
             raise ValueError(f"case {id_}: kind {kind!r} is unknown")
 

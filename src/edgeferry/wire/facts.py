@@ -13,7 +13,7 @@ from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.smoke import Verdict
 from edgeferry.errors import UsageError
 from edgeferry.wire.evidence_report import EvidenceReport, parse_earlier_report, parse_evidence_report
-from edgeferry.wire.verdict import parse_verdict
+from edgeferry.wire.verdict import parse_verdict, share_room
 
 
 def parse_facts(
@@ -55,7 +55,7 @@ def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> V
     verdicts = _mapping(_mapping(properties.get("reported")).get("verdicts"))
     document = verdicts.get(model)
     try:
-        return parse_verdict(model, document)
+        return parse_verdict(model, document, share_room(len(verdicts)))
     except UsageError:
         return None
 

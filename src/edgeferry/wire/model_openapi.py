@@ -28,7 +28,7 @@ _REFUSALS = {
     "400": "The body is not what the model takes; the message names row and column.",
     "408": "The request did not arrive in time.",
     "413": "The body is larger than the server takes.",
-    "415": "The model takes no body of this content type.",
+    "415": "The model takes no body of this content type, and none that is packed.",
     "431": "The header is larger than the server takes.",
     "500": "The model failed at this input.",
     "503": "No room for another request, or about to end: ask again after `Retry-After` seconds.",

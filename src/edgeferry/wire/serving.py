@@ -39,6 +39,8 @@ BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
 """How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
 is JSON."""
 
+_ROWS = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -137,8 +139,16 @@ def _parse_image(said: Any) -> ImageInput | None:
 
 def render_score_request(rows: Iterable[Sequence[Any]]) -> bytes:
     """The body of `POST /score` for these rows, NaN as null; ValueError when a number is infinite."""
-    data = [[None if value != value else value for value in row] for row in rows]
-    return json.dumps({"data": data}, allow_nan=False).encode()
+    return b'{"data": %b}' % render_rows(list(rows))
+
+
+def render_rows(rows: Sequence[Sequence[Any]]) -> bytes:
+    """The rows as JSON, NaN as null; ValueError when a number is infinite."""
+    try:
+        return _ROWS.encode(rows).encode()
+    except ValueError:
+        missing = [[None if value != value else value for value in row] for row in rows]
+        return _ROWS.encode(missing).encode()
 
 
 def parse_score_request(body: bytes, columns: Sequence[Column]) -> list[list[Any]]:

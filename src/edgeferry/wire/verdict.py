@@ -67,7 +67,9 @@ def render_verdict(verdict: Verdict, room: int = TWIN_EVIDENCE_BYTES) -> dict[st
     """The value of the companion's `properties.reported.verdicts.<model>`, with evidence of at most `room`
     bytes; what does not fit is left out, whole cases."""
     said = {
-        key: value for key, value in vars(verdict).items() if key not in ("model", "evidence", "left_out")
+        key: value
+        for key, value in vars(verdict).items()
+        if key not in ("model", "evidence", "left_out", "room")
     }
     said["reason"] = verdict.reason[:REASON_LENGTH]
     shown: list[str] = []
@@ -86,8 +88,8 @@ def render_verdict(verdict: Verdict, room: int = TWIN_EVIDENCE_BYTES) -> dict[st
     return said
 
 
-def parse_verdict(model: str, said: object) -> Verdict:
-    """The verdict below `verdicts.<model>`; UsageError when it is none."""
+def parse_verdict(model: str, said: object, room: int = 0) -> Verdict:
+    """The verdict below `verdicts.<model>`, whose evidence had that `room`; UsageError when it is none."""
     where = f"verdicts.{model}"
     if not isinstance(said, Mapping):
         raise _unreadable(where, "it is not an object")
@@ -104,6 +106,7 @@ def parse_verdict(model: str, said: object) -> Verdict:
             slowest_ms=float(said["slowest_ms"]),
             evidence=_parse_evidence(said.get("evidence", "[]")),
             left_out=int(said.get("left_out", 0)),
+            room=room,
             **_texts(where, said, _VERDICT_TEXTS),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -156,12 +159,14 @@ def _parse_answer(
     )
 
 
-def parse_verdicts(payload: object) -> dict[str, Verdict]:
-    """The verdicts by model in a `{"verdicts": …}` payload or reported section; UsageError when wrong."""
+def parse_verdicts(payload: object, room: int = ALL_TWIN_EVIDENCE_BYTES) -> dict[str, Verdict]:
+    """The verdicts by model in a `{"verdicts": …}` payload or reported section, with that `room` for the
+    evidence of all; UsageError when wrong."""
     said = payload.get("verdicts", {}) if isinstance(payload, Mapping) else None
     if not isinstance(said, Mapping):
         raise _unreadable("verdicts", "it is not an object")
-    return {model: parse_verdict(model, value) for model, value in said.items()}
+    each = share_room(len(said), room)
+    return {model: parse_verdict(model, value, each) for model, value in said.items()}
 
 
 def _texts(where: str, said: Mapping[str, Any], keys: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgeferry.domain.audit import Desire, approval_ids, choose_apply, find_desires, find_story
+from edgeferry.domain.audit import Desire, Ran, approval_ids, find_desires, find_story, read_applies
 from edgeferry.domain.release import Entry
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Services
@@ -34,19 +34,6 @@ class Reason:
     release: Entry | None
     """None when the ledger has none that counts."""
     approvals: tuple[Entry, ...]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What the device's agent says it applied."""
-
-    at: str
-    images: Mapping[str, str]
-    """By module."""
-    outcome: str
-    reason: str
-    note: str
-    """Why it is not known; "" when it is."""
 
 
 @dataclass(frozen=True)
@@ -98,29 +85,8 @@ def _ask(hub: Hub, device: str, at: datetime) -> Ran:
         said = hub.call_module(device, AGENT, METHOD, {})
     except (HubError, UsageError) as error:
         silent = isinstance(error, HubError) and error.status in (404, 504)
-        return _unknown("its agent is not connected, and only the agent knows" if silent else error.problem)
-    payload = said.get("payload")
-    applies = payload.get("applies") if isinstance(payload, Mapping) else None
-    if said.get("status") != 200 or not isinstance(applies, Sequence):
-        return _unknown("its agent keeps no history of what it applied: IoT Edge's has none")
-    found = choose_apply([one for one in applies if isinstance(one, Mapping)], at)
-    if found is None:
-        return _unknown("its agent remembers no apply so long ago")
-    return Ran(
-        at=str(found["at"]),
-        images=_texts(found.get("images")),
-        outcome=str(found.get("outcome") or ""),
-        reason=str(found.get("reason") or ""),
-        note="",
-    )
-
-
-def _unknown(note: str) -> Ran:
-    return Ran("", {}, "", "", note)
-
-
-def _texts(value: Any) -> dict[str, str]:
-    return {str(name): str(text) for name, text in value.items()} if isinstance(value, Mapping) else {}
+        return Ran(note="its agent is not connected, and only the agent knows" if silent else error.problem)
+    return read_applies(said, at)
 
 
 def _hash(body: Mapping[str, Any]) -> str:

@@ -171,7 +171,7 @@ def count_captures(services: Services, device: str, model: str, purpose: str = U
     return {USER: counts.user, SMOKE: counts.smoke}[purpose]
 
 
-_UNANSWERED = (502, 504)
+_UNANSWERED = (502, 503, 504)
 
 
 def _request(model: str, cursor: Cursor, limit: int, purpose: str) -> Json:

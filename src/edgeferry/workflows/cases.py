@@ -9,12 +9,12 @@ from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, parse_cases
 
-_WORD = "its companion's word has to do"
+_WORD = "without them no companion's verdict counts"
 
 
 def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
     """The cases of that sha256; None when the registry has none for the image, or does not answer, which is
-    said: then a companion's verdict cannot be judged again."""
+    said: then no companion's verdict can be checked."""
     try:
         bodies = services.registry.attached(model, digest, CASES_TYPE)
     except (OutsideError, UsageError) as error:

@@ -18,7 +18,7 @@ from edgeferry.domain.heldout import HeldOut, parse_held_out
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import Column, ModelDefinition, ModelVersion
 from edgeferry.domain.smoke import Case, CaseSet, RefusedCase, SameCase
-from edgeferry.domain.smoke_checks import make_cases, parse_checks
+from edgeferry.domain.smoke_checks import make_cases, parse_checks, require_memory
 from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Library, Services
 from edgeferry.wire.cases import render_cases
@@ -79,12 +79,14 @@ def package(
     count = definition.smoke_cases
     latency_ms = definition.latency_ms
     made = make_cases(held_out.rows, held_out.predictions, names, count, serving.runtime, latency_ms)
+    asked = (*made, *_read_checks(definition, version, held_out, [case.id for case in made]))
+    is_ours = serving.runtime != "own" and not definition.dockerfile
     cases = CaseSet(
         model=definition.name,
         version=version.version,
         tolerance=definition.tolerance,
         latency_ms=definition.latency_ms,
-        cases=(*made, *_read_checks(definition, version, held_out, [case.id for case in made])),
+        cases=require_memory(asked) if is_ours else asked,
         model_sha256=hashlib.sha256(served.files[serving.artifact]).hexdigest(),
     )
     files = {**served.files, "model.json": render_model_card(card), "cases.json": render_cases(cases)}

@@ -37,6 +37,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.twin import SECTION_BYTES, TAGS_BYTES, size_of
 from edgeferry.domain.wave import Member, Wave, cut_waves, parse_tag, parse_waves, read_member
+from edgeferry.domain.wave_budget import keep_budget
 from edgeferry.errors import ConditionError, DesiredError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.canonical import render_canonical
@@ -144,6 +145,8 @@ def draw_plan(scene: Scene, policy: Mapping[str, str], fetch_blobs: Blobs) -> Ro
     stratum, group_tag = parse_tag(rules.stratum), parse_tag(budget_tag)
     members = [read_member(one, stratum, group_tag) for one in scene.documents if matches(condition, one)]
     waves = cut_waves(condition.text, members, parse_waves(rules.waves), rules.stratum)
+    if rules.budget:
+        waves = keep_budget(waves, members, rules.budget.most)
     groups = group_devices(scene.before, scene.after, scene.documents)
     quotas = tuple(_quotas(scene, groups, waves, members))
     conflicts = [

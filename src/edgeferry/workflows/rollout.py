@@ -200,6 +200,7 @@ class _Drive:
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")
                 self._services.say(take_away(self._services, self._running.layer))
+                self._sight.forget_aim()
             case End(state=ended, reason=reason):
                 self._end(ended, self._settle(reason, state, look), look)
             case Wait(until_s=until_s, reason=reason):
@@ -225,6 +226,7 @@ class _Drive:
             still=lambda: self._read().wave == wave and not self._record.ended,
         )
         self._changed |= change in ("created", "updated")
+        self._sight.forget_aim()
 
     def _look(self, state: RolloutState, now_s: float, *, again: bool = False) -> Look:
         plan, policy = self._running.plan, self._running.policy

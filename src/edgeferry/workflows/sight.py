@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 from edgeferry.domain.notation import render_text
@@ -15,6 +16,8 @@ from edgeferry.workflows.watch import end_outcome, is_news
 
 FEW = 50
 """So many devices are read one by one; of more, all twins at once by a query."""
+AIM_S = 5.0
+"""How long it is taken for granted whom the layer targets: Azure answers 20 such questions a minute."""
 _AGENT = "$edgeAgent"
 _Twins = Mapping[str, tuple[Json | None, Json | None]]
 
@@ -31,6 +34,8 @@ class Sight:
         self._on_change = on_change
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
+        self._aim: tuple[str | None, frozenset[str]] = (None, frozenset())
+        self._aimed_s = -math.inf
         self.told: dict[str, Outcome] = {}
         """The last word of each device that was looked at."""
 
@@ -38,13 +43,7 @@ class Sight:
         """What is to be seen now of the `exposed` devices, and of what `others` counted. Devices that have
         ended are read `again` only when that is asked for; when it is `late`, each device's word is its
         last. HubError when the hub does not answer."""
-        found = self._services.hub.configuration(self._layer)
-        condition = str(found.get("targetCondition") or "") if found else None
-        targeted = (
-            frozenset(str(twin["deviceId"]) for twin in self._services.hub.devices(condition))
-            if condition
-            else frozenset()
-        )
+        condition, targeted = self._read_aim(again)
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
         for device, (agent, companion) in self._fetch(open_ | set(others)).items():
@@ -60,6 +59,21 @@ class Sight:
             for device in sorted(meant)
         }
         return Look(outcomes, dict(self._evidence), targeted, condition)
+
+    def forget_aim(self) -> None:
+        """Whom the layer targets is read anew: it was changed."""
+        self._aimed_s = -math.inf
+
+    def _read_aim(self, again: bool) -> tuple[str | None, frozenset[str]]:
+        """The layer's target condition, None without a layer, and whom it selects."""
+        now_s = self._services.now()
+        if again or now_s - self._aimed_s >= AIM_S:
+            found = self._services.hub.configuration(self._layer)
+            condition = str(found.get("targetCondition") or "") if found else None
+            twins = self._services.hub.devices(condition) if condition else ()
+            self._aim = condition, frozenset(str(twin["deviceId"]) for twin in twins)
+            self._aimed_s = now_s
+        return self._aim
 
     def _tell(self, device: str, agent: Json | None, companion: Json | None) -> None:
         facts = parse_facts(device, self._wanted.module, agent, companion)

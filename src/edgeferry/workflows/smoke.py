@@ -10,7 +10,7 @@ from edgeferry.domain.smoke_proof import Question, weigh
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import COMPANION, ModelLayer
-from edgeferry.wire.verdict import parse_verdicts
+from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
 from edgeferry.workflows.cases import fetch_cases
 
 
@@ -53,7 +53,7 @@ def _smoke_one(
     if answer.get("status") != 200:
         return SmokeResult(device, False, "Inconclusive", f"the companion answered {payload!r}")
     try:
-        verdict = parse_verdicts(payload).get(layer.model)
+        verdict = parse_verdicts(payload, METHOD_EVIDENCE_BYTES).get(layer.model)
     except UsageError as error:
         return SmokeResult(device, False, "Inconclusive", error.problem)
     if verdict is None:

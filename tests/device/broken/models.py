@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.domain.smoke import CaseSet
-from edgeferry.domain.smoke_checks import make_cases, parse_checks
+from edgeferry.domain.smoke_checks import make_cases, parse_checks, require_memory
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
 
@@ -91,7 +91,7 @@ class Fitted:
             version,
             TOLERANCE,
             latency_ms,
-            (*made, *parse_checks(checks, self.columns, self.rows[0], taken)),
+            require_memory((*made, *parse_checks(checks, self.columns, self.rows[0], taken))),
             hashlib.sha256(body).hexdigest(),
         )
         truth = {

@@ -1,18 +1,15 @@
-"""Asking one model its smoke cases over HTTP, standard library only."""
+"""Asking one model its smoke cases."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import re
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
-from edgeferry.domain.capture import SMOKE
+from edgeferry.device.modules.caller import ANSWER_S, Caller, Reply, mark_start
 from edgeferry.domain.smoke import (
     Answer,
     Case,
@@ -27,12 +24,9 @@ from edgeferry.domain.smoke import (
 )
 from edgeferry.domain.smoke_judging import judge, render_questions
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.wire.capture import PURPOSE_HEADER
 from edgeferry.wire.cases import parse_cases
 from edgeferry.wire.serving import Health, parse_health, parse_score_response
 
-ANSWER_S = 10.0
-MOST_BODY_BYTES = 16 * 1024 * 1024
 PAUSE_S = 0.5
 TRIES = 5
 """A right answer that was slow, or a server that grew, is asked again, after twice the pause each time: the
@@ -52,64 +46,6 @@ MEASURE_S = 20.0
 _MEMORY = re.compile(rb"^process_resident_memory_bytes(?:\{[^}]*\})? +([0-9.eE+]+)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    latency_ms: float
-    media_type: str
-    retry_after: str = ""
-
-
-class Caller:
-    """One model server at `url`, over one connection that is opened anew when it breaks."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise UsageError(f"{url!r} is not an http:// address", fix="correct the model's layer")
-        self._prefix = parts.path.rstrip("/")
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=ANSWER_S)
-
-    def wait_up_to(self, seconds: float) -> None:
-        """From the next connection on answers may take so long."""
-        if seconds != self._connection.timeout:
-            self._connection.timeout = seconds
-            self._connection.close()
-
-    def close(self) -> None:
-        """The connection is closed."""
-        self._connection.close()
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
-        """The answer; OutsideError (retryable) when none comes."""
-        headers = {PURPOSE_HEADER: SMOKE}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        began = time.perf_counter()
-        try:
-            self._connection.request(method, self._prefix + path, body, headers)
-            response = self._connection.getresponse()
-            said = response.read(MOST_BODY_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            why = str(error) or type(error).__name__
-            raise OutsideError(
-                f"no answer to {path}: {why}", fix="look at its log", retryable=True
-            ) from error
-        latency_ms = (time.perf_counter() - began) * 1000
-        if len(said) > MOST_BODY_BYTES:
-            self._connection.close()
-            raise OutsideError(f"the answer to {path} has no end", fix="look at what answers there")
-        if response.length:  # read() of so many bytes takes less without a word
-            self._connection.close()
-            raise OutsideError(f"the answer to {path} is cut short", fix="look at what answers there")
-        media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-        return Reply(response.status, said, latency_ms, media_type, response.getheader("Retry-After") or "")
-
-
 def ask(request: SmokeRequest, *, patience_s: float, stopping: threading.Event) -> Verdict:
     """The verdict on one smoke request, with what was answered. Inconclusive when, for `patience_s`, the
     model that was asked for does not answer, is busy or gone; Failed when it is another model or version, its
@@ -120,27 +56,11 @@ def ask(request: SmokeRequest, *, patience_s: float, stopping: threading.Event) 
         return unjudged(request, "Inconclusive", error.problem, now())
     try:
         return _ask(caller, request, patience_s, stopping)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model is not judged, and is asked again
+        why = f"it could not be asked: {type(error).__name__}: {error}"
+        return unjudged(request, "Inconclusive", why, now())
     finally:
         caller.close()
-
-
-def fetch_health(url: str) -> Health | None:
-    """What the server there says of itself; None when none answers."""
-    try:
-        caller = Caller(url)
-    except UsageError:
-        return None
-    try:
-        return parse_health(caller.call("GET", "/health").body)
-    except (OutsideError, UsageError):
-        return None
-    finally:
-        caller.close()
-
-
-def mark_start(health: Health) -> str:
-    """What tells this server from one that was started at another time, or of another image."""
-    return f"{health.digest} {health.model_sha256} {health.started_at}"
 
 
 def _ask(caller: Caller, request: SmokeRequest, patience_s: float, stopping: threading.Event) -> Verdict:

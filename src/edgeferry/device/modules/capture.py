@@ -1,8 +1,8 @@
 """Captures of a model server: what was asked and answered is written before the answer goes out.
 
 All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing
-that was answered is lost when the process is killed. What is kept of an inference is the policy's to say; how
-it is written, and what happens when it cannot be, `capture_writer`'s.
+that was answered is lost when the process is killed, unless the disk is slow. What is kept of an inference is
+the policy's to say; how it is written, and what happens when it cannot be, `capture_writer`'s.
 
 All of `Captures` but `sync` and `counts` is for the event loop's thread.
 """
@@ -32,7 +32,7 @@ from edgeferry.domain.capture_policy import (
     redact_rows,
 )
 from edgeferry.wire.capture_segment import Shared, render_entry
-from edgeferry.wire.serving import ModelCard
+from edgeferry.wire.serving import ModelCard, render_rows
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
@@ -175,7 +175,7 @@ class Captures:
     def _hide(self, question: Any) -> bytes:
         """What was scored, as JSON, without what may not be written."""
         if not isinstance(question, bytes):
-            return json.dumps(redact_rows(question, self._redacted), separators=(",", ":")).encode()
+            return render_rows(redact_rows(question, self._redacted))
         try:
             said = json.loads(question)
         except (ValueError, RecursionError):
@@ -200,7 +200,7 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        return _posted_rows(body) or json.dumps(question, separators=(",", ":")).encode()
+        return _posted_rows(body) or render_rows(question)
     text = question.decode("utf-8", "replace")
     try:
         json.loads(text)

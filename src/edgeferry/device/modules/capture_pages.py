@@ -1,21 +1,22 @@
-"""Reading captures: pages and counts of a store, over HTTP on a port of its own, in threads of their own.
+"""Reading captures: pages and counts of a store, over HTTP on a port of its own, a few at once and beside the
+loop that scores.
 
-Only what is on the disk is handed out, so that a loss of power never takes back what was already read. Lines
-that do not match their checksum are passed over and counted. The companion asks here; it sits on the device's
-network, to which this port is not published.
+Only what is on the disk is handed out, so that a loss of power never takes back what was already read. What
+matches no checksum, or is no record, is passed over and counted. The companion asks here, on the device's own
+network; the port is not published beyond it.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from functools import partial
+from http.server import ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from edgeferry.device.modules.capture import Captures
 from edgeferry.device.modules.segment_reading import read_lines
+from edgeferry.device.modules.small_server import serve_small
 from edgeferry.domain.capture import SMOKE, Cursor
 from edgeferry.errors import UsageError
 from edgeferry.wire.capture import (
@@ -107,25 +108,7 @@ def count(captures: Captures) -> dict[str, int]:
 
 def serve_pages(captures: Captures, host: str, port: int) -> ThreadingHTTPServer:
     """A server of pages and counts, serving; `shutdown` and `server_close` end it."""
-
-    class Pages(BaseHTTPRequestHandler):
-        timeout = 30
-
-        def do_GET(self) -> None:
-            status, said = _answer(captures, self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer((host, port), Pages)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.1,), name="captures-pages", daemon=True).start()
-    return server
+    return serve_small(partial(_answer, captures), host, port, "captures-pages")
 
 
 def _answer(captures: Captures, target: str) -> tuple[int, bytes]:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,22 +103,15 @@ class Writer:
         quick = self.store.is_local and not self._slow_writes
         if quick and self._lock.acquire(blocking=False):
             try:
-                if not self._queue and self.store.append(entries, began):
-                    self._slow_writes = self.store.write_s > SLOW_S
-                    self._note(entries.records)
-                    if self._acks and not self._slow:
-                        self._await(_Waiting(entries, sent, began), self._unsynced)
-                        sent = nothing
-                    if not self._dirty.is_set():
-                        self._dirty.set()
-                    sent()
-                    return
-            except OSError as error:
-                self._fail(error, entries.records)
-                sent()
-                return
+                is_done = not self._queue and self._append(entries, began)
+                if is_done and self._acks and not (self._slow or self._problem):
+                    self._await(_Waiting(entries, sent, began), self._unsynced)
+                    sent = nothing
             finally:
                 self._lock.release()
+            if is_done:
+                sent()
+                return
         self._defer(entries, sent)
 
     def drop(self, count: int) -> None:
@@ -173,6 +166,21 @@ class Writer:
         self._send(list(self._answers))
 
     # on the loop
+
+    def _append(self, entries: Entries, now: float) -> bool:
+        """Whether the group is written, or dropped as the disk refuses it; else it has to wait. Only with the
+        lock."""
+        try:
+            if not self.store.append(entries, now):
+                return False
+        except OSError as error:
+            self._fail(error, entries.records)
+            return True
+        self._slow_writes = self.store.write_s > SLOW_S
+        self._note(entries.records)
+        if not self._dirty.is_set():
+            self._dirty.set()
+        return True
 
     def _defer(self, entries: Entries, sent: Sent) -> None:
         """The thread writes it; its answers wait, unless the disk is slow."""
@@ -353,12 +361,24 @@ class Writer:
         problem, usual_s = "", sys.getswitchinterval()
         sys.setswitchinterval(min(usual_s, SWITCH_S))
         try:
-            compress_closed(self.store.folder, lambda: self._closing)
+            compress_closed(self.store.folder, lambda: self._closing, self._alone)
+        except StoreBusyError:
+            self.store.closed = True  # to be seen to later
         except OSError as error:
             problem = str(error)
         finally:
             sys.setswitchinterval(usual_s)
         self.tell("closed captures are not compressed", problem)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Neither another server nor another thread of this one changes the store. With a lock of its own on
+        the folder, this server would take itself for another one."""
+        with self._lock:
+            if self._closing:
+                raise StoreBusyError("the store is being closed")
+            with self.store.alone():
+                yield
 
 
 def nothing() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgeferry.device.modules.asking import Caller
+from edgeferry.device.modules.caller import Caller
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.wire.capture import (
     CAPTURES_PATH,
@@ -56,5 +56,12 @@ def _fetch(url: str, path: str) -> tuple[int, dict[str, Any]]:
     if not isinstance(answer, dict) or len(reply.body) > MOST_ANSWER_BYTES:
         return 502, {"message": f"{url} does not answer with captures"}
     if reply.status != 200:
-        return reply.status, {"message": (answer.get("error") or {}).get("message", f"{reply.status}")}
+        return reply.status, {"message": _read_refusal(answer) or f"{url} answers {reply.status}"}
     return 200, answer
+
+
+def _read_refusal(answer: Mapping[str, Any]) -> str:
+    """Why a server says no, which one of another make may say in its own way; "" when it does not say."""
+    error = answer.get("error")
+    said = error.get("message") if isinstance(error, Mapping) else error
+    return said if isinstance(said, str) else ""

@@ -15,32 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import random
 import signal
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-from edgeferry.device.link import CA_VARIABLE, CONNECTION_VARIABLE, Handlers, Link, sign_with_key
-from edgeferry.device.modules.asking import ask, fetch_health, mark_start, now
+from edgeferry.device.link import Handlers, Link, sign_with_key
+from edgeferry.device.modules.asking import ask, now
 from edgeferry.device.modules.captured import METHODS, answer_captures
 from edgeferry.device.modules.evidence import Evidence
-from edgeferry.device.workload import VARIABLES, Workload, read_place
+from edgeferry.device.modules.hub_login import read_login
+from edgeferry.device.modules.small_server import serve_small
+from edgeferry.device.modules.watching import Pace, watch
 from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
 from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
-from edgeferry.wire.connection import ConnectionString, parse_connection_string
 from edgeferry.wire.evidence_report import METHOD as EVIDENCE
+from edgeferry.wire.serving import render_refusal
 from edgeferry.wire.verdict import (
     METHOD_EVIDENCE_BYTES,
     SCHEDULE_S,
@@ -52,14 +47,6 @@ from edgeferry.wire.verdict import (
     share_room,
 )
 
-PATIENCE_S = 60.0
-"""How long a model may take to answer before its verdict is Inconclusive."""
-AGAIN_S = 10.0
-"""A model without a conclusive verdict is asked again this often."""
-LOOK_S = 30.0
-"""How often a model that has its verdict is looked at: whether its server was started anew."""
-JITTER = 0.2
-"""By what part of its length a wait for the schedule differs, so that a fleet does not ask at once."""
 METHOD_PATIENCE_S = 10.0
 REPORT_S = 5.0
 
@@ -70,21 +57,17 @@ class Companion:
     """What is asked for, and the verdicts so far. Each model is watched by a thread of its own, until
     something else is asked for."""
 
-    def __init__(
-        self, *, patience_s: float = PATIENCE_S, again_s: float = AGAIN_S, look_s: float = LOOK_S
-    ) -> None:
-        self._patience_s = patience_s
-        self._again_s = again_s
-        self._look_s = look_s
-        self._schedule_s = SCHEDULE_S
+    def __init__(self, pace: Pace = Pace()) -> None:
+        self._pace = pace
+        self.schedule_s = SCHEDULE_S
         self._lock = threading.Lock()
         self._requests: dict[str, SmokeRequest] = {}
         self._sources: Mapping[str, Any] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._reported: dict[str, Any] = {}
         self._changed = threading.Event()
-        self._stopping = threading.Event()
-        self.evidence = Evidence(self.requests, self._stopping)
+        self.stopping = threading.Event()
+        self.evidence = Evidence(self.requests, self.stopping)
 
     def take_desired(self, desired: Mapping[str, Any], version: int) -> None:
         """New desired properties: asks what is new or changed, forgets what is gone."""
@@ -92,7 +75,7 @@ class Companion:
         wanted = models if isinstance(models, Mapping) else {}
         sources = desired.get("captures")
         with self._lock:
-            self._schedule_s = parse_schedule(desired)
+            self.schedule_s = parse_schedule(desired)
             self._sources = sources if isinstance(sources, Mapping) else {}
             for model in [model for model in self._requests | self._verdicts if model not in wanted]:
                 self._requests.pop(model, None)
@@ -158,7 +141,7 @@ class Companion:
 
     def _ask_afresh(self, requests: list[SmokeRequest]) -> list[Verdict]:
         with ThreadPoolExecutor(max_workers=4) as pool:
-            asking = partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self._stopping)
+            asking = partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self.stopping)
             return list(pool.map(asking, requests))
 
     def requests(self) -> list[SmokeRequest]:
@@ -171,17 +154,39 @@ class Companion:
         with self._lock:
             return [self._verdicts[model] for model in sorted(self._verdicts)]
 
+    def is_current(self, request: SmokeRequest) -> bool:
+        """Whether this is what is asked for now."""
+        with self._lock:
+            return self._requests.get(request.model) == request and not self.stopping.is_set()
+
+    def put_up(self, request: SmokeRequest, verdict: Verdict) -> bool:
+        """The verdict is the model's, if it is conclusive or another than before; False when something else
+        is asked for."""
+        with self._lock:
+            if self._requests.get(request.model) != request or self.stopping.is_set():
+                return False
+            before = self._verdicts.get(request.model)
+            said = (verdict.state, verdict.reason)
+            is_same = before is not None and (before.state, before.reason) == said
+            if verdict.state != "Inconclusive" or not is_same:
+                self._verdicts[request.model] = verdict
+        self._changed.set()
+        was = before.state if before else "none"
+        level = logging.WARNING if was == "Passed" != verdict.state else logging.INFO
+        _log.log(level, "asked model=%s %s -> %s: %s", request.model, was, verdict.state, verdict.reason)
+        return True
+
     def stop(self) -> None:
         """Ends waiting and asking."""
-        self._stopping.set()
+        self.stopping.set()
         self._changed.set()
 
     def report_until_stopped(self, link: Link) -> None:
         """Sends verdicts to the hub whenever they differ from what it holds."""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             self._changed.wait(REPORT_S)
             self._changed.clear()
-            if link.connected and not self._stopping.is_set():
+            if link.connected and not self.stopping.is_set():
                 try:
                     self._report(link)
                 except EdgeferryError as error:
@@ -217,65 +222,7 @@ class Companion:
         settled = _settled(request, self._reported.get(model))
         if settled is not None:
             self._verdicts[model] = settled
-        threading.Thread(target=self._watch, args=(request, settled), daemon=True).start()
-
-    def _watch(self, request: SmokeRequest, settled: Verdict | None) -> None:
-        """Asks until the verdict is conclusive, and again when the server was started anew or the time has
-        come."""
-        asked_at, jitter = time.monotonic(), random.uniform(1 - JITTER, 1 + JITTER)
-        started = ""
-        is_due = settled is None
-        while self._is_current(request):
-            if is_due:
-                started = self._ask_until_settled(request)
-                asked_at, jitter = time.monotonic(), random.uniform(1 - JITTER, 1 + JITTER)
-            due_s = (
-                asked_at + self._schedule_s * jitter - time.monotonic() if self._schedule_s else self._look_s
-            )
-            self._stopping.wait(max(0.0, min(due_s, self._look_s)))
-            health = fetch_health(request.url)
-            seen = mark_start(health) if health is not None and health.digest == request.digest else ""
-            is_new = bool(seen and started and seen != started)
-            if health is not None and seen and not started:
-                started = seen
-                is_new = settled is not None and health.started_at > _seconds(settled.at)
-            is_due = is_new or bool(
-                self._schedule_s and time.monotonic() >= asked_at + self._schedule_s * jitter
-            )
-            if is_new:
-                _log.info("started anew model=%s", request.model)
-
-    def _ask_until_settled(self, request: SmokeRequest) -> str:
-        """The mark of the server that the conclusive verdict is about; "" when something else is asked
-        for."""
-        patience_s = self._patience_s
-        while self._is_current(request):
-            health = fetch_health(request.url)
-            verdict = ask(request, patience_s=patience_s, stopping=self._stopping)
-            is_settled = verdict.state != "Inconclusive"
-            with self._lock:
-                if self._requests.get(request.model) != request or self._stopping.is_set():
-                    return ""
-                before = self._verdicts.get(request.model)
-                is_same = before is not None and (before.state, before.reason) == (
-                    verdict.state,
-                    verdict.reason,
-                )
-                if is_settled or not is_same:
-                    self._verdicts[request.model] = verdict
-            self._changed.set()
-            was = before.state if before else "none"
-            level = logging.WARNING if was == "Passed" != verdict.state else logging.INFO
-            _log.log(level, "asked model=%s %s -> %s: %s", request.model, was, verdict.state, verdict.reason)
-            if is_settled:
-                return mark_start(health) if health is not None and health.digest == request.digest else ""
-            patience_s = 0.0
-            self._stopping.wait(self._again_s)
-        return ""
-
-    def _is_current(self, request: SmokeRequest) -> bool:
-        with self._lock:
-            return self._requests.get(request.model) == request and not self._stopping.is_set()
+        threading.Thread(target=watch, args=(request, settled, self, self._pace), daemon=True).start()
 
 
 def _settled(request: SmokeRequest, reported: object) -> Verdict | None:
@@ -293,59 +240,10 @@ def _settled(request: SmokeRequest, reported: object) -> Verdict | None:
     return verdict if same and verdict.state != "Inconclusive" else None
 
 
-def _seconds(at: str) -> float:
-    """The time of a verdict in seconds since 1970; 0 when it says none."""
-    try:
-        return datetime.fromisoformat(at).timestamp()
-    except ValueError:
-        return 0.0
-
-
-def _serve_verdicts(companion: Companion, host: str, port: int) -> ThreadingHTTPServer:
-    class Verdicts(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/verdict"
-            said = render_verdicts(companion.verdicts()) if found else {"error": {"message": "ask /verdict"}}
-            body = json.dumps(said).encode()
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            _log.debug(format, *args)
-
-    server = ThreadingHTTPServer((host, port), Verdicts)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.1,), name="verdicts", daemon=True).start()
-    return server
-
-
-@dataclass(frozen=True)
-class _HubLogin:
-    """Where the hub is, and how to be somebody there."""
-
-    connection: ConnectionString
-    ca_file: Path | None
-    sign: Callable[[ConnectionString, str, int], str] | None = None
-
-
-def _read_environment() -> _HubLogin:
-    text = os.environ.get(CONNECTION_VARIABLE, "")
-    if text:
-        ca_file = os.environ.get(CA_VARIABLE, "")
-        return _HubLogin(parse_connection_string(text), Path(ca_file) if ca_file else None)
-    place = read_place(os.environ)
-    if place is None:
-        raise UsageError(
-            f"{CONNECTION_VARIABLE} is not set, nor all of {', '.join(VARIABLES)}",
-            fix="let an edgeferry device, IoT Edge or its simulator start this",
-        )
-    workload = Workload(place)
-    ca_file_here = Path(tempfile.mkdtemp()) / "hub-ca.pem"
-    ca_file_here.write_text(workload.fetch_trust_bundle(), "ascii")
-    return _HubLogin(place.connection, ca_file_here, workload.sign)
+def _answer_verdicts(companion: Companion, path: str) -> tuple[int, bytes]:
+    if path != "/verdict":
+        return 404, render_refusal(f"{path} cannot be answered", "ask /verdict")
+    return 200, json.dumps(render_verdicts(companion.verdicts())).encode()
 
 
 def main(arguments: list[str]) -> int:
@@ -356,7 +254,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        login = _read_environment()
+        login = read_login()
     except EdgeferryError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
@@ -367,7 +265,7 @@ def main(arguments: list[str]) -> int:
         companion.take_desired, companion.take_reported, companion.take_connected, companion.answer_method
     )
     link = Link(lambda refused: login.connection, login.ca_file, handlers, sign=login.sign or sign_with_key)
-    server = _serve_verdicts(companion, chosen.host, chosen.port)
+    server = serve_small(partial(_answer_verdicts, companion), chosen.host, chosen.port, "verdicts")
     link.start()
     threading.Thread(target=companion.evidence.tell_until_stopped, args=(link,), daemon=True).start()
     companion.report_until_stopped(link)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.device.link import Link
-from edgeferry.device.modules.asking import Caller, now
+from edgeferry.device.modules.asking import now
+from edgeferry.device.modules.caller import Caller
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.wire.evidence_report import (

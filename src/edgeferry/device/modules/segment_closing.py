@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from edgeferry.device.modules.segment_files import find_files
@@ -28,9 +29,13 @@ BLOCK_BYTES = 256 * 1024
 """Of lines: as much is read again for any record in it."""
 
 
-def compress_closed(folder: Path, is_stopped: Callable[[], bool]) -> None:
+Alone = Callable[[], AbstractContextManager[None]]
+"""Nothing of the store expires within."""
+
+
+def compress_closed(folder: Path, is_stopped: Callable[[], bool], alone: Alone = nullcontext) -> None:
     """Every closed segment in the folder is compressed, unless `is_stopped` says so meanwhile. OSError when
-    one cannot be."""
+    one cannot be, or `alone` raises it."""
     files = [each for each in find_files(folder) if each.is_whole]
     for each in files[:-1]:
         if PLAIN not in each.kinds:
@@ -38,11 +43,11 @@ def compress_closed(folder: Path, is_stopped: Callable[[], bool]) -> None:
         path = folder / render_segment_name(each.first)
         if PACKED in each.kinds:
             path.unlink(missing_ok=True)
-        elif not _compress(folder, each.first, is_stopped):
+        elif not _compress(folder, each.first, is_stopped, alone):
             return
 
 
-def _compress(folder: Path, first: int, is_stopped: Callable[[], bool]) -> bool:
+def _compress(folder: Path, first: int, is_stopped: Callable[[], bool], alone: Alone) -> bool:
     """Whether to go on with the next one."""
     plain, part, packed = (folder / render_segment_name(first, kind) for kind in (PLAIN, PART, PACKED))
     with contextlib.suppress(FileNotFoundError), plain.open("rb") as lines:
@@ -62,24 +67,25 @@ def _compress(folder: Path, first: int, is_stopped: Callable[[], bool]) -> bool:
                 said = os.fstat(lines.fileno())
                 os.utime(file.fileno(), ns=(said.st_mtime_ns, said.st_mtime_ns))
                 os.fsync(file.fileno())
+            with alone():
+                if os.fstat(lines.fileno()).st_nlink == 0:
+                    part.unlink(missing_ok=True)
+                    return True
+                part.rename(packed)
         except OSError:  # a full disk needs the room
             part.unlink(missing_ok=True)
             raise
-        door = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(door, fcntl.LOCK_EX)  # nothing expires meanwhile
-            if os.fstat(lines.fileno()).st_nlink == 0:
-                part.unlink(missing_ok=True)
-                return True
-            part.rename(packed)
-            with contextlib.suppress(OSError):
-                fcntl.flock(door, fcntl.LOCK_UN)
-            os.fsync(door)
-        finally:
-            os.close(door)
+        _sync_names(folder)
         plain.unlink(missing_ok=True)
     return True
+
+
+def _sync_names(folder: Path) -> None:
+    door = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(door)
+    finally:
+        os.close(door)
 
 
 def _read_blocks(lines: Iterator[bytes], first: int) -> Iterator[bytes]:
@@ -115,7 +121,8 @@ def _pack_groups(lines: list[bytes], sequence: int) -> tuple[bytes, int]:
         group.first + len(group.entries) == later.first for group, later in itertools.pairwise(groups)
     )
     if groups and follow and len(merged) == len(items):
-        return pack_group(merge_groups(groups), groups[0].first), behind
+        with contextlib.suppress(ValueError):  # a line that is no record is to be counted, where it stands
+            return pack_group(merge_groups(groups), groups[0].first), behind
     return pack(b"".join(lines), sequence), behind
 
 

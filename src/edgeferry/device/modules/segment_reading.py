@@ -209,13 +209,10 @@ def _render_group(
         for sequence, entry in enumerate(group.entries, start=group.first):
             yield Line(sequence, read_purpose(entry), b"")
         return
-    records = parse_entries(group, shared)
-    for _ in group.entries:
-        try:
-            record = next(records)
-        except ValueError:
+    for record in parse_entries(group, shared):
+        if record is None:
             yield 1
-            return
+            continue
         wanted = record.sequence > after and purpose in ("", record.purpose)
         text = render_record(record) if wanted else b""
         yield Line(record.sequence, record.purpose, text, (group.shared or shared).columns)

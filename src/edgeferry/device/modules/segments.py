@@ -138,8 +138,9 @@ class Segments:
             yield
         finally:
             self.let_go()
-            if self._file < 0:  # perhaps the folder is another one now
-                self.close()
+            if self._file < 0:  # perhaps the folder is another one now; what was left is not on the disk yet
+                os.close(self._door)
+                self._door = -1
 
     def write(self, waiting: list[Entries]) -> None:
         """The list is written and empty. OSError when it cannot be: what was written is gone from the list.

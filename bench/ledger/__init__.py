@@ -1,0 +1,1 @@
+"""What the ledger costs when it has grown for years."""
