@@ -127,6 +127,8 @@ class World:
             device: self.outcome_of(device, self.now_s - self.reached_at[device])
             for device in sorted(targeted)
         }
+        for device in self.gone & self.reached_at.keys():  # as the last word of a deleted one may linger
+            outcomes[device] = Outcome(device, State.UNREACHABLE, "the hub told nothing of it")
         evidence = {}
         if self.evidence_of:
             for device in set(self.plan.strata) - self.gone:

@@ -291,6 +291,16 @@ def test_promoting_goes_on_without_a_pass_but_never_says_succeeded() -> None:
     assert world.committed == 1
 
 
+def test_a_soak_that_a_person_cut_short_is_no_success() -> None:
+    world = World(a_plan(1), SOAKING)
+    world.run(most_s=10)
+    world.order("promote", "no time")
+    assert world.run().end == (
+        State.INCONCLUSIVE,
+        "promoted by ana: no time; measured on 1 device",
+    )
+
+
 def test_promoting_one_wave_is_no_word_on_the_next() -> None:
     world = World(a_plan(1, 1, 1), QUIET, says(State.PENDING, "d1", "d2"))
     world.run()

@@ -101,7 +101,7 @@ def _go_on(state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: 
     promoted = _find_promotion(state)
     if state.phase is Phase.WAITING or promoted:
         if wave is plan.waves[-1]:
-            return _commit(verdict, look, promoted)
+            return _commit(state, verdict, look)
         return _start_next(state, plan, policy, look, now_s)
     return _watch(state, policy, look, now_s, verdict)
 
@@ -140,7 +140,9 @@ def _judge(
     verdict = judge_wave(state.wave, reached, plan.strata, policy, now_s)
     if not needs_evidence(state, policy) or not reached:
         return verdict
-    return add_evidence(verdict, _compare(state, plan, look), policy)
+    answered = add_evidence(verdict, _compare(state, plan, look), policy)
+    # before it soaks, a wave can fail by what it answers, and need not have answered enough
+    return answered if state.soaking_since is not None or answered.state == "fail" else verdict
 
 
 def _time_out(outcome: Outcome) -> Outcome:
@@ -235,17 +237,18 @@ def _keep_budget(
     return None
 
 
-def _commit(verdict: WaveVerdict, look: Look, promoted: Order | None) -> Action:
+def _commit(state: RolloutState, verdict: WaveVerdict, look: Look) -> Action:
     """The end of the last wave: green only by what was measured."""
     word, reason = judge_rollout(tuple(_reached(look).values()))
-    if verdict.state == "pass":
+    if state.phase is Phase.WAITING and verdict.state == "pass":
         if word is not State.SUCCEEDED:
             reason = f"{verdict.reason}; not on {name_lacking(verdict.devices)}"
         return Commit(State.SUCCEEDED, reason)
-    if promoted is None:
-        return Hold(State.INCONCLUSIVE if word is State.SUCCEEDED else word, verdict.reason)
     if word in (State.SUCCEEDED, State.PENDING):
         word = State.INCONCLUSIVE
+    promoted = _find_promotion(state)
+    if promoted is None:
+        return Hold(word, verdict.reason)
     return Commit(word, f"promoted by {_say(promoted)}; {verdict.reason}")
 
 
