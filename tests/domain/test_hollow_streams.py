@@ -7,7 +7,13 @@ import numpy as np
 from bench.rollouts.traffic import Streams
 from edgeferry.domain.hollow_traffic import Manner, Traffic, serve
 
-MANNERS = (Manner(), Manner(errors=0.05), Manner(stray=0.05), Manner(errors=0.1, stray=0.2), Manner(errors=1.0))
+MANNERS = (
+    Manner(),
+    Manner(errors=0.05),
+    Manner(stray=0.05),
+    Manner(errors=0.1, stray=0.2),
+    Manner(errors=1.0),
+)
 
 
 def test_many_devices_at_once_are_served_as_each_alone() -> None:
