@@ -3,6 +3,7 @@ none late: a real hub and ledger, hollow devices on the true wire."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,7 @@ CASES = (
     Case("wrong-digest", (Fault("wrong_digest"),), State.FAILED, "another content"),
     Case("image-404", (Fault("image_404", module="taxi"),), State.FAILED, "404"),
     Case("http-500", (Fault("http_500"),), State.FAILED, "500"),
-    Case("wrong-predictions", (Fault("wrong_predictions"),), State.FAILED, "wrong"),
+    Case("wrong-predictions", (Fault("wrong_predictions"),), State.FAILED, "expected 5.0"),
     Case("slow-within", (Fault("slow_start", seconds=3.0),), State.SUCCEEDED, "smoke"),
     Case("slow-beyond", (Fault("slow_start", seconds=NEVER_S),), State.TIMED_OUT, "verdict"),
     Case("flapping", (Fault("flapping", module="taxi"),), State.FAILED, "ended by itself"),
@@ -142,6 +143,21 @@ def test_each_device_is_judged_by_what_it_reports(
     ]
     assert wrong == []
     assert result.state is State.FAILED
+    assert in_time(took_s)
+
+
+@pytest.mark.skipif("EDGEFERRY_TEST_FLEET_CASES" not in os.environ, reason="takes minutes")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_rollouts_word_is_that_of_its_worst_device(
+    hub: RunningHub, services: Services, live: Callable[..., Hollows], case: Case
+) -> None:
+    if case.name == "other-down":
+        layer_of_another_model(hub)
+    live(["beside", case.name], **{case.name.replace("-", "_"): case.faults})
+    result, took_s = measured(services)
+    assert result.state is case.state, result.reason
+    if case.state is State.FAILED:
+        assert services.hub.configuration(result.layer) is None
     assert in_time(took_s)
 
 

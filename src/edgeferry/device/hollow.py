@@ -56,6 +56,8 @@ AT_ONCE = 25
 AGAIN_S = 1.0
 """When a lost connection, or a report that was not taken, is tried again."""
 _TOKEN_S = 3600
+_CLOSING_S = 0.1
+"""Sockets are closed in the loop's next turns, and it may have none after this."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +92,13 @@ class HollowFleet:
     devices: dict[str, HollowDevice] = field(default_factory=dict)
 
     async def live(self) -> None:
-        """All devices live, until cancelled."""
+        """All devices live, until cancelled; then every socket is closed."""
+        try:
+            await self._live()
+        finally:
+            await asyncio.sleep(_CLOSING_S)
+
+    async def _live(self) -> None:
         turn = asyncio.Semaphore(AT_ONCE)
         limits = httpx.Limits(max_connections=AT_ONCE)
         async with httpx.AsyncClient(
