@@ -59,7 +59,12 @@ BODIES = {
     "YAML": (scored("data: [[2.0, 7.0]]"), 400, "not JSON"),
     "CSV": (scored("2.0,7.0\n", "Content-Type: text/csv"), 400, ""),
     "a form": (scored("data=2.0", "Content-Type: application/x-www-form-urlencoded"), 400, ""),
-    "compressed": (scored(gzip.compress(GOOD_BODY), JSON, "Content-Encoding: gzip"), 400, ""),
+    "compressed": (
+        scored(gzip.compress(GOOD_BODY), JSON, "Content-Encoding: gzip"),
+        415,
+        "Content-Encoding is gzip",
+    ),
+    "packed in a way of long name": (scored(GOOD_BODY, JSON, "Content-Encoding: " + "z" * 9000), 415, "zzz…"),
     "compressed, not told": (scored(gzip.compress(GOOD_BODY)), 400, "not JSON"),
     "an image to a model of rows": (
         scored(b"\x89PNG\r\n\x1a\n", "Content-Type: image/png"),

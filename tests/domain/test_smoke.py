@@ -248,7 +248,7 @@ def test_number_of_chosen_cases(count, found):
 
 
 def test_rows_that_json_cannot_carry_are_passed_over():
-    chosen = choose_cases([[math.nan], [1.0], [2.0]], [1.0, math.inf, 3.0], 3)
+    chosen = choose_cases([[math.inf], [1.0], [2.0]], [1.0, math.inf, 3.0], 3)
     assert [case.id for case in chosen] == ["held-out-2"]
 
 
@@ -437,7 +437,16 @@ def test_many_rows_at_once_hold_both_ends_of_each_column_and_are_bounded():
 
 
 def test_without_rows_that_can_be_asked_there_is_no_case():
-    assert make_cases([[math.nan]], [1.0], ("x",), 5, "onnx", 100.0) == ()
+    assert make_cases([[math.inf]], [1.0], ("x",), 5, "onnx", 100.0) == ()
+
+
+def test_a_row_with_a_missing_value_is_asked_like_any_other_with_null_in_its_place():
+    rows = [[math.nan, 7.0], [2.0, math.nan], [3.0, 9.0]]
+    made = {case.id: case for case in make_cases(rows, [1.0, 2.0, 3.0], COLUMNS, 2, "onnx", 100.0)}
+    assert made["held-out-0"].rows == ((None, 7.0),)
+    assert made["held-out-many"].rows == ((None, 7.0), (2.0, None), (3.0, 9.0))
+    assert render_questions(made["held-out-by-name"])[0]["data"][0] == {"hour": 7.0, "distance": None}
+    assert made["refused-a-text"].body == {"data": [[None, "a text"]]}
 
 
 def test_a_check_may_not_take_the_id_of_a_case_that_is_made():

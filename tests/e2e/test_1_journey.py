@@ -104,6 +104,21 @@ def test_the_logs_of_a_module_come_through_the_hub(edgeferry: CommandLine, demo:
     assert "edgeferry status" in missing.err
 
 
+def test_what_was_asked_of_a_release_and_what_became_of_it_can_be_looked_up(
+    edgeferry: CommandLine, demo: Ran
+) -> None:
+    (shipment,) = [each for each in demo.facts["shipments"] if each["model"] == "nyc_taxi"]
+    facts = edgeferry("smoke", "show", "nyc_taxi", "--output", "json").facts
+    assert (facts["release"], facts["digest"]) == (shipment["release"], shipment["digest"])
+    assert {each["device"] for each in facts["devices"]} == {"device-1", "device-3"}
+    for each in facts["devices"]:
+        assert (each["state"], each["is_about_this_release"]) == ("Passed", True)
+        assert each["asked"] == len(facts["cases"])
+    shown = edgeferry("smoke", "show", "nyc_taxi")
+    assert "held-out-together" in shown.out
+    assert "this release" in shown.out
+
+
 def test_a_smoke_test_on_a_device_without_the_model_is_no_success(edgeferry: CommandLine, demo: Ran) -> None:
     ran = edgeferry("smoke", "run", "nyc_taxi", "--device", "device-2", "--output", "json")
     assert ran.code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import urllib.request
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_an_earlier_release_can_be_shipped_again(edgeferry: CommandLine, devices
 
 
 def test_every_request_is_captured_with_the_answer_the_client_got(
-    edgeferry: CommandLine, devices: Devices
+    edgeferry: CommandLine, devices: Devices, tmp_path: Path
 ) -> None:
     """1,000 requests from 16 clients to each of two models on one device: 2,000 records."""
     for model in ("nyc_taxi", "london_taxi"):
@@ -84,6 +85,13 @@ def test_every_request_is_captured_with_the_answer_the_client_got(
         assert {json.dumps(record["inputs"][0]): record["output"][0] for record in records} == told
         sequences = [record["sequence"] for record in ran.facts]
         assert sequences == sorted(set(sequences))
+        file, after = tmp_path / f"{model}.csv", str(records[0]["sequence"] - 1)
+        to_file = edgeferry("captures", model, "--device", "device-3", "--after", after, "--to", str(file))
+        assert to_file.code == 0, to_file.err
+        with file.open(newline="") as lines:
+            written = list(csv.DictReader(lines))
+        assert [int(line["sequence"]) for line in written] == [record["sequence"] for record in records]
+        assert [float(line["output"]) for line in written] == [record["output"][0] for record in records]
 
 
 def distinct_rows(devices: Devices, model: str) -> list[list[float]]:

@@ -43,7 +43,7 @@ def test_cases_have_one_byte_form_and_come_back_from_it():
 
 
 EVERY_KIND = (
-    EqualCase("a", ((1.0, 2.0),), (3.0,), ("hour", "distance"), repeats=3, latency_ms=7.5),
+    EqualCase("a", ((1.0, None),), (3.0,), ("hour", "distance"), repeats=3, latency_ms=7.5),
     RefusedCase("b", None, repeats=2),
     IncreasingCase("c", ((1.0,), (2.0,))),
     DecreasingCase("d", ((1.0,), (2.0,))),

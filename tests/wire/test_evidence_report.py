@@ -119,6 +119,10 @@ def test_a_page_is_read_whatever_else_it_has() -> None:
         pytest.param('{bin="8184",', "{", id="a bin without its number"),
         pytest.param("total 7", "total soon", id="a count in words"),
         pytest.param("total 7", "total +Inf", id="a count without end"),
+        pytest.param("total 7", "total -1", id="a count below zero"),
+        pytest.param("total 7", "total 1e16", id="more than a twin can count"),
+        pytest.param('bin="8184"', 'bin="99999"', id="no such bin"),
+        pytest.param("sha256:dd", "d" * 300, id="a digest without end"),
     ],
 )
 def test_a_page_without_evidence_says_nothing(before: str, after: str) -> None:

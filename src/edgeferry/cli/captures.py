@@ -17,6 +17,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.console import Output, Terminal, counted, render_table
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
@@ -53,7 +54,13 @@ def captures(
     context: typer.Context,
     model: ModelArgument,
     device: Annotated[
-        str, typer.Option("--device", "-d", help="One device; default: all that run the model.")
+        str,
+        typer.Option(
+            "--device",
+            "-d",
+            help="One device; default: all that run the model.",
+            autocompletion=complete_devices,
+        ),
     ] = "",
     limit: Annotated[
         int,
@@ -77,7 +84,8 @@ def captures(
         Path | None, typer.Option(metavar="FILE", help="A file, there once it is whole; default: stdout.")
     ] = None,
 ) -> None:
-    """What a model's devices were asked and answered: each scored request is one record on its device.
+    """What a model's devices were asked and answered, as far as its capture policy keeps it: a record for
+    each request that was scored, and each at which the model failed.
     E.g. edgeferry captures nyc_taxi --purpose user --since 2026-11-27 --to week.parquet"""
     parse_cursor(after)
     wanted = Wanted(after, limit, str(purpose or ""), _parse_time(since), _parse_time(until))
@@ -117,7 +125,10 @@ def _choose_form(output: Form | None, to: Path | None, count: bool) -> Form:
     if to and form is Form.TABLE:
         raise UsageError(f"{to} says no form that a file takes", fix="add --output json, csv or parquet")
     if count and (to or form is Form.PARQUET):
-        raise UsageError("--count is for people to read", fix="leave --to and parquet out")
+        raise UsageError(
+            "--count tells numbers, which are no file of records",
+            fix="leave --to and parquet out; --output json or csv prints them for programs",
+        )
     return form
 
 

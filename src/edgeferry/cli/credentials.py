@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
 from edgeferry.cli.project import OutputOption, opened_anywhere
@@ -19,7 +20,7 @@ from edgeferry.wire.enrolment import HUB_NAME
 
 keys = typer.Typer(no_args_is_help=True, help="The keys that devices sign in with.")
 
-DeviceArgument = Annotated[str, typer.Argument(help="The device.")]
+DeviceArgument = Annotated[str, typer.Argument(help="The device.", autocompletion=complete_devices)]
 ModuleOption = Annotated[str, typer.Option("--module", "-m", help="One of its modules instead.")]
 
 

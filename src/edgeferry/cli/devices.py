@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli import credentials, enrolment, messages, twins, why
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
@@ -165,7 +166,7 @@ def query(
 @devices.command("show")
 def show(
     context: typer.Context,
-    device: Annotated[str, typer.Argument(help="The device.")],
+    device: Annotated[str, typer.Argument(help="The device.", autocompletion=complete_devices)],
     output: OutputOption = Output.TABLE,
 ) -> None:
     """One device at a glance: identity, modules, deployments. Never its keys.

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeferry.cli.completing import complete_devices, complete_modules
 from edgeferry.cli.console import Output, render_table, short
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.errors import UsageError
@@ -34,12 +35,17 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 
 def logs(
     context: typer.Context,
-    module: Annotated[str, typer.Argument(help="A module: a model's name, or companion.")],
-    device: Annotated[str, typer.Option("--device", "-d", help="The device.")],
+    module: Annotated[
+        str, typer.Argument(help="A module: a model's name, or companion.", autocompletion=complete_modules)
+    ],
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="The device.", autocompletion=complete_devices)
+    ],
     tail: Annotated[int, typer.Option(help="How many of the last lines.")] = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """What a module wrote, fetched from the device through the hub."""
+    """What a module wrote, fetched from the device through the hub.
+    E.g. edgeferry logs companion --device device-1 --tail 20"""
     with opened(context, output) as (_, services, terminal):
         request = {
             "schemaVersion": "1.0",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeferry.cli.completing import complete_models
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
@@ -23,7 +24,10 @@ from edgeferry.workflows.begin import Rules
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
 ]
-ModelArgument = Annotated[str, typer.Argument(help="A model: the name of its folder below models/.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="A model: the name of its folder below models/.", autocompletion=complete_models),
+]
 InputOption = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", metavar="NAME=VALUE", help="A pipeline input, e.g. raw_data=DIR."),
@@ -41,7 +45,10 @@ ConditionOption = Annotated[
         help="Which devices of this environment; default: the model's own, from model.yaml.",
     ),
 ]
-ReleaseArgument = Annotated[str, typer.Argument(help="A release, or a model for its newest one.")]
+ReleaseArgument = Annotated[
+    str,
+    typer.Argument(help="A release, or a model for its newest one.", autocompletion=complete_models),
+]
 
 
 def load(context: typer.Context, **flags: str) -> Settings:

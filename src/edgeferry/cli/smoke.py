@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
@@ -48,7 +49,10 @@ def run(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            "--device", "-d", help="A device, as often as wanted; default: all that the layer targets."
+            "--device",
+            "-d",
+            help="A device, as often as wanted; default: all that the layer targets.",
+            autocompletion=complete_devices,
         ),
     ] = None,
     junit: JunitOption = None,
@@ -78,7 +82,8 @@ def run(
 
 
 def show(context: typer.Context, release: ReleaseArgument, output: OutputOption = Output.TABLE) -> None:
-    """The smoke cases of a release, and the last verdict of each device on it.
+    """The smoke cases of a release, and what the companion of each device that runs the model said last: of
+    this release, or of the one that still runs there.
     E.g. edgeferry smoke show nyc_taxi --output json"""
     with opened(context, output) as (settings, services, terminal):
         has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
@@ -111,7 +116,12 @@ def make(
     model_version: VersionOption = "",
     from_captures: Annotated[
         str,
-        typer.Option("--from-captures", metavar="DEVICE", help="Also ask what users asked the model there."),
+        typer.Option(
+            "--from-captures",
+            metavar="DEVICE",
+            help="Also ask what users asked the model there.",
+            autocompletion=complete_devices,
+        ),
     ] = "",
     write: Annotated[
         bool, typer.Option("--write", help=f"Write it to the model's {_CHECKS}, unless there is one.")

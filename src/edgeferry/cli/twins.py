@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
 from edgeferry.cli.project import OutputOption, opened_anywhere
@@ -25,7 +26,7 @@ def register(devices: typer.Typer) -> None:
 
 def twin(
     context: typer.Context,
-    device: Annotated[str, typer.Argument(help="The device.")],
+    device: Annotated[str, typer.Argument(help="The device.", autocompletion=complete_devices)],
     module: Annotated[str, typer.Option("--module", "-m", help="A module's twin instead.")] = "",
     changes: Annotated[
         list[str] | None,

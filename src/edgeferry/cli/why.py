@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, render_table
 from edgeferry.cli.project import OutputOption, opened_anywhere
@@ -36,7 +37,7 @@ def register(devices: typer.Typer) -> None:
 
 def why(
     context: typer.Context,
-    device: Annotated[str, typer.Argument(help="The device.")],
+    device: Annotated[str, typer.Argument(help="The device.", autocompletion=complete_devices)],
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Why a device has what it has: for each module and path the deployment that gave it and those that lost

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from edgeferry.domain.model import Tolerance
 
 Row = tuple[Any, ...]
-"""Numbers; texts where the model's column is one."""
+"""Numbers; texts where the model's column is one; None where a value is missing."""
 State = Literal["Passed", "Failed", "Inconclusive"]
 
 JSON_TYPE = "application/json"

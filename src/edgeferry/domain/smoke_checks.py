@@ -83,7 +83,7 @@ def make_cases(
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
         cases.append(EqualCase("held-out-by-name", turned, expected, tuple(names), latency_ms=limit))
-        numbers = [place for place, value in enumerate(chosen[0]) if not isinstance(value, str)]
+        numbers = [place for place, value in enumerate(chosen[0]) if _is_number(value)]
         if numbers:
             wrong = (*chosen[0][: numbers[0]], "a text", *chosen[0][numbers[0] + 1 :])
             cases.append(RefusedCase("refused-a-text", {"data": [list(wrong)]}))
@@ -103,7 +103,8 @@ def choose_cases(
 ) -> tuple[EqualCase, ...]:
     """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included.
 
-    Rows with a value or prediction that is not finite are passed over: JSON cannot carry them.
+    A missing value (NaN) is asked as null. Rows with an infinite value, or a prediction that is not finite,
+    are passed over: JSON cannot carry them.
     """
     usable = _find_usable(rows, predictions)
     ranked = sorted(usable, key=lambda index: (predictions[index], index))
@@ -132,7 +133,7 @@ def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) ->
     room = min(_MANY_ROWS, _MANY_VALUES // max(1, len(rows[0])), len(usable))
     ends: dict[int, None] = {}
     for column in range(len(rows[0])):
-        ranked = [index for index in usable if not isinstance(rows[index][column], str)]
+        ranked = [index for index in usable if _is_number(rows[index][column])]
         if ranked:
             for choose in (min, max):
                 ends.setdefault(choose(ranked, key=lambda index: rows[index][column]))
@@ -143,7 +144,7 @@ def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) ->
 
 
 def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
-    """Places of rows that JSON can say, as it can their predictions."""
+    """Places of rows that JSON can say, missing values as null, as it can their predictions."""
     return [
         index
         for index, prediction in enumerate(predictions)
@@ -152,12 +153,18 @@ def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) ->
 
 
 def _is_said(value: Any) -> bool:
-    """Whether JSON can say it: a text or a finite number."""
-    return isinstance(value, str) or math.isfinite(value)
+    """Whether JSON can say it: a text, a finite number, or none where it is missing."""
+    return isinstance(value, str) or not math.isinf(value)
 
 
 def _plain(row: Sequence[Any]) -> Row:
-    return tuple(value if isinstance(value, str) else float(value) for value in row)
+    return tuple(_plain_value(value) for value in row)
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    return None if math.isnan(value) else float(value)
 
 
 def parse_checks(

@@ -179,7 +179,8 @@ def _parse_equal(id_: str, said: Mapping[str, Any], repeats: int, limit: float |
 
 def _parse_rows(said: Mapping[str, Any]) -> tuple[Row, ...]:
     rows = tuple(
-        tuple(value if isinstance(value, str) else float(value) for value in row) for row in said["rows"]
+        tuple(value if value is None or isinstance(value, str) else float(value) for value in row)
+        for row in said["rows"]
     )
     if not rows:
         raise ValueError(f"case {said['id']}: no rows")

@@ -39,6 +39,10 @@ _REST_BYTES = 230
 _LEAST_BINS = 12
 """Fewer say too little to be worth their room."""
 
+_MOST = 2**52 - 1
+"""The largest whole number that a twin takes."""
+_MOST_TEXT = 256
+
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -73,23 +77,23 @@ def parse_metrics(text: str, at: str) -> EvidenceReport | None:
                 if name == INFO:
                     info = labels
                 elif name in histograms:
-                    histograms[name][int(labels["bin"])] = int(float(value))
+                    histograms[name][_bin(labels["bin"])] = _count(int(float(value)))
                 else:
                     numbers[name] = float(value)
             except (KeyError, ValueError, OverflowError):
                 return None
     try:
         return EvidenceReport(
-            digest=info["digest"],
-            version=info["version"],
+            digest=_text(info["digest"]),
+            version=_text(info["version"]),
             since=_render_time(numbers[STARTED]),
             at=at,
-            requests=int(numbers[REQUESTS]),
-            errors=int(numbers[ERRORS]),
+            requests=_count(int(numbers[REQUESTS])),
+            errors=_count(int(numbers[ERRORS])),
             latency=histograms[LATENCY],
             outputs=histograms[OUTPUTS],
         )
-    except (KeyError, ValueError, OverflowError, OSError):
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
 
 
@@ -149,21 +153,26 @@ def _parse_histogram(text: str) -> dict[int, int]:
     histogram = {}
     for pair in text.split():
         number, _, count = pair.partition(":")
-        if abs(int(number)) > NOT_A_NUMBER:
-            raise ValueError(f"there is no bin {number}")
-        histogram[int(number)] = _count(int(count))
+        histogram[_bin(number)] = _count(int(count))
     return histogram
 
 
+def _bin(text: str) -> int:
+    number = int(text)
+    if abs(number) > NOT_A_NUMBER:
+        raise ValueError(f"there is no bin {number}")
+    return number
+
+
 def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
         raise ValueError(f"{value!r} is no count")
     return value
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+    if not isinstance(value, str) or len(value) > _MOST_TEXT:
+        raise TypeError(f"{value!r} is no short text")
     return value
 
 

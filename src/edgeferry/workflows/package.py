@@ -123,7 +123,7 @@ def _read_checks(
     for case in cases:
         for row in () if isinstance(case, RefusedCase | SameCase) else case.rows:
             for column, value in zip(columns, row, strict=True):
-                if value != value:
+                if value is None:
                     raise DefinitionError(
                         f"check {case.id}: no held-out row has a value in every column to start from",
                         fix="take the check away, or let the pipeline write a row with all values",

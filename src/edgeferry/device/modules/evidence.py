@@ -94,14 +94,16 @@ class Evidence:
     def tell_until_stopped(self, link: Link) -> None:
         """Reads servers, and tells the hub what is worth telling."""
         while not self._stopping.is_set():
-            self._read(self._requests())
-            is_asked = self._asked.is_set()
-            self._asked.clear()
-            if link.connected and not self._stopping.is_set():
-                try:
+            try:
+                self._read(self._requests())
+                is_asked = self._asked.is_set()
+                self._asked.clear()
+                if link.connected and not self._stopping.is_set():
                     self._tell(link, is_asked)
-                except EdgeferryError as error:
-                    _log.warning("evidence not reported: %s", error)
+            except EdgeferryError as error:
+                _log.warning("evidence not reported: %s", error)
+            except Exception:  # noqa: BLE001 - the thread outlives whatever a server says
+                _log.exception("evidence")
             self._asked.wait(self._look_s)
 
     def _read(self, requests: Sequence[SmokeRequest]) -> None:

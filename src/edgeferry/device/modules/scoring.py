@@ -32,6 +32,7 @@ _PLAIN = b"Accept-Encoding: identity\r\n"
 _ANYBODY = Asked("", USER)
 _ID, _PURPOSE, _DEADLINE = (name.lower().encode() for name in (ID_HEADER, PURPOSE_HEADER, DEADLINE_HEADER))
 _ENCODING = b"content-encoding"
+_MOST_WORD = 40
 
 
 class Scoring:
@@ -66,17 +67,18 @@ class Scoring:
         headers = request.headers
         if _ENCODING in headers and headers[_ENCODING].lower() != b"identity":
             self.captures.refuse()
-            encoding = headers[_ENCODING].decode("latin-1")
+            said = headers[_ENCODING].decode("latin-1")
+            encoding = said if len(said) <= _MOST_WORD else said[:_MOST_WORD] + "…"
             request.refuse(415, f"the body's Content-Encoding is {encoding}", "send it as it is", _PLAIN)
             return
         deadline_s = self.deadline_s
         if _DEADLINE in headers:
-            said = headers[_DEADLINE]
-            if not said.isdigit() or len(said) > 9:
+            text = headers[_DEADLINE]
+            if not text.isdigit() or len(text) > 9:
                 self.captures.refuse()
                 request.refuse(400, f"{DEADLINE_HEADER} is no number of milliseconds", "send one, as 500")
                 return
-            deadline_s = min(deadline_s, int(said) / 1000)
+            deadline_s = min(deadline_s, int(text) / 1000)
         kind = headers.get(b"content-type")
         read = served.read if kind is None or kind == b"application/json" else choose_reader(served, kind)
         if read is None:
