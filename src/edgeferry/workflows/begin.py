@@ -129,7 +129,15 @@ def resume(
 ) -> RolloutResult:
     """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
     running = open_running(services, record, fleet, rules.gate)
-    return drive(services, running, user=user, on_change=on_change, wait_s=rules.timeout_s, patient=patient)
+    return drive(
+        services,
+        running,
+        user=user,
+        on_change=on_change,
+        wait_s=rules.timeout_s,
+        patient=patient,
+        lease_s=lease_s,
+    )
 
 
 def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePolicy) -> Running:
