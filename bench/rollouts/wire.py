@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 import tempfile
 import threading
@@ -25,10 +26,11 @@ from edgeferry.domain.hollow_faults import Fault, choose_faults
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.ports import Services
+from edgeferry.wire.cases import render_cases
 from edgeferry.workflows.begin import Rules
 from edgeferry.workflows.rollback import roll_back
 from edgeferry.workflows.rollouts import find_rollout
-from tests.hollows import FLEET, GATE, open_services, roll, say_yes
+from tests.hollows import FLEET, GATE, cases_of, open_services, roll, say_yes
 from tests.hubs import RunningHub, free_address
 
 TRIED = ("leaves the band", "leaves the band on a tenth of the fleet", "good")
@@ -112,7 +114,7 @@ def open_grounds(
             ]
             context = ssl.create_default_context(cafile=str(hub.ca_file))
             place = HubPlace(hub.host_name, hub.address, hub.mqtt_port, context)
-            fleet = HollowFleet(place, clock, lambda _: None, hollows, keys)
+            fleet = HollowFleet(place, clock, lambda request: cases_of(request.version), hollows, keys)
             services = open_services(hub.state, folder, _say, clock)
             with _alive(fleet):
                 yield Grounds(hub, services, clock)
@@ -177,12 +179,13 @@ def _roll(grounds: Grounds, entry: Entry, rules: Rules) -> None:
 
 
 def _release(services: Services, number: int, digest: str) -> Entry:
+    version = str(int(digest.removeprefix("sha256:"), 16))  # as the registry of tests knows it
     body = {
         "model": MODEL,
-        "version": str(number),
+        "version": version,
         "digest": digest,
         "config_digest": digest,
-        "cases_sha256": "cd" * 32,
+        "cases_sha256": hashlib.sha256(render_cases(cases_of(version))).hexdigest(),
         "companion": {"digest": "sha256:" + "c" * 64},
     }
     return services.ledger.append("release", f"{MODEL}-v{number}-{digest[7:15]}", body, "ann")

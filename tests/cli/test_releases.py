@@ -21,6 +21,7 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.release import Entry
 from edgeferry.ports import Services
+from tests.ci.platform_stub import Platform, approved
 from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
 from tests.workflows.test_approve import Bench
@@ -141,6 +142,25 @@ def test_in_an_environment_nobody_approves_their_own_and_two_people_are_asked(sh
     assert "1 of 2 approvals (ann)" in second["gate"]["reason"]
     assert "r2 >= 0.7: it is 0.8" in [each["detail"] for each in second["evidence"]]
     assert shop.kinds() == ["plan", "approval", "approval"]
+
+
+def test_in_a_pipeline_the_yes_is_the_persons_whom_the_platform_names(shop: Shop) -> None:
+    platform = Platform(shop.bench.folder / "platform")
+    platform.approvals = {"rollout": [approved("b1", "ann@contoso.com", "bob@contoso.com")]}
+    shop.environment |= platform.environment("rollout")
+    shop.environment |= {"EDGEFERRY_USER": "ci", "SSL_CERT_FILE": platform.ca_file}
+    release = shop.release.subject
+    try:
+        code, _, err = shop("approve", release, "--from", "azure-devops", "-t", CONDITION, "--env", "prod")
+        assert (code, "nobody could look at this plan" in err) == (1, True), err
+        shop.facts("approve", release, "--ask", "-t", CONDITION, "--env", "prod")
+        shown = shop.facts("approve", release, "--from", "azure-devops", "-t", CONDITION, "--env", "prod")
+    finally:
+        platform.close()
+    assert shown["by"] == "ann@contoso.com and bob@contoso.com"
+    assert shown["source"]["approvals"] == ["b1"]
+    (approval,) = shop.bench.ledger.entries("approval")
+    assert (approval.author, approval.body["plan"]) == ("ci", shown["hash"])
 
 
 def test_releases_are_listed_and_shown_with_each_word_about_them(shop: Shop) -> None:

@@ -45,7 +45,7 @@ CASES = (
     Case("wrong-digest", (Fault("wrong_digest"),), State.FAILED, "another content"),
     Case("image-404", (Fault("image_404", module="taxi"),), State.FAILED, "404"),
     Case("http-500", (Fault("http_500"),), State.FAILED, "500"),
-    Case("wrong-predictions", (Fault("wrong_predictions"),), State.FAILED, "wrong"),
+    Case("wrong-predictions", (Fault("wrong_predictions"),), State.FAILED, "expected 5.0"),
     Case("slow-within", (Fault("slow_start", seconds=3.0),), State.SUCCEEDED, "smoke"),
     Case("slow-beyond", (Fault("slow_start", seconds=NEVER_S),), State.TIMED_OUT, "verdict"),
     Case("flapping", (Fault("flapping", module="taxi"),), State.FAILED, "ended by itself"),

@@ -19,8 +19,10 @@ from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.workflows.approve import approve, make_wave_offer
 from edgeferry.workflows.placing import model_layers
+from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import roll_back
 from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_rollouts
+from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
 from tests.hubs import RunningHub
 
@@ -108,6 +110,8 @@ def test_releases_in_a_row_leave_two_layers_and_a_person_goes_back_to_the_one_be
     )
     assert (back.ok, back.release.split("-")[1], back.previous.split("-")[1]) == (True, "v3", "v2"), back
     assert live_releases(hub) == {digest(2)}
+    again = roll(services, find_release(services, back.release), rules())
+    assert (again.state, "ann took it back" in again.reason) == (State.SKIPPED, True), again.reason
     with pytest.raises(RefusedError, match="only release"):
         roll_back(
             services,
@@ -224,7 +228,27 @@ def test_a_controller_that_is_killed_after_each_of_its_acts_starts_every_wave_on
     assert kills == 1 + 3 + 2 * 3 + 2 + 1
     assert [wave for _, wave in starts(services)] == [1, 2, 3]
     assert len(load_rollouts(services)) == 1
-    assert services.ledger.verify() == []
+    assert not services.ledger.verify().breaches
+
+
+def test_a_service_goes_on_with_what_a_killed_command_has_left(
+    services: Services, sound: Hollows, hub: RunningHub, tmp_path: Path
+) -> None:
+    entry = released(services, 1, waves=WAVES)
+    controller(hub, tmp_path, entry, dies_after=2).communicate(timeout=PATIENCE_S)
+    assert [record.ended for record in load_rollouts(services)] == [False]
+    deadline = time.monotonic() + PATIENCE_S
+    serve_rollouts(
+        services,
+        fleet=FLEET,
+        rules=rules(),
+        user="service",
+        on_change=lambda outcome: None,
+        lasts=lambda: time.monotonic() < deadline and not load_rollouts(services)[0].ended,
+    )
+    [record] = load_rollouts(services)
+    assert record.state.end == (State.SUCCEEDED, "measured on 4 devices")
+    assert [wave for _, wave in starts(services)] == [1, 2, 3]
 
 
 def test_of_two_controllers_at_once_one_starts_each_wave_and_both_tell_the_end(

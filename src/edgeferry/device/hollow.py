@@ -92,7 +92,13 @@ class HollowFleet:
     devices: dict[str, HollowDevice] = field(default_factory=dict)
 
     async def live(self) -> None:
-        """All devices live, until cancelled."""
+        """All devices live, until cancelled; then every socket is closed."""
+        try:
+            await self._live()
+        finally:
+            await asyncio.sleep(_CLOSING_S)
+
+    async def _live(self) -> None:
         turn = asyncio.Semaphore(AT_ONCE)
         limits = httpx.Limits(max_connections=AT_ONCE)
         async with httpx.AsyncClient(
@@ -105,12 +111,9 @@ class HollowFleet:
         ) as http:
             for hollow in self.hollows:
                 self.devices[hollow.device] = HollowDevice(self, hollow, http, turn)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for device in self.devices.values():
-                        group.create_task(device.live())
-            finally:
-                await asyncio.sleep(_CLOSING_S)
+            async with asyncio.TaskGroup() as group:
+                for device in self.devices.values():
+                    group.create_task(device.live())
 
 
 class HollowDevice:

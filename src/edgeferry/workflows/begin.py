@@ -89,6 +89,9 @@ def rollout(
                 services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
             )
     existing = services.hub.configurations()
+    if word := _find_revert(records, release, condition, gate.approvals):
+        fix = f"a person looks at it again and approves: edgeferry approve {release.subject} --by NAME"
+        return RolloutResult(release.subject, "", State.SKIPPED, word, (), False, fix)
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
         proven = [each for each in records if _has_proven(each, placed)]
@@ -126,7 +129,15 @@ def resume(
 ) -> RolloutResult:
     """A rollout that was begun, here or on another machine, goes on to its end, or to where it stops."""
     running = open_running(services, record, fleet, rules.gate)
-    return drive(services, running, user=user, on_change=on_change, wait_s=rules.timeout_s, patient=patient)
+    return drive(
+        services,
+        running,
+        user=user,
+        on_change=on_change,
+        wait_s=rules.timeout_s,
+        patient=patient,
+        lease_s=lease_s,
+    )
 
 
 def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePolicy) -> Running:
@@ -225,6 +236,21 @@ def _measure(
 def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
     mine = (release.body["model"], fleet.environment)
     return (record.state.model, record.state.environment) == mine
+
+
+def _find_revert(
+    records: Sequence[Record], release: Entry, condition: str, approvals: Sequence[Entry]
+) -> str:
+    """That a person took the release back from these devices after it was approved for them, or ""."""
+    approved = max((approval.id for approval in approvals), default="")
+    for record in reversed(records):
+        if (record.state.release, record.start.body.get("condition")) != (release.subject, condition):
+            continue
+        for entry in reversed(record.entries):
+            if entry.kind == "order" and entry.body.get("order") == "revert" and entry.id > approved:
+                why = f": {entry.body['reason']}" if entry.body.get("reason") else ""
+                return f"{entry.author} took it back at {entry.at}{why}; it was approved before that"
+    return ""
 
 
 def _has_proven(record: Record, layer: ModelLayer) -> bool:
