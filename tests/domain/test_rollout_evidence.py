@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,12 @@ def test_a_model_without_numbers_is_judged_by_errors_and_latency() -> None:
 
     assert judge_evidence(mute(several(4, 1000)), mute(CONTROL), GUARD).state == "pass"
     assert judge_evidence(mute(several(4, 1000, errors=0.1)), mute(CONTROL), GUARD).state == "fail"
+
+
+def test_a_predecessor_with_few_numbers_makes_no_band() -> None:
+    control = [replace(each, requests=60, outputs={300: 20}) for each in CONTROL]
+    verdict = judge_evidence(several(4, 1000), control, GUARD)
+    assert (verdict.state, "too few to compare with" in verdict.reason) == ("inconclusive", True)
 
 
 def test_the_numbers_of_one_answer_are_no_independent_witnesses() -> None:
