@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from edgeferry.device.modules.asking import now
 from edgeferry.device.modules.evidence import has_news
+from edgeferry.device.modules.metrics import Tally
 from edgeferry.domain.sketch import NOT_A_NUMBER, bin_of
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.wire.capture import PURPOSE_HEADER
@@ -34,6 +36,9 @@ from tests.device.test_companion import Running
 from tests.device.test_scoring import samples
 from tests.hubs import RunningHub
 
+PAGE_OF_ANOTHER = """edgeferry_model_info{version="3",digest="sha256:dd"} 1
+process_start_time_seconds 1
+"""
 SCRIPT = """
 import json, math
 def init(): pass
@@ -89,14 +94,27 @@ def test_a_server_counts_what_users_got_and_not_what_smoke_tests_got(counting: S
     assert counted.since == empty.since
 
 
-def test_many_answers_are_all_counted(counting: Server) -> None:
-    rows = [[step / 7, 1] for step in range(3000)]
-    for _ in range(2):
-        assert score(counting, *rows) == 200
-    counted = read(counting)
-    assert sum(counted.outputs.values()) == 6000
-    assert len(counted.outputs) <= 256
-    assert counted.outputs[bin_of(800.0)] == 2 * sum(bin_of(2 * row[0] + 2) == bin_of(800.0) for row in rows)
+def test_many_answers_are_all_counted() -> None:
+    tally = Tally()
+    numbers = [step / 7 for step in range(3000)]
+    for number in numbers:
+        tally.add(number, [number, -number])
+    counted = parse_metrics(f"{PAGE_OF_ANOTHER}{tally.render()}", now())
+    assert counted is not None
+    assert counted.outputs == Counter(bin_of(each) for number in numbers for each in (number, -number))
+    assert counted.latency == Counter(map(bin_of, numbers))
+
+
+@pytest.mark.parametrize(("rows", "requests"), [(16, 1), (17, 2), (64, 4), (250, 16)])
+def test_a_long_answer_is_counted_in_part_and_each_of_its_rows_has_its_turn(rows: int, requests: int) -> None:
+    tally = Tally()
+    answers = [2.0**row for row in range(rows)]
+    for _ in range(requests):
+        tally.add(1.0, answers)
+    counted = parse_metrics(f"{PAGE_OF_ANOTHER}{tally.render()}", now())
+    assert counted is not None
+    assert counted.outputs == {bin_of(each): 1 for each in answers}
+    assert counted.requests == requests
 
 
 def test_a_model_that_fails_or_has_no_time_is_counted_as_an_error(tmp_path: Path) -> None:
