@@ -152,11 +152,12 @@ class Session:
             self._on_desired(self._desired, version)
 
     def _take_patch(self, version: int, patch: Mapping[str, Any]) -> None:
-        if self._desired is None or version <= self._version:
+        if self._desired is not None and version <= self._version:
             return
-        if version == self._version + 1:
+        if self._desired is not None and version == self._version + 1:
             self._take_desired(merge(self._desired, patch), version)
             return
+        # the twin that was asked for may be older than this patch
         asking = asyncio.get_running_loop().create_task(self._fetch_twin())
         asking.add_done_callback(lambda task: task.cancelled() or task.exception())
 

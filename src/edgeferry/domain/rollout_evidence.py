@@ -241,7 +241,7 @@ def _pool(strata: Sequence[_Weighed], left_out: int) -> tuple[Tally, Tally]:
         counts[place] += 1
     whole = sum(trials)
     if not whole:
-        return Tally(), Tally()
+        return Tally(), _add(each.control or Tally() for each in strata)
     shares = [each / whole for each in trials]
     worth = sum(
         share * _inflation(each.likeness, trials[place] / counts[place])
