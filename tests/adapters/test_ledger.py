@@ -33,6 +33,11 @@ def test_an_empty_ledger_has_no_entries(tmp_path: Path, remote: Path) -> None:
     assert list(open_ledger(tmp_path, remote).entries("release")) == []
 
 
+def test_a_ledger_that_is_not_there_is_told_by_what_git_found(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"nowhere\.git' does not appear to be a git repository"):
+        open_ledger(tmp_path, tmp_path / "nowhere.git").entries("release")
+
+
 ENTRIES = int(os.environ.get("EDGEFERRY_TEST_LEDGER_ENTRIES", "6"))
 """Of each of two writers; the proof in docs/ledger.md took 500."""
 

@@ -357,7 +357,8 @@ class GitLedger:
             ) from error
 
     def _failed(self, verb: str, text: str) -> LedgerError:
-        last = (text.strip().splitlines() or ["no word from git"])[-1]
+        reason = text.partition("fatal: Could not read from remote repository")[0].strip() or text.strip()
+        last = (reason.splitlines() or ["no word from git"])[-1]
         return LedgerError(
             f"git {verb} on the ledger {self._url} failed: {last}",
             fix="check ledger.url and your access to it; 'edgeferry up' makes a local one",
