@@ -242,7 +242,7 @@ NEEDS = {
     "Plan": {"hub", "registry", "ledger"},
     "Record the approval": {"hub", "registry", "ledger", "token"},
     "Roll out": {"hub", "registry", "ledger"},
-    "Smoke test": {"hub"},
+    "Smoke test": {"hub", "registry"},
 }
 
 

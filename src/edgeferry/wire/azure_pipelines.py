@@ -317,7 +317,7 @@ def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
         make.run(
             "Smoke test",
             f"edgeferry smoke run {shlex.quote(model.name)} --junit {in_shell(RESULTS)}/smoke.xml",
-            fleet.hub,
+            {**fleet.hub, **fleet.registry},
         ),
         Place("your steps: after rollout"),
         publish_results(f"{model.name} on the devices"),
