@@ -10,10 +10,10 @@ import pytest
         pytest.param(
             "server",
             {"_cython_3_3_0", "cython_runtime", "httptools", "msgspec", "typing_extensions"},
-            38,
+            39,
             id="model server",
         ),
-        pytest.param("companion", {"paho"}, 36, id="companion"),
+        pytest.param("companion", {"paho"}, 37, id="companion"),
     ],
 )
 def test_what_an_image_must_hold_stays_small(module, libraries, most):

@@ -3,34 +3,33 @@ fails at chosen moments, which no real one does on demand."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+from edgeferry.domain.hollow_smoke import ask_hollow
+from edgeferry.domain.model import Tolerance
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
+from edgeferry.domain.smoke import CaseSet, EqualCase, SmokeRequest
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
+from edgeferry.wire.cases import render_cases
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.wire.verdict import render_verdict
 from edgeferry.workflows.watch import watch
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = f"r:5443/taxi/nyc_taxi@{DIGEST}"
-LAYER = ModelLayer("edgeferry-x", "nyc_taxi", "nyc_taxi-v1-aaaaaaaa", DIGEST, "cases", "nonce", "*", 1000)
+CASES = CaseSet("nyc_taxi", "1", Tolerance(0, 0), 100, (EqualCase("one", ((1.0,),), (5.0,)),))
+SAID = render_cases(CASES)
+SHA256 = hashlib.sha256(SAID).hexdigest()
+LAYER = ModelLayer("edgeferry-x", "nyc_taxi", "nyc_taxi-v1-aaaaaaaa", DIGEST, SHA256, "nonce", "*", 1000)
 RELEASE = Entry("1", "release", LAYER.release, "", "ann", {"config_digest": "sha256:cc"}, "", "")
-VERDICT = {
-    "state": "Passed",
-    "digest": DIGEST,
-    "version": "1",
-    "cases_sha256": "cases",
-    "nonce": "nonce",
-    "reason": "",
-    "asked": 12,
-    "failed": 0,
-    "latency_ms": 1.0,
-    "slowest_ms": 1.0,
-    "at": "",
-}
+VERDICT = render_verdict(
+    ask_hollow(SmokeRequest("nyc_taxi", "http://m", DIGEST, "1", SHA256, "nonce"), CASES, (), "")
+)
 
 
 def proven(module: str) -> Json:
@@ -49,7 +48,7 @@ def proven(module: str) -> Json:
 def services_with(twin: Callable[[str, str], Json]) -> Services:
     clock = iter(range(1000))
     hub = SimpleNamespace(module_twin=twin)
-    registry = SimpleNamespace(attached=lambda name, digest, kind: [])
+    registry = SimpleNamespace(attached=lambda name, digest, kind: [SAID])
     return cast(
         Services,
         SimpleNamespace(
