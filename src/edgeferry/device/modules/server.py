@@ -82,6 +82,7 @@ class ModelServer:
         self.scoring.served = served
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be looked at again
+        gc.enable()
 
     def handle(self, request: Request) -> None:
         """The request is answered by its route, or refused."""
@@ -186,6 +187,7 @@ async def serve_until_told(files: Files, digest: str, host: str, port: int, capt
         else:
             sys.stderr.write(f"serving model={files.card.model} version={files.card.version} port={port}\n")
 
+    gc.disable()  # of what importing makes nearly all stays: looking for the rest takes a quarter of a start
     server.load(loaded)
     why = await ended
     sys.stderr.write("ending: requests under way are answered first\n")
