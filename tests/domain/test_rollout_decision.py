@@ -319,6 +319,17 @@ def test_promoting_one_wave_is_no_word_on_the_next() -> None:
     assert world.started() == [1, 2]
 
 
+def test_promoting_a_wave_that_has_passed_meanwhile_is_no_word_on_the_next() -> None:
+    entries = [
+        a_start(),
+        an_entry("wave", {"wave": 1, "event": "started", "condition": "wave 1"}, START_S),
+        an_entry("wave", {"wave": 2, "event": "started", "condition": "wave 2"}, START_S),
+    ]
+    for said, wave in (({"wave": 1}, 1), ({"wave": 2}, 2), ({}, 2)):
+        promoted = an_entry("order", {"order": "promote", "reason": "", **said}, START_S)
+        assert [order.wave for order in fold([*entries, promoted]).orders] == [wave]
+
+
 def test_promoting_does_not_help_what_fails() -> None:
     world = World(a_plan(1, 1), QUIET, says(State.FAILED, "d1"))
     world.run(most_s=1)
