@@ -15,7 +15,7 @@ import pytest
 
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
-from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout import Outcome, State
 from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash
@@ -24,7 +24,8 @@ from edgeferry.workflows.begin import resume
 from edgeferry.workflows.placing import model_layers
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.rollback import roll_back
+from edgeferry.workflows.rollback import is_back, roll_back
+from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
@@ -260,6 +261,23 @@ def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Servi
         with pytest.raises(RefusedError, match=says):
             resume(services, record, fleet=FLEET, rules=by, user="ann", on_change=lambda outcome: None)
     assert model_layers(services) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "back"),
+    [
+        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: Succeeded: measured", True, id="back"),
+        pytest.param(State.SKIPPED, "reverted; taxi with it: there is no earlier release", True, id="gone"),
+        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: TimedOut: d1", False, id="not proven"),
+        pytest.param(State.SUCCEEDED, "measured on 1 device", False, id="it was committed before"),
+        pytest.param(State.INCONCLUSIVE, "aborted; 1 devices keep the release", False, id="aborted before"),
+    ],
+)
+def test_an_order_to_take_back_has_come_about_only_when_it_was_measured(
+    state: State, reason: str, back: bool
+) -> None:
+    reached = (Outcome("d1", state, ""),)
+    assert is_back(RolloutResult("taxi-v2", "layer", state, reason, reached, False)) is back
 
 
 def test_a_hub_that_is_silent_for_a_while_after_the_deadline_ends_no_rollout(
