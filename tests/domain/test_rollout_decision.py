@@ -300,6 +300,15 @@ def test_a_pipeline_cannot_promote() -> None:
     assert world.started() == [1]
 
 
+def test_a_pipeline_cannot_resume_what_a_person_paused() -> None:
+    for paused_by, started in (("ana", []), ("ci", [1])):
+        world = World(a_plan(1), QUIET)
+        world.order("pause", by=paused_by)
+        world.order("resume", by="ci")
+        world.run(most_s=10)
+        assert world.started() == started
+
+
 def test_a_soak_that_a_person_cut_short_is_no_success() -> None:
     world = World(a_plan(1), SOAKING)
     world.run(most_s=10)

@@ -120,7 +120,9 @@ def _follow(state: RolloutState, entry: Entry) -> RolloutState:
     if entry.kind == "wave":
         return _follow_wave(state, body, at_s)
     if entry.kind == "order" and body.get("order") in ORDERS:
-        if body["order"] == "promote" and is_pipeline(entry.author):
+        paused = state.find_order("pause")
+        by_person = body["order"] == "resume" and paused is not None and not is_pipeline(paused.author)
+        if is_pipeline(entry.author) and (body["order"] == "promote" or by_person):
             return state  # a pipeline has no judgement: it may stop things, and not let them through
         seen = body.get("wave")
         wave = seen if isinstance(seen, int) else state.wave
