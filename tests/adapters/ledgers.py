@@ -21,7 +21,9 @@ def make_remote(folder: Path) -> Path:
     return path
 
 
-def open_ledger(folder: Path, remote: Path, machine: str = "one", *, may_trust: bool = True) -> GitLedger:
+def open_ledger(
+    folder: Path, remote: Path | str, machine: str = "one", *, may_trust: bool = True
+) -> GitLedger:
     """The ledger as one machine sees it: its own keys and cache, and the trusted keys of all."""
     keys = KeyFolder(folder / machine / "keys", folder / "trust", may_trust=may_trust)
     return GitLedger(str(remote), "ledger", folder / machine / "cache", keys, lambda: NOW)

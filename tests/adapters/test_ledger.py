@@ -38,6 +38,28 @@ def test_a_ledger_that_is_not_there_is_told_by_what_git_found(tmp_path: Path) ->
         open_ledger(tmp_path, tmp_path / "nowhere.git").entries("release")
 
 
+def test_a_repository_that_does_not_answer_may_do_so_later(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError) as told:
+        open_ledger(tmp_path, "http://127.0.0.1:9/ledger.git").entries("release")
+    assert told.value.retryable
+
+
+def test_who_reads_in_another_thread_moves_no_head_beneath_a_decision(tmp_path: Path, remote: Path) -> None:
+    ours, others = open_ledger(tmp_path, remote), open_ledger(tmp_path, remote, "two")
+    decided_on: list[int] = []
+
+    def found(entries: Sequence[Entry]) -> None:
+        decided_on.append(len(entries))
+        if len(decided_on) == 1:
+            others.append("order", "x", {}, "bob")
+            reader = threading.Thread(target=ours.all_entries)
+            reader.start()
+            reader.join(1)
+
+    ours.append_unless("wave", "x", {}, "ann", found)
+    assert decided_on == [0, 1]
+
+
 ENTRIES = int(os.environ.get("EDGEFERRY_TEST_LEDGER_ENTRIES", "6"))
 """Of each of two writers; the proof in docs/ledger.md took 500."""
 

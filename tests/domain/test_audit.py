@@ -103,6 +103,13 @@ def desired(entries: list[Entry], device: str, day: int) -> list[str]:
             id="a person took it back",
         ),
         pytest.param(
+            [*FIRST, *SECOND, order(11, "taxi-v2-02", "abort"), end(11, "taxi-v2-02", "Inconclusive")],
+            "press-1",
+            12,
+            ["taxi-v2"],
+            id="a person stopped it where it was",
+        ),
+        pytest.param(
             [*FIRST, *SECOND, order(11, "taxi-v2-02", "revert")],
             "press-1",
             10,

@@ -300,6 +300,15 @@ def test_a_pipeline_cannot_promote() -> None:
     assert world.started() == [1]
 
 
+def test_a_pipeline_cannot_resume_what_a_person_paused() -> None:
+    for paused_by, started in (("ana", []), ("ci", [1])):
+        world = World(a_plan(1), QUIET)
+        world.order("pause", by=paused_by)
+        world.order("resume", by="ci")
+        world.run(most_s=10)
+        assert world.started() == started
+
+
 def test_a_soak_that_a_person_cut_short_is_no_success() -> None:
     world = World(a_plan(1), SOAKING)
     world.run(most_s=10)
@@ -317,6 +326,17 @@ def test_promoting_one_wave_is_no_word_on_the_next() -> None:
     world.run()
     assert isinstance(world.log[-1], Hold)
     assert world.started() == [1, 2]
+
+
+def test_promoting_a_wave_that_has_passed_meanwhile_is_no_word_on_the_next() -> None:
+    entries = [
+        a_start(),
+        an_entry("wave", {"wave": 1, "event": "started", "condition": "wave 1"}, START_S),
+        an_entry("wave", {"wave": 2, "event": "started", "condition": "wave 2"}, START_S),
+    ]
+    for said, wave in (({"wave": 1}, 1), ({"wave": 2}, 2), ({}, 2)):
+        promoted = an_entry("order", {"order": "promote", "reason": "", **said}, START_S)
+        assert [order.wave for order in fold([*entries, promoted]).orders] == [wave]
 
 
 def test_promoting_does_not_help_what_fails() -> None:

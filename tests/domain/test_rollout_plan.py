@@ -61,3 +61,8 @@ def test_a_plan_drifts(changes: dict[str, Any], reason: str) -> None:
     found = find_drift(APPROVED, replace(APPROVED, **changes))
     assert reason in found
     assert bool(reason) == bool(found)
+
+
+def test_what_only_warned_when_it_was_approved_may_not_block_now() -> None:
+    approved = replace(APPROVED, conflicts=(replace(BLOCK, severity="warns"),))
+    assert "in the way now" in find_drift(approved, APPROVED)

@@ -419,6 +419,22 @@ def test_a_plan_that_something_blocks_gets_no_yes_but_may_get_a_no(bench: Bench)
     with pytest.raises(RefusedError, match="a base that is not ours"):
         approve(bench.services, blocked, "ann", yes=True)
     assert approve(bench.services, blocked, "ann", yes=False).body["decision"] == "no"
+    approve(bench.services, bench.offer(release), "ann", yes=True)  # it was removed
+    assert bench.ask(release).open
+
+
+def test_a_plan_that_something_blocks_opens_no_gate_whoever_says_yes(bench: Bench) -> None:
+    release = bench.release()
+    block = {"conflicts": (Conflict(Kind.MODULE, "blocks", "another sets the module", "remove it"),)}
+    propose(bench.services, bench.offer(release, **block), "ci")
+    with pytest.raises(RefusedError, match="another sets the module"):
+        approve_from(bench.services, bench.offer(release, **block), YES, "ci")
+    body = bench.say_yes(bench.release("2")).body  # by another program, with ann's own key
+    wanted = bench.offer(release, **block)
+    said = {"release": release.subject, "release_signature": release.signature, "plan": wanted.hash}
+    bench.ledger.append("approval", release.subject, {**body, **said}, "ann")
+    decision = bench.ask(release, **block)
+    assert (decision.open, "another sets the module" in decision.reason) == (False, True), decision.reason
 
 
 def test_a_wave_needs_an_approval_of_its_own(bench: Bench) -> None:

@@ -9,19 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
-from edgeferry.domain.rollout import State
-from edgeferry.errors import RefusedError
+from edgeferry.domain.rollout import Outcome, State
+from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
-from edgeferry.workflows.approve import approve, make_wave_offer
+from edgeferry.wire.plan import parse_plan, plan_hash
+from edgeferry.workflows.approve import approve, make_offer, make_wave_offer, propose
+from edgeferry.workflows.begin import resume
 from edgeferry.workflows.placing import model_layers
+from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.rollback import roll_back
-from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_rollouts
+from edgeferry.workflows.rollback import is_back, roll_back
+from edgeferry.workflows.rollout import RolloutResult
+from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
 from tests.hubs import RunningHub
@@ -197,6 +202,106 @@ def test_a_person_stops_a_rollout_between_its_waves(
     assert result.state is state
     assert "by ann: wrong day" in result.reason
     assert len(model_layers(services)) == layers
+
+
+def test_what_was_being_taken_back_is_gone_before_another_release_begins(
+    services: Services, sound: Hollows
+) -> None:
+    texts = {"waves": WAVES, "approve_waves": "yes"}
+    asked = roll(services, released(services, 1, **texts), rules(**texts))
+    give_order(services, asked.rollout, "revert", "bad", "ann")  # and its controller is gone
+    other = roll(services, released(services, 2, **texts), rules(**texts))
+    assert other.state is State.PENDING, other.reason
+    assert [layer.name for layer in model_layers(services)] == [other.layer]
+    assert "was removed" in str(load_record(services, asked.rollout).state.end)
+
+
+def test_a_rollout_that_was_aborted_between_its_waves_can_be_taken_back(
+    services: Services, sound: Hollows, hub: RunningHub
+) -> None:
+    assert roll(services, released(services, 1), rules()).state is State.SUCCEEDED
+    texts = {"waves": WAVES, "approve_waves": "yes"}
+    entry = released(services, 2, **texts)
+    asked = roll(services, entry, rules(**texts))
+    give_order(services, asked.rollout, "abort", "", "ann")
+    assert roll(services, entry, rules(**texts)).state is State.INCONCLUSIVE
+    assert live_releases(hub) == {digest(1), digest(2)}
+    back = roll_back(
+        services, "taxi", fleet=FLEET, reason="", rules=rules(), user="ann", on_change=lambda outcome: None
+    )
+    assert (back.ok, back.previous.split("-")[1]) == (True, "v1"), back
+    assert live_releases(hub) == {digest(1)}
+
+
+def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Services, sound: Hollows) -> None:
+    by = rules(errors="0")
+    approved, other = released(services, 1, errors="0"), release(services, 2)
+    plan = make_plan(services, other, CONDITION, FLEET, by.planned)
+    shown = propose(services, make_offer(services, other, plan, GATE, ""), "mallory")
+    [known] = services.ledger.entries("plan", approved.subject)
+    loose = {**by.rollout, "rollout.errors": "100 %"}
+    for entry, wanted, policy, says in (
+        (other, shown, by.rollout, "is not approved"),
+        (approved, known, loose, "other rules than its plan"),
+    ):
+        body = {
+            "release": entry.subject,
+            "model": "taxi",
+            "environment": "",
+            "condition": CONDITION,
+            "digest": entry.body["digest"],
+            "plan": plan_hash(parse_plan(wanted.body)),
+            "nonce": "f" * 32,
+            "layer": "edgeferry-forged",
+            "approvals": [],
+            "policy": dict(policy),
+        }
+        services.ledger.append("rollout", f"{entry.subject}-forged", body, "mallory")
+        record = load_record(services, f"{entry.subject}-forged")
+        with pytest.raises(RefusedError, match=says):
+            resume(services, record, fleet=FLEET, rules=by, user="ann", on_change=lambda outcome: None)
+    assert model_layers(services) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "back"),
+    [
+        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: Succeeded: measured", True, id="back"),
+        pytest.param(State.SKIPPED, "reverted; taxi with it: there is no earlier release", True, id="gone"),
+        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: TimedOut: d1", False, id="not proven"),
+        pytest.param(State.SUCCEEDED, "measured on 1 device", False, id="it was committed before"),
+        pytest.param(State.INCONCLUSIVE, "aborted; 1 devices keep the release", False, id="aborted before"),
+    ],
+)
+def test_an_order_to_take_back_has_come_about_only_when_it_was_measured(
+    state: State, reason: str, back: bool
+) -> None:
+    reached = (Outcome("d1", state, ""),)
+    assert is_back(RolloutResult("taxi-v2", "layer", state, reason, reached, False)) is back
+
+
+def test_a_hub_that_is_silent_for_a_while_after_the_deadline_ends_no_rollout(
+    services: Services, sound: Hollows
+) -> None:
+    hub, began_s, silent = services.hub, time.monotonic(), []
+
+    class Faltering:
+        def __getattr__(self, name: str) -> Any:
+            if 4 < time.monotonic() - began_s < 6:
+                silent.append(name)
+                raise HubError("silent", fix="", retryable=True)
+            return getattr(hub, name)
+
+    texts = {"timeout_s": "3", "soak_s": "5", "guard": "no"}
+    entry = released(services, 1, **texts)
+    began_s = time.monotonic()
+    services.hub = Faltering()  # type: ignore[misc,assignment]
+    try:
+        result = roll(services, entry, rules(**texts))
+    finally:
+        services.hub = hub  # type: ignore[misc]
+    assert silent
+    assert result.state is State.SUCCEEDED, result.reason
 
 
 def controller(hub: RunningHub, folder: Path, entry: Entry, dies_after: int = 0) -> subprocess.Popen[str]:

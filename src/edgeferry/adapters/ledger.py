@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ from edgeferry.wire.ledger import (
 _TRIES = 50
 _MANY = 2
 """After so many entries in a row a writer lets others in between."""
+_SILENCES = (
+    "Could not resolve host",
+    "Failed to connect",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "timed out",
+    "hung up unexpectedly",
+    "early EOF",
+    "returned error: 5",
+    "returned error: 429",
+)
+"""What git says of a repository that does not answer now."""
 _REFUSALS = ("stale info", "rejected", "cannot lock ref", "failed to update ref")
 
 
@@ -72,6 +86,8 @@ class GitLedger:
         self._cache = cache
         self._keys = keys
         self._now = now
+        self._lock = threading.RLock()
+        """One thread at a time: none moves the head beneath what another decides."""
         self._branch = _Branch()
         self._places: dict[str, int] = {}
         """Where in the branch an entry's file is, by the entry's id."""
@@ -94,13 +110,14 @@ class GitLedger:
 
     def refresh(self) -> None:
         """The branch as it is now is what was read last."""
-        head = self._fetch()
-        if head != self._branch.head:
-            self._in_a_row = 0
-            self._branch = _Branch(head, self._list(head))
-            self._places.clear()
-            for place, file in enumerate(self._branch.files):
-                self._places.setdefault(file.id, place)
+        with self._lock:
+            head = self._fetch()
+            if head != self._branch.head:
+                self._in_a_row = 0
+                self._branch = _Branch(head, self._list(head))
+                self._places.clear()
+                for place, file in enumerate(self._branch.files):
+                    self._places.setdefault(file.id, place)
 
     def descends(self, ancestor: str) -> bool:
         """Whether the head that was read last is that commit, or has it in its history."""
@@ -115,17 +132,21 @@ class GitLedger:
 
     def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
         """Entries of that kind (and subject), oldest first."""
-        self.refresh()
-        files = self._branch.files
-        chosen = [n for n, file in enumerate(files) if file.kind == kind and subject in ("", file.subject)]
-        before = {n - 1 for n in chosen if n}  # who asks whether an entry counts needs the one before too
-        self._load([files[n] for n in sorted(before.union(chosen))])
-        return [self._entry(files[n]) for n in chosen]
+        with self._lock:
+            self.refresh()
+            files = self._branch.files
+            chosen = [
+                n for n, file in enumerate(files) if file.kind == kind and subject in ("", file.subject)
+            ]
+            before = {n - 1 for n in chosen if n}  # who asks whether an entry counts needs the one before too
+            self._load([files[n] for n in sorted(before.union(chosen))])
+            return [self._entry(files[n]) for n in chosen]
 
     def all_entries(self) -> Sequence[Entry]:
         """Entries of every kind, oldest first."""
-        self.refresh()
-        return self._read_all()
+        with self._lock:
+            self.refresh()
+            return self._read_all()
 
     def append(self, kind: str, subject: str, body: dict[str, Any], author: str) -> Entry:
         """The signed entry, pushed on top of the branch."""
@@ -152,6 +173,18 @@ class GitLedger:
         check: Callable[[], None],
     ) -> tuple[Entry, bool]:
         """The same; `check` looks at each head before anything is put on top of it, and may refuse it."""
+        with self._lock:
+            return self._append(kind, subject, body, author, found, check)
+
+    def _append(
+        self,
+        kind: str,
+        subject: str,
+        body: dict[str, Any],
+        author: str,
+        found: Callable[[Sequence[Entry]], Entry | None] | None,
+        check: Callable[[], None],
+    ) -> tuple[Entry, bool]:
         if self._in_a_row >= _MANY:
             time.sleep(random.uniform(0, 2 * self._append_s))
         began_s = time.monotonic()
@@ -179,18 +212,19 @@ class GitLedger:
 
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or ""."""
-        if entry.id not in self._places:
-            self.refresh()
-        place = self._places.get(entry.id)
-        if place is None:
-            return "it is not in the ledger"
-        files = self._branch.files
-        before = files[place - 1] if place else None
-        self._load([file for file in (before, files[place]) if file])
-        link = self._link(files[place])
-        if link.entry is not None and link.entry != entry:
-            return "the ledger holds another content under its name"
-        return judge_link(link, self._link(before) if before else None) or self._distrust(link)
+        with self._lock:
+            if entry.id not in self._places:
+                self.refresh()
+            place = self._places.get(entry.id)
+            if place is None:
+                return "it is not in the ledger"
+            files = self._branch.files
+            before = files[place - 1] if place else None
+            self._load([file for file in (before, files[place]) if file])
+            link = self._link(files[place])
+            if link.entry is not None and link.entry != entry:
+                return "the ledger holds another content under its name"
+            return judge_link(link, self._link(before) if before else None) or self._distrust(link)
 
     def find_breaches(self) -> Sequence[Breach]:
         """What is wrong with the files, their order and signatures, and with the branch's history."""
@@ -362,4 +396,5 @@ class GitLedger:
         return LedgerError(
             f"git {verb} on the ledger {self._url} failed: {last}",
             fix="check ledger.url and your access to it; 'edgeferry up' makes a local one",
+            retryable=any(word in text for word in _SILENCES),
         )

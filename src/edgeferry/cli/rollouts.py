@@ -38,7 +38,7 @@ from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.workflows.begin import resume
 from edgeferry.workflows.begin import rollout as roll_out
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.rollback import roll_back
+from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import SLOW_S, RolloutResult
 from edgeferry.workflows.rollouts import Order, Record, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
@@ -274,17 +274,18 @@ def _order(
                 f"{settings['user']} is a pipeline, and only a person can say that a wave is good enough",
                 fix="a person promotes it, with a key of their own",
             )
-        entry = give_order(services, record.id, order, reason, settings["user"])
+        entry = give_order(services, record.id, order, reason, settings["user"], record.state.wave)
         terminal.say(f"{order} of {record.id}, signed by {entry.author}")
         if not wait:
             facts: dict[str, Any] = {"rollout": record.id, "order": order, "entry": entry.id}
             terminal.answer(facts, [f"{record.id}: {order}; who is at it sees to that"])
             return
         result = _go_on(settings, services, terminal, record)
-        if order in ("abort", "revert") and result.state is not State.SUCCEEDED:  # it ended, as was wanted
-            terminal.answer(
-                rollout_facts(result), [rollout_table(result), f"{result.state}: {result.reason}"]
-            )
+        if order in ("abort", "revert"):  # that it ends without success is what was wanted
+            word = f"{result.state}: {result.reason}"
+            terminal.answer(rollout_facts(result), [rollout_table(result), word])
+            done = is_back(result) if order == "revert" else result.state is not State.SUCCEEDED
+            finish(done, f"{order} did not come about: {word}", f"edgeferry rollback {record.state.model}")
             return
         _answer(terminal, result)
 

@@ -61,7 +61,7 @@ def find_drift(approved: RolloutPlan, fresh: RolloutPlan) -> str:
         return f"it is for {approved.condition!r} in {approved.environment or 'no environment'}"
     if approved.content_sha256 != fresh.content_sha256:
         return "the layer would have another content"
-    known = {(conflict.kind, conflict.deployments) for conflict in approved.conflicts}
+    known = {(each.kind, each.deployments) for each in approved.conflicts if each.severity == "blocks"}
     for conflict in fresh.conflicts:
         if conflict.severity == "blocks" and (conflict.kind, conflict.deployments) not in known:
             return f"something stands in the way now: {conflict.problem}"

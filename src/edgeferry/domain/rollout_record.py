@@ -4,7 +4,7 @@
 `wave`     {wave, event: "started", condition, baseline?, control?}
            {wave, event: "soaking"}
            {wave, event: "judged", verdict: {state, reason, strata, devices}}
-`order`    {order, reason}: a person's
+`order`    {order, reason, wave?}: a person's, who saw that wave run
 `end`      {state, reason, …}
 """
 

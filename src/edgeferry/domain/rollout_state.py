@@ -51,7 +51,7 @@ class Order:
     reason: str
     author: str
     wave: int
-    """The wave that ran when it was given; 0 before the first."""
+    """The wave that its author saw run; 0 before the first."""
     at_s: float
 
 
@@ -120,9 +120,13 @@ def _follow(state: RolloutState, entry: Entry) -> RolloutState:
     if entry.kind == "wave":
         return _follow_wave(state, body, at_s)
     if entry.kind == "order" and body.get("order") in ORDERS:
-        if body["order"] == "promote" and is_pipeline(entry.author):
+        paused = state.find_order("pause")
+        by_person = body["order"] == "resume" and paused is not None and not is_pipeline(paused.author)
+        if is_pipeline(entry.author) and (body["order"] == "promote" or by_person):
             return state  # a pipeline has no judgement: it may stop things, and not let them through
-        order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, state.wave, at_s)
+        seen = body.get("wave")
+        wave = seen if isinstance(seen, int) else state.wave
+        order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, wave, at_s)
         return replace(state, orders=(*state.orders, order))
     if entry.kind == "end":
         return replace(state, end=(parse_state(body.get("state")), str(body.get("reason", ""))))

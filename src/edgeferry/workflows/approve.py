@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from edgeferry.domain.approval import Record, judge_record, render_source
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.plan_conflicts import Kind
+from edgeferry.domain.plan_conflicts import Conflict, Kind
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
 from edgeferry.errors import RefusedError, UsageError
@@ -92,6 +92,25 @@ def ask_gate(
     return _offer(services, release, kept, policy, environment, entry, "", rollout, wave).decision
 
 
+def judge_start(
+    services: Services, start: Entry, release: Entry, plan: RolloutPlan, policy: GatePolicy
+) -> Decision:
+    """The gate's word on a rollout as it was begun: by the approvals before it, at its time. The evidence was
+    weighed then."""
+    ledger = services.ledger
+    environment = str(start.body["environment"])
+    newer = _find_newer(services, release, plan.condition, environment, start.id)
+    question = GateQuestion(
+        release, ledger.distrust(release), environment, plan.condition, plan_hash(plan), newer=newer
+    )
+    before = [one for one in ledger.entries("approval", release.subject) if one.id < start.id]
+    approvals = [(one, ledger.distrust(one)) for one in before]
+    began_at = datetime.fromisoformat(start.at)
+    said = judge_gate(question, approvals, (), replace(policy, evidence=()), began_at)
+    block = _find_block(plan)
+    return replace(said, open=False, reason=block.problem, fix=block.fix) if said.open and block else said
+
+
 def propose(services: Services, offer: Offer, author: str) -> Entry:
     """The entry of the offer's plan; written now where the ledger does not hold it yet."""
     body = render_plan(offer.plan)
@@ -130,6 +149,7 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
             f"nobody could look at this plan of {release.subject} before approving: {offer.decision.reason}",
             fix="start a new run, whose build writes the plan: edgeferry approve RELEASE --ask",
         )
+    _refuse_blocked(offer)
     for person in {name for word in record.words for name in word.approvers}:
         services.say(f"{person} approved on {record.platform}, {record.url}")
     source = render_source(record)
@@ -188,6 +208,10 @@ def _offer(
             f"{said.reason}, but the ledger holds no trusted plan {wanted} of {release.subject}",
             fix="edgeferry audit verify says what became of it; then let people approve anew",
         )
+    if said.open and (block := _find_block(plan)):
+        said = Decision(
+            False, f"the plan of {release.subject} cannot be carried out: {block.problem}", block.fix
+        )
     reason = said.reason if said.open or not drift else f"{said.reason}; {drift}"
     said = Decision(said.open, reason, said.fix, said.approvals, entry)
     return Offer(release, plan, wanted, entry, evidence, said, policy, rollout, wave)
@@ -199,6 +223,8 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     reason = ""
     for entry, plan in _plans(services, release):
         if (plan.environment, plan.condition) != (fresh.environment, fresh.condition):
+            continue
+        if _find_block(plan) and not _find_block(fresh):
             continue
         changed = sorted(name for name, text in fresh.policy.items() if text != plan.policy.get(name))
         drift = f"{', '.join(changed)} changed" if changed else find_drift(plan, fresh)
@@ -231,9 +257,14 @@ def _plans(services: Services, release: Entry) -> Iterator[tuple[Entry, RolloutP
             yield entry, plan
 
 
-def _find_newer(services: Services, release: Entry, condition: str, environment: str) -> Entry | None:
-    """The last start of a rollout of another release of the model to these devices."""
+def _find_newer(
+    services: Services, release: Entry, condition: str, environment: str, before: str = ""
+) -> Entry | None:
+    """The last start of a rollout of another release of the model to these devices, of those `before` that
+    entry."""
     for entry in reversed(services.ledger.entries("rollout")):
+        if before and entry.id >= before:
+            continue
         body = entry.body
         where = (body.get("model"), body.get("environment"), body.get("condition"))
         if where != (release.body.get("model"), environment, condition):
@@ -255,14 +286,21 @@ def _refuse_futile(offer: Offer, by: str) -> None:
             f"the evidence of {offer.release.subject} is not enough: {render_fact(lacking)}",
             fix="mend it and release again; the settings gate.evidence and gate.metrics say what must hold",
         )
-    for conflict in offer.plan.conflicts:
-        if (
-            conflict.severity == "blocks" and conflict.kind is not Kind.NOBODY
-        ):  # devices may yet get their tags
-            raise RefusedError(
-                f"the plan of {offer.release.subject} cannot be carried out: {conflict.problem}",
-                fix=conflict.fix,
-            )
+    _refuse_blocked(offer)
+
+
+def _refuse_blocked(offer: Offer) -> None:
+    if block := _find_block(offer.plan):
+        raise RefusedError(
+            f"the plan of {offer.release.subject} cannot be carried out: {block.problem}", fix=block.fix
+        )
+
+
+def _find_block(plan: RolloutPlan) -> Conflict | None:
+    """What stands in the plan's way; that nobody is targeted does not: devices may yet get their tags."""
+    return next(
+        (each for each in plan.conflicts if each.severity == "blocks" and each.kind is not Kind.NOBODY), None
+    )
 
 
 def _body(services: Services, offer: Offer, decision: str) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import parse_policy
+from edgeferry.domain.rollout_state import Phase
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
-from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.approve import ask_gate, judge_start
 from edgeferry.workflows.layers import find_placed, next_layer
 from edgeferry.workflows.lease import LEASE_S, leased
 from edgeferry.workflows.plan import make_plan
@@ -165,7 +167,27 @@ def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePol
         target_condition=plan.condition,
         priority=FIRST_MODEL_PRIORITY,
     )
-    return Running(record.id, release, plan, parse_policy(start["policy"]), layer, fleet, gate)
+    return Running(
+        record.id,
+        release,
+        plan,
+        parse_policy(start["policy"]),
+        layer,
+        fleet,
+        gate,
+        _find_unapproved(services, record.start, release, plan, gate),
+    )
+
+
+def _find_unapproved(
+    services: Services, start: Entry, release: Entry, plan: RolloutPlan, gate: GatePolicy
+) -> str:
+    """Why nobody approved what the rollout was begun with, or "": signing a start opens no gate."""
+    rules = {name: text for name, text in start.body["policy"].items() if name != TIMEOUT}
+    if rules != dict(plan.policy):
+        return f"{start.subject} was begun by {start.author} with other rules than its plan has"
+    said = judge_start(services, start, release, plan, gate)
+    return "" if said.open else said.reason
 
 
 def rollout_id(release: str, environment: str, nonce: str) -> str:
@@ -209,7 +231,13 @@ def _sign(
 
 
 def _supersede(services: Services, record: Record, by: str, user: str) -> None:
-    body: Json = {"state": str(State.INCONCLUSIVE), "reason": f"superseded by {by}", "devices": {}}
+    state, reason = State.INCONCLUSIVE, f"superseded by {by}"
+    if record.state.phase is Phase.REVERTING:  # whoever was to take it back has not got to it
+        failed = any(each.state == "fail" for each in record.state.judged)
+        services.hub.delete_configuration(record.state.layer)
+        state = State.FAILED if failed else State.SKIPPED
+        reason = f"{reason}; the layer {record.state.layer} was removed"
+    body: Json = {"state": str(state), "reason": reason, "devices": {}}
 
     def found(entries: Sequence[Entry]) -> Entry | None:
         ends = (entry for entry in entries if (entry.kind, entry.subject) == ("end", record.id))

@@ -48,12 +48,13 @@ def roll_back(
     layer = _find_top(services, model, fleet)
     record = find_by_layer(services, layer)
     if record and not record.ended:
-        give_order(services, record.id, "revert", reason, user)
+        give_order(services, record.id, "revert", reason, user, record.state.wave)
         result = resume(
             services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
         )
-        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, _is_back(result))
-    previous = _find_previous(services, layer, fleet)
+        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, is_back(result))
+    condition = str(record.start.body["condition"]) if record else layer.target_condition
+    previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
     devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
     if record:
@@ -64,9 +65,14 @@ def roll_back(
     return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
 
 
-def _is_back(result: RolloutResult) -> bool:
-    """Whether the rollout ended because it was taken back, and what served before was measured."""
-    return f"serves again: {State.SUCCEEDED}" in result.reason or NO_EARLIER in result.reason
+def is_back(result: RolloutResult) -> bool:
+    """Whether the rollout ended because it was taken back, and what served before was measured; devices that
+    it never reached are not."""
+    return result.state in (State.FAILED, State.SKIPPED) and (
+        f"serves again: {State.SUCCEEDED}" in result.reason
+        or NO_EARLIER in result.reason
+        or not result.outcomes
+    )
 
 
 def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
@@ -76,11 +82,12 @@ def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
     return max(layers, key=lambda layer: layer.priority)
 
 
-def _find_previous(services: Services, layer: ModelLayer, fleet: Fleet) -> ModelLayer:
-    beneath = find_beneath(services, layer, fleet).same_devices(layer, layer.target_condition)
+def _find_previous(services: Services, layer: ModelLayer, condition: str, fleet: Fleet) -> ModelLayer:
+    """`condition`: of all devices that the layer was meant for; its rollout may not have got so far."""
+    beneath = find_beneath(services, layer, fleet).same_devices(layer, condition)
     if not beneath:
         raise RefusedError(
-            f"{layer.release} is the only release of {layer.model} for {layer.target_condition!r}",
+            f"{layer.release} is the only release of {layer.model} for {condition!r}",
             fix="ship a better one; to take the model off devices, change their tags",
         )
     return beneath[-1]

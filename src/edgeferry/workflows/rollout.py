@@ -34,7 +34,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy
 from edgeferry.domain.rollout_record import render_judged, render_soaking, render_started
 from edgeferry.domain.rollout_state import Phase, RolloutState
-from edgeferry.errors import OutsideError
+from edgeferry.errors import OutsideError, RefusedError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import ask_gate
@@ -92,6 +92,8 @@ class Running:
     fleet: Fleet
     gate: GatePolicy
     """For approvals between waves: as the environment has it now."""
+    problem: str = ""
+    """Why no wave of it may be on the hub: nobody approved what it was begun with; "" when they did."""
 
 
 _OnChange = Callable[[Outcome], None]
@@ -138,7 +140,7 @@ class _Drive:
         self._patient = patient
         wanted = fetch_wanted(services, running.release, running.layer)
         self._sight = Sight(services, wanted, running.layer.name, on_change)
-        self._began_s = services.now()
+        self._began_s = self._answered_s = services.now()
         self._record = load_record(services, running.id)
         self._read_s = services.now()
         self._changed = False
@@ -149,9 +151,11 @@ class _Drive:
             try:
                 result, pause_s = self._step()
             except OutsideError as error:
-                if not error.retryable or self._services.now() >= self._deadline:
+                if not error.retryable or self._services.now() >= self._patience_ends_s:
                     raise
                 result, pause_s = None, POLL_S
+            else:
+                self._answered_s = self._services.now()
             if result:
                 return result
             if pause_s:
@@ -181,6 +185,11 @@ class _Drive:
         return self._act(action, state, look)
 
     def _act(self, action: Action, state: RolloutState, look: Look) -> tuple[RolloutResult | None, float]:
+        if self._running.problem and isinstance(action, StartWave | Repair | Commit):
+            raise RefusedError(
+                f"{self._running.id} goes no further: {self._running.problem}",
+                fix=f"edgeferry rollouts revert {self._running.id}; then let people approve, and begin anew",
+            )
         match action:
             case StartWave():
                 self._say(f"{self._running.id}: wave {action.wave} starts: {action.reason}")
@@ -256,6 +265,11 @@ class _Drive:
         """When each device's last word counts, Unix seconds: who takes a rollout up gives it time."""
         wave_s = self._record.state.wave_started_at + self._running.policy.timeout_s
         return max(wave_s, self._began_s + self._wait_s)
+
+    @property
+    def _patience_ends_s(self) -> float:
+        """How long hub and ledger may be silent: what soaks, waits or is taken back outlives its deadline."""
+        return max(self._deadline, self._answered_s + self._running.policy.timeout_s)
 
     def _pause(self, state: RolloutState, until_s: float) -> float:
         exposed = sum(len(wave.members) for wave in self._running.plan.waves[: state.wave])

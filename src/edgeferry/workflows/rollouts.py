@@ -10,7 +10,7 @@ from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_state import RolloutState, fold
 from edgeferry.errors import UsageError
-from edgeferry.ports import Services
+from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.plan import parse_plan
 from edgeferry.wire.plan import plan_hash as hash_plan
@@ -83,9 +83,15 @@ def load_plan(services: Services, release: str, plan_hash: str) -> RolloutPlan:
     )
 
 
-def give_order(services: Services, rollout: str, order: Order, reason: str, user: str) -> Entry:
-    """The signed order; the controller that goes on with the rollout reads it there."""
-    return services.ledger.append("order", rollout, {"order": order, "reason": reason}, user)
+def give_order(
+    services: Services, rollout: str, order: Order, reason: str, user: str, wave: int | None = None
+) -> Entry:
+    """The signed order; the controller that goes on with the rollout reads it there. `wave`: the one that the
+    user saw run; another may have started meanwhile."""
+    body: Json = {"order": order, "reason": reason}
+    if wave is not None:
+        body["wave"] = wave
+    return services.ledger.append("order", rollout, body, user)
 
 
 def trusted(services: Services, entries: Sequence[Entry]) -> list[Entry]:
