@@ -15,13 +15,14 @@ import pytest
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout_state import OrderName
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.workflows.approve import approve, make_wave_offer
 from edgeferry.workflows.placing import model_layers
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import roll_back
-from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_rollouts
+from edgeferry.workflows.rollouts import find_rollout, give_order, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
 from tests.hubs import RunningHub
@@ -179,7 +180,7 @@ def test_what_another_release_leaves_open_is_superseded(services: Services, hub:
     ],
 )
 def test_a_person_stops_a_rollout_between_its_waves(
-    services: Services, sound: Hollows, order: Order, state: State, layers: int
+    services: Services, sound: Hollows, order: OrderName, state: State, layers: int
 ) -> None:
     texts = {"waves": WAVES, "approve_waves": "yes"}
     entry = released(services, 1, **texts)

@@ -11,9 +11,10 @@ from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.approval import find_people, render_origin
-from edgeferry.domain.audit import Ran, describe, parse_moment
+from edgeferry.domain.audit import Ran, parse_moment
 from edgeferry.domain.ledger_chain import ACCEPT
 from edgeferry.domain.release import Entry
+from edgeferry.domain.story import describe
 from edgeferry.errors import UsageError
 from edgeferry.workflows.audit import DeviceAudit, Reason, Told, audit_device, tell_story
 

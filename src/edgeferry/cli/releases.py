@@ -65,7 +65,9 @@ def release(
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Sign that this version, this image and this evidence belong together, in the ledger."""
+    """Sign that this version, this image and this evidence belong together, in the ledger.
+
+    E.g. edgeferry release nyc_taxi --env prod"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits

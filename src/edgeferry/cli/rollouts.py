@@ -30,7 +30,7 @@ from edgeferry.cli.watching import (
 )
 from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.rollout import State
-from edgeferry.domain.rollout_state import Phase
+from edgeferry.domain.rollout_state import OrderName, Phase
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings
@@ -40,7 +40,7 @@ from edgeferry.workflows.begin import rollout as roll_out
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import roll_back
 from edgeferry.workflows.rollout import SLOW_S, RolloutResult
-from edgeferry.workflows.rollouts import Order, Record, find_rollout, give_order, load_record, load_rollouts
+from edgeferry.workflows.rollouts import Record, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from edgeferry.workflows.ship import render_outcome
 
@@ -259,7 +259,7 @@ def promote(
 
 
 def _order(
-    context: typer.Context, rollout: str, order: Order, reason: str, wait: bool, output: Output
+    context: typer.Context, rollout: str, order: OrderName, reason: str, wait: bool, output: Output
 ) -> None:
     """The order is signed into the ledger, and carried out here where that is asked for."""
     with opened(context, output) as (settings, services, terminal):
