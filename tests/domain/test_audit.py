@@ -118,6 +118,13 @@ def desired(entries: list[Entry], device: str, day: int) -> list[str]:
             id="a pause takes nothing back",
         ),
         pytest.param(
+            [*FIRST, *SECOND, order(11, "taxi-v2-02", "abort")],
+            "press-1",
+            12,
+            ["taxi-v2"],
+            id="an abort stops where it is and takes nothing back",
+        ),
+        pytest.param(
             [
                 release(1, "a-v1"),
                 release(1, "b-v1"),

@@ -19,8 +19,6 @@ from edgeferry.errors import UsageError
 FindPlan = Callable[[str], Mapping[str, Any] | None]
 """The body of the plan with that hash; None when the ledger has none."""
 
-_TAKEN_BACK = ("abort", "revert")
-
 
 @dataclass(frozen=True)
 class Desire:
@@ -128,7 +126,7 @@ def _trace(
             devices = _mapping(entry.body.get("devices"))
             since = since or (entry.at if device in devices else "")
         failed = entry.kind == "end" and entry.body.get("state") == State.FAILED
-        taken = entry.kind == "order" and entry.body.get("order") in _TAKEN_BACK
+        taken = entry.kind == "order" and entry.body.get("order") == "revert"
         until = until or (entry.at if failed or taken else "")
     if not since:
         return None
