@@ -311,7 +311,7 @@ class Anchor(Protocol):
     """What the hub remembers of the ledger, and the leases that are kept beside it."""
 
     def read(self) -> AnchorState:
-        """As it is now; without etag when there is none yet."""
+        """As it is now; empty when there is none yet."""
 
     def move(self, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]) -> None:
         """The hub remembers that head, unless it knows of more entries already; fingerprints of authors that

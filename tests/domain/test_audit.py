@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgeferry.domain.audit import describe, find_desires, find_story, parse_moment, read_applies
+from edgeferry.domain.audit import find_desires, parse_moment, read_applies
 from edgeferry.domain.release import Entry
+from edgeferry.domain.story import describe, find_story
 from edgeferry.errors import UsageError
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -124,6 +125,13 @@ def desired(entries: list[Entry], device: str, day: int) -> list[str]:
             id="a pause takes nothing back",
         ),
         pytest.param(
+            [*FIRST, *SECOND, order(11, "taxi-v2-02", "abort")],
+            "press-1",
+            12,
+            ["taxi-v2"],
+            id="an abort stops where it is and takes nothing back",
+        ),
+        pytest.param(
             [
                 release(1, "a-v1"),
                 release(1, "b-v1"),
@@ -234,6 +242,11 @@ def test_the_story_of_a_release_has_its_rollouts_and_that_of_a_rollout_its_relea
             id="approval",
         ),
         pytest.param(entry(1, "rollout", "x", layer="l"), "started, layer l", id="rollout"),
+        pytest.param(
+            entry(1, "rollout", "x", layer="l", condition="tags.a = 1"),
+            "started for devices where tags.a = 1, layer l",
+            id="rollout with its devices",
+        ),
         pytest.param(
             entry(1, "rollout", "x", layer="l", state="Failed", reason="r"),
             "Failed: r, layer l",

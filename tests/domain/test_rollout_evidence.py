@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,8 @@ from edgeferry.domain.rollout_evidence import (
     Baseline,
     Comparison,
     DeviceEvidence,
+    EvidenceVerdict,
     judge_comparisons,
-    judge_evidence,
     take_baseline,
     tally,
 )
@@ -33,6 +34,17 @@ def counted(
 
 def several(count: int, requests: int, **shares: float) -> list[DeviceEvidence]:
     return [counted(requests, name=f"d{number}", **shares) for number in range(count)]
+
+
+def judge_evidence(
+    exposed: Sequence[DeviceEvidence],
+    control: Sequence[DeviceEvidence],
+    guard: Guard,
+    spare: Limit = Limit(),
+    baseline: Baseline = Baseline(),
+) -> EvidenceVerdict:
+    """The verdict where all devices are of one stratum."""
+    return judge_comparisons({"": Comparison(exposed, control, baseline)}, guard, spare)[1]
 
 
 CONTROL = several(20, 1000)

@@ -47,14 +47,14 @@ def test_what_is_written_is_read_back_and_is_what_a_hub_takes() -> None:
     keys = {"ann.b@example.org": ("SHA256:a", "SHA256:b"), "ci": ("SHA256:c",)}
     patch = render_anchor("abc", "git.example/x#ledger", "f" * 40, 7, keys)
     assert find_fault(patch, TAGS_BYTES) is None
-    assert parse_anchor(merge({}, patch), "abc", "e") == AnchorState("f" * 40, 7, keys, "e")
-    assert parse_anchor(merge({}, patch), "other", "e") == AnchorState(etag="e")
+    assert parse_anchor(merge({}, patch), "abc") == AnchorState("f" * 40, 7, keys)
+    assert parse_anchor(merge({}, patch), "other") == AnchorState()
 
 
 def test_a_key_is_taken_away_and_others_stay() -> None:
     tags = merge({}, render_anchor("abc", "", "f", 1, {"ann": ["SHA256:a"], "ben": ["SHA256:b"]}))
     tags = merge(tags, render_anchor("abc", "", "g", 2, {"ann": None}))
-    assert parse_anchor(tags, "abc", "") == AnchorState("g", 2, {"ben": ("SHA256:b",)}, "")
+    assert parse_anchor(tags, "abc") == AnchorState("g", 2, {"ben": ("SHA256:b",)})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_key_is_taken_away_and_others_stay() -> None:
     ],
 )
 def test_tags_of_another_form_say_nothing(tags: dict[str, object]) -> None:
-    assert parse_anchor(tags, "abc", "") == AnchorState()
+    assert parse_anchor(tags, "abc") == AnchorState()
     assert parse_leases(tags) == {}
 
 

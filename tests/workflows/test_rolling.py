@@ -16,6 +16,7 @@ import pytest
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
+from edgeferry.domain.rollout_state import OrderName
 from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash
@@ -26,7 +27,7 @@ from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import RolloutResult
-from edgeferry.workflows.rollouts import Order, find_rollout, give_order, load_record, load_rollouts
+from edgeferry.workflows.rollouts import find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
 from tests.hubs import RunningHub
@@ -184,7 +185,7 @@ def test_what_another_release_leaves_open_is_superseded(services: Services, hub:
     ],
 )
 def test_a_person_stops_a_rollout_between_its_waves(
-    services: Services, sound: Hollows, order: Order, state: State, layers: int
+    services: Services, sound: Hollows, order: OrderName, state: State, layers: int
 ) -> None:
     texts = {"waves": WAVES, "approve_waves": "yes"}
     entry = released(services, 1, **texts)

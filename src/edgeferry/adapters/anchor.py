@@ -32,7 +32,7 @@ class TwinAnchor:
         self._ledger, self._place = name_ledger(url, branch)
 
     def read(self) -> AnchorState:
-        """What the hub remembers; nothing, without etag, when it has no such identity."""
+        """What the hub remembers; nothing when it has no such identity."""
         return self._state(self._fetch())
 
     def move(self, head: str, count: int, fingerprints: Mapping[str, Sequence[str]]) -> None:
@@ -112,7 +112,8 @@ class TwinAnchor:
         state = self._hub.create_devices([DEVICE], False, {})[DEVICE]
         if state not in ("created", "existed"):
             raise HubError(
-                f"the hub did not make {DEVICE}: {state}", fix="the ledger's anchor needs that identity"
+                f"the hub did not make {DEVICE}: {state}",
+                fix="make room for one more identity at the hub: the ledger's anchor needs it",
             )
         identity = self._hub.device(DEVICE)
         if identity.get("status") != "disabled":
@@ -124,6 +125,4 @@ class TwinAnchor:
         return self._hub.device_twin(DEVICE)
 
     def _state(self, twin: Json | None) -> AnchorState:
-        if twin is None:
-            return AnchorState()
-        return parse_anchor(twin.get("tags") or {}, self._ledger, str(twin.get("etag") or ""))
+        return parse_anchor((twin or {}).get("tags") or {}, self._ledger)

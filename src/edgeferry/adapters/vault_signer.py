@@ -125,7 +125,8 @@ class VaultSigner:
 
     def _odd(self, why: str) -> LoginError:
         return LoginError(
-            f"{_WHAT}: the answer of Key Vault {self._vault} cannot be used: {why}", fix="is it a Key Vault?"
+            f"{_WHAT}: the answer of Key Vault {self._vault} cannot be used: {why}",
+            fix=f"name a Key Vault: {KEY_REFERENCE}VAULT/NAME",
         )
 
     def _connect(self) -> Any:

@@ -11,9 +11,10 @@ from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, counted, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.approval import find_people, render_origin
-from edgeferry.domain.audit import Ran, describe, parse_moment
+from edgeferry.domain.audit import Ran, parse_moment
 from edgeferry.domain.ledger_chain import ACCEPT
 from edgeferry.domain.release import Entry
+from edgeferry.domain.story import describe
 from edgeferry.errors import UsageError
 from edgeferry.workflows.audit import DeviceAudit, Reason, Told, audit_device, tell_story
 
@@ -32,6 +33,7 @@ def verify(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Check the whole ledger: every entry follows the one before, signed by a key that counts, no commit
     changed or removed one, the branch still has what the hub remembers of it, and the hub's fingerprints are
     those of the trusted keys. Exit code 1 when anything is wrong.
+
     E.g. edgeferry audit verify --env prod"""
     with opened(context, output) as (_, services, terminal):
         check = services.ledger.verify()
@@ -61,7 +63,7 @@ def verify(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 def show(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="[RELEASE|ROLLOUT]", help="Default: all entries, the newest first.")
+        str, typer.Argument(metavar="RELEASE|ROLLOUT", help="Default: all entries, the newest first.")
     ] = "",
     device: Annotated[str, typer.Option("--device", "-d", help="What was desired there, and why.")] = "",
     at: Annotated[
@@ -72,6 +74,7 @@ def show(
 ) -> None:
     """What the ledger says: of a release or a rollout, every decision about it; of a device, what was desired
     there at that time, who approved it on what evidence, and what its agent says ran.
+
     E.g. edgeferry audit show --device press-1 --at 2026-11-28"""
     if name and device:
         raise UsageError("a name and --device are two questions", fix="ask one after the other")
@@ -105,6 +108,7 @@ def show(
 def accept(context: typer.Context, yes: YesOption = False, output: OutputOption = Output.TABLE) -> None:
     """Make the hub take the ledger as it is for whole: its head, and the fingerprints of the keys that are
     trusted here. For a ledger that was replaced on purpose, and for a key that was added or taken away.
+
     E.g. edgeferry audit accept --env prod"""
     with opened(context, output) as (_, services, terminal):
         confirm("The hub forgets what it remembers of the ledger, and takes it as it is now for right.", yes)

@@ -49,7 +49,7 @@ def plan(
     """What a rollout of the release would do: which devices in which waves, what changes on them, what they
     pull, what is in the way. Nothing is touched. Exit code 1 when something blocks it.
 
-    For example: edgeferry plan nyc_taxi --env prod
+    E.g. edgeferry plan nyc_taxi --env prod
     """
     with opened(context, output) as (settings, services, terminal):
         entry = find_release(services, release)

@@ -65,7 +65,9 @@ def release(
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Sign that this version, this image and this evidence belong together, in the ledger."""
+    """Sign that this version, this image and this evidence belong together, in the ledger.
+
+    E.g. edgeferry release nyc_taxi --env prod"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits
@@ -105,7 +107,8 @@ def approve(
         bool, typer.Option("--ask", help="Sign no word: write the plan into the ledger, for people to see.")
     ] = False,
     wave: Annotated[
-        int, typer.Option("--wave", min=0, help="Of a rollout: the wave that shall start; 0: all of it.")
+        int,
+        typer.Option("--wave", min=0, help="Of a rollout under way: the wave that may start; 0: a release."),
     ] = 0,
     target_condition: ConditionOption = "",
     no: Annotated[bool, typer.Option("--no", help="Sign a no.")] = False,
@@ -117,8 +120,11 @@ def approve(
     A yes is bound to the plan that was shown, and expires; who may give it says the environment (settings
     gate.*). At a terminal the question is asked after the plan is shown.
 
-    E.g. edgeferry approve nyc_taxi --by ann, or, in a deployment job: edgeferry approve nyc_taxi-v3-01234567
-    --from azure-devops."""
+    E.g. edgeferry approve nyc_taxi --by ann --env prod
+
+    Between waves: edgeferry approve nyc_taxi-v3-01234567-prod-89abcdef --wave 2 --by ann --env prod
+
+    In a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops"""
     if [bool(by), from_platform is not None, ask].count(True) != 1 or (no and not by):
         raise UsageError(
             "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",

@@ -30,7 +30,7 @@ from edgeferry.cli.watching import (
 )
 from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.rollout import State
-from edgeferry.domain.rollout_state import Phase
+from edgeferry.domain.rollout_state import OrderName, Phase
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings
@@ -40,7 +40,7 @@ from edgeferry.workflows.begin import rollout as roll_out
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import SLOW_S, RolloutResult
-from edgeferry.workflows.rollouts import Order, Record, find_rollout, give_order, load_record, load_rollouts
+from edgeferry.workflows.rollouts import Record, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from edgeferry.workflows.ship import render_outcome
 
@@ -89,6 +89,7 @@ def rollout(
 ) -> None:
     """Put an approved release on the devices its condition picks, wave by wave (setting rollout.waves), and
     wait until each has proven it. Whatever stops this command, the same again goes on where it was.
+
     E.g. edgeferry rollout nyc_taxi --env prod --junit rollout.xml"""
     with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
         entry = find_release(services, release)
@@ -116,7 +117,9 @@ def rollback(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take a model's newest release off its devices: what it replaced serves again, and each must prove it.
-    A rollout under way is ordered back. E.g. edgeferry rollback nyc_taxi --reason 'fares too low'"""
+    A rollout under way is ordered back.
+
+    E.g. edgeferry rollback nyc_taxi --reason 'fares too low'"""
     with opened(context, output, rollout__timeout_s=str(timeout or "")) as (settings, services, terminal):
         result = roll_back(
             services,
@@ -137,6 +140,7 @@ def list_rollouts(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """All rollouts in the ledger, oldest first, and how each stands.
+
     E.g. edgeferry rollouts list --model nyc_taxi --output json"""
     with opened(context, output) as (_, services, terminal):
         records = [record for record in load_rollouts(services) if model in ("", record.state.model)]
@@ -146,6 +150,7 @@ def list_rollouts(
 
 def show(context: typer.Context, rollout: RolloutArgument, output: OutputOption = Output.TABLE) -> None:
     """Everything the ledger says of a rollout: its start, waves, verdicts, orders and end.
+
     E.g. edgeferry rollouts show nyc_taxi"""
     with opened(context, output) as (_, services, terminal):
         record = find_rollout(services, rollout)
@@ -153,8 +158,11 @@ def show(context: typer.Context, rollout: RolloutArgument, output: OutputOption 
 
 
 def watch(context: typer.Context, rollout: RolloutArgument, output: OutputOption = Output.TABLE) -> None:
-    """Follow a rollout that somebody else carries out, until it ends or a person is needed. Exit 0 only if it
-    succeeded. E.g. edgeferry rollouts watch nyc_taxi"""
+    """Follow a rollout that somebody else carries out, to its end, or until a person is needed.
+
+    Exit code 0 only if it succeeded.
+
+    E.g. edgeferry rollouts watch nyc_taxi"""
     with opened(context, output) as (_, services, terminal):
         record = find_rollout(services, rollout)
         told = 0
@@ -185,6 +193,7 @@ def run(
 ) -> None:
     """Go on with a rollout where it stands, whoever began it and wherever: a CI job that was killed, a
     machine that is gone. While another controller is at it, wait for its end.
+
     E.g. edgeferry rollouts run nyc_taxi, or as a service: edgeferry rollouts run --serve"""
     if bool(rollout) == serve:
         raise UsageError("one rollout, or all as a service", fix="name a rollout, or give --serve")
@@ -207,7 +216,9 @@ def pause(
     reason: ReasonOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """No other wave starts until somebody resumes it. E.g. edgeferry rollouts pause nyc_taxi"""
+    """No other wave starts until somebody resumes it.
+
+    E.g. edgeferry rollouts pause nyc_taxi"""
     _order(context, rollout, "pause", reason, False, output)
 
 
@@ -218,7 +229,9 @@ def go_on(
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Go on with a paused rollout. E.g. edgeferry rollouts resume nyc_taxi"""
+    """Go on with a paused rollout.
+
+    E.g. edgeferry rollouts resume nyc_taxi"""
     _order(context, rollout, "resume", reason, wait, output)
 
 
@@ -230,6 +243,7 @@ def abort(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """End a rollout where it is: no other wave starts; what runs on devices stays.
+
     E.g. edgeferry rollouts abort nyc_taxi --reason 'wrong day'"""
     _order(context, rollout, "abort", reason, wait, output)
 
@@ -242,6 +256,7 @@ def revert(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """End a rollout and take its release back: what it replaced serves again.
+
     E.g. edgeferry rollouts revert nyc_taxi --reason 'fares too low'"""
     _order(context, rollout, "revert", reason, wait, output)
 
@@ -254,12 +269,13 @@ def promote(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let a held rollout go on, in your name: you have looked where the numbers could not tell.
+
     E.g. edgeferry rollouts promote nyc_taxi --reason 'no traffic at night'"""
     _order(context, rollout, "promote", reason, wait, output)
 
 
 def _order(
-    context: typer.Context, rollout: str, order: Order, reason: str, wait: bool, output: Output
+    context: typer.Context, rollout: str, order: OrderName, reason: str, wait: bool, output: Output
 ) -> None:
     """The order is signed into the ledger, and carried out here where that is asked for."""
     with opened(context, output) as (settings, services, terminal):

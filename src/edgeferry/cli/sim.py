@@ -61,6 +61,7 @@ def sim(
 ) -> None:
     """Run hollow devices in this process: at the hub they are like ours, with an agent and a companion, but
     pulls and modules are only pretended. The same seed and faults give the same. Another terminal rolls out.
+
     E.g. edgeferry sim --devices 200 --tag models.nyc_taxi=true --tag 'site=north|south' --faults f.yaml"""
     wrong = read_sim_faults(faults) if faults else ()
     tags = parse_tags(tag or [])

@@ -9,6 +9,7 @@ from rich.table import Table
 from edgeferry.cli.console import render_table, short
 from edgeferry.domain.rollout import State
 from edgeferry.domain.rollout_state import Phase
+from edgeferry.domain.story import describe
 from edgeferry.workflows.rollback import Reverted
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import Record, devices_of
@@ -74,7 +75,7 @@ def record_facts(record: Record) -> dict[str, Any]:
 def story_facts(record: Record) -> list[dict[str, Any]]:
     """Each of its entries, oldest first."""
     return [
-        {"at": entry.at, "author": entry.author, "kind": entry.kind, "what": _tell(entry.kind, entry.body)}
+        {"at": entry.at, "author": entry.author, "kind": entry.kind, "what": describe(entry)}
         for entry in record.entries
     ]
 
@@ -107,15 +108,3 @@ def word_of(record: Record) -> str:
     if state.phase is Phase.PAUSED and state.orders:
         return state.orders[-1].reason
     return state.judged[-1].reason if state.judged else ""
-
-
-def _tell(kind: str, body: Any) -> str:
-    if kind == "rollout":
-        return f"begun: {body['release']} for devices where {body.get('condition', '')}"
-    if kind == "order":
-        return f"{body.get('order')}: {body.get('reason')}" if body.get("reason") else str(body.get("order"))
-    if kind == "end":
-        return f"{body.get('state')}: {body.get('reason')}"
-    verdict = body.get("verdict") or {}
-    said = f": {verdict.get('state')}: {verdict.get('reason')}" if verdict else ""
-    return f"wave {body.get('wave')} {body.get('event')}{said}"

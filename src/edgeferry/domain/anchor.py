@@ -23,8 +23,6 @@ class AnchorState:
     """How many entries it had there."""
     fingerprints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The keys that count, by author."""
-    etag: str = ""
-    """The twin's; "" when there is no twin yet."""
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edgeferry.domain.approval import find_people, render_origin
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
+from edgeferry.domain.story import list_devices, name_release
 from edgeferry.errors import UsageError
 
 FindPlan = Callable[[str], Mapping[str, Any] | None]
 """The body of the plan with that hash; None when the ledger has none."""
-
-_HASH_LETTERS = len("sha256:") + 12
 
 
 @dataclass(frozen=True)
@@ -113,68 +111,11 @@ def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
     )
 
 
-def find_story(entries: Sequence[Entry], name: str) -> tuple[Entry, ...]:
-    """All that the ledger says of a release, or of a rollout: its release, plan and approvals too."""
-    rollout = next(
-        (e for e in entries if e.kind == "rollout" and e.subject == name and _release(e) != name), None
-    )
-    if rollout is None:
-        ids = {entry.subject for entry in entries if entry.kind == "rollout" and _release(entry) == name}
-        return tuple(entry for entry in entries if entry.subject in ids | {name})
-    release = _release(rollout)
-    approvals = approval_ids(rollout)
-    return tuple(
-        entry
-        for entry in entries
-        if entry.subject == name
-        or entry.id in approvals
-        or (entry.subject == release and entry.kind in ("release", "plan"))
-    )
-
-
-def approval_ids(start: Entry) -> tuple[str, ...]:
-    """The ids of the approvals that a rollout began with."""
-    said = start.body.get("approvals") or start.body.get("approval") or ()
-    return (said,) if isinstance(said, str) else tuple(str(one) for one in said)
-
-
-def describe(entry: Entry) -> str:
-    """What the entry says, in a line."""
-    body = entry.body
-    match entry.kind:
-        case "release":
-            return f"version {body.get('version')}, {_short(body.get('digest'))}"
-        case "plan":
-            waves = body.get("waves") or ()
-            devices = sum(len(_members(wave)) for wave in waves)
-            return f"{devices} device{'s' * (devices != 1)} in {len(waves)} wave{'s' * (len(waves) != 1)}"
-        case "approval":
-            people = " and ".join(find_people(entry)) or f"nobody ({entry.author} is a pipeline)"
-            until = f", until {body['expires_at']}" if body.get("expires_at") else ""
-            wave = f" for wave {body['wave']}" if body.get("wave") else ""
-            return f"{body.get('decision')}{wave} by {people}{render_origin(entry)}{until}"
-        case "rollout":
-            state = f"{body['state']}: {body.get('reason')}" if "state" in body else "started"
-            return f"{state}, layer {body.get('layer')}"
-        case "wave":
-            verdict = body.get("verdict")
-            said = (
-                f": {verdict.get('state')}: {verdict.get('reason')}" if isinstance(verdict, Mapping) else ""
-            )
-            return f"wave {body.get('wave')} {body.get('event')}{said}"
-        case "order":
-            return f"{body.get('order')}: {body.get('reason') or 'no reason given'}"
-        case "end":
-            return f"{body.get('state')}: {body.get('reason')}"
-        case _:
-            return ""
-
-
 def _trace(
     start: Entry, own: Sequence[Entry], device: str, models: Mapping[str, str], find_plan: FindPlan
 ) -> Desire | None:
     body = start.body
-    release = _release(start)
+    release = name_release(start)
     devices = _mapping(body.get("devices"))
     since, wave = (start.at, 0) if device in devices else ("", 0)
     if not since:
@@ -205,7 +146,7 @@ def _trace(
 
 def _find_wave(own: Sequence[Entry], device: str, plan: Mapping[str, Any]) -> tuple[str, int]:
     """(when, number) of the wave that reached the device first; ("", 0) when none did."""
-    numbers = {wave.get("wave") for wave in plan.get("waves") or () if device in _members(wave)}
+    numbers = {wave.get("wave") for wave in plan.get("waves") or () if device in list_devices(wave)}
     for entry in own:
         if (
             entry.kind == "wave"
@@ -214,14 +155,6 @@ def _find_wave(own: Sequence[Entry], device: str, plan: Mapping[str, Any]) -> tu
         ):
             return entry.at, int(entry.body["wave"])
     return "", 0
-
-
-def _members(wave: Mapping[str, Any]) -> Sequence[str]:
-    return wave.get("devices") or ()
-
-
-def _release(start: Entry) -> str:
-    return str(start.body.get("release") or start.subject)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -238,7 +171,3 @@ def _read_moment(text: Any) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _short(digest: Any) -> str:
-    return str(digest or "no digest")[:_HASH_LETTERS]

@@ -130,17 +130,6 @@ def tally(evidence: Sequence[DeviceEvidence], baseline: Baseline) -> Tallies:
     return {measure: _add(_tally(each, measure, baseline) for each in evidence) for measure in MEASURES}
 
 
-def judge_evidence(
-    exposed: Sequence[DeviceEvidence],
-    control: Sequence[DeviceEvidence],
-    guard: Guard,
-    spare: Limit = Limit(),
-    baseline: Baseline = Baseline(),
-) -> EvidenceVerdict:
-    """The verdict where all devices are of one stratum."""
-    return judge_comparisons({"": Comparison(exposed, control, baseline)}, guard, spare)[1]
-
-
 def judge_comparisons(
     strata: Mapping[str, Comparison], guard: Guard, spare: Limit = Limit()
 ) -> tuple[Mapping[str, EvidenceVerdict], EvidenceVerdict]:

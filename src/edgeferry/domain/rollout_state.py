@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args
 
 from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.release import Entry
@@ -19,7 +19,8 @@ from edgeferry.domain.rollout_evidence import Baseline, Tallies
 from edgeferry.domain.rollout_record import parse_baseline, parse_control, parse_state, parse_verdict
 from edgeferry.domain.wave_verdict import WaveVerdict
 
-ORDERS = ("pause", "resume", "abort", "revert", "promote")
+OrderName = Literal["pause", "resume", "abort", "revert", "promote"]
+ORDERS = get_args(OrderName)
 
 
 class Phase(StrEnum):
@@ -68,7 +69,6 @@ class RolloutState:
     layer: str = ""
     digest: str = ""
     """The image's, or how it begins: devices whose evidence is of it are exposed."""
-    author: str = ""
     phase: Phase = Phase.STARTING
     wave: int = 0
     """The last one started; 0: none."""
@@ -145,7 +145,6 @@ def _start(entry: Entry) -> RolloutState:
         nonce=said.get("nonce", ""),
         layer=said.get("layer", ""),
         digest=said.get("digest") or f"sha256:{release.rpartition('-')[2]}",
-        author=entry.author,
     )
 
 

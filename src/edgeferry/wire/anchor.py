@@ -33,7 +33,7 @@ def name_ledger(url: str, branch: str) -> tuple[str, str]:
     return hashlib.sha256(place.encode()).hexdigest()[:12], place[-_PLACE_LETTERS:]
 
 
-def parse_anchor(tags: Mapping[str, Any], ledger: str, etag: str) -> AnchorState:
+def parse_anchor(tags: Mapping[str, Any], ledger: str) -> AnchorState:
     """What the tags say of that ledger; what has another form counts as not there."""
     found = _mapping(_mapping(tags.get("ledgers")).get(ledger))
     count = found.get("count")
@@ -43,7 +43,6 @@ def parse_anchor(tags: Mapping[str, Any], ledger: str, etag: str) -> AnchorState
         fingerprints={
             unquote(author): tuple(str(keys).split()) for author, keys in _mapping(found.get("keys")).items()
         },
-        etag=etag,
     )
 
 

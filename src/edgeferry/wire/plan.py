@@ -122,7 +122,12 @@ def parse_plan(body: Mapping[str, Any]) -> RolloutPlan:
 
 def plan_hash(plan: RolloutPlan) -> str:
     """`sha256:` and 64 hex digits: equal for equal plans."""
-    return f"sha256:{hashlib.sha256(render_canonical(render_plan(plan))).hexdigest()}"
+    return hash_body(render_plan(plan))
+
+
+def hash_body(body: Mapping[str, Any]) -> str:
+    """The same of a plan as JSON."""
+    return f"sha256:{hashlib.sha256(render_canonical(body)).hexdigest()}"
 
 
 def _render_by_value(values: Mapping[str, str]) -> dict[str, list[str]]:

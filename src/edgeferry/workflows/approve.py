@@ -19,6 +19,7 @@ from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash, render_plan
 from edgeferry.workflows.evidence import weigh_evidence
 from edgeferry.workflows.release import find_entry
+from edgeferry.workflows.rollouts import find_plans
 
 
 @dataclass(frozen=True)
@@ -245,14 +246,8 @@ def _load_plan(services: Services, release: Entry, wanted: str) -> tuple[Entry, 
 
 
 def _plans(services: Services, release: Entry) -> Iterator[tuple[Entry, RolloutPlan]]:
-    """The release's plans that can be trusted, newest first."""
-    for entry in reversed(services.ledger.entries("plan", release.subject)):
-        if services.ledger.distrust(entry):
-            continue
-        try:
-            plan = parse_plan(entry.body)
-        except ValueError:  # of another version of edgeferry
-            continue
+    """The plans of this very content of the release that count, newest first."""
+    for entry, plan in find_plans(services, release.subject):
         if plan.release_signature == release.signature:
             yield entry, plan
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from edgeferry.domain.audit import Desire, Ran, approval_ids, find_desires, find_story, read_applies
+from edgeferry.domain.audit import Desire, Ran, find_desires, read_applies
+from edgeferry.domain.layering import AGENT
 from edgeferry.domain.release import Entry
+from edgeferry.domain.story import approval_ids, find_story
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Services
-from edgeferry.wire.canonical import render_canonical
-from edgeferry.workflows.decommission import AGENT
+from edgeferry.wire.plan import hash_body
 
 METHOD = "GetApplyHistory"
 
@@ -65,7 +64,7 @@ def audit_device(services: Services, device: str, at: datetime) -> DeviceAudit:
     """What the ledger says was desired on the device at that moment and why, and what its agent says ran."""
     told = [Told(entry, services.ledger.distrust(entry)) for entry in services.ledger.all_entries()]
     entries = [one.entry for one in told if not one.distrust]
-    plans = {_hash(entry.body): entry.body for entry in entries if entry.kind == "plan"}
+    plans = {hash_body(entry.body): entry.body for entry in entries if entry.kind == "plan"}
     by_id = {entry.id: entry for entry in entries}
     releases = {entry.subject: entry for entry in entries if entry.kind == "release"}
     reasons = [
@@ -87,7 +86,3 @@ def _ask(hub: Hub, device: str, at: datetime) -> Ran:
         silent = isinstance(error, HubError) and error.status in (404, 504)
         return Ran(note="its agent is not connected, and only the agent knows" if silent else error.problem)
     return read_applies(said, at)
-
-
-def _hash(body: Mapping[str, Any]) -> str:
-    return f"sha256:{hashlib.sha256(render_canonical(body)).hexdigest()}"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeferry.domain.layering import AGENT
 from edgeferry.errors import HubError, OutsideError
 from edgeferry.ports import Hub, Json
 
-AGENT = "$edgeAgent"
 METHOD = "Decommission"
 LEAST_WIPE_S = 5
 """IoT Hub's shortest time for a method."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_state import RolloutState, fold
+from edgeferry.domain.rollout_state import OrderName, RolloutState, fold
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
@@ -16,7 +15,6 @@ from edgeferry.wire.plan import parse_plan
 from edgeferry.wire.plan import plan_hash as hash_plan
 
 KINDS = frozenset({"rollout", "wave", "order", "end"})
-Order = Literal["pause", "resume", "abort", "revert", "promote"]
 
 
 @dataclass(frozen=True)
@@ -74,17 +72,27 @@ def load_record(services: Services, rollout: str) -> Record:
 
 def load_plan(services: Services, release: str, plan_hash: str) -> RolloutPlan:
     """The plan that was approved, by its hash; UsageError where the ledger has none that counts."""
-    for entry in reversed(services.ledger.entries("plan", release)):
-        plan = parse_plan(entry.body)
-        if hash_plan(plan) == plan_hash and not services.ledger.distrust(entry):
+    for _, plan in find_plans(services, release):
+        if hash_plan(plan) == plan_hash:
             return plan
     raise UsageError(
         f"the ledger has no plan {plan_hash} of {release}", fix="edgeferry audit verify shows what is wrong"
     )
 
 
+def find_plans(services: Services, release: str) -> Iterator[tuple[Entry, RolloutPlan]]:
+    """The release's plans that count, newest first."""
+    for entry in reversed(services.ledger.entries("plan", release)):
+        if services.ledger.distrust(entry):
+            continue
+        try:
+            yield entry, parse_plan(entry.body)
+        except ValueError:  # of another version of edgeferry
+            continue
+
+
 def give_order(
-    services: Services, rollout: str, order: Order, reason: str, user: str, wave: int | None = None
+    services: Services, rollout: str, order: OrderName, reason: str, user: str, wave: int | None = None
 ) -> Entry:
     """The signed order; the controller that goes on with the rollout reads it there. `wave`: the one that the
     user saw run; another may have started meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 
+from edgeferry.domain.layering import AGENT
 from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
 from edgeferry.domain.rollout_decision import Look
@@ -18,7 +19,6 @@ FEW = 50
 """So many devices are read one by one; of more, all twins at once by a query."""
 AIM_S = 5.0
 """How long it is taken for granted whom the layer targets: Azure answers 20 such questions a minute."""
-_AGENT = "$edgeAgent"
 _Twins = Mapping[str, tuple[Json | None, Json | None]]
 
 
@@ -94,16 +94,15 @@ class Sight:
         hub = self._services.hub
         if len(devices) <= FEW:
             return {
-                device: (hub.module_twin(device, _AGENT), hub.module_twin(device, COMPANION))
+                device: (hub.module_twin(device, AGENT), hub.module_twin(device, COMPANION))
                 for device in sorted(devices)
             }
         found: dict[tuple[str, str], Json] = {}
-        names = ", ".join(map(render_text, (_AGENT, COMPANION)))
+        names = ", ".join(map(render_text, (AGENT, COMPANION)))
         for page in hub.query(f"SELECT * FROM devices.modules WHERE moduleId IN [{names}]"):
             for row in page:
                 if row["deviceId"] in devices:
                     found[row["deviceId"], row["moduleId"]] = row
         return {
-            device: (found.get((device, _AGENT)), found.get((device, COMPANION)))
-            for device in sorted(devices)
+            device: (found.get((device, AGENT)), found.get((device, COMPANION))) for device in sorted(devices)
         }

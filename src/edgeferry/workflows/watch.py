@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from edgeferry.domain.layering import AGENT
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
 from edgeferry.errors import HubError
@@ -18,7 +19,7 @@ POLL_S = 0.25
 
 def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
     """What the hub knows now of one module on one device."""
-    agent = services.hub.module_twin(device, "$edgeAgent")
+    agent = services.hub.module_twin(device, AGENT)
     companion = services.hub.module_twin(device, COMPANION)
     return parse_facts(device, module, agent, companion)
 
