@@ -189,7 +189,7 @@ def test_a_person_stops_a_rollout_between_its_waves(
 ) -> None:
     texts = {"waves": WAVES, "approve_waves": "yes"}
     entry = released(services, 1, **texts)
-    asked = roll(services, entry, rules(**texts))
+    asked = roll(services, entry, rules(timeout_s="10", **texts))  # a pause is waited out so long
     assert (asked.state, len(starts(services))) == (State.PENDING, 1), asked.reason
     give_order(services, asked.rollout, "pause", "lunch", "ann")
     paused = roll(services, entry, rules(timeout_s="1", **texts))
