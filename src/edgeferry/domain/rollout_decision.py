@@ -126,7 +126,11 @@ def _watch(
             return Wait(until_s, f"wave {state.wave} soaks: {verdict.reason}")
     if verdict.state == "pass" or state.phase is not Phase.HELD:
         return JudgeWave(verdict)
-    word = judge_rollout(tuple(map(_time_out, reached.values())))[0]
+    return _hold(verdict, look)
+
+
+def _hold(verdict: WaveVerdict, look: Look) -> Action:
+    word = judge_rollout(tuple(map(_time_out, _reached(look).values())))[0]
     return Hold(State.INCONCLUSIVE if word is State.SUCCEEDED else word, verdict.reason)
 
 

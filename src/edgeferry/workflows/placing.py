@@ -94,12 +94,10 @@ class Beneath:
     """By layer."""
 
     def same_devices(self, layer: ModelLayer, condition: str) -> list[ModelLayer]:
-        """Those for the same devices, the lowest first; what the layer's own release left before is one, and
-        one whose rollout was for them and did not get so far."""
+        """Those for the same devices, the lowest first: one whose rollout was for them and did not get so far
+        is too. The same release for other devices is not: it is theirs."""
         found = [
-            other
-            for other in self.layers
-            if condition in (other.target_condition, self._meant(other)) or other.release == layer.release
+            other for other in self.layers if condition in (other.target_condition, self._meant(other))
         ]
         return sorted(found, key=lambda other: other.priority)
 
