@@ -96,9 +96,7 @@ class Beneath:
     def same_devices(self, layer: ModelLayer, condition: str) -> list[ModelLayer]:
         """Those for the same devices, the lowest first: one whose rollout was for them and did not get so far
         is too. The same release for other devices is not: it is theirs."""
-        found = [
-            other for other in self.layers if condition in (other.target_condition, self._meant(other))
-        ]
+        found = [other for other in self.layers if condition in (other.target_condition, self._meant(other))]
         return sorted(found, key=lambda other: other.priority)
 
     def is_unproven(self, layer: ModelLayer) -> bool:
