@@ -55,6 +55,9 @@ APPROVED = RolloutPlan(
         pytest.param(
             {"strata": dict.fromkeys([*DEVICES[1:], "n1", "n2"], "")}, "2 more", id="others instead"
         ),
+        pytest.param(
+            {"strata": {}, "conflicts": (BLOCK, replace(BLOCK, kind=Kind.NOBODY))}, "", id="nobody any more"
+        ),
     ],
 )
 def test_a_plan_drifts(changes: dict[str, Any], reason: str) -> None:
@@ -66,3 +69,10 @@ def test_a_plan_drifts(changes: dict[str, Any], reason: str) -> None:
 def test_what_only_warned_when_it_was_approved_may_not_block_now() -> None:
     approved = replace(APPROVED, conflicts=(replace(BLOCK, severity="warns"),))
     assert "in the way now" in find_drift(approved, APPROVED)
+
+
+@pytest.mark.parametrize(("approved", "now", "holds"), [(1, 2, True), (1, 3, False), (0, 1, False)])
+def test_a_small_fleet_may_gain_one_device(approved: int, now: int, holds: bool) -> None:
+    before = replace(APPROVED, strata=dict.fromkeys(DEVICES[:approved], ""))
+    after = replace(APPROVED, strata=dict.fromkeys(DEVICES[:now], ""))
+    assert (find_drift(before, after) == "") is holds

@@ -288,7 +288,7 @@ def test_a_hub_that_is_silent_for_a_while_after_the_deadline_ends_no_rollout(
 
     class Faltering:
         def __getattr__(self, name: str) -> Any:
-            if 4 < time.monotonic() - began_s < 6:
+            if time.monotonic() - began_s > 4 and len(silent) < 2:
                 silent.append(name)
                 raise HubError("silent", fix="", retryable=True)
             return getattr(hub, name)

@@ -67,7 +67,9 @@ class Transport:
             self._sleep(wait)
         return answer
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> httpx.Response:
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, again: bool = True
+    ) -> httpx.Response:
         with ExitStack() as files:
             try:
                 content: bytes | IO[bytes] = (
@@ -81,12 +83,17 @@ class Transport:
                     content=stream or None,
                     follow_redirects=method in ("GET", "HEAD"),
                 )
+            except httpx.RemoteProtocolError as error:
+                # the registry was closing a connection that had been idle, just as we used it
+                if not again or method not in ("GET", "HEAD", "POST"):
+                    raise self._explain(error) from error
             except httpx.TransportError as error:
                 raise self._explain(error) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise RegistryError(
                     f"{self.host} does not answer as a registry: {error}", fix="correct registry.host"
                 ) from error
+        return self._once(method, url, headers, body, again=False)
 
     def _client(self) -> httpx.Client:
         if self._opened is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeferry.domain.plan_conflicts import Conflict, Quota
+from edgeferry.domain.plan_conflicts import Conflict, Kind, Quota
 from edgeferry.domain.plan_groups import DeviceChange
 from edgeferry.domain.wave import Wave
 
 MOST_GROWTH = 0.05
-"""How many more devices may be targeted than a person approved, as a share of those."""
+"""How many more devices may be targeted than a person approved, as a share of those; one may in any case."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,13 @@ def find_drift(approved: RolloutPlan, fresh: RolloutPlan) -> str:
         return "the layer would have another content"
     known = {(each.kind, each.deployments) for each in approved.conflicts if each.severity == "blocks"}
     for conflict in fresh.conflicts:
+        if conflict.kind is Kind.NOBODY:
+            continue  # it touches nothing, and is told as such
         if conflict.severity == "blocks" and (conflict.kind, conflict.deployments) not in known:
             return f"something stands in the way now: {conflict.problem}"
     if lost := sorted(set(fresh.lost) - set(approved.lost)):
         return f"{', '.join(lost[:3])} would lose what they have now"
     more = len(fresh.targeted - approved.targeted)
-    if more > MOST_GROWTH * len(approved.targeted):
+    if more > max(MOST_GROWTH * len(approved.targeted), 1 if approved.targeted else 0):
         return f"{more} more devices are targeted than the {len(approved.targeted)} that were approved"
     return ""
