@@ -63,7 +63,7 @@ def plan(
             facts["device"] = _device_facts(*view)
             tables += _device_tables(*view)
         terminal.answer(facts, tables)
-        blocking = [one for one in drawn.conflicts if one.severity == "blocks"]
+        blocking = drawn.blocks
         problem = f"{counted(len(blocking), 'conflict')} would stop this rollout"
         finish(not blocking, problem, blocking[0].fix if blocking else "")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from edgeferry.domain.fields import members
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.domain.story import list_devices, name_release
@@ -91,13 +92,13 @@ def find_desires(
 
 def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
     """What ran at that moment, from an agent's answer to `GetApplyHistory`: the last apply until then."""
-    payload = _mapping(answer.get("payload"))
+    payload = members(answer.get("payload"))
     applies = payload.get("applies")
     if answer.get("status") != 200 or not isinstance(applies, Sequence) or isinstance(applies, str):
         return Ran(note="its agent keeps no history of what it applied: IoT Edge's has none")
     past = [
         (moment, one)
-        for one in map(_mapping, applies)
+        for one in map(members, applies)
         if (moment := _read_moment(one.get("at"))) and moment <= at
     ]
     if not past:
@@ -105,7 +106,7 @@ def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
     found = max(past, key=lambda pair: pair[0])[1]
     return Ran(
         at=str(found["at"]),
-        images={str(name): str(image) for name, image in _mapping(found.get("images")).items()},
+        images={str(name): str(image) for name, image in members(found.get("images")).items()},
         outcome=str(found.get("outcome") or ""),
         reason=str(found.get("reason") or ""),
     )
@@ -116,21 +117,21 @@ def _trace(
 ) -> Desire | None:
     body = start.body
     release = name_release(start)
-    devices = _mapping(body.get("devices"))
+    devices = members(body.get("devices"))
     since, wave = (start.at, 0) if device in devices else ("", 0)
     if not since:
         since, wave = _find_wave(own, device, find_plan(str(body.get("plan") or "")) or {})
     until = start.at if body.get("state") == State.FAILED else ""
     for entry in own:
         if entry.kind == "end":
-            devices = _mapping(entry.body.get("devices"))
+            devices = members(entry.body.get("devices"))
             since = since or (entry.at if device in devices else "")
         failed = entry.kind == "end" and entry.body.get("state") == State.FAILED
         taken = entry.kind == "order" and entry.body.get("order") == "revert"
         until = until or (entry.at if failed or taken else "")
     if not since:
         return None
-    said = _mapping(devices.get(device))
+    said = members(devices.get(device))
     return Desire(
         environment=str(body.get("environment") or ""),
         model=str(body.get("model") or models.get(release) or ""),
@@ -155,10 +156,6 @@ def _find_wave(own: Sequence[Entry], device: str, plan: Mapping[str, Any]) -> tu
         ):
             return entry.at, int(entry.body["wave"])
     return "", 0
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _moment(text: str) -> datetime:

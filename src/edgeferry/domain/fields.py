@@ -16,6 +16,11 @@ from typing import Any
 from edgeferry.domain.finding import At, Fault, Report, refuse
 
 
+def members(value: object) -> Mapping[str, Any]:
+    """The mapping; an empty one where a document that others wrote has something else, or nothing."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A fix that names the word probably meant, or else all that are known."""
     names = sorted(known)

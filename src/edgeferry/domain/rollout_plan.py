@@ -50,7 +50,17 @@ class RolloutPlan:
     @property
     def blocked(self) -> bool:
         """Whether something stands in the way."""
-        return any(conflict.severity == "blocks" for conflict in self.conflicts)
+        return bool(self.blocks)
+
+    @property
+    def blocks(self) -> tuple[Conflict, ...]:
+        """What stands in the way."""
+        return tuple(each for each in self.conflicts if each.severity == "blocks")
+
+    @property
+    def obstacles(self) -> tuple[Conflict, ...]:
+        """The same, but that nobody is targeted: it touches nothing, and devices may yet get their tags."""
+        return tuple(each for each in self.blocks if each.kind is not Kind.NOBODY)
 
 
 def find_drift(approved: RolloutPlan, fresh: RolloutPlan) -> str:
@@ -61,11 +71,9 @@ def find_drift(approved: RolloutPlan, fresh: RolloutPlan) -> str:
         return f"it is for {approved.condition!r} in {approved.environment or 'no environment'}"
     if approved.content_sha256 != fresh.content_sha256:
         return "the layer would have another content"
-    known = {(each.kind, each.deployments) for each in approved.conflicts if each.severity == "blocks"}
-    for conflict in fresh.conflicts:
-        if conflict.kind is Kind.NOBODY:
-            continue  # it touches nothing, and is told as such
-        if conflict.severity == "blocks" and (conflict.kind, conflict.deployments) not in known:
+    known = {(each.kind, each.deployments) for each in approved.blocks}
+    for conflict in fresh.obstacles:
+        if (conflict.kind, conflict.deployments) not in known:
             return f"something stands in the way now: {conflict.problem}"
     if lost := sorted(set(fresh.lost) - set(approved.lost)):
         return f"{', '.join(lost[:3])} would lose what they have now"

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeferry.domain.fields import members
 from edgeferry.domain.rollout import State
 from edgeferry.domain.rollout_action import Soak, StartWave
 from edgeferry.domain.rollout_evidence import MEASURES, Baseline, Judgement, Tallies, Tally
@@ -63,16 +64,16 @@ def render_judged(verdict: WaveVerdict) -> dict[str, Any]:
 
 def parse_verdict(body: Mapping[str, Any], at_s: float) -> WaveVerdict:
     """The verdict of a `judged` entry; a word that is none is inconclusive, which starts nothing."""
-    said = _mapping(body.get("verdict"))
+    said = members(body.get("verdict"))
     return WaveVerdict(
         wave=_whole(body.get("wave")),
         state=_JUDGEMENTS.get(str(said.get("state")), "inconclusive"),
         reason=str(said.get("reason", "")),
-        strata={name: _parse_stratum(_mapping(each)) for name, each in _mapping(said.get("strata")).items()},
+        strata={name: _parse_stratum(members(each)) for name, each in members(said.get("strata")).items()},
         at_s=at_s,
         devices={
-            device: (parse_state(_mapping(each).get("state")), str(_mapping(each).get("reason", "")))
-            for device, each in _mapping(said.get("devices")).items()
+            device: (parse_state(members(each).get("state")), str(members(each).get("reason", "")))
+            for device, each in members(said.get("devices")).items()
         },
     )
 
@@ -81,18 +82,18 @@ def parse_baseline(body: Mapping[str, Any]) -> Mapping[str, Baseline]:
     """The predecessor, by stratum, as a `started` entry tells it."""
     return {
         name: Baseline(
-            _whole(_mapping(each).get("devices")),
-            _parse_band(_mapping(each).get("band")),
-            _parse_bin(_mapping(each).get("slow")),
-            _parse_tallies(_mapping(each).get("tallies")),
+            _whole(members(each).get("devices")),
+            _parse_band(members(each).get("band")),
+            _parse_bin(members(each).get("slow")),
+            _parse_tallies(members(each).get("tallies")),
         )
-        for name, each in _mapping(body.get("baseline")).items()
+        for name, each in members(body.get("baseline")).items()
     }
 
 
 def parse_control(body: Mapping[str, Any]) -> Mapping[str, Tallies]:
     """What the control had counted, by stratum, when a wave was started."""
-    return {name: _parse_tallies(each) for name, each in _mapping(body.get("control")).items()}
+    return {name: _parse_tallies(each) for name, each in members(body.get("control")).items()}
 
 
 def parse_state(said: object) -> State:
@@ -105,7 +106,7 @@ def _render_tallies(tallies: Tallies) -> dict[str, list[float]]:
 
 
 def _parse_tallies(said: object) -> Tallies:
-    pairs = _mapping(said)
+    pairs = members(said)
     return {measure: Tally(*_pair(pairs[measure])) for measure in MEASURES if measure in pairs}
 
 
@@ -137,7 +138,3 @@ def _parse_stratum(said: Mapping[str, Any]) -> StratumVerdict:
 
 def _whole(said: object) -> int:
     return said if isinstance(said, int) else 0
-
-
-def _mapping(said: object) -> Mapping[str, Any]:
-    return said if isinstance(said, Mapping) else {}

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from edgeferry.domain.anchor import AnchorState, Lease
+from edgeferry.domain.fields import members
 
 Json = dict[str, Any]
 
@@ -35,13 +36,13 @@ def name_ledger(url: str, branch: str) -> tuple[str, str]:
 
 def parse_anchor(tags: Mapping[str, Any], ledger: str) -> AnchorState:
     """What the tags say of that ledger; what has another form counts as not there."""
-    found = _mapping(_mapping(tags.get("ledgers")).get(ledger))
+    found = members(members(tags.get("ledgers")).get(ledger))
     count = found.get("count")
     return AnchorState(
         head=str(found.get("head") or ""),
         count=count if isinstance(count, int) else 0,
         fingerprints={
-            unquote(author): tuple(str(keys).split()) for author, keys in _mapping(found.get("keys")).items()
+            unquote(author): tuple(str(keys).split()) for author, keys in members(found.get("keys")).items()
         },
     )
 
@@ -57,8 +58,8 @@ def render_anchor(
 def parse_leases(tags: Mapping[str, Any]) -> dict[str, Lease]:
     """Every lease, by name."""
     leases = {}
-    for name, one in _mapping(tags.get("leases")).items():
-        until, holder = _mapping(one).get("until"), _mapping(one).get("holder")
+    for name, one in members(tags.get("leases")).items():
+        until, holder = members(one).get("until"), members(one).get("holder")
         if isinstance(until, int | float) and isinstance(holder, str):
             leases[unquote(name)] = Lease(holder, float(until))
     return leases
@@ -73,7 +74,3 @@ def render_lease(name: str, lease: Lease | None, leases: Mapping[str, Lease], no
 
 def _quote(name: str) -> str:
     return quote(name, safe="@+").replace(".", "%2E")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgeferry.domain.fields import members
 from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.smoke import Verdict
@@ -20,19 +21,19 @@ def parse_facts(
     device: str, module: str, agent: Mapping[str, Any] | None, companion: Mapping[str, Any] | None
 ) -> DeviceFacts:
     """What the two twins say about one module; a missing or odd part reads as "nothing reported"."""
-    properties = _mapping(_mapping(agent).get("properties"))
-    desired = _mapping(properties.get("desired"))
-    reported = _mapping(properties.get("reported"))
-    status = _mapping(reported.get("lastDesiredStatus"))
-    running = _mapping(_mapping(reported.get("modules")).get(module))
-    settings = _mapping(running.get("settings"))
-    wanted = _mapping(_mapping(_mapping(desired.get("modules")).get(module)).get("settings"))
-    metadata = _mapping(_mapping(_mapping(desired.get("$metadata")).get("modules")).get(module))
-    layer = _layer_of(_mapping(desired.get("modules")).get(module))
-    stands = _mapping(_mapping(reported.get("layers")).get(layer))
+    properties = members(members(agent).get("properties"))
+    desired = members(properties.get("desired"))
+    reported = members(properties.get("reported"))
+    status = members(reported.get("lastDesiredStatus"))
+    running = members(members(reported.get("modules")).get(module))
+    settings = members(running.get("settings"))
+    wanted = members(members(members(desired.get("modules")).get(module)).get("settings"))
+    metadata = members(members(members(desired.get("$metadata")).get("modules")).get(module))
+    layer = _layer_of(members(desired.get("modules")).get(module))
+    stands = members(members(reported.get("layers")).get(layer))
     return DeviceFacts(
         device=device,
-        connected=_mapping(agent).get("connectionState") == "Connected",
+        connected=members(agent).get("connectionState") == "Connected",
         has_base="systemModules" in desired,
         desired_image=str(wanted.get("image", "")),
         brought_by=_number(metadata.get("$lastUpdatedVersion"), _number(desired.get("$version"), 0)),
@@ -51,8 +52,8 @@ def parse_facts(
 
 def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> Verdict | None:
     """The companion's verdict on one model as its twin reports it; None when absent or malformed."""
-    properties = _mapping(_mapping(companion).get("properties"))
-    verdicts = _mapping(_mapping(properties.get("reported")).get("verdicts"))
+    properties = members(members(companion).get("properties"))
+    verdicts = members(members(properties.get("reported")).get("verdicts"))
     document = verdicts.get(model)
     try:
         return parse_verdict(model, document, share_room(len(verdicts)))
@@ -73,24 +74,20 @@ def parse_earlier_evidence(companion: Mapping[str, Any] | None, model: str) -> D
 def _parse_counted(
     companion: Mapping[str, Any] | None, model: str, parse: Callable[[str, object], EvidenceReport | None]
 ) -> DeviceEvidence | None:
-    reported = _mapping(_mapping(_mapping(companion).get("properties")).get("reported"))
+    reported = members(members(members(companion).get("properties")).get("reported"))
     try:
-        found = parse(model, _mapping(reported.get("evidence")).get(model))
+        found = parse(model, members(reported.get("evidence")).get(model))
     except UsageError:
         return None
     if found is None:
         return None
-    device = str(_mapping(companion).get("deviceId", ""))
+    device = str(members(companion).get("deviceId", ""))
     return DeviceEvidence(device, found.digest, found.requests, found.errors, found.latency, found.outputs)
 
 
 def _layer_of(module: object) -> str:
     """The deployment that brought the module, under its name in `layers`; "" where the hub does not say."""
-    return str(_mapping(_mapping(module).get("configuration")).get("id") or "")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return str(members(members(module).get("configuration")).get("id") or "")
 
 
 def _number(value: object, otherwise: int) -> int:

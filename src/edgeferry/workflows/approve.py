@@ -11,7 +11,7 @@ from edgeferry.domain.approval import Record, judge_record, render_source
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.plan_conflicts import Conflict, Kind
+from edgeferry.domain.plan_conflicts import Conflict
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
 from edgeferry.errors import RefusedError, UsageError
@@ -225,7 +225,7 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     for entry, plan in _plans(services, release):
         if (plan.environment, plan.condition) != (fresh.environment, fresh.condition):
             continue
-        if _find_block(plan) and not _find_block(fresh):
+        if plan.obstacles and not fresh.obstacles:
             continue
         changed = sorted(name for name, text in fresh.policy.items() if text != plan.policy.get(name))
         drift = f"{', '.join(changed)} changed" if changed else find_drift(plan, fresh)
@@ -292,10 +292,7 @@ def _refuse_blocked(offer: Offer) -> None:
 
 
 def _find_block(plan: RolloutPlan) -> Conflict | None:
-    """What stands in the plan's way; that nobody is targeted does not: devices may yet get their tags."""
-    return next(
-        (each for each in plan.conflicts if each.severity == "blocks" and each.kind is not Kind.NOBODY), None
-    )
+    return next(iter(plan.obstacles), None)
 
 
 def _body(services: Services, offer: Offer, decision: str) -> dict[str, Any]:
