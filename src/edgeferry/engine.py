@@ -225,7 +225,14 @@ class Engine:
 
     def root(self) -> Path:
         """The folder, on the engine's machine, where it keeps its images."""
-        return Path(self._do("asking where it keeps images", lambda c: c.info())["DockerRootDir"])
+        return Path(self._info()["DockerRootDir"])
+
+    def limits_memory(self) -> bool:
+        """Whether it can hold a container to a number of bytes."""
+        return bool(self._info().get("MemoryLimit"))
+
+    def _info(self) -> dict[str, Any]:
+        return dict(self._do("asking what it can do", lambda c: c.info()))
 
     def events(self, labels: Mapping[str, str], kinds: Sequence[str]) -> Stream:
         """What happens to containers that carry these labels, from now on until the stream is closed; the
@@ -334,6 +341,12 @@ class Engine:
             labels=dict((said.get("Config") or {}).get("Labels") or {}),
             env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
+
+    def images(self, labels: Mapping[str, str]) -> list[str]:
+        """The ids of all images that carry all these labels, the newest first."""
+        wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
+        rows = self._do("listing images", lambda c: c.images(filters=wanted))
+        return [str(row["Id"]) for row in sorted(rows, key=lambda row: -int(row.get("Created") or 0))]
 
     def repo_digests(self) -> frozenset[str]:
         """The references by digest of all images here, such as `host/name@sha256:…`."""

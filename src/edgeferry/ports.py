@@ -18,6 +18,7 @@ from edgeferry.domain.finding import Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.ledger_chain import LedgerCheck
+from edgeferry.domain.machine import ContainerReach, EngineFacts, MachineFacts
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -251,6 +252,9 @@ class Registry(Protocol):
     def remove(self, name: str, digest: str) -> None:
         """The image, its tags and what is attached to it are gone, unless the registry forbids deletion."""
 
+    def check_push(self, name: str) -> None:
+        """The login may push images of that name; nothing stays there. RegistryError when it may not."""
+
     def attach(self, name: str, digest: str, artifact_type: str, body: bytes) -> str:
         """The digest of `body`'s own manifest, attached to the image: by `subject`, and by the
         referrers tag scheme where the registry has no referrers."""
@@ -302,6 +306,9 @@ class Ledger(Protocol):
     def verify(self) -> LedgerCheck:
         """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
         anchor at the hub and the keys pinned there."""
+
+    def check_push(self) -> None:
+        """The repository would take a push of ours; nothing is pushed. LedgerError when it would not."""
 
     def accept(self) -> AnchorState:
         """What the hub remembers from now on: the ledger as it is, and the keys that count here."""
@@ -364,6 +371,9 @@ class Hub(Protocol):
     def host(self) -> str:
         """Its host name, with a port where it is not 443."""
 
+    def clock_s(self) -> float:
+        """The hub's clock, Unix seconds, as it says with an answer; also to who has no right there."""
+
     def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
         """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
 
@@ -420,6 +430,22 @@ class Messages(Protocol):
     def read(self, after: str = "", limit: int = 100, wait_s: float = 0, device: str = "") -> MessagePage:
         """At most `limit` messages behind the cursor `after` (empty: all that are kept; `end`: new ones),
         of one device if it is named; when there are none, waits for one, up to 60 s."""
+
+
+class Machine(Protocol):
+    """This machine, and what its container engine can do."""
+
+    def look(self) -> MachineFacts: ...
+
+    def ask_engine(self) -> EngineFacts:
+        """EngineError when none answers."""
+
+    def ask_mirror(self) -> str:
+        """Where Debian's packages come from, or that none are needed any more; OutsideError when it does not
+        answer."""
+
+    def reach_hub(self) -> ContainerReach:
+        """A container tried to reach the hub's ports; it is gone again."""
 
 
 @dataclass(frozen=True)

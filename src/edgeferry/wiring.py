@@ -26,6 +26,7 @@ from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
+from edgeferry.adapters.machine import HubFromContainers, LocalMachine
 from edgeferry.adapters.parquet import ParquetSheet
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
@@ -49,6 +50,7 @@ from edgeferry.ports import (
     Hub,
     Images,
     Ledger,
+    Machine,
     Messages,
     Place,
     Registry,
@@ -58,6 +60,7 @@ from edgeferry.ports import (
     TextFolder,
 )
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
+from edgeferry.sandbox.local import HUB_PORT, MQTT_PORT, load_sandbox
 from edgeferry.settings import (
     KEY_REFERENCE,
     Settings,
@@ -263,6 +266,30 @@ def read_sim_faults(file: Path) -> tuple[Fault, ...]:
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:
     """A Parquet file of that shape; UsageError where its library is not installed."""
     return ParquetSheet(table, file)
+
+
+def open_machine(settings: Settings) -> Machine:
+    """This machine, and the container engine that the settings choose."""
+    return LocalMachine(
+        settings.root,
+        settings.state,
+        settings["images.mirror"],
+        settings["engine.url"] or default_engine_host(),
+        lambda: _connect_engine(settings),
+        lambda: _find_hub_of_containers(settings),
+    )
+
+
+def _find_hub_of_containers(settings: Settings) -> HubFromContainers | None:
+    """Where containers on this machine find the hub; None where it has no address that they could reach."""
+    host = _hub_login(_Values(settings, lambda _: None)).host
+    sandbox = load_sandbox(settings.state)
+    if sandbox and host.partition(":")[0] == sandbox.address:
+        return HubFromContainers(sandbox.gateway, (HUB_PORT, MQTT_PORT), sandbox.network)
+    name, _, port = host.partition(":")
+    if name == "localhost" or name.startswith("127."):
+        return None
+    return HubFromContainers(name, (int(port or 443), MQTT_PORT), "bridge")
 
 
 def open_folder(root: Path) -> TextFolder:

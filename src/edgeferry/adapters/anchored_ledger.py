@@ -73,6 +73,10 @@ class AnchoredLedger:
             found += find_key_breaches(state.fingerprints, self._ledger.trusted())
         return LedgerCheck(self._ledger.head, self._ledger.count, state, tuple(found))
 
+    def check_push(self) -> None:
+        """The repository would take a push of ours."""
+        self._ledger.check_push()
+
     def accept(self) -> AnchorState:
         """The hub remembers the branch as it is, and the keys that count here."""
         self._ledger.refresh()

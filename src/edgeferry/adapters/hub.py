@@ -6,6 +6,7 @@ import base64
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +52,11 @@ class HubClient:
         """Twins of the edge devices that match the target condition (all when empty or `*`)."""
         where = _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
         return [row for page in self.query(f"SELECT * FROM devices WHERE {where}") for row in page]
+
+    def clock_s(self) -> float:
+        """The hub's clock, Unix seconds, from the Date of its answer."""
+        answer = self._door.send("GET", "/statistics/devices", expected=(401, 403))
+        return parsedate_to_datetime(answer.headers["date"]).timestamp()
 
     def device_twin(self, device: str) -> Json:
         """The device's twin."""

@@ -119,6 +119,14 @@ class GitLedger:
                 for place, file in enumerate(self._branch.files):
                     self._places.setdefault(file.id, place)
 
+    def check_push(self) -> None:
+        """The repository would take a push of ours, as far as git can tell without one; LedgerError when it
+        would not."""
+        with self._lock:
+            self.refresh()
+            head = self.head or self._read("commit-tree", self._read("mktree"), "-m", "try")
+            self._git("push", "--quiet", "--dry-run", self._url, f"{head}:refs/heads/edgeferry-doctor")
+
     def descends(self, ancestor: str) -> bool:
         """Whether the head that was read last is that commit, or has it in its history."""
         if not self.head:
@@ -362,6 +370,9 @@ class GitLedger:
         ]
         data = "".join(f"{one}\0" for one in (*kept, line)).encode(errors="surrogateescape")
         return self._git("mktree", "-z", stdin=data).decode().strip()
+
+    def _read(self, *arguments: str) -> str:
+        return self._git(*arguments).decode().strip()
 
     def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
         done = self._run(*arguments, stdin=stdin)

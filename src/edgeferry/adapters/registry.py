@@ -120,6 +120,12 @@ class RegistryClient:
             uploaded += len(image.manifest)
         return uploaded
 
+    def check_push(self, name: str) -> None:
+        """The login may push there: an upload is opened, and given up without a byte."""
+        opened = self._call("POST", name, "blobs/uploads/", accepted=(202,))
+        place = urljoin(str(opened.url), opened.headers.get("location", ""))
+        self._call("DELETE", name, place, accepted=(200, 202, 204, 401, 403, 404, 405))
+
     def remove(self, name: str, digest: str) -> None:
         """The image, its tags and what is attached to it are gone, unless the registry forbids deletion."""
         listing = self._head(name, f"manifests/{referrers_tag(digest)}")

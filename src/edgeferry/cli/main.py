@@ -20,6 +20,7 @@ from edgeferry.cli import (
     ci,
     deployments,
     devices,
+    doctor,
     fleet,
     hub,
     local,
@@ -62,6 +63,7 @@ deployments.register(app)
 audit.register(app)
 registry.register(app)
 local.register(app)
+doctor.register(app)
 hub.register(app)
 ci.register(app)
 sim.register(app)

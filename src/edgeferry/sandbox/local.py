@@ -44,6 +44,7 @@ from edgeferry.wire.enrolment import (
 )
 
 HUB_PORT = 8443
+MQTT_PORT = 8883
 UP_LOCK = "up.lock"
 """Held in the state folder by who ups or downs it."""
 _LAST_NUMBER = 250
@@ -65,6 +66,11 @@ class Sandbox:
     def address(self) -> str:
         """The loopback address of the hub and the registry."""
         return f"127.31.{self.number}.1"
+
+    @property
+    def network(self) -> str:
+        """The engine's network, whose gateway the hub is on too."""
+        return _network(self.id)
 
     @property
     def labels(self) -> dict[str, str]:

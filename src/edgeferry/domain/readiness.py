@@ -1,0 +1,157 @@
+"""Whether gate, hub and fleet are ready for a rollout, and what to do if not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeferry.domain.condition import parse_condition, wanted_tags
+from edgeferry.domain.diagnosis import Diagnosis
+from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.limits import AZURE_SIZES
+
+MOST_SKEW_S = 300.0
+"""Beyond it IoT Hub and Microsoft Entra refuse signatures, some sooner than others."""
+_NEARLY_FULL = 0.9
+_ENDED = ("1.0.", "1.1.", "1.2.", "1.3.", "1.4.")
+"""Releases of IoT Edge without support: 1.4 ended on 2024-11-12 (Microsoft's page "Azure IoT Edge supported
+platforms")."""
+_SAME_MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class DeviceSeen:
+    """What a device's `$edgeAgent` twin says of it."""
+
+    device: str
+    connected: bool
+    runtime: str
+    """`edgeferry 0.1.0` of our agent, `1.5.3` of IoT Edge; "" before it ever reported."""
+    architecture: str
+    """`amd64`, `x86_64`; "" where unknown."""
+
+
+def judge_gate(policy: GatePolicy, trusted: Sequence[str], folder: str) -> Iterator[Diagnosis]:
+    """Whether as many people can say yes as the gate asks for; `trusted` are the names whose keys count, in
+    `folder`."""
+    able = [name for name in policy.approvers or trusted if name in trusted]
+    lacking = [name for name in policy.approvers if name not in trusted]
+    if policy.approvers and len(policy.approvers) < policy.approvals:
+        yield Diagnosis(
+            "gate",
+            "blocker",
+            f"the gate wants {policy.approvals} approvals, and gate.approvers names {len(policy.approvers)}",
+            "name more people in gate.approvers, or lower gate.approvals",
+        )
+    elif lacking:
+        few = len(able) < policy.approvals
+        yield Diagnosis(
+            "gate.keys",
+            "blocker" if few else "warning",
+            f"no trusted key of {', '.join(lacking)}, whose yes does not count"
+            + (f": {len(able)} of {policy.approvals} can approve" if few else ""),
+            f"copy keys/{lacking[0]}.pub.pem of their state folder to {folder}/{lacking[0]}.pem",
+        )
+    else:
+        yield Diagnosis(
+            "gate", "fine", f"approvals wanted: {policy.approvals}; people who can give one: {len(able)}"
+        )
+
+
+def judge_clock(offset_s: float) -> Diagnosis:
+    """`offset_s`: how far this machine's clock is ahead of the hub's."""
+    if abs(offset_s) <= MOST_SKEW_S:
+        return Diagnosis("hub.clock", "fine", f"{abs(offset_s):.0f} s from the hub's")
+    where = "ahead of" if offset_s > 0 else "behind"
+    return Diagnosis(
+        "hub.clock",
+        "blocker",
+        f"this machine's clock is {abs(offset_s):.0f} s {where} the hub's: signatures are refused",
+        "sudo timedatectl set-ntp true",
+    )
+
+
+def judge_quota(deployments: int) -> Diagnosis:
+    """How many more deployments the hub takes: Azure's quota of 100, which ours keeps too."""
+    most = AZURE_SIZES.configurations or 0
+    seen = f"{deployments} of {most} deployments"
+    fix = "edgeferry deployments list; edgeferry deployments delete NAME of those that nobody needs"
+    if deployments >= most:
+        return Diagnosis("hub.quota", "blocker", f"{seen}: no rollout can add its own", fix)
+    if deployments >= most * _NEARLY_FULL:
+        return Diagnosis("hub.quota", "warning", seen, fix)
+    return Diagnosis("hub.quota", "fine", seen)
+
+
+def judge_fleet(
+    seen: Sequence[DeviceSeen], condition: str, ours: str, architecture: str
+) -> Iterator[Diagnosis]:
+    """The devices that `condition` picks; `ours` is this client's version, `architecture` that of images."""
+    if not seen:
+        yield Diagnosis(
+            "fleet",
+            "warning",
+            f"no device matches {condition or 'anything'}",
+            f"{_tag(condition)}; or edgeferry up",
+        )
+        return
+    yield Diagnosis("fleet", "fine", f"devices: {len(seen)}")
+    silent = [one.device for one in seen if not one.runtime]
+    away = [one.device for one in seen if one.runtime and not one.connected]
+    yield from _about(
+        "fleet.agents",
+        silent,
+        "never reported to the hub",
+        "start its agent there: sudo edgeferry agent install",
+    )
+    yield from _about("fleet.connection", away, "not connected", "look at the device: edgeferry agent status")
+    old = [
+        one.device
+        for one in seen
+        if one.runtime.startswith("edgeferry ") and one.runtime != f"edgeferry {ours}"
+    ]
+    yield from _about(
+        "fleet.versions",
+        old,
+        f"with an agent that is not {ours}",
+        "there: pip install --upgrade edgeferry; sudo edgeferry agent install",
+    )
+    ended = [one.device for one in seen if one.runtime.startswith(_ENDED)]
+    yield from _about(
+        "fleet.iotedge", ended, "with an IoT Edge past its support", "update it to IoT Edge 1.5 or newer"
+    )
+    others = [
+        one.device
+        for one in seen
+        if one.architecture and _SAME_MACHINE.get(one.architecture, one.architecture) != architecture
+    ]
+    yield from _about(
+        "fleet.architecture",
+        others,
+        f"whose processor is not {architecture}, which images are made for",
+        "set images.architecture to theirs, in an environment of their own",
+    )
+
+
+def judge_aim(model: str, condition: str, count: int) -> Diagnosis:
+    """Whether any device would get the model."""
+    if count:
+        return Diagnosis(f"model.{model}", "fine", f"devices that match: {count}")
+    return Diagnosis(f"model.{model}", "warning", f"no device matches {condition}", _tag(condition))
+
+
+def _about(check: str, devices: Sequence[str], what: str, fix: str) -> Iterator[Diagnosis]:
+    if devices:
+        shown = ", ".join(devices[:5]) + (f" and {len(devices) - 5} more" if len(devices) > 5 else "")
+        yield Diagnosis(check, "warning", f"{len(devices)} {what}: {shown}", fix)
+
+
+def _tag(condition: str) -> str:
+    """The command that makes a device match, where tags alone do."""
+    wanted = wanted_tags(parse_condition(condition)) if condition else None
+    if not wanted:
+        return "edgeferry devices list shows their tags; change those, or the condition"
+    pairs = " ".join(
+        f"{path}={str(value).lower() if isinstance(value, bool) else value}" for path, value in wanted.items()
+    )
+    return f"edgeferry devices tag DEVICE {pairs}"
