@@ -113,6 +113,7 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
         hub=hub,
         ledger=ledger,
         pull=pull,
+        service_connection=written.get("ci.service_connection", ""),
     )
 
 
