@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -27,7 +27,9 @@ from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.parquet import ParquetSheet
+from edgeferry.adapters.pipeline_function import RECORDER, IsolatedFunctions
 from edgeferry.adapters.project import ProjectFolder
+from edgeferry.adapters.project_tree import AcceleratorTree, new_project
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
@@ -50,7 +52,10 @@ from edgeferry.ports import (
     Images,
     Ledger,
     Messages,
+    NewProject,
+    PipelineFunctions,
     Place,
+    ProjectTree,
     Registry,
     Services,
     Sheet,
@@ -263,6 +268,21 @@ def read_sim_faults(file: Path) -> tuple[Fault, ...]:
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:
     """A Parquet file of that shape; UsageError where its library is not installed."""
     return ParquetSheet(table, file)
+
+
+def open_accelerator(root: Path) -> tuple[ProjectTree, PipelineFunctions]:
+    """A project laid out as microsoft/mlops-accelerator-for-edge, and its pipeline functions."""
+    return AcceleratorTree(root), IsolatedFunctions(root)
+
+
+def open_new_project(root: Path, source: Path) -> AbstractContextManager[NewProject]:
+    """A project that is written in `root`, of files of `source`."""
+    return new_project(root, source)
+
+
+def read_recorder() -> str:
+    """The source of the module that notes which version a step registered."""
+    return RECORDER.read_text("utf-8")
 
 
 def open_folder(root: Path) -> TextFolder:

@@ -22,6 +22,7 @@ from edgeferry.cli import (
     devices,
     fleet,
     hub,
+    import_accelerator,
     local,
     models,
     plan,
@@ -64,6 +65,7 @@ registry.register(app)
 local.register(app)
 hub.register(app)
 ci.register(app)
+import_accelerator.register(app)
 sim.register(app)
 
 
