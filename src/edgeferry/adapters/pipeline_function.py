@@ -43,26 +43,37 @@ class IsolatedFunctions:
         UsageError where azure-ai-ml is missing; DefinitionError, with file and line, when a script fails,
         reaches for the network, starts a program, or does not end within the limit.
         """
-        if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.ai") is None:
-            raise UsageError(
-                "azure-ai-ml is not installed, which the project's pipeline functions are made with",
-                fix="pip install 'edgeferry[azure]'",
-            )
+        answers = self.ask(scripts, fill_in)
+        return {script: self.read(script, answer) for script, answer in answers.items()}
+
+    def ask(self, scripts: Mapping[str, Mapping[str, str]], fill_in: str) -> Mapping[str, Mapping[str, Any]]:
+        """What came of each script: its `job`, or `problem`, `kind`, `file` and `line`."""
+        if not _has_azure():
+            raise _missing()
         with tempfile.TemporaryDirectory(prefix="edgeferry-import-") as scratch:
             copy, home = Path(scratch, "project"), Path(scratch, "home")
             home.mkdir()
             self._copy(copy)
+            files = {script: home / f"{number}.json" for number, script in enumerate(scripts)}
             asked = [
-                {"module": _module(file), "values": dict(values), "answer": str(home / f"{number}.json")}
-                for number, (file, values) in enumerate(scripts.items())
+                {"module": _module(script), "values": dict(values), "answer": str(files[script])}
+                for script, values in scripts.items()
             ]
             request = home / "request.json"
             request.write_text(json.dumps({"scripts": asked, "fill_in": fill_in}), "utf-8")
             said = self._run(copy, home, request)
-            return {
-                file: self._read(Path(each["answer"]), file, said)  # type: ignore[arg-type]
-                for file, each in zip(scripts, asked, strict=True)
-            }
+            if "No module named 'azure" in said:
+                raise _missing()
+            return {script: _answer(file, said) for script, file in files.items()}
+
+    def read(self, script: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The job; DefinitionError when the script has come to none."""
+        if "job" in answer:
+            job: Mapping[str, Any] = answer["job"]
+            return job
+        problem, fix = _explain(answer["kind"], answer["problem"])
+        file = str(self._root / (answer["file"] or script))
+        raise DefinitionError(problem, fix=fix, file=file, line=answer["line"] or 1)
 
     def _copy(self, copy: Path) -> None:
         def left_out(folder: str, names: list[str]) -> set[str]:
@@ -97,27 +108,27 @@ class IsolatedFunctions:
         lines = said.strip().splitlines()
         return lines[-1] if lines else ""
 
-    def _read(self, file: Path, script: str, said: str) -> Mapping[str, Any]:
-        try:
-            answer = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            if "No module named 'azure" in said:
-                raise UsageError(
-                    "azure-ai-ml is not installed, which the project's pipeline functions are made with",
-                    fix="pip install 'edgeferry[azure]'",
-                ) from error
-            raise DefinitionError(
-                f"the script {said or 'ended without a word'}",
-                fix="let it come to jobs.create_or_update(…) without waiting for anything before",
-                file=str(self._root / script),
-                line=1,
-            ) from error
-        if "job" in answer:
-            job: Mapping[str, Any] = answer["job"]
-            return job
-        problem, fix = _explain(answer["kind"], answer["problem"])
-        where = answer["file"] or script
-        raise DefinitionError(problem, fix=fix, file=str(self._root / where), line=answer["line"] or 1)
+
+def _has_azure() -> bool:
+    try:
+        return importlib.util.find_spec("azure.ai.ml") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _missing() -> UsageError:
+    return UsageError(
+        "azure-ai-ml is not installed, which the project's pipeline functions are made with",
+        fix="pip install 'edgeferry[azure]'",
+    )
+
+
+def _answer(file: Path, said: str) -> Mapping[str, Any]:
+    try:
+        answer: Mapping[str, Any] = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {"problem": said or "ended without a word", "kind": "ended", "file": "", "line": 0}
+    return answer
 
 
 def _explain(kind: str, problem: str) -> tuple[str, str]:
@@ -127,6 +138,9 @@ def _explain(kind: str, problem: str) -> tuple[str, str]:
     if kind == "program":
         fix = "do it in a step, or behind the submission"
         return f"the pipeline function starts a program: {problem}", fix
+    if kind == "ended":
+        fix = "let it come to jobs.create_or_update(…) without waiting for anything before"
+        return f"the script {problem}", fix
     if kind == "nothing":
         fix = (
             "call client.jobs.create_or_update(pipeline_job) in the script, with the job that @pipeline made"

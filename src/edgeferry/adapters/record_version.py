@@ -30,7 +30,7 @@ def versions_of(client: MlflowClient, name: str) -> dict[str, str]:
 
 
 def run(command: list[str]) -> None:
-    """The command has ended well; a module of Python runs in this process, which has MLflow imported already."""
+    """The command has ended well; a module of Python runs in this process, which has imported MLflow."""
     if command[:2] == ["python", "-m"] and len(command) > 2:
         kept, sys.argv = sys.argv, command[2:]
         try:
@@ -63,11 +63,7 @@ def main() -> None:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     client = MlflowClient()
     before = versions_of(client, arguments.model_name)
-    done = subprocess.run(
-        [sys.executable if command[0] == "python" else command[0], *command[1:]], check=False
-    )
-    if done.returncode:
-        sys.exit(done.returncode)
+    run(command)
     after = versions_of(client, arguments.model_name)
     new = {version: run for version, run in after.items() if version not in before}
     if len(new) != 1:

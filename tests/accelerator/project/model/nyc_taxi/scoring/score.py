@@ -5,7 +5,7 @@ import os
 import pickle
 import time
 
-import pandas as pd
+import numpy as np
 
 
 def init():
@@ -17,7 +17,7 @@ def init():
 
 
 def run(raw_data):
-    rows = pd.DataFrame(json.loads(raw_data)["data"], columns=["distance", "passengers", "hour"])
+    rows = np.array(json.loads(raw_data)["data"], dtype=float)
     keep(rows)
     return {"result": [round(float(fare), rounding + 10) for fare in model.predict(rows)]}
 
@@ -25,4 +25,4 @@ def run(raw_data):
 def keep(rows):
     folder = os.path.join(os.environ["MODEL_LOG_PATH"], str(int(time.time())))
     os.makedirs(folder, exist_ok=True)
-    rows.to_csv(os.path.join(folder, "inputs.csv"))
+    np.savetxt(os.path.join(folder, "inputs.csv"), rows)
