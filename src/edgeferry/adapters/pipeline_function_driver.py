@@ -43,6 +43,10 @@ class Refused(BaseException):
         self.kind, self.problem, self.file, self.line = kind, problem, file, line
 
 
+refusals: list[Refused] = []
+"""Of this process, which is one script's."""
+
+
 class Stand:
     """Stands in for whatever of Azure a script asks for: each part of it is one, and carries a name."""
 
@@ -83,16 +87,19 @@ def main() -> None:
         if name.endswith("Credential"):
             setattr(azure.identity, name, lambda *arguments, **named: Stand("credential"))
     sys.path.insert(0, str(HERE))
+    children = []
     for script in request["scripts"]:
         child = os.fork()
         if child:
-            os.waitpid(child, 0)
+            children.append(child)
             continue
         try:
             answer = run(script["module"], script["values"], request["fill_in"])
             Path(script["answer"]).write_text(json.dumps(answer), "utf-8")
         finally:
             os._exit(0)
+    for child in children:
+        os.waitpid(child, 0)
 
 
 def run(module: str, values: dict[str, str], fill_in: str) -> dict[str, Any]:
@@ -100,15 +107,22 @@ def run(module: str, values: dict[str, str], fill_in: str) -> dict[str, Any]:
     fill_options(values, fill_in)
     sys.addaudithook(refuse)
     sys.argv = [module]
+    answer = attempt(module)
+    if refusals:  # a bare `except:` may have kept it from us
+        refused = refusals[0]
+        return {"problem": refused.problem, "kind": refused.kind, "file": refused.file, "line": refused.line}
+    return answer
+
+
+def attempt(module: str) -> dict[str, Any]:
+    """What came of running the script."""
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Submitted as submitted:
         return {"job": describe(submitted.job, submitted.experiment)}
-    except Refused as refused:
-        return {"problem": refused.problem, "kind": refused.kind, "file": refused.file, "line": refused.line}
     except BaseException as error:  # noqa: BLE001 - whatever a script of others raises is its answer
         file, line = placed(error)
-        said = str(error).strip().splitlines()
+        said = str(error).replace(f"{HERE}/", "").strip().splitlines()
         problem = f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": ")
         return {"problem": problem, "kind": "error", "file": file, "line": line}
     return {
@@ -153,7 +167,8 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if file.is_absolute() and file.is_relative_to(HERE):
-            raise Refused(kind, what, file.relative_to(HERE).as_posix(), frame.f_lineno)
+            refusals.append(Refused(kind, what, file.relative_to(HERE).as_posix(), frame.f_lineno))
+            raise refusals[-1]
         frame = frame.f_back
     if kind == "network":
         raise ConnectionRefusedError("there is no network here")
