@@ -80,9 +80,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[IsolatedFunctions, 
     before = snapshot(root)
     os.environ["AZURE_CLIENT_SECRET"] = "not for them"
     try:
-        answers = functions.ask(
-            {GOOD: {"model_name": "fare"}, **{path_of(name): {} for name in SCRIPTS}}, "FILL-"
-        )
+        scripts = {path_of(name): {} for name in SCRIPTS}
+        answers = functions.ask({GOOD: GIVEN, **scripts}, "FILL-")
     finally:
         del os.environ["AZURE_CLIENT_SECRET"]
     assert snapshot(root) == before, "the project was changed"

@@ -176,7 +176,8 @@ def test_the_environment_loads_and_its_pipelines_are_written(done: tuple[Path, P
     text = (place / "nyc_taxi_dev_main.yml").read_text()
     assert "cabs_connection" in text
     check = yaml.load((place / "nyc_taxi_pr.yml").read_text(), yaml.BaseLoader)
-    assert check["pr"]["paths"]["include"][:4] == [".amlignore", "models/nyc_taxi", "src", "test"]
+    assert set(check["pr"]["paths"]["include"]) >= {".amlignore", "models/nyc_taxi", "src", "test"}
+    assert "*" not in check["pr"]["paths"]["include"]
     assert "-m pytest test " in (place / "nyc_taxi_pr.yml").read_text()
 
 
@@ -218,6 +219,14 @@ def replace(file: str, old: str, new: str) -> Change:
     return change
 
 
+def both(first: Change, second: Change) -> Change:
+    def change(root: Path) -> None:
+        first(root)
+        second(root)
+
+    return change
+
+
 def remove(file: str) -> Change:
     return lambda root: (root / file).unlink()
 
@@ -227,6 +236,7 @@ def write(file: str, text: str) -> Change:
 
 
 TRAIN = "mlops/nyc_taxi/components/train.yml"
+REGISTER = "mlops/nyc_taxi/components/register.yml"
 CONFIG = "config/model_config.json"
 
 
@@ -263,7 +273,7 @@ CONFIG = "config/model_config.json"
         ),
         pytest.param(
             config(ML_MODEL_CONFIG_NAME="bus"),
-            f"{CONFIG}:31",
+            f"{CONFIG}:4",
             "no Python file below mlops/bus/",
             "mlops/bus/src/mlops_pipeline.py",
             id="model without pipeline",
@@ -283,11 +293,11 @@ CONFIG = "config/model_config.json"
             id="missing score.py",
         ),
         pytest.param(
-            config(TARGET_CONDITION="tags.x ="), f"{CONFIG}:30", "TARGET_CONDITION", "", id="condition"
+            config(TARGET_CONDITION="tags.x ="), f"{CONFIG}:25", "TARGET_CONDITION", "", id="condition"
         ),
         pytest.param(
             remove("src/nyc_src/train/train.py"),
-            f"{TRAIN}:20",
+            f"{TRAIN}:18",
             "no src/nyc_src/train/train.py",
             "add the file",
             id="missing step",
@@ -300,10 +310,27 @@ CONFIG = "config/model_config.json"
             id="code outside",
         ),
         pytest.param(
+            replace("mlops/nyc_taxi/components/register.yml", "code: ./../../../", "code: ./../../../src"),
+            "register.yml:15",
+            "there is no src/src/nyc_src/register/register.py",
+            "correct the command",
+            id="command of another folder",
+        ),
+        pytest.param(
+            both(
+                replace(REGISTER, "code: ./../../../", "code: ./../../../src"),
+                replace(REGISTER, "src.nyc_src.register", "nyc_src.register"),
+            ),
+            "register.yml:15",
+            "has to run in the whole project",
+            "`code: ./../../../`",
+            id="registering in a folder of its own",
+        ),
+        pytest.param(
             replace(TRAIN, "type: command", "type: [command"),
             f"{TRAIN}:6",
             "not YAML",
-            "brackets",
+            "indentation",
             id="broken YAML",
         ),
         pytest.param(

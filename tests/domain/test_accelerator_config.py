@@ -169,6 +169,12 @@ def test_a_model_keeps_its_condition_unless_environments_differ() -> None:
     assert "edgeferry devices tag DEVICE models.nyc_taxi=true" in edits[0].fix
 
 
+def test_every_key_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "from-the-accelerator.md").read_text("utf-8")
+    rows = "\n".join(line.partition(" | ")[0] for line in page.splitlines() if line.startswith("| `"))
+    assert [key for key in KEYS if f"`{key}`" not in rows] == []
+
+
 def test_every_key_of_the_reference_is_known() -> None:
     if not REFERENCE.is_file():
         pytest.skip("the reference's configuration is not here: ../shared/reference")

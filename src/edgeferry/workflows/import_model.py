@@ -134,6 +134,10 @@ def _port_steps(
         done.add(step.component)
         recording = None
         if name == registering:
+            if step.code:
+                problem = f"the registering step runs in {step.code}, and has to run in the whole project"
+                origin = Origin(step.component, step.document.line(("code",)))
+                raise source.refuse(origin, problem, "write `code: ./../../../`, and the command from there")
             given, literal = model_name_of(job, name)
             made.registered = literal or entry.get("MODEL_BASE_NAME") or entry.model
             shown = f"${{{{inputs.{given}}}}}" if given else made.registered

@@ -53,9 +53,9 @@ def import_serving(
     reading, edit = read_source(text, script)
     made.edits += [edit] if edit else []
     home = posixpath.dirname(script)
-    beside = [file for file in inside if posixpath.dirname(file) == home]
-    for file in beside:
-        target.copy(file, f"{new}/serve/scoring/{posixpath.basename(file)}")
+    for file in inside:
+        if file.startswith(f"{home}/") and (home != folder or file.endswith(".py")):
+            target.copy(file, f"{new}/serve/scoring/{posixpath.relpath(file, home)}")
     target.write(f"{new}/serve/score.py", render_score(environment, f"scoring.{stem}"))
     made.edits += find_score_edits(text, f"{new}/serve/scoring/{posixpath.basename(script)}")
     reason = "as it is; serve/score.py sets its environment and hands over to it"
