@@ -28,6 +28,9 @@ from edgeferry.workflows.ci import Layout, read_fleet, write_pipelines
 from edgeferry.workflows.import_accelerator import Imported, import_accelerator
 from tests.accelerator.team import write_project
 
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "fixtures" / "reference-accelerator"
+STEPS = ("prep", "transform", "train", "predict", "score", "register")
+
 
 def job_of(model: str) -> dict[str, Any]:
     """What the pipeline function of the model makes; tests/accelerator/test_functions.py asks azure-ai-ml."""
@@ -498,6 +501,26 @@ def test_an_environment_more_is_a_file_more(team: Path) -> None:
     assert imported.environments == ("dev", "prod")
     text = (team.with_name("new") / "environments" / "prod.toml").read_text()
     assert tomllib.loads(text)["hub"]["host"] == "prodhub.azure-devices.net"
+
+
+def test_the_references_own_files_are_carried_over_with_few_edits(team: Path) -> None:
+    if not REFERENCE.is_dir():
+        pytest.skip("the reference's files are not here: ../shared/reference")
+    places = {
+        "model_config.json": CONFIG,
+        "deployment.template.json": "edge/deployment.template.json",
+        "conda.yml": "mlops/MODEL/environment/conda.yml",
+        "sample-request.json": "model/MODEL/sample-request.json",
+        **{f"components/{name}.yml": f"mlops/MODEL/components/{name}.yml" for name in STEPS},
+    }
+    for model in ("nyc_taxi", "london_taxi"):
+        city = model.removesuffix("_taxi")
+        for file, place in places.items():
+            text = (REFERENCE / file).read_text().replace("src.nyc_src.", f"src.{city}_src.")
+            (team / place.replace("MODEL", model)).write_text(text)
+    imported = carry(team, team.with_name("new"))
+    assert imported.ok, imported.findings
+    assert len(imported.works) <= 5, [work.problem for work in imported.works]
 
 
 @pytest.mark.parametrize("inside", ["cabs/new", "cabs", "cabs/mlops/x"])

@@ -99,6 +99,14 @@ def port_component(
     return _replace(text, lines, blocks), placed
 
 
+def retype(text: str, line: int, old: str, new: str) -> str:
+    """The text with that line's type replaced: a folder is declared where a file is given, or the other way
+    round, which Azure ML lets pass."""
+    lines = text.splitlines()
+    lines[line - 1] = lines[line - 1].replace(old, new, 1)
+    return "\n".join(lines) + "\n"
+
+
 def _record(
     text: str, document: Mapping[str, object], lines: Mapping[str, int], recording: Recording, report: Report
 ) -> dict[str, list[str]]:

@@ -195,11 +195,20 @@ def _step(name: str, step: Mapping[str, Any], carried: Carried) -> dict[str, Any
     return made
 
 
+def sources_of(step: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The step and output that each bound input takes, by the input's name."""
+    found = {}
+    for name, value in step["inputs"].items():
+        reference = REFERENCE.fullmatch(str(value))
+        match = _STEP_OUTPUT.fullmatch(reference[1]) if reference else None
+        if match:
+            found[name] = (match[1], match[2])
+    return found
+
+
 def _needs(step: Mapping[str, Any]) -> set[str]:
     """The steps whose outputs it is given."""
-    references = (REFERENCE.fullmatch(str(value)) for value in step["inputs"].values())
-    bound = (_STEP_OUTPUT.fullmatch(match[1]) for match in references if match)
-    return {match[1] for match in bound if match}
+    return {source for source, _ in sources_of(step).values()}
 
 
 def below(path: str, *, of: str) -> str:

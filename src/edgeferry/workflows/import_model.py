@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.accelerator import Edit, Entry, Origin, Placed
-from edgeferry.domain.accelerator_component import Home, Recording, code_of, port_component
+from edgeferry.domain.accelerator_component import Home, Recording, code_of, port_component, retype
 from edgeferry.domain.accelerator_conda import port_conda
 from edgeferry.domain.accelerator_config import choose_target
 from edgeferry.domain.accelerator_pipeline import (
@@ -19,10 +19,11 @@ from edgeferry.domain.accelerator_pipeline import (
     find_predictions,
     make_pipeline,
     model_name_of,
+    sources_of,
 )
 from edgeferry.domain.accelerator_source import Reading, find_step_edits, read_source
 from edgeferry.domain.fields import members
-from edgeferry.domain.pipeline import FOLDERS
+from edgeferry.domain.pipeline import FOLDERS, PATHS
 from edgeferry.ports import Located, NewProject
 from edgeferry.wire.yaml_text import Map, Note, render_yaml, to_node
 from edgeferry.workflows.import_serving import import_serving
@@ -150,7 +151,7 @@ def _port_steps(
         )
         lines = {key: step.document.line((key,)) for key in step.content}
         text, placed = port_component(
-            source.tree.text(step.component),
+            _with_given_types(source.tree.text(step.component), job, steps, name, home, made),
             step.content,
             lines,
             home,
@@ -165,6 +166,27 @@ def _port_steps(
         fix = "register the model in the last step: without a version nothing can be packaged"
         made.edits.append(Edit(job.origin, problem, fix))
         made.registered = entry.get("MODEL_BASE_NAME") or entry.model
+
+
+def _with_given_types(
+    text: str, job: Job, steps: Mapping[str, _Step], name: str, home: Home, made: Ported
+) -> str:
+    """The component's text, in which inputs are declared as what the steps before give: a file or a folder."""
+    step = steps[name]
+    for input_, (giver, output) in sources_of(job.steps[name]).items():
+        wanted = members(members(step.content.get("inputs")).get(input_)).get("type")
+        given = members(members(steps[giver].content.get("outputs")).get(output)).get("type")
+        if wanted in PATHS and given in PATHS and (wanted in FOLDERS) is not (given in FOLDERS):
+            line = step.document.line(("inputs", input_, "type"))
+            text = retype(text, line, wanted, given)
+            place, reason = (
+                f"{home.place}: inputs.{input_}.type",
+                f"{giver} gives a {given.removeprefix('uri_')}",
+            )
+            made.placed.append(
+                Placed(f"{input_} {wanted}", given, place, reason, Origin(step.component, line))
+            )
+    return text
 
 
 def _component_place(model: str, component: str) -> str:
