@@ -171,7 +171,7 @@ def _port_steps(
 def _with_given_types(
     text: str, job: Job, steps: Mapping[str, _Step], name: str, home: Home, made: Ported
 ) -> str:
-    """The component's text, in which inputs are declared as what the steps before give: a file or a folder."""
+    """The component's text, in which inputs are declared as what the steps before give."""
     step = steps[name]
     for input_, (giver, output) in sources_of(job.steps[name]).items():
         wanted = members(members(step.content.get("inputs")).get(input_)).get("type")
@@ -179,13 +179,8 @@ def _with_given_types(
         if wanted in PATHS and given in PATHS and (wanted in FOLDERS) is not (given in FOLDERS):
             line = step.document.line(("inputs", input_, "type"))
             text = retype(text, line, wanted, given)
-            place, reason = (
-                f"{home.place}: inputs.{input_}.type",
-                f"{giver} gives a {given.removeprefix('uri_')}",
-            )
-            made.placed.append(
-                Placed(f"{input_} {wanted}", given, place, reason, Origin(step.component, line))
-            )
+            place, origin = f"{home.place}: inputs.{input_}.type", Origin(step.component, line)
+            made.placed.append(Placed(wanted, given, place, f"that is what {giver} gives", origin))
     return text
 
 
