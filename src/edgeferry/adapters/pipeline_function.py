@@ -154,6 +154,8 @@ def _module(file: str) -> str:
 
 
 def _is_wanted(path: Path) -> bool:
+    if path.is_symlink():  # it may lead anywhere, or in a circle
+        return False
     if path.is_dir():
         return True
     return path.suffix.lower() in _KEPT and path.is_file() and path.stat().st_size <= _MOST_BYTES
