@@ -314,7 +314,7 @@ CONFIG = "config/model_config.json"
         ),
         pytest.param(
             replace("mlops/nyc_taxi/components/register.yml", "code: ./../../../", "code: ./../../../src"),
-            "register.yml:15",
+            "register.yml:18",
             "there is no src/src/nyc_src/register/register.py",
             "correct the command",
             id="command of another folder",
@@ -495,12 +495,18 @@ def test_what_is_carried_over_but_not_whole_is_an_edit(
 def test_an_environment_more_is_a_file_more(team: Path) -> None:
     path = team / CONFIG
     document = json.loads(path.read_text())
-    prod = [{**entry, "ENV_NAME": "prod", "IOTHUB_NAME": "prodhub"} for entry in document["models"]]
+    other = {"ENV_NAME": "prod", "IOTHUB_NAME": "prodhub", "CLUSTER_NAME": "prod-cpu"}
+    prod = [{**entry, **other} for entry in document["models"]]
     path.write_text(json.dumps({"models": document["models"] + prod}))
     imported = carry(team, team.with_name("new"))
     assert imported.environments == ("dev", "prod")
     text = (team.with_name("new") / "environments" / "prod.toml").read_text()
-    assert tomllib.loads(text)["hub"]["host"] == "prodhub.azure-devices.net"
+    settings = tomllib.loads(text)
+    assert (settings["hub"]["host"], settings["azureml"]["compute"]) == (
+        "prodhub.azure-devices.net",
+        "prod-cpu",
+    )
+    assert "default_compute" not in (team.with_name("new") / "models/nyc_taxi/pipeline.yml").read_text()
 
 
 def test_the_references_own_files_are_carried_over_with_few_edits(team: Path) -> None:

@@ -45,7 +45,7 @@ def test_modules_and_routes_of_the_teams_own_are_kept_with_what_is_to_be_filled_
     assert set(made.extra) == {"$edgeAgent", "$edgeHub"}
     (edit,) = made.edits
     assert "fill in CAMERA_IMAGE in deployments/extra.json" in edit.fix
-    assert "edgeferry deployments create extra" in edit.fix
+    assert "edgeferry deployments create extra --modules deployments/extra.json --condition '*'" in edit.fix
 
 
 def test_the_models_environment_is_kept_and_what_it_asks_of_the_device_is_told() -> None:

@@ -45,7 +45,7 @@ def read_template(document: Mapping[str, Any], file: str, line: Callable[[At], i
     if made.extra:
         tokens = sorted(set(re.findall(r"\$\{(\w+)\}", json.dumps(made.extra))))
         filled = f"fill in {', '.join(tokens)} in {EXTRA}, then " if tokens else ""
-        fix = f"{filled}edgeferry deployments create extra {EXTRA} --condition … --priority 500"
+        fix = f"{filled}edgeferry deployments create extra --modules {EXTRA} --condition '*' --priority 500"
         made.edits.append(Edit(Origin(file), "modules and routes of your own are in the template", fix))
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeferry.domain.accelerator import Edit, Entry, Origin, Placed
@@ -68,6 +68,7 @@ def import_model(source: Source, entries: Sequence[Entry], job: Job, target: New
     made = Ported()
     first = entries[0]
     _compare(entries, made)
+    job = _without_compute(entries, job, made)
     steps = {name: _read_step(source, step, made) for name, step in job.steps.items()}
     registering = next((name for name in reversed(steps) if _reads(steps[name], "registers")), "")
     predicting = [name for name, step in steps.items() if _reads(step, "predicts")]
@@ -316,6 +317,16 @@ def _compare(entries: Sequence[Entry], made: Ported) -> None:
                 problem = f"{key} of {entry.model} is another in {entry.environment} than in {first}"
                 fix = f"it is {value!r} everywhere now; make it alike, or give the model another name"
                 made.edits.append(Edit(entry.origin(key), problem, fix))
+
+
+def _without_compute(entries: Sequence[Entry], job: Job, made: Ported) -> Job:
+    """The job; where environments have clusters of their own it names none, since its own comes first."""
+    if len({entry.get("CLUSTER_NAME") for entry in entries}) == 1:
+        return job
+    reason = "each environment has a cluster of its own, and the pipeline's would come first"
+    value = str(job.settings.get("default_compute") or "")
+    made.placed.append(Placed("default_compute", value, "environments/: azureml.compute", reason, job.origin))
+    return replace(job, settings={**job.settings, "default_compute": None})
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
