@@ -15,18 +15,28 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-
-import mlflow
-from mlflow import MlflowClient
+from typing import Any
 
 MODEL, PREDICTIONS = "registered_model", "predictions"
 """Folders below the run's artifacts."""
 
 
-def versions_of(client: MlflowClient, name: str) -> dict[str, str]:
+def versions_of(client: Any, name: str) -> dict[str, str]:
     """The run of each version of the model, by its number."""
     return {str(each.version): each.run_id or "" for each in client.search_model_versions(f"name = '{name}'")}
+
+
+def find_new(before: Mapping[str, str], after: Mapping[str, str], name: str) -> tuple[str, str]:
+    """The version that came new, and its run; ends the step when that is not exactly one of a run."""
+    new = {version: run for version, run in after.items() if version not in before}
+    if len(new) != 1:
+        sys.exit(f"the step registered {len(new)} versions of {name}, and one was expected")
+    ((version, run_id),) = new.items()
+    if not run_id:
+        sys.exit(f"version {version} of {name} names no run: register it from one, as runs:/RUN_ID/model")
+    return version, run_id
 
 
 def run(command: list[str]) -> None:
@@ -44,10 +54,12 @@ def run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def keep(client: MlflowClient, name: str, version: str, run_id: str, predictions: Path | None) -> None:
+def keep(client: Any, name: str, version: str, run_id: str, predictions: Path | None) -> None:
     """The run has the model's files and the predictions among its artifacts."""
+    from mlflow.artifacts import download_artifacts
+
     with tempfile.TemporaryDirectory() as folder:
-        files = mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=folder)
+        files = download_artifacts(f"models:/{name}/{version}", dst_path=folder)
         client.log_artifacts(run_id, files, MODEL)
     if predictions:
         client.log_artifacts(run_id, str(predictions), PREDICTIONS)
@@ -58,19 +70,14 @@ def main() -> None:
     parser.add_argument("--model-name", required=True)
     parser.add_argument("--registered", type=Path, required=True)
     parser.add_argument("--predictions", type=Path)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
+    parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    from mlflow import MlflowClient
+
     client = MlflowClient()
     before = versions_of(client, arguments.model_name)
-    run(command)
-    after = versions_of(client, arguments.model_name)
-    new = {version: run for version, run in after.items() if version not in before}
-    if len(new) != 1:
-        sys.exit(f"the step registered {len(new)} versions of {arguments.model_name}, and one was expected")
-    ((version, run_id),) = new.items()
-    if not run_id:
-        sys.exit(f"version {version} names no run: register it from one, as runs:/RUN_ID/model")
+    run(arguments.command)
+    version, run_id = find_new(before, versions_of(client, arguments.model_name), arguments.model_name)
     keep(client, arguments.model_name, version, run_id, arguments.predictions)
     registered = {"name": arguments.model_name, "version": version, "run_id": run_id}
     arguments.registered.write_text(json.dumps(registered) + "\n", "utf-8")
