@@ -98,7 +98,7 @@ def test_comments_and_what_is_not_changed_stay(tmp_path: Path) -> None:
 )
 def test_a_library_too_old_for_this_python_is_told_of(tmp_path: Path, requirement: str, told: bool) -> None:
     port = ported(tmp_path, f"dependencies:\n  - python=3.11\n  - pip:\n    - {requirement}\n")
-    assert [str(edit.origin) for edit in port.edits] == (["c.yml:4"] if told else [])
+    assert [str(edit.origin) for edit in port.edits] == (["models/m/environment/conda.yml:4"] if told else [])
     assert requirement in port.text
 
 

@@ -59,6 +59,7 @@ def port_conda(
     made = Port()
     lines: list[str | None] = list(text.splitlines())
     moved: list[str] = []
+    old: list[str] = []
     last_pip = 0
 
     def change(number: int, before: str, after: str, reason: str) -> None:
@@ -72,7 +73,7 @@ def port_conda(
             for position, requirement in enumerate(item["pip"]):
                 at = line(("dependencies", index, "pip", position))
                 last_pip = max(last_pip, at)
-                _port_requirement(str(requirement), at, imported, change, made, Origin(file, at))
+                _port_requirement(str(requirement), at, imported, change, old)
         elif isinstance(item, str) and re.match(r"python\b(?!-)", item):
             if item.replace(" ", "") not in (f"python={PYTHON}", f"python=={PYTHON}"):
                 change(
@@ -85,11 +86,18 @@ def port_conda(
             change(number, item, "", f"below `pip:`, as {requirement}: step environments are made by pip")
             moved.append(requirement)
     for requirement in moved:
-        _port_requirement(requirement, 0, imported, lambda *_: None, made, Origin(file))
+        _port_requirement(requirement, 0, imported, lambda *_: None, old)
     stood = text.splitlines()[last_pip - 1] if last_pip else " " * 6
     indent = stood[: len(stood) - len(stood.lstrip())]
     _append(lines, last_pip, indent, [each for each in moved if _name(each) not in _OURS])
-    made.text = "\n".join(each for each in lines if each is not None) + "\n"
+    left = [each for each in lines if each is not None]
+    made.text = "\n".join(left) + "\n"
+    for requirement in old:
+        number = next(at for at, each in enumerate(left, 1) if requirement in each)
+        wanted = ".".join(map(str, _OLDEST[_name(requirement)]))
+        problem = f"{requirement} does not go with Python {PYTHON} and the numpy of today"
+        fix = f"write {_name(requirement)}>={wanted}, run your tests, and train anew"
+        made.edits.append(Edit(Origin(place, number), problem, fix))
     return made
 
 
@@ -98,18 +106,16 @@ def _port_requirement(
     number: int,
     imported: AbstractSet[str],
     change: Callable[[int, str, str, str], None],
-    made: Port,
-    origin: Origin,
+    old: list[str],
 ) -> None:
+    """Changes the requirement where it must be; adds one that is too old to `old`."""
     name = _name(requirement)
     if name in _OURS:
         change(number, requirement, "", "replaced by the versions that share a registry with edgeferry")
     elif name in _SUBMITTING and _SUBMITTING[name] not in imported:
         change(number, requirement, "", "submitted the job; no step imports it")
     elif name in _OLDEST and (pinned := _pinned(requirement)) and pinned < _OLDEST[name]:
-        wanted = ".".join(map(str, _OLDEST[name]))
-        problem = f"{requirement} does not go with Python {PYTHON} and the numpy of today"
-        made.edits.append(Edit(origin, problem, f"write {name}>={wanted}, run your tests, and train anew"))
+        old.append(requirement)
 
 
 def _append(lines: list[str | None], last_pip: int, indent: str, moved: Sequence[str]) -> None:
