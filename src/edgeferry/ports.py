@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
-from edgeferry.domain.finding import Finding
+from edgeferry.domain.finding import At, Finding
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.ledger_chain import LedgerCheck
@@ -446,6 +446,53 @@ class Machine(Protocol):
 
     def reach_hub(self) -> ContainerReach:
         """A container tried to reach the hub's ports; it is gone again."""
+
+
+class Located(Protocol):
+    """A file's document, whose keys have lines."""
+
+    @property
+    def content(self) -> object: ...
+
+    def line(self, key: At) -> int:
+        """The line of `key`, or of the last part of it that is there."""
+
+
+class ProjectTree(Protocol):
+    """The files of a project that is only looked at."""
+
+    @property
+    def root(self) -> str:
+        """Its absolute path."""
+
+    def files(self) -> Sequence[str]:
+        """Paths of all files below it that could be code or data, sorted."""
+
+    def text(self, path: str) -> str:
+        """The file's text; DefinitionError when it is none."""
+
+    def document(self, path: str) -> Located:
+        """The YAML or JSON file, a mapping; DefinitionError with the line when it is none."""
+
+
+class PipelineFunctions(Protocol):
+    """Pipelines that are made by somebody's Python."""
+
+    def load(self, scripts: Mapping[str, Mapping[str, str]], fill_in: str) -> Mapping[str, Mapping[str, Any]]:
+        """The job that each script submits, by its path; `scripts` holds values of its options, and one
+        without value gets `fill_in` and its name. Nothing is submitted, and nothing reaches the network."""
+
+
+class NewProject(Protocol):
+    """A project that is being written; it is there as a whole or not at all."""
+
+    def write(self, path: str, text: str) -> None: ...
+
+    def copy(self, source: str, path: str) -> None:
+        """The file `source` of the project that is looked at, byte for byte."""
+
+    def find_faults(self) -> Sequence[Finding]:
+        """All that is wrong with its models, files by their paths below it."""
 
 
 @dataclass(frozen=True)

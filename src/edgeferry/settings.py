@@ -180,6 +180,11 @@ SETTINGS: tuple[Setting, ...] = (
         "what metrics must be, live being the version now live: r2 >= live - 0.02; rmse <= live * 1.05",
     ),
     Setting(
+        "ci.service_connection",
+        "",
+        "service connection of pipelines in Azure DevOps (default: edgeferry-ENVIRONMENT)",
+    ),
+    Setting(
         "device.class", "small", "limits that images are verified under", choices=("small", "medium", "large")
     ),
     Setting(

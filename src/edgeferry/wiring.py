@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -28,7 +28,9 @@ from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.machine import HubFromContainers, LocalMachine
 from edgeferry.adapters.parquet import ParquetSheet
+from edgeferry.adapters.pipeline_function import RECORDER, IsolatedFunctions
 from edgeferry.adapters.project import ProjectFolder
+from edgeferry.adapters.project_tree import AcceleratorTree, new_project
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
@@ -52,7 +54,10 @@ from edgeferry.ports import (
     Ledger,
     Machine,
     Messages,
+    NewProject,
+    PipelineFunctions,
     Place,
+    ProjectTree,
     Registry,
     Services,
     Sheet,
@@ -290,6 +295,21 @@ def _find_hub_of_containers(settings: Settings) -> HubFromContainers | None:
     if name == "localhost" or name.startswith("127."):
         return None
     return HubFromContainers(name, (int(port or 443), MQTT_PORT), "bridge")
+
+
+def open_accelerator(root: Path) -> tuple[ProjectTree, PipelineFunctions]:
+    """A project laid out as microsoft/mlops-accelerator-for-edge, and its pipeline functions."""
+    return AcceleratorTree(root), IsolatedFunctions(root)
+
+
+def open_new_project(root: Path, source: Path) -> AbstractContextManager[NewProject]:
+    """A project that is written in `root`, of files of `source`."""
+    return new_project(root, source)
+
+
+def read_recorder() -> str:
+    """The source of the module that notes which version a step registered."""
+    return RECORDER.read_text("utf-8")
 
 
 def open_folder(root: Path) -> TextFolder:

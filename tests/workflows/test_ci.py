@@ -302,6 +302,18 @@ def test_in_azure_there_is_no_secret_at_all_but_the_runs_token(project: Path) ->
     assert {"name": "AZURE_TOKEN_CREDENTIALS", "value": "dev"} in document["variables"]
 
 
+def test_a_service_connection_may_have_a_name_of_its_own(project: Path) -> None:
+    named = AZURE + '[ci]\nservice_connection = "azure_connection"\n'
+    (project / "environments" / "azure.toml").write_text(named)
+    write(project, "azure")
+    asked = {
+        step["inputs"].get("azureSubscription", step["inputs"].get("serviceConnection"))
+        for step in steps_of(documents(project)["nyc_taxi_azure_main.yml"])
+        if step.get("task") in ("AzureCLI@2", *EXTENSION_TASKS)
+    }
+    assert asked == {"azure_connection"}
+
+
 def test_the_login_by_which_iot_edge_pulls_is_known_to_the_rollout_alone(project: Path) -> None:
     own = OWN.replace('username = "pusher"', 'username = "pusher"\npull_username = "devices"')
     (project / "environments" / "own.toml").write_text(own)

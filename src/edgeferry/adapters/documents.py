@@ -6,6 +6,7 @@ Documents are read in YAML 1.1 by PyYAML's safe loader; a key written twice is a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,3 +116,25 @@ def _unbuilt(node: yaml.Node) -> Iterator[int]:
         for child in node.value:
             for part in child if isinstance(child, tuple) else (child,):
                 yield from _unbuilt(part)
+
+
+def load_json(file: Path, found: Found) -> Document | None:
+    """The same for a JSON file. Its lines come from the YAML parser too, JSON being YAML but for tabs."""
+    try:
+        text = file.read_text("utf-8-sig")
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        fault = Fault(
+            "not-yaml", f"not JSON: {error.msg}", "mind commas, quotes and brackets before this place"
+        )
+        found(place(fault, str(file), error.lineno))
+        return None
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        fault = Fault("not-yaml", f"this cannot be read: {error}", "save it as UTF-8 text")
+        found(place(fault, str(file), 1))
+        return None
+    node = yaml.compose(text.replace("\t", " "), yaml.SafeLoader)
+    for key in list(_twice(node)) if node else []:
+        fault = Fault("duplicate-key", f"`{key.value}` stands here twice", "keep one of them")
+        found(place(fault, str(file), key.start_mark.line + 1))
+    return Document(file, node, content)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from edgeferry.adapters.faults import find_faults
 from edgeferry.adapters.files import MODEL_FILE, read_model, read_pipeline
+from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.finding import Finding, refuse_found
 from edgeferry.domain.model import ModelDefinition
@@ -16,6 +17,8 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import Script
 
 T = TypeVar("T")
+TESTS = ("test", "tests")
+"""What a folder with tests may be called."""
 
 
 class ProjectFolder:
@@ -59,7 +62,7 @@ class ProjectFolder:
 
     def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
         """The model's folder, and what its pipeline names: component files, code, environments, data; also
-        a folder `tests` beside code. Absolute, each once."""
+        a folder `tests` beside code, or with tests in code that is the whole project. Absolute, each once."""
         files = _sound(read_pipeline(Path(model.pipeline), refuse_found))
         pipeline = files.pipeline
         parts = [Path(model.folder).resolve(), files.document.file.resolve()]
@@ -67,8 +70,7 @@ class ProjectFolder:
             component = each.component
             parts += [each.document.file, Path(component.environment.conda_file)]
             if component.code:
-                code = Path(component.code)
-                parts += [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
+                parts += _code_parts(Path(component.code), Path(model.folder).resolve())
         for spec in pipeline.inputs.values():
             if spec.type in PATHS and Path(str(spec.default)).is_absolute():
                 parts.append(Path(str(spec.default)))
@@ -77,6 +79,19 @@ class ProjectFolder:
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""
         return _sound(read_pipeline(Path(model.pipeline), refuse_found)).pipeline
+
+
+def _code_parts(code: Path, folder: Path) -> list[Path]:
+    """The code folder and tests beside it; of one that holds the model's own `folder` too, what its ignore
+    file lets through, that file, and tests within it."""
+    if not folder.is_relative_to(code):
+        return [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
+    upload = list_upload(code)
+    names = {file.path.partition("/")[0] for file in upload.files} | {upload.ignore_file} - {""}
+    return [
+        *(code / name for name in sorted(names)),
+        *(code / name for name in TESTS if (code / name).is_dir()),
+    ]
 
 
 def _sound(files: T | None) -> T:

@@ -23,6 +23,7 @@ from edgeferry.cli import (
     doctor,
     fleet,
     hub,
+    import_accelerator,
     local,
     models,
     plan,
@@ -66,6 +67,7 @@ local.register(app)
 doctor.register(app)
 hub.register(app)
 ci.register(app)
+import_accelerator.register(app)
 sim.register(app)
 
 

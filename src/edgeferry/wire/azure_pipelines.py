@@ -100,10 +100,17 @@ class Fleet:
     ledger: Mapping[str, str] = field(default_factory=dict)
     pull: Mapping[str, str] = field(default_factory=dict)
     """Of the rollout alone: the login by which devices with IoT Edge pull."""
+    service_connection: str = ""
+    """Of its own name; "" for `name`."""
+
+    @property
+    def connection(self) -> str:
+        """What the Azure DevOps service connection is called."""
+        return self.service_connection or self.name
 
     @property
     def name(self) -> str:
-        """What the Azure DevOps environment, variable group and service connection are called."""
+        """What the Azure DevOps environment and variable group are called."""
         return f"edgeferry-{self.environment}" if self.environment else "edgeferry"
 
     @property
@@ -204,9 +211,9 @@ def render_main(source: Source, model: ModelSource, fleet: Fleet, file: str) -> 
 
 
 def _build_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
-    make = source.steps(fleet.name if fleet.identity else "")
+    make = source.steps(fleet.connection if fleet.identity else "")
     # A model's own code runs in these: they are logged in to Azure only where the run is Azure ML's.
-    model_steps = source.steps(fleet.name if fleet.workspace else "")
+    model_steps = source.steps(fleet.connection if fleet.workspace else "")
     name, evidence = shlex.quote(model.name), in_shell(EVIDENCE)
     version = '--model-version "$MODELVERSION"'
     job: dict[str, Node] = {"job": "build", "displayName": f"Build {model.name}", "timeoutInMinutes": 120}
@@ -262,7 +269,7 @@ edgeferry approve "$release" --ask | tee {evidence}/plan.txt
 def _azureml_jobs(source: Source, model: ModelSource, fleet: Fleet, workspace: Workspace) -> tuple[Map, Map]:
     """One job that submits the training, and one without an agent that waits for its end."""
     answer = '"$AGENT_TEMPDIRECTORY"/run.json'
-    submit = source.steps(fleet.name).run(
+    submit = source.steps(fleet.connection).run(
         "Submit",
         f"""
 edgeferry train {shlex.quote(model.name)} --no-wait ${{TRAININPUTS:-}} --output json | tee {answer}
@@ -275,7 +282,7 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
         task="AzureMLJobWaitTask@1",
         displayName="Wait",
         inputs=fields(
-            serviceConnection=fleet.name,
+            serviceConnection=fleet.connection,
             resourceGroupName=workspace.resource_group,
             azureMLWorkspaceName=workspace.name,
             azureMLJobName="$(trainRun)",
@@ -300,7 +307,7 @@ echo "##vso[task.setvariable variable=run;isOutput=true]$run"
 
 
 def _rollout_job(source: Source, model: ModelSource, fleet: Fleet) -> Map:
-    make = source.steps(fleet.name if fleet.identity else "")
+    make = source.steps(fleet.connection if fleet.identity else "")
     steps = (
         *make.start(),
         Place("your steps: before rollout"),

@@ -61,7 +61,16 @@ class Seq:
     items: tuple[Node | Note | Place, ...]
 
 
-Node = str | int | bool | Block | Map | Seq
+Node = str | int | float | bool | Block | Map | Seq
+
+
+def to_node(value: object) -> Node:
+    """Plain data as a node: mappings with what they hold, sequences, scalars; anything else as its text."""
+    if isinstance(value, Mapping):
+        return Map(tuple((str(key), to_node(each)) for key, each in value.items()))
+    if isinstance(value, list | tuple):
+        return Seq(tuple(to_node(each) for each in value))
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 @dataclass(frozen=True)
@@ -170,11 +179,13 @@ def _indent(lines: Iterator[str]) -> Iterator[str]:
     return (line if line.startswith(_VERBATIM) else f"  {line}" for line in lines)
 
 
-def _scalar(value: str | int | bool) -> str:
+def _scalar(value: str | int | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float):  # YAML 1.1 reads 1e-5, without a dot, as text
+        return re.sub(r"^(-?\d+)e", r"\1.0e", str(value))
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return json.dumps(value, ensure_ascii=False)

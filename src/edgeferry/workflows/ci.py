@@ -113,6 +113,7 @@ def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
         hub=hub,
         ledger=ledger,
         pull=pull,
+        service_connection=written.get("ci.service_connection", ""),
     )
 
 
@@ -167,10 +168,10 @@ def _model(project: Project, layout: Layout, name: str) -> ModelSource:
             fix="no agent has it: bring it into the repository, or name data by --input in trainInputs",
         )
     folder = Path(definition.folder)
-    code = _outermost(
-        [folder, *(Path(step.component.code) for step in pipeline.steps if step.component.code)]
-    )
-    tests = [part for part in (folder / "tests", *parts) if part.name == "tests" and part.is_dir()]
+    codes = [Path(step.component.code) for step in pipeline.steps if step.component.code]
+    wide = [code for code in codes if folder.resolve().is_relative_to(code)]
+    code = _outermost([folder, *([part for part in parts if part.is_dir()] if wide else codes)])
+    tests = [part for part in (folder / "tests", *parts) if part.name in ("test", "tests") and part.is_dir()]
     return ModelSource(
         name=name,
         paths=tuple(_relative(part, layout.repository) or "*" for part in parts),
