@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_go_on(shell: Shell, azure: 
     with shell.start("train", "demo") as process:
         wait_for(lambda: bool(azure.asked("/children")))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     (run,) = azure.jobs
     assert process.returncode != 0
     assert f"edgeferry runs wait {run}" in err

@@ -47,7 +47,7 @@ def test_an_interrupt_ends_the_running_step_and_keeps_what_had_ended(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "edgeferry runs" not in err
     assert "the run is ended; steps that had ended are kept" in err
