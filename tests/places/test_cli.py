@@ -16,6 +16,7 @@ import pytest
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, TENANT, Azure
 from tests.places.conftest import Model
 from tests.places.test_models import MLMODEL
+from tests.typed import typed
 
 REGISTER = """
 import sys
@@ -75,10 +76,9 @@ class Shell:
         )
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=120)
-        assert "SECRET" not in out + err
-        return process.returncode, out, err
+        done = typed(*arguments, environment=self.environment, where=self.folder)
+        assert "SECRET" not in done.stdout + done.stderr
+        return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
