@@ -54,16 +54,15 @@ from edgeferry.ports import (
     Anchor,
     Approvals,
     Hub,
-    Images,
     Ledger,
     Messages,
-    Place,
     Registry,
     Services,
     Sheet,
     Signer,
     TextFolder,
 )
+from edgeferry.ports_models import Images, Place
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.settings import (
     KEY_REFERENCE,

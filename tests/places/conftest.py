@@ -20,7 +20,7 @@ from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.run import RunState
-from edgeferry.ports import Place
+from edgeferry.ports_models import Place
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
 from tests.step_sources import COPY, COUNT
 
