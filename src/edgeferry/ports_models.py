@@ -1,7 +1,7 @@
 """What workflows ask for on the way from a model's folder to its image: files, places, MLflow, an engine.
 
-The rest is in `ports`. Here as there, every method raises a child of `OutsideError` when the outside does not do
-its part.
+The rest is in `ports`. Here as there, every method raises a child of `OutsideError` when the outside does not
+do its part.
 """
 
 from __future__ import annotations
