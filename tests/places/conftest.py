@@ -107,7 +107,7 @@ class Bench:
     def submit(self, run_id: str, inputs: Mapping[str, str] | None = None) -> None:
         self.place.submit(run_id, *self.model.load(), inputs or {})
 
-    def until(self, run_id: str, fact: Callable[[RunState], bool], seconds: float = 60) -> RunState:
+    def until(self, run_id: str, fact: Callable[[RunState], bool], seconds: float = 180) -> RunState:
         deadline = time.monotonic() + seconds
         while True:
             state = self.place.poll(run_id)

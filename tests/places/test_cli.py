@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,15 +66,21 @@ class Shell:
             "EDGEFERRY_TRACKING__URI": tracking,
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs; it has ended afterwards, also where a test has failed meanwhile."""
+        with subprocess.Popen(
             [sys.executable, "-m", "edgeferry", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
             cwd=self.folder,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         done = typed(*arguments, environment=self.environment, where=self.folder)
@@ -95,7 +102,7 @@ def shell(model: Model, azure: Azure, migrated: Path, tmp_path: Path) -> Shell:
     return Shell(model, azure, uri)
 
 
-def wait_for(fact: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(fact: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "waited in vain"
