@@ -139,7 +139,7 @@ class RunningRegistry:
         path.write_text(json.dumps(config))
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(["docker-registry", "serve", str(path)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.05)
@@ -149,7 +149,7 @@ class RunningRegistry:
         """The registry has ended."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     def tag(self, reference: str, tag: str) -> str:

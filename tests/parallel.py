@@ -19,6 +19,14 @@ from xdist.workermanage import WorkerController
 TOGETHER = ("tests/e2e", "tests/ci", "tests/workflows", "tests/chaos")
 """Folders whose tests share something costly, or depend on their order; elsewhere each file is a group.
 The longest is first, so that no worker ends long after the others."""
+LONG = (
+    "tests/device/test_trials.py",
+    "tests/device/test_self_update.py",
+    "tests/sdk/test_clients.py",
+    "tests/device/test_agent.py",
+)
+"""Files that take minutes: they come next. All that is pure comes last, since none of it takes long."""
+_PURE = ("tests/domain/", "tests/wire/")
 _PATIENCE_S = 120
 """For what a worker ends when it is interrupted: its sandbox, with the devices and their containers."""
 
@@ -43,7 +51,8 @@ def group_of(nodeid: str) -> str:
 def rank_of(nodeid: str) -> int:
     """Where the test's group stands among those to start with."""
     group = group_of(nodeid)
-    return TOGETHER.index(group) if group in TOGETHER else len(TOGETHER)
+    first = (*TOGETHER, *LONG)
+    return first.index(group) if group in first else len(first) + group.startswith(_PURE)
 
 
 def is_worker(config: pytest.Config) -> bool:

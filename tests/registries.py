@@ -66,7 +66,7 @@ class RegistryServer:
 
     def _await_answer(self, url: str, status: int) -> None:
         context = ssl.create_default_context(cafile=self.ca_file)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with httpx.Client(verify=context, trust_env=False) as client:
             while True:
                 ended = [each.args for each in self.processes if each.poll() is not None]
@@ -83,7 +83,7 @@ class RegistryServer:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(10)
+            process.wait(60)
         self.processes.clear()
 
     def blob(self, digest: str) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from tests.azure_stubs.entra import CLIENT, OBJECT, SECRET, TENANT, Entra, Vault
 from tests.azure_stubs.hub import EntraHub
 from tests.azure_stubs.server import serve
 from tests.hubs import RunningHub, free_address
+from tests.typed import typed
 
 
 @dataclass
@@ -377,8 +377,8 @@ def test_a_hub_that_throttles_without_end_is_given_up_and_said_to_be_worth_anoth
 
 def list_devices(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """What the command says in that project."""
-    command = [sys.executable, "-m", "edgeferry", "--project", str(project), "devices", "list", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    words = ("--project", str(project), "devices", "list", *options)
+    return typed(*words, environment=os.environ)
 
 
 def test_a_rotated_connection_string_in_the_vault_drives_the_hub(

@@ -129,7 +129,7 @@ def test_builders_at_the_same_time_do_the_work_once(tmp_path: Path) -> None:
         fill(tar)
 
     def build() -> None:
-        together.wait(5)
+        together.wait(60)
         layers.append(LayerStore(tmp_path).layer("x", {}, counted, compressed=True))
 
     threads = [threading.Thread(target=build) for _ in range(4)]

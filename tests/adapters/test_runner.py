@@ -331,12 +331,12 @@ pipeline = project.load_pipeline(project.load_model("demo"))
 LocalRunner(state, tracking, {UV!r}, lambda _: None).run(pipeline, {{}}, lambda _: None)
 """
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as process:
-        wait_for(pids.exists, 20)
+        wait_for(pids.exists, 60)
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=20)[1]
+        errors = process.communicate(timeout=60)[1]
     assert b"KeyboardInterrupt" in errors
     for pid in map(int, pids.read_text().split()):
-        wait_for(lambda pid=pid: not runs(pid), 5)  # type: ignore[misc]
+        wait_for(lambda pid=pid: not runs(pid), 60)  # type: ignore[misc]
     assert not list((place.state / "steps").glob("*.running"))
 
 

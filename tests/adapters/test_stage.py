@@ -112,7 +112,7 @@ def test_it_is_held_to_the_device_class(stage: EngineStage, image: Image, engine
 
 def test_a_module_that_ends_says_how_and_why(stage: EngineStage, image: Image) -> None:
     with stage.run(image, {"EDGEFERRY_MODEL_DIR": "/nowhere"}, SMALL, SCORE_PORT) as module:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while module.state() == "running":
             assert time.monotonic() < deadline
             time.sleep(0.05)

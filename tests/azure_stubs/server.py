@@ -32,7 +32,7 @@ def serve(app: ASGIApp, folder: Path, *, tls: bool = True) -> Iterator[str]:
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < deadline, "the stub did not start"
         time.sleep(0.01)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.ci.platform_stub import TOKEN, Platform, approved
 from tests.ci.runner import Machine, Run
+from tests.typed import clean_environment, typed
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "fleet/taxi"
@@ -29,15 +29,8 @@ SHARED = f"{PROJECT}/.azure-pipelines/shared_factory_pr.yml"
 
 def edgeferry(project: Path, *arguments: str, **extra: str) -> str:
     """What the command printed; it must succeed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeferry", "--project", str(project), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment | extra,
-        check=False,
-        timeout=600,
-    )
+    words = ("--project", str(project), *arguments)
+    done = typed(*words, environment=clean_environment(**extra), timeout_s=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.hubs import free_address
+from tests.typed import clean_environment, typed
 
 
 @dataclass
@@ -27,19 +26,10 @@ class Shell:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-        return {**kept, "XDG_STATE_HOME": str(self.home), "NO_COLOR": "1", "COLUMNS": "200"}
+        return clean_environment(XDG_STATE_HOME=str(self.home))
 
     def run(self, *arguments: str, where: Path | None = None, **more: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "edgeferry", *arguments],
-            capture_output=True,
-            text=True,
-            env={**self.environment, **more},
-            cwd=where or self.where,
-            timeout=60,
-            check=False,
-        )
+        return typed(*arguments, environment={**self.environment, **more}, where=where or self.where)
 
     def done(self, *arguments: str, **more: Any) -> str:
         done = self.run(*arguments, **more)

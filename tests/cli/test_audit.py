@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from edgeferry.wire.canonical import render_canonical
 from tests.adapters.ledgers import tamper
 from tests.hubs import RunningHub, free_address
 from tests.iot_edge import BODY, RELEASE
+from tests.typed import clean_environment, typed
 
 PROJECT = Path(__file__).parents[2] / "examples" / "taxi"
 PLAN = {"waves": [{"wave": 1, "devices": ["press-1"]}]}
@@ -54,18 +53,12 @@ class Desk:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         text = json.loads((self.hub.state / "connection.json").read_text())["connection_string"]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-        environment |= {"EDGEFERRY_STATE": str(self.state), "NO_COLOR": "1", "COLUMNS": "200"}
-        environment |= {"EDGEFERRY_HUB__CONNECTION_STRING": text}
-        environment |= {"EDGEFERRY_HUB__CA_FILE": str(self.hub.ca_file)}
-        return subprocess.run(
-            [sys.executable, "-m", "edgeferry", "--project", str(PROJECT), *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=60,
-            check=False,
+        environment = clean_environment(
+            EDGEFERRY_STATE=str(self.state),
+            EDGEFERRY_HUB__CONNECTION_STRING=text,
+            EDGEFERRY_HUB__CA_FILE=str(self.hub.ca_file),
         )
+        return typed("--project", str(PROJECT), *arguments, environment=environment)
 
     def ask(self, *arguments: str) -> Any:
         done = self.run(*arguments, "-o", "json")

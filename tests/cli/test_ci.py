@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.typed import clean_environment, typed
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(project: Path, *arguments: str, **extra: str) -> tuple[int, str, str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("EDGEFERRY_", "SYSTEM_"))}
-    environment |= {"NO_COLOR": "1", "COLUMNS": "200", **extra}
-    command = [sys.executable, "-m", "edgeferry", "--project", str(project), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    clean = {name: text for name, text in clean_environment().items() if not name.startswith("SYSTEM_")}
+    done = typed("--project", str(project), *arguments, environment={**clean, **extra})
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,22 +12,13 @@ import pytest
 
 from edgeferry.cli.console import Output, Terminal, render_table
 from tests.faults import FAULTS, PIPELINE, write_project
+from tests.typed import clean_environment, typed
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(state: Path, *arguments: str, where: Path = ROOT / "examples" / "taxi") -> tuple[int, str, str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-    environment |= {"EDGEFERRY_STATE": str(state), "NO_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeferry", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=where,
-        timeout=60,
-        check=False,
-    )
+    done = typed(*arguments, environment=clean_environment(EDGEFERRY_STATE=str(state)), where=where)
     return done.returncode, done.stdout, done.stderr
 
 

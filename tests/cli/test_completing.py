@@ -1,10 +1,7 @@
 """What the Tab key gives: names of models and devices, or nothing, but never a word of what went wrong."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,19 +9,16 @@ import pytest
 
 from edgeferry.cli.completing import PATIENCE_S
 from tests.device.conftest import hub  # noqa: F401
+from tests.typed import clean_environment, typed
 
-PROGRAM = Path(sys.executable).with_name("edgeferry")
 TAXI = Path(__file__).parents[2] / "examples" / "taxi"
 
 
 def press_tab(line, where=TAXI, **more):
     """(names, stderr) for a line that ends where the cursor is."""
     words = line.split(" ")
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("EDGEFERRY_")}
     asked = {"_EDGEFERRY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run(
-        [PROGRAM], capture_output=True, text=True, env={**kept, **asked, **more}, cwd=where, check=False
-    )
+    done = typed(environment=clean_environment(**asked, **more), where=where)
     return done.stdout.split(), done.stderr
 
 

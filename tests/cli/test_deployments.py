@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.signer import KeyFolder
 from tests.hubs import RunningHub, free_address
 from tests.iot_edge import ADDRESS, BODY, RELEASE
+from tests.typed import clean_environment, typed
 
 PROJECT = Path(__file__).parents[2] / "examples" / "taxi"
 
@@ -39,18 +38,9 @@ def state(tmp_path: Path) -> Path:
 
 
 def run(state: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-    environment |= {"EDGEFERRY_STATE": str(state), "NO_COLOR": "1", "COLUMNS": "200"}
-    environment |= {"EDGEFERRY_REGISTRY__HOST": ADDRESS, **settings}
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeferry", "--project", str(PROJECT), "deployments", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=state.parent,
-        timeout=60,
-        check=False,
-    )
+    settings = {"EDGEFERRY_STATE": str(state), "EDGEFERRY_REGISTRY__HOST": ADDRESS, **settings}
+    words = ("--project", str(PROJECT), "deployments", *arguments)
+    done = typed(*words, environment=clean_environment(**settings), where=state.parent)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -112,7 +112,7 @@ def test_interrupted_while_it_starts_nothing_is_left_running(shell: Shell) -> No
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.environment, cwd=shell.where
     )
     process = Process(shell.hub, "hub")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not process.is_running() and time.monotonic() < deadline:
         time.sleep(0.002)
     starting.send_signal(signal.SIGINT)
@@ -184,7 +184,7 @@ def test_in_the_foreground_it_ends_with_its_terminal(shell: Shell) -> None:
         assert shell.start()["started"] is False
     finally:
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=30)
+        running.communicate(timeout=60)
     assert running.returncode == 0
 
 

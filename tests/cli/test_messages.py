@@ -78,7 +78,7 @@ def following(hub: RunningHub) -> Iterator[subprocess.Popen[str]]:
             yield follower
         finally:
             follower.send_signal(signal.SIGINT)
-        assert follower.wait(20) == 130
+        assert follower.wait(60) == 130
 
 
 def hear(hub: RunningHub, follower: subprocess.Popen[str], name: str, key: str, number: int) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +13,10 @@ import pytest
 
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.signer import KeyFolder
-from tests.hub.clients import WAIT_S
 from tests.hubs import RunningHub, free_address
 from tests.iot_edge import BODY, RELEASE
 from tests.registries import RegistryServer
+from tests.typed import clean_environment, typed
 
 PROJECT = Path(__file__).parents[2] / "examples" / "taxi"
 
@@ -33,7 +31,7 @@ class Place:
 
     def plan(self, *arguments: str) -> tuple[int, str, str]:
         said = json.loads((self.hub.state / "connection.json").read_text())["connection_string"]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")} | {
+        settings = {
             "EDGEFERRY_STATE": str(self.state),
             "EDGEFERRY_HUB__CONNECTION_STRING": said,
             "EDGEFERRY_HUB__CA_FILE": str(self.hub.ca_file),
@@ -41,17 +39,10 @@ class Place:
             "EDGEFERRY_REGISTRY__CA_FILE": self.registry.ca_file,
             "EDGEFERRY_REGISTRY__USERNAME": "pusher",
             "EDGEFERRY_REGISTRY__PASSWORD": self.registry.password,
-            "NO_COLOR": "1",
             "COLUMNS": "250",
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeferry", "--project", str(PROJECT), "plan", "nyc_taxi", *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=WAIT_S * 2,
-            check=False,
-        )
+        words = ("--project", str(PROJECT), "plan", "nyc_taxi", *arguments)
+        done = typed(*words, environment=clean_environment(**settings))
         return done.returncode, done.stdout, done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from edgeferry.ports import Services
 from tests.ci.platform_stub import Platform, approved
 from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
+from tests.typed import typed
 from tests.workflows.test_approve import Bench
 
 CONDITION = "tags.models.nyc_taxi = true"
@@ -44,15 +44,8 @@ class Shop:
     environment: dict[str, str]
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeferry", "--project", str(self.bench.folder / "shop"), *arguments],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=self.environment,
-            timeout=60,
-            check=False,
-        )
+        words = ("--project", str(self.bench.folder / "shop"), *arguments)
+        done = typed(*words, environment=self.environment)
         return done.returncode, done.stdout, done.stderr
 
     def facts(self, *arguments: str) -> Any:

@@ -27,6 +27,8 @@ from tests.hubs import RunningHub
 
 COLUMNS = ("distance", "hour")
 DIGEST = "sha256:" + "d" * 64
+PATIENCE_S = 60.0
+"""A busy machine takes long; only a test that fails waits so long."""
 
 
 def graph_bytes(slope: float = 2.0) -> bytes:
@@ -83,7 +85,7 @@ def free_port(address: str = "127.0.0.1") -> int:
         return int(taken.getsockname()[1])
 
 
-def wait_until(fact, timeout_s: float = 20.0, what: str = ""):
+def wait_until(fact, timeout_s: float = PATIENCE_S, what: str = ""):
     """The fact's value as soon as it is true; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (value := fact()):
@@ -132,7 +134,7 @@ def end(process: subprocess.Popen) -> int:
     """The process has ended after SIGTERM; its exit code."""
     process.terminate()
     try:
-        return process.wait(10)
+        return process.wait(PATIENCE_S)
     finally:
         process.kill()
         for stream in (process.stdout, process.stderr):

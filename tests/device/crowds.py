@@ -16,7 +16,7 @@ from edgeferry.domain.capture import Cursor, Record
 from edgeferry.wire.capture import parse_record
 from edgeferry.wire.capture_page import PageRequest, parse_page, render_page_query
 
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 """Whoever waits longer was not answered."""
 
 

@@ -130,7 +130,7 @@ class StallingDisk:
         self.calm()
         subprocess.run(["umount", str(self.folder)], check=False, capture_output=True)
         try:
-            self._process.wait(5)
+            self._process.wait(30)
         except subprocess.TimeoutExpired:
             subprocess.run(["umount", "--lazy", str(self.folder)], check=False, capture_output=True)
             self._process.kill()

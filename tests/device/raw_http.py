@@ -41,7 +41,7 @@ class Line:
     """One connection to a server on this machine."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._said = self.socket.makefile("rb")
 
     def close(self) -> None:

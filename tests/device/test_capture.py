@@ -172,7 +172,7 @@ def test_files_that_cannot_be_opened_end_no_captures(tmp_path, opened, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, "dup", refuse)
         keep(captures, 2)
-        assert tried.wait(20)
+        assert tried.wait(60)
     keep(captures, 3)
     assert wait_until(lambda: not captures._writer._dirty.is_set())
     assert inputs_of(fetch(captures)) == [1, 2, 3]

@@ -50,7 +50,7 @@ def read_all(ask):
 def pages_of(server):
     def ask(cursor):
         query = render_page_query(PageRequest(cursor, 1000, ""))
-        return httpx.get(f"{server.captures_url}/captures?{query}", trust_env=False).json()
+        return httpx.get(f"{server.captures_url}/captures?{query}", trust_env=False, timeout=60).json()
 
     return ask
 
@@ -58,7 +58,7 @@ def pages_of(server):
 def send(server, requests):
     """[(request id, body, answer)] of a client that keeps its connection."""
     host, _, port = server.url.removeprefix("http://").partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
     got = []
     try:
         for name, body in requests:
@@ -92,7 +92,7 @@ def test_a_thousand_requests_from_16_clients_are_a_thousand_records_with_the_cli
         (200, "user", "taxi", "3", DIGEST)
     }
     assert all(0 < record.latency_ms < 10_000 for record in records)
-    health = httpx.get(server.url + "/health", trust_env=False).json()
+    health = httpx.get(server.url + "/health", trust_env=False, timeout=60).json()
     assert {**health["captures"], "state": "", "reason": ""} == {
         "written": 1000,
         "dropped": 0,
@@ -105,7 +105,7 @@ def test_a_thousand_requests_from_16_clients_are_a_thousand_records_with_the_cli
 def test_nothing_that_was_answered_is_lost_when_the_server_is_killed(server, tmp_path):
     got = send_many(server, clients=4, count=200)
     server.process.kill()
-    server.process.wait(10)
+    server.process.wait(60)
     again = start_server(tmp_path / "model", captures=tmp_path / "captures")
     try:
         wait_until(lambda: answers(again.url + "/health"))
@@ -118,10 +118,12 @@ def test_nothing_that_was_answered_is_lost_when_the_server_is_killed(server, tmp
 
 
 def test_bad_requests_are_counted_and_not_stored(server):
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         assert client.post("/score", json={"data": [[1]]}).status_code == 400
         assert client.post("/score", json={"data": [[1, 2]]}).status_code == 200
-    counts = parse_counts(httpx.get(server.captures_url + "/captures/count", trust_env=False).json())
+    counts = parse_counts(
+        httpx.get(server.captures_url + "/captures/count", trust_env=False, timeout=60).json()
+    )
     assert (counts.user, counts.refused, counts.dropped, counts.last) == (1, 1, 0, 1)
 
 
@@ -137,7 +139,7 @@ def test_a_model_that_fails_is_a_record_with_its_refusal(tmp_path):
     server = start_server(tmp_path / "model", captures=tmp_path / "captures")
     try:
         wait_until(lambda: answers(server.url + "/health"))
-        answer = httpx.post(server.url + "/score", content=b"my own format", trust_env=False)
+        answer = httpx.post(server.url + "/score", content=b"my own format", trust_env=False, timeout=60)
         assert answer.status_code == 500
         (record,) = read_all(pages_of(server))
         assert (record.status, json.loads(record.inputs)) == (500, "my own format")
@@ -152,9 +154,9 @@ def test_a_model_answers_though_its_captures_have_no_place(tmp_path):
     server = start_server(tmp_path / "model", captures=tmp_path / "nowhere")
     try:
         wait_until(lambda: answers(server.url + "/health"))
-        answer = httpx.post(server.url + "/score", json={"data": [[2, 7]]}, trust_env=False)
+        answer = httpx.post(server.url + "/score", json={"data": [[2, 7]]}, trust_env=False, timeout=60)
         assert answer.json() == [12.0]
-        health = httpx.get(server.url + "/health", trust_env=False).json()
+        health = httpx.get(server.url + "/health", trust_env=False, timeout=60).json()
         told = health["captures"]
         assert (told["written"], told["dropped"], told["state"]) == (0, 1, "failing")
         assert "No such file" in told["reason"]
@@ -163,7 +165,7 @@ def test_a_model_answers_though_its_captures_have_no_place(tmp_path):
 
 
 def test_the_port_that_scores_hands_out_no_captures(server):
-    assert httpx.get(server.url + "/captures", trust_env=False).status_code == 404
+    assert httpx.get(server.url + "/captures", trust_env=False, timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_the_port_that_scores_hands_out_no_captures(server):
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_fix(server, path, status):
-    answer = httpx.get(server.captures_url + path, trust_env=False)
+    answer = httpx.get(server.captures_url + path, trust_env=False, timeout=60)
     assert answer.status_code == status
     assert answer.json()["error"]["fix"]
 

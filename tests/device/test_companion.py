@@ -79,7 +79,7 @@ def test_a_request_in_the_twin_becomes_a_verdict_in_the_twin(companion, request_
     companion.want(request_)
     verdict = companion.verdict("n1")
     assert (verdict.state, verdict.asked, verdict.digest) == ("Passed", 3, DIGEST), verdict.reason
-    offline = httpx.get(companion.url + "/verdict", trust_env=False).json()
+    offline = httpx.get(companion.url + "/verdict", trust_env=False, timeout=60).json()
     assert parse_verdicts(offline) == {"taxi": verdict}
     companion.want(replace(request_, nonce="n2", cases_sha256="0" * 64))
     assert companion.verdict("n2").state == "Failed"
@@ -90,7 +90,7 @@ def test_a_model_that_is_no_longer_asked_for_has_no_verdict(companion, hub, requ
     companion.verdict("n1")
     companion.want(None)
     wait_until(lambda: not hub.reported(companion.device, "companion").get("verdicts"))
-    assert httpx.get(companion.url + "/verdict", trust_env=False).json() == {"verdicts": {}}
+    assert httpx.get(companion.url + "/verdict", trust_env=False, timeout=60).json() == {"verdicts": {}}
 
 
 def test_a_request_that_cannot_be_read_is_inconclusive(companion, request_):
@@ -142,7 +142,7 @@ def test_a_conclusive_verdict_stands_after_a_restart(companion, request_):
 
 def verdicts_offline(url):
     try:
-        return parse_verdicts(httpx.get(url + "/verdict", trust_env=False).json())
+        return parse_verdicts(httpx.get(url + "/verdict", trust_env=False, timeout=60).json())
     except httpx.TransportError:
         return None
 
@@ -166,7 +166,7 @@ def test_a_model_that_comes_late_is_inconclusive_first_and_gets_its_verdict_in_t
 
 def test_other_paths_are_not_found(companion):
     wait_until(lambda: verdicts_offline(companion.url) is not None)
-    assert httpx.get(companion.url + "/other", trust_env=False).status_code == 404
+    assert httpx.get(companion.url + "/other", trust_env=False, timeout=60).status_code == 404
 
 
 def test_without_a_hub_to_connect_to_it_does_not_start():

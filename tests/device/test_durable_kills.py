@@ -79,5 +79,5 @@ def test_what_was_acknowledged_is_there_after_each_of_60_kills(tmp_path):
             assert state["sum"] + sum(entry["add"] for _, entry in entries) == total(found)
             last_found = found
         starter.stdin.close()
-        assert starter.wait(10) == 0
+        assert starter.wait(60) == 0
     assert last_found > KILLS, "the writer got nowhere: nothing was tried"

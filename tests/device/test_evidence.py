@@ -68,11 +68,13 @@ def counting(tmp_path: Path) -> Iterator[Server]:
 def score(server: Server, *rows: list[float], **headers: str) -> int:
     names = {name.replace("_", "-"): text for name, text in headers.items()}
     body = {"data": list(rows)}
-    return httpx.post(f"{server.url}/score", json=body, headers=names, trust_env=False).status_code
+    return httpx.post(
+        f"{server.url}/score", json=body, headers=names, trust_env=False, timeout=60
+    ).status_code
 
 
 def read(server: Server) -> EvidenceReport:
-    found = parse_metrics(httpx.get(f"{server.url}/metrics", trust_env=False).text, now())
+    found = parse_metrics(httpx.get(f"{server.url}/metrics", trust_env=False, timeout=60).text, now())
     assert found is not None
     return found
 
@@ -128,7 +130,9 @@ def test_a_model_that_fails_or_has_no_time_is_counted_as_an_error(tmp_path: Path
 
         def post(data: object, **headers: str) -> int:
             names = {name.replace("_", "-"): text for name, text in headers.items()}
-            said = httpx.post(f"{server.url}/score", json={"data": data}, headers=names, trust_env=False)
+            said = httpx.post(
+                f"{server.url}/score", json={"data": data}, headers=names, trust_env=False, timeout=60
+            )
             return said.status_code
 
         assert post([[1, 2], [3, 4]]) == 200
@@ -139,7 +143,7 @@ def test_a_model_that_fails_or_has_no_time_is_counted_as_an_error(tmp_path: Path
         counted = read(server)
         assert (counted.requests, counted.errors) == (4, 2)
         assert counted.outputs == {bin_of(3): 1, bin_of(7): 1}
-        shown = samples(httpx.get(f"{server.url}/metrics", trust_env=False).text)
+        shown = samples(httpx.get(f"{server.url}/metrics", trust_env=False, timeout=60).text)
         assert shown[f'edgeferry_evidence_outputs_total{{bin="{bin_of(7)}",from="7"}}'] == 1
     finally:
         end(server.process)

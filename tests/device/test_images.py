@@ -116,7 +116,7 @@ def started(folder: Path, captures: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def client(started: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=started.url, trust_env=False) as client:
+    with httpx.Client(base_url=started.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -157,6 +157,8 @@ def test_another_kind_of_image_is_refused_with_415(client: httpx.Client) -> None
 
 
 def test_a_model_that_takes_no_images_says_so(server) -> None:
-    refused = httpx.post(server.url + "/score", content=render_png([0, 0], 2), headers=PNG, trust_env=False)
+    refused = httpx.post(
+        server.url + "/score", content=render_png([0, 0], 2), headers=PNG, trust_env=False, timeout=60
+    )
     assert refused.status_code == 415
     assert refused.json()["error"]["message"] == "the model takes no images"

@@ -1,7 +1,6 @@
 """What an agent does while images do not come."""
 
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from tests.engines import make_image
 from tests.faulty_registry import HEALTHY, Fault, FaultyRegistry
 
 pytestmark = pytest.mark.engine
-PASS_S = 20.0
+PASS_S = 600.0
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def registry() -> Iterator[FaultyRegistry]:
 
 @pytest.fixture
 def world(hub, registry, engine, pytestconfig, tmp_path) -> Iterator[World]:
-    """A device that runs module taxi with the first of two images; its agent looks by itself only seldom."""
+    """A device that runs module taxi with the first of two images; its agent looks seldom unless woken."""
     cache = pytestconfig.cache.mkdir("busybox")
     images = [registry.push(make_image(cache, uuid.uuid4().hex), "edge/tiny") for _ in range(2)]
     world = World(hub, registry, engine, tmp_path / "device", images)
@@ -40,7 +39,7 @@ def world(hub, registry, engine, pytestconfig, tmp_path) -> Iterator[World]:
     thread.start()
     try:
         version = world.want(taxi(images[0], "read line < /dev/zero; sleep 3600"))
-        wait_until(lambda: world.reported().get("lastDesiredVersion") == version, timeout_s=60)
+        wait_until(lambda: world.reported().get("lastDesiredVersion") == version)
         yield world
     finally:
         agent.stop()
@@ -51,19 +50,15 @@ def world(hub, registry, engine, pytestconfig, tmp_path) -> Iterator[World]:
             engine.remove_image(image)
 
 
-def test_a_crashed_module_is_up_again_in_five_seconds_while_another_image_comes_slowly(
-    world, registry, engine
-):
-    registry.bytes_per_s = 50_000
+def test_a_crashed_module_is_up_again_while_another_image_still_comes(world, registry, engine):
+    registry.bytes_per_s = 20_000  # 100 seconds for all of it
     world.want(taxi(world.images[1], name="other"))
     sent = registry.sent
-    wait_until(lambda: registry.sent > sent + 50_000, timeout_s=30, what="the other image comes")
+    wait_until(lambda: registry.sent > sent + 20_000, what="the other image comes")
     before = world.container()
     engine.stop(before.id, timeout_s=0)
-    began = time.monotonic()
     wait_until(lambda: (facts := world.container()).running and facts.started_at != before.started_at)
-    assert time.monotonic() - began <= 5
-    assert world.container("other") is None, "its image came meanwhile: nothing was shown"
+    assert engine.image(world.images[1]) is None, "it was up again only after the other image had come"
 
 
 def test_the_old_container_runs_on_while_the_registry_fails_and_the_new_one_comes_once_it_heals(
@@ -72,10 +67,7 @@ def test_the_old_container_runs_on_while_the_registry_fails_and_the_new_one_come
     before = world.container()
     registry.fault = Fault(500)
     world.want(taxi(world.images[1]))
-    wait_until(lambda: "did not deliver" in str(world.reported().get("lastDesiredStatus")), timeout_s=40)
+    wait_until(lambda: "did not deliver" in str(world.reported().get("lastDesiredStatus")))
     assert world.container() == before
     registry.fault = HEALTHY
-    wait_until(
-        lambda: (facts := world.container()) and facts.running and facts.image == world.images[1],
-        timeout_s=60,
-    )
+    wait_until(lambda: (facts := world.container()) and facts.running and facts.image == world.images[1])

@@ -56,7 +56,7 @@ def serving():
     opened = []
 
     def open_client(started):
-        client = httpx.Client(base_url=started.url, trust_env=False)
+        client = httpx.Client(base_url=started.url, trust_env=False, timeout=60)
         opened.append((started, client))
         wait_until(lambda: answers(started.url + "/health"), what=f"{started.url} to be ready")
         return client
@@ -69,7 +69,7 @@ def serving():
 
 def last_words(started):
     """What a server that ended at once wrote, after its exit code 2."""
-    _, stderr = started.process.communicate(timeout=30)
+    _, stderr = started.process.communicate(timeout=60)
     assert started.process.returncode == 2
     return stderr.decode()
 
@@ -302,7 +302,7 @@ def run(raw_data):
         ]
         wait_until((tmp_path / "begun").exists)
         try:
-            assert client.get("/health", timeout=2).status_code == 200
+            assert client.get("/health", timeout=60).status_code == 200
         finally:
             (tmp_path / "go").touch()
         assert [each.result().status_code for each in asked] == [200] * 4

@@ -56,7 +56,7 @@ class Slow:
         self.port = int(self.server.url.rpartition(":")[2])
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.server.url + path, trust_env=False)
+        return httpx.get(self.server.url + path, trust_env=False, timeout=60)
 
     def begins(self, name: str) -> None:
         wait_until((self.folder / f"{name}.begun").exists)
@@ -100,14 +100,14 @@ def test_while_the_model_loads_the_server_says_so(loading: Slow) -> None:
     health = loading.get("/health")
     assert (health.status_code, health.json()["live"], health.json()["ready"]) == (503, True, False)
     assert parse_health(health.content).version == "3"
-    refused = httpx.post(loading.server.url + "/score", content=b"", trust_env=False)
+    refused = httpx.post(loading.server.url + "/score", content=b"", trust_env=False, timeout=60)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert "still being loaded" in refused.json()["error"]["message"]
     assert loading.gauge("edgeferry_ready") == 0
     assert loading.get("/cases").status_code == 200
     loading.let("loaded")
     wait_until(lambda: answers(loading.server.url + "/health"))
-    assert httpx.post(loading.server.url + "/score", content=b"", trust_env=False).json() == [1]
+    assert httpx.post(loading.server.url + "/score", content=b"", trust_env=False, timeout=60).json() == [1]
 
 
 def test_a_full_queue_refuses_the_next_one_and_then_goes_on(slow: Slow) -> None:
@@ -132,7 +132,7 @@ def test_a_full_queue_refuses_the_next_one_and_then_goes_on(slow: Slow) -> None:
 
 def test_a_deadline_that_passes_is_503_while_waiting_and_504_at_work(slow: Slow) -> None:
     with open_client(slow.port) as first, open_client(slow.port) as second:
-        first.send(render(b"a", "X-Edgeferry-Deadline-Ms: 300"))
+        first.send(render(b"a", "X-Edgeferry-Deadline-Ms: 1000"))
         slow.begins("a")
         second.send(render(b"b", "X-Edgeferry-Deadline-Ms: 20"))
         status, headers, body = second.read()
@@ -140,7 +140,7 @@ def test_a_deadline_that_passes_is_503_while_waiting_and_504_at_work(slow: Slow)
         assert b"within 0.02 s" in body
         status, _, body = first.read()
         assert status == 504
-        assert b"did not answer within 0.3 s" in body
+        assert b"did not answer within 1 s" in body
         slow.let("a")
         for client in (first, second):
             client.send(render())
@@ -151,7 +151,7 @@ def test_a_deadline_that_passes_is_503_while_waiting_and_504_at_work(slow: Slow)
 @pytest.mark.parametrize("said", ["soon", "-1", "1.5", "9" * 20])
 def test_a_deadline_that_is_no_number_is_refused(slow: Slow, said: str) -> None:
     headers = {"X-Edgeferry-Deadline-Ms": said}
-    refused = httpx.post(slow.server.url + "/score", headers=headers, trust_env=False)
+    refused = httpx.post(slow.server.url + "/score", headers=headers, trust_env=False, timeout=60)
     assert refused.status_code == 400
     assert "X-Edgeferry-Deadline-Ms" in refused.json()["error"]["message"]
 
@@ -171,7 +171,7 @@ def test_a_model_that_fails_to_load_is_told_before_the_server_ends(tmp_path: Pat
     said = json.loads(body)
     assert (status, said["live"], said["ready"]) == (503, False, False)
     assert "score.py did not start: ZeroDivisionError" in said["problem"]
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert b"score.py did not start" in stderr
 
@@ -183,7 +183,7 @@ def test_what_fails_behind_the_model_ends_the_server_too(tmp_path: Path) -> None
         [*program, "--port", str(free_port()), "--captures-port", "70000"],
         env={**os.environ, "EDGEFERRY_MODEL_DIR": str(tmp_path), "EDGEFERRY_CAPTURES": str(tmp_path / "c")},
         capture_output=True,
-        timeout=30,
+        timeout=60,
     )
     assert ran.returncode != 0
     assert b"port must be 0-65535" in ran.stderr
@@ -202,7 +202,7 @@ def test_what_fails_behind_the_model_ends_the_server_too(tmp_path: Path) -> None
 def test_a_quick_model_obeys_the_same_headers(
     server: Server, headers: dict[str, str], status: int, words: str
 ) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         before = samples(client.get("/metrics").text)["edgeferry_captures_refused_total"]
         answer = client.post("/score", content=b'{"data": [[1, 2]]}', headers=headers)
         after = samples(client.get("/metrics").text)["edgeferry_captures_refused_total"]
@@ -229,7 +229,7 @@ def test_a_request_whose_client_has_left_is_not_scored(slow: Slow) -> None:
 
 
 def test_metrics_are_what_prometheus_reads_and_count_right(server: Server) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         before = samples(client.get("/metrics").text)
         for row in ([1, 2], [3, 4], [1]):
             client.post("/score", json={"data": [row]})
@@ -254,7 +254,7 @@ def test_metrics_are_what_prometheus_reads_and_count_right(server: Server) -> No
 def test_the_description_is_that_of_the_card(server: Server, tmp_path: Path) -> None:
     write_model(tmp_path)
     card = parse_model_card((tmp_path / "model.json").read_bytes())
-    answer = httpx.get(server.url + "/openapi.json", trust_env=False)
+    answer = httpx.get(server.url + "/openapi.json", trust_env=False, timeout=60)
     assert (answer.status_code, answer.content) == (200, render_openapi(card))
 
 
@@ -263,7 +263,7 @@ def test_the_description_is_that_of_the_card(server: Server, tmp_path: Path) -> 
     [("PUT", "/score", "POST"), ("POST", "/metrics", "GET, HEAD"), ("DELETE", "/health", "GET, HEAD")],
 )
 def test_a_wrong_method_is_told_the_right_one(server: Server, method: str, path: str, allow: str) -> None:
-    refused = httpx.request(method, server.url + path, trust_env=False)
+    refused = httpx.request(method, server.url + path, trust_env=False, timeout=60)
     assert (refused.status_code, refused.headers["allow"]) == (405, allow)
 
 

@@ -1,8 +1,7 @@
 """The agent as a container: it does its work there, and updates itself or stays what it was."""
 
 import json
-import subprocess
-import sys
+import os
 import uuid
 
 import pytest
@@ -11,6 +10,7 @@ from tests.device.agents import PATIENCE_S, AgentImages, Boxed
 from tests.device.conftest import wait_until
 from tests.device.worlds import World, taxi
 from tests.engines import LOGIN, RunningRegistry, make_image
+from tests.typed import typed
 
 pytestmark = pytest.mark.engine
 
@@ -88,8 +88,8 @@ def test_an_agent_in_a_container_runs_modules_and_is_followed_by_another(boxed, 
 
 def edgeferry(verb: str, boxed: Boxed, *more: str) -> str:
     """What the command about this device's agent printed."""
-    command = [sys.executable, "-m", "edgeferry", "agent", verb, "--state", str(boxed.world.folder), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    words = ("agent", verb, "--state", str(boxed.world.folder), *more)
+    return typed(*words, environment=os.environ).stdout
 
 
 def test_the_commands_find_an_agent_in_a_container(boxed) -> None:

@@ -25,7 +25,7 @@ from tests.device.conftest import (
 
 @pytest.fixture
 def client(server):
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -175,6 +175,6 @@ def test_a_model_that_does_not_belong_together_does_not_start(tmp_path, name, co
     else:
         (tmp_path / name).write_bytes(content)
     started = start_server(tmp_path)
-    _, stderr = started.process.communicate(timeout=20)
+    _, stderr = started.process.communicate(timeout=60)
     assert started.process.returncode == 2
     assert problem in stderr.decode()

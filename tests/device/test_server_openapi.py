@@ -27,7 +27,7 @@ def server(tmp_path_factory):
 
 
 def test_the_description_is_of_this_model(server):
-    document = httpx.get(server.url + "/openapi.json", trust_env=False).json()
+    document = httpx.get(server.url + "/openapi.json", trust_env=False, timeout=60).json()
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) >= {"/score", "/health"}
     assert "distance" in str(document)
@@ -45,6 +45,6 @@ def test_the_server_does_as_described_whatever_it_is_asked(server, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    metrics = httpx.get(server.url + "/metrics", trust_env=False).text
+    metrics = httpx.get(server.url + "/metrics", trust_env=False, timeout=60).text
     assert 'edgeferry_requests_total{status="400"}' in metrics
     assert 'edgeferry_requests_total{status="500"}' not in metrics

@@ -19,7 +19,7 @@ def server():
 
 
 def ask(server):
-    return httpx.get(f"http://127.0.0.1:{server.server_address[1]}/x", trust_env=False)
+    return httpx.get(f"http://127.0.0.1:{server.server_address[1]}/x", trust_env=False, timeout=60)
 
 
 def test_it_answers_so_many_at_once_and_asks_the_next_one_to_come_back(server):

@@ -80,7 +80,7 @@ def test_a_device_that_is_told_to_leave_wipes_itself_answers_and_stays_ended(set
     assert removed.pop("files") >= 3
     assert removed == {"containers": 1, "networks": 1, "volumes": 1, "images": 1}
     assert left_on_the_engine(settled) == ([], [], [], [])
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert sorted(path.name for path in settled.folder.iterdir()) == ["agent.toml", "decommissioned", "lock"]
     kept = b"".join(path.read_bytes() for path in settled.folder.iterdir()).decode()
     assert not [secret for secret in secrets if secret in kept]
@@ -134,7 +134,7 @@ def test_an_image_that_another_container_uses_stays_and_is_no_fault(settled):
         answer = settled.hub.call(settled.device, "$edgeAgent", "Decommission", {"device": settled.device})
         process = settled.process
         assert (answer["status"], answer["payload"]["removed"]["images"]) == (200, 0)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert own.image(settled.images[0])
     finally:
         own.remove(other)

@@ -38,9 +38,9 @@ def test_a_job_that_raises_is_done_with_what_it_raised(
     done: SimpleQueue[Any] = SimpleQueue()
     worker = running.call(lambda: Worker(running.loop, 8))
     running.call(lambda: worker.submit(work, done.put))
-    assert isinstance(done.get(timeout=20), kind)
+    assert isinstance(done.get(timeout=60), kind)
     running.call(lambda: worker.submit(lambda: 7, done.put))
-    assert done.get(timeout=20) == 7
+    assert done.get(timeout=60) == 7
     assert worker.busy_s() == 0
 
 
@@ -55,6 +55,6 @@ def test_who_fails_to_take_a_result_keeps_it_from_nobody_else(
             worker.submit(lambda number=number: number, done.put if number != 1 else lambda _: 1 / 0)
 
     running.call(submit)
-    assert [done.get(timeout=20), done.get(timeout=20)] == [0, 2]
+    assert [done.get(timeout=60), done.get(timeout=60)] == [0, 2]
     running.call(lambda: None)
     assert "ZeroDivisionError" in capsys.readouterr().err

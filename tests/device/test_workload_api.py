@@ -39,13 +39,15 @@ from tests.device.workloads import enrol, open_api
 from tests.hubs import RunningHub
 
 VERSION = "2020-07-07"
+ASKED_S = 30.0
+"""So long an answer is waited for."""
 Said = tuple[int, Any]
 
 
 class Unix(http.client.HTTPConnection):
     """HTTP over the unix socket at `path`, however long that is."""
 
-    def __init__(self, path: Path, timeout: float = 30) -> None:
+    def __init__(self, path: Path, timeout: float = ASKED_S) -> None:
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -320,9 +322,24 @@ def test_opening_again_changes_nothing_and_a_closed_module_is_gone(api, taxi):
 # limits
 
 
-def test_a_slow_module_is_cut_off_and_holds_up_no_other(hub, device, folder):
-    api = open_api(hub, device, folder, request_s=1.5)
+def test_a_slow_module_holds_up_no_other(hub, device, folder):
+    api = open_api(hub, device, folder, request_s=2 * ASKED_S)
     slow, other = (api.open(name) / "workload.sock" for name in ("slow", "other"))
+    held = [Unix(slow) for _ in range(MOST_AT_ONCE + 2)]
+    try:
+        for connection in held:
+            connection.connect()
+            connection.sock.sendall(b"G")
+        assert ask(other, "GET", "/trust-bundle")[0] == 200
+    finally:
+        for connection in held:
+            connection.close()
+        api.stop()
+
+
+def test_a_slow_module_is_cut_off(hub, device, folder):
+    api = open_api(hub, device, folder, request_s=1.5)
+    slow = api.open("slow") / "workload.sock"
     held = [Unix(slow) for _ in range(MOST_AT_ONCE + 2)]
     stop = threading.Event()
 
@@ -337,11 +354,8 @@ def test_a_slow_module_is_cut_off_and_holds_up_no_other(hub, device, folder):
             connection.connect()
         for thread in threads:
             thread.start()
-        began = time.monotonic()
-        assert ask(other, "GET", "/trust-bundle")[0] == 200
-        assert time.monotonic() - began < 1.4
         for connection in held:  # each ends at its deadline, the two that waited included
-            connection.sock.settimeout(20)
+            connection.sock.settimeout(60)
             with contextlib.suppress(ConnectionError):
                 assert connection.sock.recv(1) == b""
         assert ask(slow, "GET", "/trust-bundle")[0] == 200
@@ -427,7 +441,7 @@ def test_without_its_hub_a_device_signs_with_the_key_on_disk_without_waiting_aga
     identities = enrol(own_hub, "d", folder)
     own_hub.stop()
     with socket.create_server(address) as silent:  # takes connections and says nothing
-        second = WorkloadApi(folder / "workload", identities, lambda: "", patience_s=0.5)
+        second = WorkloadApi(folder / "workload", identities, lambda: "", patience_s=1.5)
         try:
             path = second.open("taxi") / "workload.sock"
             assert sign(path) == said
@@ -436,7 +450,7 @@ def test_without_its_hub_a_device_signs_with_the_key_on_disk_without_waiting_aga
                 began = time.monotonic()
                 assert sign(path) == said
                 took.append(time.monotonic() - began)
-            assert min(took) < 0.4, took
+            assert min(took) < 1.2, took
             assert silent
         finally:
             second.stop()

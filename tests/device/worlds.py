@@ -13,7 +13,7 @@ from edgeferry.domain.manifest import ModuleSpec, RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.wire.edge import render_module
 from edgeferry.wire.enrolment import HUB_NAME, DeviceFile, Surroundings, render_device_file
-from tests.device.conftest import end, wait_until
+from tests.device.conftest import PATIENCE_S, end, wait_until
 from tests.engines import RunningRegistry
 from tests.hubs import RunningHub
 
@@ -86,7 +86,7 @@ class World:
         """What is reported of one module; {} when nothing is."""
         return self.reported().get("modules", {}).get(name, {})
 
-    def settle(self, version: int, code: int = 200, timeout_s: float = 20.0) -> dict:
+    def settle(self, version: int, code: int = 200, timeout_s: float = PATIENCE_S) -> dict:
         """What is reported once that version was carried out with that code."""
 
         def done():

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ import pytest
 from edgeferry.engine import ContainerFacts, Engine
 from edgeferry.settings import load_settings
 from edgeferry.wiring import open_hub
+from tests.typed import clean_environment, typed
 
 ROOT = Path(__file__).parents[2]
 REAL_TRIPS = ROOT.parent / "shared" / "data" / "tlc"
@@ -43,12 +41,9 @@ class CommandLine:
     state: Path
 
     def __call__(self, *arguments: str, timeout_s: int = 900, **extra: str) -> Ran:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGEFERRY_")}
-        environment |= {"EDGEFERRY_STATE": str(self.state), "COLUMNS": "200", "NO_COLOR": "1", **extra}
-        command = [sys.executable, "-m", "edgeferry", "--project", str(self.project), *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
-        )
+        environment = clean_environment(EDGEFERRY_STATE=str(self.state), **extra)
+        words = ("--project", str(self.project), *arguments)
+        done = typed(*words, environment=environment, timeout_s=timeout_s)
         return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parallel import TOGETHER, group_of, rank_of
+from tests.parallel import LONG, TOGETHER, group_of, rank_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,4 +23,10 @@ def test_elsewhere_each_file_is_a_group_and_comes_later() -> None:
     here = "tests/house/test_parallel.py"
     assert group_of(f"{here}::test_it") == here
     assert group_of("tests/e2e_of_others/test_x.py::test_it") == "tests/e2e_of_others/test_x.py"
-    assert [rank_of(f"{name}/test_x.py::test_it") for name in (*TOGETHER, "tests/house")] == [0, 1, 2, 3, 4]
+
+
+def test_what_takes_long_begins_first_and_what_takes_no_time_is_left_for_the_end() -> None:
+    assert all((ROOT / file).is_file() for file in LONG)
+    folders = [f"{folder}/test_x.py" for folder in TOGETHER]
+    order = [*folders, *LONG, "tests/house/test_parallel.py", "tests/domain/test_wave.py"]
+    assert [rank_of(f"{file}::test_it") for file in order] == list(range(len(order)))

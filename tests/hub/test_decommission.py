@@ -10,9 +10,8 @@ from edgeferry.wire import topics
 from edgeferry.wire.sas import render_sas
 from tests.hub.clients import MqttClient, key_of
 
-AT_ONCE_S = 1.0
-TRIES = 3
-"""A busy machine may be late once."""
+SOON_S = 20.0
+"""Long before a keep-alive, or the patience with a client that does not answer TLS' goodbye, is over."""
 
 
 def delete(service, device):
@@ -24,22 +23,7 @@ def delete_in_bulk(service, device):
 
 
 @pytest.mark.parametrize("way", [delete, delete_in_bulk])
-def test_a_deleted_devices_connections_are_closed_and_it_is_refused_within_a_second(hub, service, way):
-    took = fastest(lambda: tried(hub, service, way))
-    assert took <= AT_ONCE_S, took
-
-
-def fastest(attempt) -> float:
-    """Seconds of the first attempt that was fast enough, else of the last."""
-    for _ in range(TRIES):
-        took = attempt()
-        if took <= AT_ONCE_S:
-            break
-    return took
-
-
-def tried(hub, service, way) -> float:
-    """Seconds from the order to delete until device and module were out and had been refused."""
+def test_a_deleted_devices_connections_are_closed_and_it_is_refused(hub, service, way):
     device = service.new_device()
     name, key = device["deviceId"], key_of(device)
     module_key = key_of(service.new_module(name))
@@ -55,7 +39,7 @@ def tried(hub, service, way) -> float:
             client.wait_for("disconnect")
         for one in (first, second):
             assert stack.enter_context(MqttClient(hub, name, *one)).connack[0] == 135
-        return time.monotonic() - since
+        assert time.monotonic() - since < SOON_S
 
 
 def refused_by_rest(hub, service, device, key) -> bool:
@@ -64,12 +48,6 @@ def refused_by_rest(hub, service, device, key) -> bool:
 
 
 def test_one_that_does_not_read_is_closed_all_the_same(hub, service):
-    took = fastest(lambda: closed_without_reading(hub, service))
-    assert took <= AT_ONCE_S, took
-
-
-def closed_without_reading(hub, service) -> float:
-    """Seconds until the hub has closed the connection of a client that ignores it."""
     device = service.new_device()
     name = device["deviceId"]
     client = MqttClient(hub, name, None, key_of(device)).connect()
@@ -79,9 +57,8 @@ def closed_without_reading(hub, service) -> float:
         since = time.monotonic()
         delete(service, name)
         while not is_over(plain):
-            assert time.monotonic() - since < 20, "still open"
+            assert time.monotonic() - since < SOON_S, "still open"
             time.sleep(0.01)
-        return time.monotonic() - since
     finally:
         plain.close()
         client.close()

@@ -22,7 +22,7 @@ def module(service):
 def raw(hub) -> ssl.SSLSocket:
     """A TLS connection to the MQTT door, to say wrong things over."""
     context = ssl.create_default_context(cafile=str(hub.ca_file))
-    plain = socket.create_connection((hub.address, hub.mqtt_port), timeout=10)
+    plain = socket.create_connection((hub.address, hub.mqtt_port), timeout=60)
     return context.wrap_socket(plain, server_hostname=hub.address)
 
 
@@ -421,7 +421,7 @@ def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(hub, service
         assert gone
 
 
-def wait_until(fact, timeout_s: float = 10.0) -> bool:
+def wait_until(fact, timeout_s: float = 60.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not fact():
         if time.monotonic() > deadline:

@@ -83,7 +83,7 @@ def test_told_to_stop_it_ends_well_and_logs_no_secret(lone):
         service.ask("GET", "/devices", token="SharedAccessSignature sr=x&sig=leaked&se=9999999999")
     process = lone.process
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     log = (lone.state / "log").read_text()
     events = [json.loads(line) for line in log.splitlines()]
     assert events[0]["event"] == "serving"

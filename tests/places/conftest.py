@@ -20,7 +20,7 @@ from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.run import RunState
-from edgeferry.ports import Place
+from edgeferry.ports_models import Place
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, Azure, Login
 from tests.step_sources import COPY, COUNT
 
@@ -107,7 +107,7 @@ class Bench:
     def submit(self, run_id: str, inputs: Mapping[str, str] | None = None) -> None:
         self.place.submit(run_id, *self.model.load(), inputs or {})
 
-    def until(self, run_id: str, fact: Callable[[RunState], bool], seconds: float = 60) -> RunState:
+    def until(self, run_id: str, fact: Callable[[RunState], bool], seconds: float = 180) -> RunState:
         deadline = time.monotonic() + seconds
         while True:
             state = self.place.poll(run_id)

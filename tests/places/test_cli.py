@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from tests.azureml_stub.workspace import GROUP, NAME, SUBSCRIPTION, TENANT, Azure
 from tests.places.conftest import Model
 from tests.places.test_models import MLMODEL
+from tests.typed import typed
 
 REGISTER = """
 import sys
@@ -64,21 +66,26 @@ class Shell:
             "EDGEFERRY_TRACKING__URI": tracking,
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs; it has ended afterwards, also where a test has failed meanwhile."""
+        with subprocess.Popen(
             [sys.executable, "-m", "edgeferry", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
             cwd=self.folder,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=120)
-        assert "SECRET" not in out + err
-        return process.returncode, out, err
+        done = typed(*arguments, environment=self.environment, where=self.folder)
+        assert "SECRET" not in done.stdout + done.stderr
+        return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def shell(model: Model, azure: Azure, migrated: Path, tmp_path: Path) -> Shell:
     return Shell(model, azure, uri)
 
 
-def wait_for(fact: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(fact: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "waited in vain"
@@ -146,7 +153,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_go_on(shell: Shell, azure: 
     with shell.start("train", "demo") as process:
         wait_for(lambda: bool(azure.asked("/children")))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     (run,) = azure.jobs
     assert process.returncode != 0
     assert f"edgeferry runs wait {run}" in err

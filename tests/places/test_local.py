@@ -42,12 +42,15 @@ def test_an_interrupt_ends_the_running_step_and_keeps_what_had_ended(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 60
-        while not pid.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        try:
+            deadline = time.monotonic() + 180
+            while not pid.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert "edgeferry runs" not in err
     assert "the run is ended; steps that had ended are kept" in err

@@ -27,7 +27,8 @@ from edgeferry.domain.image import Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, RefusedError
-from edgeferry.ports import Converted, Services
+from edgeferry.ports import Services
+from edgeferry.ports_models import Converted
 from edgeferry.wire.serving import parse_model_card
 from edgeferry.workflows.package import Packed, load_held_out, package
 from edgeferry.workflows.prove import find_proof, prove

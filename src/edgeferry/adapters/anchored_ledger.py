@@ -90,7 +90,7 @@ class AnchoredLedger:
         author: str,
         found: Callable[[Sequence[Entry]], Entry | None] | None,
     ) -> tuple[Entry, bool]:
-        entry, new = self._ledger.append_checked(kind, subject, body, author, found, self._check)
+        entry, new = self._ledger.append_unless(kind, subject, body, author, found, self._check)
         if new:
             self._checked = self._ledger.head
             self._tell()

@@ -19,7 +19,7 @@ from edgeferry.adapters.saved_model import is_plain
 from edgeferry.domain.column import NUMBERS
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.errors import RefusedError
-from edgeferry.ports import Converted, Library
+from edgeferry.ports_models import Converted, Library
 from edgeferry.settings import child_environment
 
 _SCRIPT = Path(__file__).with_name("sklearn_to_onnx.py")

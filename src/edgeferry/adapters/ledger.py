@@ -158,7 +158,7 @@ class GitLedger:
 
     def append(self, kind: str, subject: str, body: dict[str, Any], author: str) -> Entry:
         """The signed entry, pushed on top of the branch."""
-        return self.append_checked(kind, subject, body, author, None, lambda: None)[0]
+        return self.append_unless(kind, subject, body, author, None)[0]
 
     def append_unless(
         self,
@@ -166,21 +166,11 @@ class GitLedger:
         subject: str,
         body: dict[str, Any],
         author: str,
-        found: Callable[[Sequence[Entry]], Entry | None],
-    ) -> tuple[Entry, bool]:
-        """The entry that `found` sees among all, or the new one on top of them; and whether it is new."""
-        return self.append_checked(kind, subject, body, author, found, lambda: None)
-
-    def append_checked(
-        self,
-        kind: str,
-        subject: str,
-        body: dict[str, Any],
-        author: str,
         found: Callable[[Sequence[Entry]], Entry | None] | None,
-        check: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[Entry, bool]:
-        """The same; `check` looks at each head before anything is put on top of it, and may refuse it."""
+        """The entry that `found` sees among all, or the new one on top of them; and whether it is new.
+        `check` looks at each head before anything is put on top of it, and may refuse it."""
         with self._lock:
             return self._append(kind, subject, body, author, found, check)
 

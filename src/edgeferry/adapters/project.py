@@ -14,7 +14,7 @@ from edgeferry.domain.finding import Finding, refuse_found
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import PATHS, Pipeline
 from edgeferry.errors import UsageError
-from edgeferry.ports import Script
+from edgeferry.ports_models import Script
 
 T = TypeVar("T")
 TESTS = ("test", "tests")

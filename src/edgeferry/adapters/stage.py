@@ -21,7 +21,7 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
-from edgeferry.ports import Reply
+from edgeferry.ports_models import Reply
 from edgeferry.wire.deployment import render_limits
 
 LABEL = "edgeferry.sandbox"

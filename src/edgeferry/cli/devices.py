@@ -12,17 +12,24 @@ from edgeferry.cli import credentials, enrolment, messages, twins, why
 from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import YesOption, confirm, read_device
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
+from edgeferry.cli.device_facts import (
+    agent_lines,
+    device_facts,
+    is_edge,
+    layer_facts,
+    module_facts,
+    moment,
+    statuses,
+)
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.portability import find_unknown
 from edgeferry.domain.tags import is_change, parse_tags
-from edgeferry.domain.twin import merge
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import device_connection, render_connection_string
-from edgeferry.wire.hub import NEVER
 
 devices = typer.Typer(no_args_is_help=True, help="The fleet's devices: identities, twins, tags, and why.")
 
@@ -122,13 +129,13 @@ def list_devices(
         )
         twins = twins[: top or None]
         agents = _fetch_agents(services.hub, twins, terminal)
-        facts = [_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
+        facts = [device_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
         rows = [
             [
                 each["device"],
                 "yes" if each["edge"] else "no",
                 "yes" if each["connected"] else "no",
-                _moment(each["last_activity"]),
+                moment(each["last_activity"]),
                 json.dumps(each["tags"]) if each["tags"] else "",
                 ", ".join(each["deployments"]),
             ]
@@ -175,17 +182,17 @@ def show(
         hub = services.hub
         twin = read_device(hub, device)
         agent = hub.module_twin(device, "$edgeAgent") or {}
-        facts = _facts(twin, agent)
+        facts = device_facts(twin, agent)
         facts |= {"status": twin.get("status"), "parents": twin.get("parentScopes") or []}
-        facts["modules"] = [_module_facts(module, agent) for module in hub.modules(device)]
-        facts["deployments"] = _statuses(agent)
+        facts["modules"] = [module_facts(module, agent) for module in hub.modules(device)]
+        facts["deployments"] = statuses(agent)
         said = (agent.get("properties") or {}).get("reported") or {}
-        layers = _layers(said)
+        layers = layer_facts(said)
         facts |= {"layers": layers, "agent_says": without_metadata(said.get("lastDesiredStatus") or {})}
         head = [
             f"{device}: {'edge device' if facts['edge'] else 'device'}, {facts['status']}, "
             f"{'connected' if facts['connected'] else 'not connected'}, "
-            f"last activity {_moment(facts['last_activity'])}",
+            f"last activity {moment(facts['last_activity'])}",
             f"tags: {json.dumps(facts['tags'])}",
         ]
         rows = [
@@ -200,7 +207,7 @@ def show(
             for one in facts["modules"]
         ]
         columns = ("module", "connected", "wanted", "runs", "image", "given by")
-        head += _agent_lines(facts["agent_says"])
+        head += agent_lines(facts["agent_says"])
         given = [
             [name, status, layers.get(name, {}).get("outcome", ""), layers.get(name, {}).get("reason", "")]
             for name, status in facts["deployments"].items()
@@ -329,7 +336,7 @@ def _render_where(condition: str, terminal: Terminal) -> str:
 
 def _fetch_agents(hub: Hub, twins: Sequence[Json], terminal: Terminal) -> Mapping[str, Json]:
     """What the hub knows of each edge device's agent, by device: of these alone if they fit into a query."""
-    names = [twin["deviceId"] for twin in twins if _is_edge(twin)]
+    names = [twin["deviceId"] for twin in twins if is_edge(twin)]
     if not names:
         return {}
     text = (
@@ -340,70 +347,6 @@ def _fetch_agents(hub: Hub, twins: Sequence[Json], terminal: Terminal) -> Mappin
     if len(text) + len(listed) < _QUERY_LETTERS:
         text += f" AND deviceId IN [{listed}]"
     return {row["deviceId"]: row for row in fetch(hub, text, terminal)}
-
-
-def _facts(twin: Json, agent: Json) -> Json:
-    times = [str(one.get("lastActivityTime") or NEVER) for one in (twin, agent)]
-    return {
-        "device": twin["deviceId"],
-        "edge": _is_edge(twin),
-        "connected": "Connected" in (twin.get("connectionState"), agent.get("connectionState")),
-        "last_activity": max(times) if max(times)[:4] != NEVER[:4] else None,
-        "tags": merge({}, twin.get("tags") or {}),
-        "deployments": [name for name, status in _statuses(agent).items() if status == "Applied"],
-    }
-
-
-def _module_facts(module: Json, agent: Json) -> Json:
-    name = module["moduleId"]
-    properties = agent.get("properties") or {}
-    wanted, runs = (_entry(properties.get(section) or {}, name) for section in ("desired", "reported"))
-    return {
-        "module": name,
-        "connected": module.get("connectionState") == "Connected",
-        "wanted": str(wanted.get("status") or ("running" if wanted else "")),
-        "runs": str(runs.get("runtimeStatus") or ""),
-        "image": str((wanted.get("settings") or {}).get("image") or ""),
-        "given_by": str((wanted.get("configuration") or {}).get("id") or ""),
-    }
-
-
-def _entry(section: Json, name: str) -> Json:
-    kind, key = ("systemModules", name[1:]) if name.startswith("$") else ("modules", name)
-    found = (section.get(kind) or {}).get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _statuses(agent: Json) -> Mapping[str, str]:
-    return {
-        name: str(one.get("status") or "")
-        for name, one in sorted((agent.get("configurations") or {}).items())
-        if isinstance(one, dict)
-    }
-
-
-def _layers(reported: Json) -> dict[str, dict[str, str]]:
-    """What our agent says of each deployment's modules; {} of another agent."""
-    return {
-        name: {part: str(one.get(part) or "") for part in ("outcome", "reason")}
-        for name, one in sorted((reported.get("layers") or {}).items())
-        if isinstance(one, dict)
-    }
-
-
-def _agent_lines(status: Json) -> list[str]:
-    """How the device stands to what is desired, where its agent has said so."""
-    if not status.get("code"):
-        return []
-    return [f"its agent says: {status['code']} {status.get('description') or ''}".rstrip()]
-
-
-def _is_edge(twin: Json) -> bool:
-    return bool((twin.get("capabilities") or {}).get("iotEdge"))
-
-
-def _moment(text: str | None) -> str:
-    return text[:19].replace("T", " ") if text else "never"
 
 
 def _many(names: Sequence[str]) -> str:

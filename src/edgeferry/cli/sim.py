@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import time
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.console import Output, Terminal, counted, render_table, short
+from edgeferry.cli.console import Output, counted, render_table, short
 from edgeferry.cli.project import OutputOption, opened
-from edgeferry.device.hollow import Clock, HollowFleet
-from edgeferry.device.hollow_session import HubPlace
-from edgeferry.device.link import MQTT_PORT
+from edgeferry.device.hollow import HollowFleet
 from edgeferry.domain.hollow import Hollow, is_up
-from edgeferry.domain.hollow_faults import Fault, choose_faults
-from edgeferry.domain.smoke import CaseSet, SmokeRequest
 from edgeferry.domain.tags import parse_tags
-from edgeferry.ports import Services
-from edgeferry.settings import Settings
-from edgeferry.wire.connection import azure_hub_name
-from edgeferry.wiring import read_sim_faults
-from edgeferry.workflows.cases import fetch_cases
-from edgeferry.workflows.hollows import enrol_hollows, fetch_keys, name_hollows, retire_hollows
+from edgeferry.wiring import make_hollows, read_sim_faults
+from edgeferry.workflows.hollows import enrol_hollows, name_hollows, retire_hollows
 
 _TOLD = 20
 """Of so many devices, everything that they do is told."""
@@ -68,7 +57,12 @@ def sim(
     with opened(context, output) as (settings, services, terminal):
         names = name_hollows(prefix, devices)
         twins = enrol_hollows(services.hub, names, settings["device.class"], tags)
-        fleet = _make_fleet(settings, services, twins, wrong, seed, speed, terminal)
+
+        def tell(device: str, what: str) -> None:
+            if devices <= _TOLD:
+                terminal.say(f"{device}: {what}")
+
+        fleet = make_hollows(settings, services, twins, wrong, seed, speed, tell)
         terminal.say(f"{counted(devices, 'hollow device')} at {services.hub.host}; Ctrl-C ends them")
         try:
             asyncio.run(_run(fleet, seconds))
@@ -81,45 +75,6 @@ def sim(
             _facts(fleet.devices[name].hollow, fleet.clock.now()) for name in names if name in fleet.devices
         ]
         terminal.answer(facts, [_table(facts)])
-
-
-def _make_fleet(
-    settings: Settings,
-    services: Services,
-    twins: dict[str, Any],
-    wrong: tuple[Fault, ...],
-    seed: int,
-    speed: float,
-    terminal: Terminal,
-) -> HollowFleet:
-    address = services.hub.host.partition(":")[0]
-    ca_file = "" if azure_hub_name(services.hub.host) else settings["hub.ca_file"]
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    clock = Clock(time.time(), speed)
-
-    @cache
-    def find_cases(model: str, digest: str, cases_sha256: str) -> CaseSet | None:
-        return fetch_cases(services, model, digest, cases_sha256)
-
-    def cases_of(request: SmokeRequest) -> CaseSet | None:
-        return find_cases(request.model, request.digest, request.cases_sha256)
-
-    def tell(device: str, what: str) -> None:
-        if len(twins) <= _TOLD:
-            terminal.say(f"{device}: {what}")
-
-    return HollowFleet(
-        place=HubPlace(services.hub.host, address, MQTT_PORT, context),
-        clock=clock,
-        cases_of=cases_of,
-        hollows=[
-            Hollow(name, seed, clock.began_at, choose_faults(wrong, name, twin, seed))
-            for name, twin in twins.items()
-        ],
-        keys=fetch_keys(services.hub, list(twins)),
-        on_event=tell,
-    )
 
 
 async def _run(fleet: HollowFleet, seconds: float) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from edgeferry.device.hollow_session import HubPlace, Session
+from edgeferry.device.identities import identity_path, new_identity
 from edgeferry.domain.hollow import (
     COMPANION,
     CasesOf,
@@ -292,17 +292,12 @@ class HollowDevice:
         """The module's key at the hub, got with the device's own; its identity is made where there is
         none."""
         device, host = self.hollow.device, self._fleet.place.host_name
-        path = f"/devices/{quote(device)}/modules/{quote(module, safe='$')}"
+        path = identity_path(device, module)
         token = render_sas(resource(host, device), self._fleet.keys[device], int(time.time()) + _TOKEN_S)
-        wanted = {
-            "deviceId": device,
-            "moduleId": module,
-            "managedBy": "iotEdge",
-            "authentication": {"type": "sas"},
-        }
         try:
             response = await self._http.get(path, headers={"Authorization": token})
             if response.status_code == 404 and module != AGENT:
+                wanted = new_identity(device, module)
                 response = await self._http.put(path, json=wanted, headers={"Authorization": token})
         except httpx.HTTPError as error:
             raise HubError(

@@ -10,6 +10,7 @@ import logging
 import ssl
 import threading
 import time
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -85,16 +86,10 @@ class Identities:
     def _fetch(self, module: str) -> str:
         """The module's primary key at the hub; the identity is created when there is none."""
         own, device = self._enrolment.connection, self._enrolment.device
-        path = f"/devices/{quote(device)}/modules/{quote(module, safe='$')}"
+        path = identity_path(device, module)
         ca_file = self._enrolment.hub_ca_file
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         token = render_sas(resource(own.host_name, device), own.key, int(time.time()) + TOKEN_S)
-        wanted = {
-            "deviceId": device,
-            "moduleId": module,
-            "managedBy": "iotEdge",
-            "authentication": {"type": "sas"},
-        }
         try:
             with httpx.Client(
                 base_url=f"https://{own.host_name}",
@@ -106,7 +101,7 @@ class Identities:
             ) as client:
                 response = client.get(path)
                 if response.status_code == 404:
-                    response = client.put(path, json=wanted)
+                    response = client.put(path, json=new_identity(device, module))
                     if response.status_code == 409:
                         response = client.get(path)
                 if response.is_error:
@@ -127,3 +122,14 @@ class Identities:
             raise HubError(
                 f"the hub's answer for module {module} has no key", fix="let the module use SAS keys"
             ) from error
+
+
+def identity_path(device: str, module: str) -> str:
+    """Where the hub's REST API has the module's identity."""
+    return f"/devices/{quote(device)}/modules/{quote(module, safe='$')}"
+
+
+def new_identity(device: str, module: str) -> dict[str, Any]:
+    """What an agent puts there when there is none."""
+    own = {"deviceId": device, "moduleId": module}
+    return {**own, "managedBy": "iotEdge", "authentication": {"type": "sas"}}

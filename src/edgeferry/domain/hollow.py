@@ -376,10 +376,9 @@ def _is_same(one: ModuleSpec, other: ModuleSpec) -> bool:
 
 def find_fault(hollow: Hollow, kind: str, spec: ModuleSpec, now_s: float) -> Fault | None:
     """The fault of that kind which the module has now."""
-    for fault in hollow.faults:
-        if fault.kind == kind and _is_about(hollow, fault, spec, now_s):
-            return fault
-    return None
+    return next(
+        (one for one in hollow.faults if one.kind == kind and _is_about(hollow, one, spec, now_s)), None
+    )
 
 
 def _is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.errors import UsageError
-from edgeferry.ports import Project, TextFolder
+from edgeferry.ports import TextFolder
+from edgeferry.ports_models import Project
 from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, is_reference
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.azure_pipelines import (

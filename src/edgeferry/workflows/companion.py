@@ -5,7 +5,8 @@ from __future__ import annotations
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
 from edgeferry.errors import OutsideError, RefusedError
-from edgeferry.ports import Reply, RunningModule, Services
+from edgeferry.ports import Services
+from edgeferry.ports_models import Reply, RunningModule
 from edgeferry.wire.verdict import COMPANION_PORT
 
 READY_S = 30.0

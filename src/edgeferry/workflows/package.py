@@ -20,7 +20,8 @@ from edgeferry.domain.model import Column, ModelDefinition, ModelVersion
 from edgeferry.domain.smoke import Case, CaseSet, RefusedCase, SameCase
 from edgeferry.domain.smoke_checks import make_cases, parse_checks, require_memory
 from edgeferry.errors import DefinitionError, RefusedError
-from edgeferry.ports import Library, Services
+from edgeferry.ports import Services
+from edgeferry.ports_models import Library
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.serving import ModelCard, render_model_card
 

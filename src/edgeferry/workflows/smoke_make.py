@@ -10,7 +10,8 @@ from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.smoke import Row
 from edgeferry.domain.smoke_proposals import Probe, Proposal, plan_probes, propose
 from edgeferry.errors import OutsideError, RefusedError
-from edgeferry.ports import RunningModule, Services
+from edgeferry.ports import Services
+from edgeferry.ports_models import RunningModule
 from edgeferry.wire.checks import MOST_ROWS, render_checks
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.serving import parse_score_response, render_score_request

@@ -15,7 +15,8 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.model import ImageInput, ModelDefinition, ModelVersion
 from edgeferry.domain.verification import Verification, choose_rows, compare, shorten
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.ports import Reply, RunningModule, Services
+from edgeferry.ports import Services
+from edgeferry.ports_models import Reply, RunningModule
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.png import render_png
 from edgeferry.wire.serving import BYTES_TYPES, PNG, parse_health, parse_score_response, render_score_request
