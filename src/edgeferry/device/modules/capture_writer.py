@@ -74,7 +74,7 @@ class Writer:
         self._lock = threading.Lock()
         """Of the store. The loop never waits for it."""
         self._mutex = threading.Lock()
-        """Of the counts and of what waits; held for moments only."""
+        """Of what was dropped and of what waits."""
         self._queue: deque[_Waiting] = deque()
         self._unsynced: list[_Waiting] = []
         self._answers: deque[_Waiting] = deque()
@@ -88,6 +88,7 @@ class Writer:
         self._told: dict[str, str] = {}
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
+        self._is_clean = False
         self._dirty.set()
         self._urgent.set()
         self._compressing = threading.Thread()
@@ -100,11 +101,11 @@ class Writer:
             self.drop(entries.records)
             sent()
             return
-        quick = self.store.is_local and not self._slow_writes
+        quick = self.store.is_local and not (self._slow_writes or self._queue)
         if quick and self._lock.acquire(blocking=False):
             try:
-                is_done = not self._queue and self._append(entries, began)
-                if is_done and self._acks and not (self._slow or self._problem):
+                is_done = self._append(entries, began)
+                if self._acks and is_done and not (self._slow or self._problem):
                     self._await(_Waiting(entries, sent, began), self._unsynced)
                     sent = nothing
             finally:
@@ -178,7 +179,8 @@ class Writer:
             return True
         self._slow_writes = self.store.write_s > SLOW_S
         self._note(entries.records)
-        if not self._dirty.is_set():
+        if self._is_clean:  # asking an event costs more
+            self._is_clean = False
             self._dirty.set()
         return True
 
@@ -253,12 +255,11 @@ class Writer:
         while self._answers and not self._answers[0].sent:
             self._answers.popleft()
 
-    # in any thread
+    # in any thread; with the lock
 
     def _note(self, written: int) -> None:
-        with self._mutex:
-            self.written += written
-        if written and self._problem:
+        self.written += written
+        if self._problem and written:
             self._problem = ""
             self.tell("captures are dropped", "")
 
@@ -305,6 +306,7 @@ class Writer:
         with self._lock:
             if syncs:
                 self._dirty.clear()
+                self._is_clean = True
             if tidies:
                 self._tidied_at = time.monotonic()
             done = self._drain(tidies=tidies) if self._queue or syncs else []

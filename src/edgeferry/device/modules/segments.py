@@ -73,18 +73,29 @@ class Segments:
         """Files that were left, and folders with new names: none is on the disk for sure."""
         self._is_held = self._foreign = False
         self._opened_at = self._shared_until = 0.0
+        self._calm_bytes, self._calm_until = 0, 0.0
+        """Up to there no bound need be looked at."""
         self._ages: dict[int, float] = {}
         """When each segment was last written to, on the monotonic clock."""
 
     def append(self, entries: Entries, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
         cannot be written. `now`: monotonic."""
-        if self._file < 0 or self._must_rotate(len(entries.lines), now):
+        lines, records, at_us = entries
+        if self._file < 0:
+            return False
+        if (self._size_bytes + len(lines) > self._calm_bytes or now > self._calm_until) and self._must_rotate(
+            len(lines), now
+        ):
             return False
         if not self._is_held and not self._take_over():
             return False
         try:
-            self._write(self._render(entries, self.last + 1), entries.records)
+            if self._foreign:
+                text = self._render(entries, self.last + 1)
+            else:
+                text = render_group(lines, records, self.last + 1, at_us - self._began_us)
+            self._write(text, records)
         finally:
             if now < self._shared_until:
                 self.let_go()
@@ -313,6 +324,9 @@ class Segments:
         self._foreign = shared is None or not shared.is_same(self._shared)
         self._began_us = shared.at_us if shared else 0
         self._opened_at = time.monotonic()
+        needs_care = self._foreign or self._bounds.segment_records
+        self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
+        self._calm_until = self._opened_at + self._bounds.segment_s
 
 
 def sync_all(files: list[int]) -> None:
