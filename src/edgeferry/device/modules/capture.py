@@ -20,7 +20,8 @@ from typing import Any
 
 import msgspec
 
-from edgeferry.device.modules.capture_writer import Sent, Writer, nothing
+from edgeferry.device.modules.capture_answers import Sent, nothing
+from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.device.modules.segments import Entries
 from edgeferry.domain.capture import Counts, choose_bounds, choose_largest
