@@ -208,7 +208,9 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        return _posted_rows(body) or render_rows(question)
+        if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
+            return body[len(_BEGIN) : -1]  # as posted; all else in a body that was read well is numbers
+        return render_rows(question)
     if question.isascii():
         try:
             _decode_raw(question)
@@ -221,13 +223,3 @@ def _render_inputs(body: bytes, question: Any) -> bytes:
     except (ValueError, RecursionError):
         return json.dumps(text).encode()
     return text.encode()
-
-
-def _posted_rows(body: bytes) -> bytes:
-    """The rows as they were posted, when they were posted as plain lists; it spares rendering them again.
-
-    The only two quotes in a body that was read well are those of "data": all else in it is numbers.
-    """
-    if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
-        return body[len(_BEGIN) : -1]
-    return b""
