@@ -31,6 +31,8 @@ class Wanted:
     core: int = -1
     """The one processor it may use; any, when below 0."""
     env: tuple[tuple[str, str], ...] = ()
+    log: Path = Path(os.devnull)
+    """Where its stderr goes."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,23 @@ def start(model: Path, wanted: Wanted = Wanted(), *, wait: bool = True) -> Serve
     program = [str(find_python()), "-m", "edgeferry.device.modules.server", "--host", "127.0.0.1"]
     if wanted.core >= 0:
         program = ["taskset", "--cpu-list", str(wanted.core), *program]
-    process = subprocess.Popen(
-        [*program, "--port", str(port), "--captures-port", str(pages)],
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "src"),
-            "PYTHONUNBUFFERED": "1",
-            "ORT_DISABLE_TELEMETRY": "1",
-            "EDGEFERRY_MODEL_DIR": str(model),
-            "EDGEFERRY_DIGEST": "sha256:" + "d" * 64,
-            "EDGEFERRY_CAPTURES": str(wanted.captures or "off"),
-            "EDGEFERRY_CAPTURES_BYTES": str(wanted.store_bytes or ""),
-            **dict(wanted.env),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with wanted.log.open("wb") as log:
+        process = subprocess.Popen(
+            [*program, "--port", str(port), "--captures-port", str(pages)],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(ROOT / "src"),
+                "PYTHONUNBUFFERED": "1",
+                "ORT_DISABLE_TELEMETRY": "1",
+                "EDGEFERRY_MODEL_DIR": str(model),
+                "EDGEFERRY_DIGEST": "sha256:" + "d" * 64,
+                "EDGEFERRY_CAPTURES": str(wanted.captures or "off"),
+                "EDGEFERRY_CAPTURES_BYTES": str(wanted.store_bytes or ""),
+                **dict(wanted.env),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
     server = Server(process, port, pages)
     if wait:
         wait_ready(server)

@@ -436,7 +436,7 @@ def answer(captures, *numbers):
     return asyncio.run(run()), at_once
 
 
-def test_answers_go_first_when_the_disk_hangs_and_their_records_are_written_later(tmp_path, opened):
+def test_answers_go_first_when_the_disk_hangs_and_their_records_are_written_later(tmp_path, opened, capsys):
     captures = opened(tmp_path)
     captures.sync()
     release = hold(captures)
@@ -446,10 +446,45 @@ def test_answers_go_first_when_the_disk_hangs_and_their_records_are_written_late
     assert (sent, at_once) == ([3], [1])
     assert captures.said()["state"] == "slow"
     assert captures.metrics()["edgeferry_captures_buffered_bytes"] > 0
+    ahead = "answers go ahead of their records: "
+    assert capsys.readouterr().err == f"{ahead}the disk takes longer than 5 ms\n"
     release()
     assert inputs_of(fetch(captures)) == [1, 2, 3]
     captures.sync()
     assert said(captures) == (3, 0, "ok")
+    assert capsys.readouterr().err == f"{ahead}no longer\n"
+
+
+def test_a_thread_that_gets_no_time_is_no_slow_disk_and_no_answer_is_ahead_of_its_record(
+    tmp_path, opened, monkeypatch, capsys
+):
+    captures = opened(tmp_path)
+    captures.sync()
+    asleep = threading.Event()
+
+    def refuse(file):
+        asleep.set()
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(capture_writer, "AGAIN_S", 3600)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", refuse)
+        keep(captures, 0)
+        assert asleep.wait(20)
+        assert wait_until(lambda: "captures wait" in capsys.readouterr().err)
+    written = []
+
+    async def run():
+        for number in range(1, 4):  # each needs another segment, which is the thread's to begin
+            done = asyncio.Event()
+            captures.keep(USER, b"", [["x" * 900]], json.dumps([number]).encode(), 200, 0.5)
+            captures.write(lambda done=done: (written.append(captures.said()["written"]), done.set()))
+            await asyncio.wait_for(done.wait(), 20)
+
+    asyncio.run(run())
+    assert written == [2, 3, 4]
+    assert captures.said()["state"] == "ok"
+    assert capsys.readouterr().err == ""
 
 
 def test_what_finds_no_room_in_memory_is_dropped_and_counted(tmp_path, opened, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
         pytest.param(
             "server",
             {"_cython_3_3_0", "cython_runtime", "httptools", "msgspec", "typing_extensions"},
-            39,
+            41,
             id="model server",
         ),
         pytest.param("companion", {"paho"}, 37, id="companion"),

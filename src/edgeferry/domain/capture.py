@@ -115,9 +115,9 @@ def choose_bounds(policy: CapturePolicy) -> Bounds:
     )
 
 
-def fits(line_bytes: int, bounds: Bounds) -> bool:
-    """Whether a record of that length may be stored at all: it must leave room for others."""
-    return line_bytes <= bounds.store_bytes // 2
+def choose_largest(bounds: Bounds) -> int:
+    """How many bytes one record may have: it must leave room for others."""
+    return bounds.store_bytes // 2
 
 
 def must_rotate(size_bytes: int, records: int, age_s: float, group_bytes: int, bounds: Bounds) -> bool:

@@ -118,7 +118,7 @@ def render_entry(
     `wire.capture.parse_request_id` gives it."""
     inputs = inputs.strip()
     if asked_id or purpose != USER or status != 200:
-        line = b'[0,%d,"%b","%b",%d,%b,%b]' % (
+        line = b'[0,%d,"%b","%b",%d,%b,%b]\n' % (
             latency_us,
             asked_id.encode("ascii"),
             purpose.encode("ascii"),
@@ -127,10 +127,10 @@ def render_entry(
             output,
         )
     else:
-        line = b"[0,%d,%b,%b]" % (latency_us, inputs, output)
-    if b"\n" in line or b"\r" in line:  # in JSON they can only stand between values
-        line = line.translate(_LINE_ENDS)
-    return line + b"\n"
+        line = b"[0,%d,%b,%b]\n" % (latency_us, inputs, output)
+    if b"\r" in line or line.find(b"\n") != len(line) - 1:  # in JSON they can only stand between values
+        line = line[:-1].translate(_LINE_ENDS) + b"\n"
+    return line
 
 
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:

@@ -20,10 +20,11 @@ from typing import Any
 
 import msgspec
 
-from edgeferry.device.modules.capture_writer import Sent, Writer, nothing
+from edgeferry.device.modules.capture_answers import Sent, nothing
+from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.device.modules.segments import Entries
-from edgeferry.domain.capture import Counts, choose_bounds, fits
+from edgeferry.domain.capture import Counts, choose_bounds, choose_largest
 from edgeferry.domain.capture_policy import (
     ACK,
     CapturePolicy,
@@ -58,7 +59,9 @@ class Captures:
     def __init__(self, folder: Path | None, card: ModelCard, digest: str, policy: CapturePolicy) -> None:
         self.folder = folder if policy.enabled else None
         self._policy = policy
-        self._bounds = choose_bounds(policy)
+        self._samples = policy.rate < 1
+        bounds = choose_bounds(policy)
+        self._largest, self._segment_bytes = choose_largest(bounds), bounds.segment_bytes
         self._columns = tuple(column.name for column in card.columns)
         self._redacted = find_redacted(policy, self._columns)
         self._ranges = [(column.low, column.high) for column in card.columns]
@@ -69,7 +72,7 @@ class Captures:
         self._writer: Writer | None = None
         if self.folder is not None:
             shared = Shared(card.model, card.version, digest, self._columns, "", 0)
-            self._writer = Writer(self.folder, shared, self._bounds, acks=policy.durability == ACK)
+            self._writer = Writer(self.folder, shared, bounds, acks=policy.durability == ACK)
 
     def keep(
         self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
@@ -79,27 +82,28 @@ class Captures:
         if self._writer is None or self.folder is None:
             return
         try:
-            if self._policy.rate < 1 and not self._is_wanted(question, status):
+            if self._samples and not self._is_wanted(question, status):
                 self._left_out += 1
                 return
             line = render_entry(
-                max(round(latency_ms * 1000), 0),
+                int(latency_ms * 1000 + 0.5),
                 self._hide(question) if self._redacted else _render_inputs(body, question),
                 b"null" if self._policy.redact and hides_output(self._policy, status >= 500) else output,
                 asked.id,
                 asked.purpose,
                 status,
             )
-            if not fits(len(line), self._bounds):
-                raise ValueError(f"a record of {len(line)} bytes is too large for this store")
+            size = len(line)
+            if size > self._largest:
+                raise ValueError(f"a record of {size} bytes is too large for this store")
         except _UNKEPT as error:
             self._writer.drop(1)
             self._writer.tell("a record was dropped", str(error))
             return
-        if self._lines and self._lines_bytes + len(line) > self._bounds.segment_bytes:
+        if self._lines and self._lines_bytes + size > self._segment_bytes:
             self._earlier.append(self._take_lines())
         self._lines.append(line)
-        self._lines_bytes += len(line)
+        self._lines_bytes += size
 
     def write(self, sent: Sent) -> None:
         """What was kept in this tick is written, or waits, or is dropped; `sent` is called once its answers
@@ -204,7 +208,9 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 def _render_inputs(body: bytes, question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        return _posted_rows(body) or render_rows(question)
+        if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
+            return body[len(_BEGIN) : -1]  # as posted; all else in a body that was read well is numbers
+        return render_rows(question)
     if question.isascii():
         try:
             _decode_raw(question)
@@ -217,13 +223,3 @@ def _render_inputs(body: bytes, question: Any) -> bytes:
     except (ValueError, RecursionError):
         return json.dumps(text).encode()
     return text.encode()
-
-
-def _posted_rows(body: bytes) -> bytes:
-    """The rows as they were posted, when they were posted as plain lists; it spares rendering them again.
-
-    The only two quotes in a body that was read well are those of "data": all else in it is numbers.
-    """
-    if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
-        return body[len(_BEGIN) : -1]
-    return b""

@@ -9,17 +9,16 @@ ms, and does whatever takes longer than a write.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
+from edgeferry.device.modules.capture_answers import Answers, Sent, Waiting, nothing
 from edgeferry.device.modules.segment_closing import compress_closed
 from edgeferry.device.modules.segments import (
     Entries,
@@ -40,7 +39,7 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
-TIDY_S = 1.0
+TIDY_S = 0.25
 """How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
@@ -48,18 +47,9 @@ CLOSE_S = 5.0
 SWITCH_S = 0.0005
 """How long the thread that compresses may keep the loop waiting for the interpreter."""
 BUFFER_BYTES = 8_000_000
+_SLOW = f"the disk takes longer than {SLOW_S * 1000:.0f} ms"
+_AHEAD = "answers go ahead of their records"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-Sent = Callable[[], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A group that waits for the thread, and its answers when they wait with it."""
-
-    entries: Entries
-    sent: Sent | None
-    since: float = field(default_factory=time.monotonic)
 
 
 class Writer:
@@ -70,17 +60,13 @@ class Writer:
         self.written = self.dropped = 0
         self.queued_bytes = 0
         self._acks = acks
-        self._patience_s = ACK_S if acks else SLOW_S
+        self._answers = Answers(ACK_S if acks else SLOW_S, self._be_late)
         self._lock = threading.Lock()
         """Of the store. The loop never waits for it."""
         self._mutex = threading.Lock()
-        """Of the counts and of what waits; held for moments only."""
-        self._queue: deque[_Waiting] = deque()
-        self._unsynced: list[_Waiting] = []
-        self._answers: deque[_Waiting] = deque()
-        """Groups whose answers wait, oldest first."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        """Of what was dropped and of what waits."""
+        self._queue: deque[Waiting] = deque()
+        self._unsynced: list[Waiting] = []
         self._slow = self._slow_writes = self._busy = False
         self._problem = ""
         self._full = False
@@ -88,6 +74,7 @@ class Writer:
         self._told: dict[str, str] = {}
         self._closing = False
         self._dirty, self._urgent = threading.Event(), threading.Event()
+        self._is_clean = False
         self._dirty.set()
         self._urgent.set()
         self._compressing = threading.Thread()
@@ -100,12 +87,12 @@ class Writer:
             self.drop(entries.records)
             sent()
             return
-        quick = self.store.is_local and not self._slow_writes
+        quick = self.store.is_local and not (self._slow_writes or self._queue)
         if quick and self._lock.acquire(blocking=False):
             try:
-                is_done = not self._queue and self._append(entries, began)
-                if is_done and self._acks and not (self._slow or self._problem):
-                    self._await(_Waiting(entries, sent, began), self._unsynced)
+                is_done = self._append(entries, began)
+                if self._acks and is_done and not (self._slow or self._problem):
+                    self._await(Waiting(entries, sent, began), self._unsynced)
                     sent = nothing
             finally:
                 self._lock.release()
@@ -129,11 +116,12 @@ class Writer:
         """How the store does: `ok`, `slow`, `failing` or `full`; and why."""
         if self._problem:
             return "full" if self._full else "failing", self._problem
-        if self._busy:
-            return "slow", "another server holds the store"
-        if self._slow or self._slow_writes:
-            return "slow", f"the disk takes longer than {SLOW_S * 1000:.0f} ms"
+        if self._busy or self._slow or self._slow_writes:
+            return "slow", self._slowness()
         return "ok", ""
+
+    def _slowness(self) -> str:
+        return "another server holds the store" if self._busy else _SLOW
 
     def sync(self) -> int:
         """The last sequence that is on the disk now; for any thread."""
@@ -154,16 +142,14 @@ class Writer:
                 done = self._drain(tidies=False)
                 with contextlib.suppress(OSError):
                     sync_all(self.store.take_unsynced())
-                self._announce([*self._unsynced, *done])
+                self._answers.announce([*self._unsynced, *done])
                 self.store.close()
             finally:
                 self._lock.release()
         with self._mutex:
             self.dropped += sum(waiting.entries.records for waiting in self._queue)
             self._queue.clear()
-        if self._timer:
-            self._timer.cancel()
-        self._send(list(self._answers))
+        self._answers.close()
 
     # on the loop
 
@@ -178,7 +164,8 @@ class Writer:
             return True
         self._slow_writes = self.store.write_s > SLOW_S
         self._note(entries.records)
-        if not self._dirty.is_set():
+        if self._is_clean:  # asking an event costs more
+            self._is_clean = False
             self._dirty.set()
         return True
 
@@ -192,7 +179,7 @@ class Writer:
             return
         with self._mutex:
             self.queued_bytes += size
-        waiting = _Waiting(entries, sent)
+        waiting = Waiting(entries, sent)
         if self._slow:
             waiting.sent = None
             sent()
@@ -202,34 +189,15 @@ class Writer:
         self._dirty.set()
         self._urgent.set()
 
-    def _await(self, waiting: _Waiting, place: deque[_Waiting] | list[_Waiting]) -> None:
-        """Its answers go out once the thread has done with it, or when that takes too long."""
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:  # nobody's answers
-            sent, waiting.sent = waiting.sent or nothing, None
-            sent()
-        else:
-            self._answers.append(waiting)
-            if self._timer is None:
-                self._timer = self._loop.call_later(self._patience_s, self._lose_patience)
+    def _await(self, waiting: Waiting, place: deque[Waiting] | list[Waiting]) -> None:
+        self._answers.wait(waiting)
         place.append(waiting)
         self._urgent.set()
 
-    def _lose_patience(self) -> None:
-        now = time.monotonic()
-        self._timer = None
-        late = []
-        while self._answers and (
-            not self._answers[0].sent or self._answers[0].since + self._patience_s <= now
-        ):
-            late.append(self._answers.popleft())
-        if any(waiting.sent for waiting in late) and not self._catch_up():
+    def _be_late(self) -> None:
+        if not self._catch_up():
             self._slow = True
-        self._send(late)
-        if self._answers and self._loop:
-            rest = self._answers[0].since + self._patience_s - now
-            self._timer = self._loop.call_later(max(rest, 0), self._lose_patience)
+            self.tell(_AHEAD, self._slowness())
 
     def _catch_up(self) -> bool:
         """Whether what waited for the thread could be written without it: then it is a busy machine that
@@ -245,20 +213,11 @@ class Writer:
             self._lock.release()
         return not self._queue and self.store.write_s <= SLOW_S
 
-    def _send(self, done: Sequence[_Waiting]) -> None:
-        for waiting in done:
-            sent, waiting.sent = waiting.sent, None
-            if sent:
-                sent()
-        while self._answers and not self._answers[0].sent:
-            self._answers.popleft()
-
-    # in any thread
+    # in any thread; with the lock
 
     def _note(self, written: int) -> None:
-        with self._mutex:
-            self.written += written
-        if written and self._problem:
+        self.written += written
+        if self._problem and written:
             self._problem = ""
             self.tell("captures are dropped", "")
 
@@ -305,30 +264,35 @@ class Writer:
         with self._lock:
             if syncs:
                 self._dirty.clear()
+                self._is_clean = True
             if tidies:
                 self._tidied_at = time.monotonic()
             done = self._drain(tidies=tidies) if self._queue or syncs else []
             self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
             last = self.store.last
             if not syncs:
-                self._announce(done)
+                self._answers.announce(done)
                 return last
             unsynced, self._unsynced = self._unsynced, []
             files = self.store.take_unsynced()
         began = time.monotonic()
         if not self._acks:
-            self._announce(done)
+            self._answers.announce(done)
             done = []
         problem = ""
         try:
             sync_all(files)
         except OSError as error:
             problem = str(error)
+            with self._lock:
+                self.store.doubt()
         self.tell("captures may not outlive a loss of power", problem)
-        self._announce([*unsynced, *done])
+        self._answers.announce([*unsynced, *done])
         self._synced_at = time.monotonic()
         took = max(self._synced_at - began, self.store.write_s) if self._acks else self.store.write_s
-        self._slow = self._slow and (self._busy or bool(self._queue) or took > SLOW_S)
+        if self._slow and not (self._busy or self._queue or took > SLOW_S):
+            self._slow = False
+            self.tell(_AHEAD, "")
         if self.store.closed and not self._compressing.is_alive():
             self.store.closed = False
             self._compressing = threading.Thread(
@@ -337,7 +301,7 @@ class Writer:
             self._compressing.start()
         return last
 
-    def _drain(self, *, tidies: bool) -> list[_Waiting]:
+    def _drain(self, *, tidies: bool) -> list[Waiting]:
         """The groups that waited and do so no longer. Only with the lock."""
         waiting = list(self._queue)
         entries = [each.entries for each in waiting]
@@ -365,12 +329,6 @@ class Writer:
                 self.queued_bytes -= len(each.entries.lines)
         return waiting
 
-    def _announce(self, done: Sequence[_Waiting]) -> None:
-        """Their answers go out."""
-        if done and self._loop:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._send, done)
-
     def _compress(self) -> None:
         problem, usual_s = "", sys.getswitchinterval()
         sys.setswitchinterval(min(usual_s, SWITCH_S))
@@ -393,7 +351,3 @@ class Writer:
                 raise StoreBusyError("the store is being closed")
             with self.store.alone():
                 yield
-
-
-def nothing() -> None:
-    pass

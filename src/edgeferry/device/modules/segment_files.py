@@ -24,6 +24,9 @@ _LOCAL = frozenset(
     ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "ubifs", "vfat", "xfs", "zfs")
 )
 
+MAPPED = frozenset(("ext4",))
+"""Where a file may be written through memory (`segment_writing`)."""
+
 Probe = Callable[[IO[bytes]], int]
 """Reads on to the next place where a record may begin; its sequence, or 0 when there is no such place."""
 
@@ -62,15 +65,42 @@ def find_files(folder: Path) -> list[Files]:
     return [found[first] for first in sorted(found)]
 
 
-def is_local(folder: Path) -> bool:
-    """Whether writes to the folder end in this machine's memory, and no other program or machine is asked."""
+def find_file_system(folder: Path) -> str:
+    """The kind of file system that the folder is on, as Linux names it; "" when it does not say."""
     device = os.stat(folder).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with contextlib.suppress(OSError, IndexError):
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             if line.split()[2] == wanted:
-                return line.partition(" - ")[2].split()[0] in _LOCAL
-    return False
+                return line.partition(" - ")[2].split()[0]
+    return ""
+
+
+def is_local(kind: str) -> bool:
+    """Whether writes to such a file system end in this machine's memory, and no other program or machine is
+    asked."""
+    return kind in _LOCAL
+
+
+def find_end(file: IO[bytes]) -> int:
+    """How many bytes of a segment there are, without the zeros behind them; the place in the file is lost."""
+    end = os.fstat(file.fileno()).st_size
+    while end:
+        start = max(end - NEAR_BYTES, 0)
+        file.seek(start)
+        rest = file.read(end - start).rstrip(b"\0")
+        if rest:
+            return start + len(rest)
+        end = start
+    return 0
+
+
+def read_until(file: IO[bytes], end: int) -> Iterator[bytes]:
+    """The lines from here to that place."""
+    place = file.tell()
+    while place < end and (line := file.readline()):
+        place += len(line)
+        yield line
 
 
 def remove_files(folder: Path, files: Files) -> None:

@@ -5,7 +5,6 @@ One group or compressed block is in memory at a time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import IO
 
 from edgeferry.device.modules.segment_files import (
     Files,
+    find_end,
     find_files,
     find_place,
     open_segment,
     probe_groups,
     probe_lines,
     read_heads,
+    read_until,
 )
 from edgeferry.domain.capture import choose_segments
 from edgeferry.wire.capture import PACKED, Line, parse_line, render_record
@@ -48,6 +49,8 @@ class End:
     """None: it is of format 1, or its first line is damaged or missing."""
     takes_groups: bool
     """Whether it is of format 2."""
+    is_torn: bool
+    """Whether something stands behind its last group, other than zeros."""
 
 
 def read_lines(folder: Path, after: int, *, purpose: str = "", texts: bool = True) -> Iterator[Line | int]:
@@ -90,17 +93,18 @@ def _read_all(folder: Path, after: int, purpose: str, texts: bool) -> Iterator[L
 
 def read_end(file: IO[bytes], first: int) -> End:
     """The end of the segment that begins with sequence `first`."""
-    size = os.fstat(file.fileno()).st_size
+    size = find_end(file)
+    file.seek(0)
     head = file.readline()
     if not head.endswith(b"\n"):
-        return End(0, first - 1, None, takes_groups=True)
+        return End(0, first - 1, None, takes_groups=True, is_torn=size > 0)
     if not begins_segment(head):
         file.seek(find_place(file, size, 2**63, probe_lines))
         last = first - 1
         for text in file:
             line = parse_line(text)
             last = line.sequence if line else last + 1
-        return End(size, last, None, takes_groups=False)
+        return End(size, last, None, takes_groups=False, is_torn=False)
     start = find_place(file, size, 2**63, probe_groups) or len(head)
     file.seek(start)
     ended, last = start, first - 1
@@ -108,7 +112,7 @@ def read_end(file: IO[bytes], first: int) -> End:
     def each() -> Iterator[bytes]:
         nonlocal ended
         place = start
-        for line in file:
+        for line in read_until(file, size):
             place += len(line)
             if line.startswith(b'"') and parse_trailer(line):
                 ended = place
@@ -116,7 +120,7 @@ def read_end(file: IO[bytes], first: int) -> End:
 
     for item in parse_groups(each(), ended=False):
         last = last + item if isinstance(item, int) else item.first + len(item.entries) - 1
-    return End(ended, last, parse_shared(head), takes_groups=True)
+    return End(ended, last, parse_shared(head), takes_groups=True, is_torn=ended < size)
 
 
 def read_last(folder: Path, files: Files) -> int:
@@ -150,14 +154,15 @@ class _Piece:
 
 
 def _read_plain(file: IO[bytes], after: int) -> Iterator[_Piece]:
-    size = os.fstat(file.fileno()).st_size
+    size = find_end(file)
+    file.seek(0)
     head = file.readline()
     if not begins_segment(head):
         file.seek(find_place(file, size, after, probe_lines))
-        yield _Piece(None, file)
+        yield _Piece(None, read_until(file, size))
         return
     file.seek(find_place(file, size, after, probe_groups) or len(head))
-    yield _Piece(parse_shared(head) or UNKNOWN, file)
+    yield _Piece(parse_shared(head) or UNKNOWN, read_until(file, size))
 
 
 def _unpack(file: IO[bytes], after: int, follower: int) -> Iterator[_Piece | int]:

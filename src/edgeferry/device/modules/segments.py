@@ -20,14 +20,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeferry.device.modules.segment_files import Files, find_files, is_local, open_segment, remove_files
+from edgeferry.device.modules.segment_files import (
+    MAPPED,
+    Files,
+    find_file_system,
+    find_files,
+    is_local,
+    open_segment,
+    remove_files,
+)
 from edgeferry.device.modules.segment_reading import read_end, read_last
+from edgeferry.device.modules.segment_writing import OpenSegment
 from edgeferry.domain.capture import Bounds, Segment, choose_expired, has_room, must_rotate
 from edgeferry.wire.capture import PLAIN, render_segment_name
 from edgeferry.wire.capture_segment import Shared, render_group, render_shared
 
 FOREIGN_BYTES = 64 * 1024
 """A segment of another version that is as large is closed; in a smaller one each group says what it is."""
+SETTLED_S = 0.2
+"""So long after it was opened without company, a segment is written through memory: making room for it takes
+a moment, for which another server would have to wait."""
 COMPANY_S = 60.0
 """How long after another server was met the store is let go after each write; else only now and then."""
 
@@ -67,24 +79,36 @@ class Segments:
         """A segment was closed since this was last set to False: it can be compressed."""
         self._shared = shared
         self._bounds = bounds
-        self._door = self._file = -1
-        self._size_bytes = self._first = self._began_us = 0
+        self._door = -1
+        self._file: OpenSegment | None = None
+        self._first = self._began_us = 0
         self._unsynced: list[int] = []
         """Files that were left, and folders with new names: none is on the disk for sure."""
-        self._is_held = self._foreign = False
+        self._is_held = self._foreign = self._can_map = self._maps = False
         self._opened_at = self._shared_until = 0.0
+        self._calm_bytes, self._calm_until = 0, 0.0
+        """Up to there no bound need be looked at."""
         self._ages: dict[int, float] = {}
         """When each segment was last written to, on the monotonic clock."""
 
     def append(self, entries: Entries, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
         cannot be written. `now`: monotonic."""
-        if self._file < 0 or self._must_rotate(len(entries.lines), now):
+        lines, records, at_us = entries
+        file = self._file
+        if file is None:
+            return False
+        is_calm = file.size_bytes + len(lines) <= self._calm_bytes and now <= self._calm_until
+        if not is_calm and self._must_rotate(file, len(lines), now):
             return False
         if not self._is_held and not self._take_over():
             return False
         try:
-            self._write(self._render(entries, self.last + 1), entries.records)
+            if self._foreign:
+                text = self._render(entries, self.last + 1)
+            else:
+                text = render_group(lines, records, self.last + 1, at_us - self._began_us)
+            self._write(file, text, records)
         finally:
             if now < self._shared_until:
                 self.let_go()
@@ -107,13 +131,14 @@ class Segments:
         except OSError:
             pass  # a file system without locks
         self._is_held = True
-        if self._has_changed():
+        if self._file is None or self._file.has_changed():
             self.let_go()
             return False
         return True
 
     def _note_company(self) -> None:
         self._shared_until = time.monotonic() + COMPANY_S
+        self._maps = False
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -121,7 +146,8 @@ class Segments:
         does, OSError when the store cannot be opened."""
         if self._door < 0:
             self._door = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self.is_local = is_local(self.folder)
+            kind = find_file_system(self.folder)
+            self.is_local, self._can_map = is_local(kind), kind in MAPPED
         try:
             fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -130,15 +156,15 @@ class Segments:
         except OSError:
             pass
         try:
-            if self._file >= 0 and self._has_changed():
+            if self._file is not None and self._file.has_changed():
                 self._note_company()
-                self._leave()
-            if self._file < 0:
+                self._leave(self._file)
+            if self._file is None:
                 self._open()
             yield
         finally:
             self.let_go()
-            if self._file < 0:  # perhaps the folder is another one now; what was left is not on the disk yet
+            if self._file is None:  # perhaps the folder is another one now; what was left must yet be synced
                 os.close(self._door)
                 self._door = -1
 
@@ -146,47 +172,62 @@ class Segments:
         """The list is written and empty. OSError when it cannot be: what was written is gone from the list.
         Only while `alone`."""
         while waiting:
-            if self._must_rotate(len(waiting[0].lines), time.monotonic()):
-                self._rotate(len(waiting[0].lines))
+            file = self._file
+            if file is None or self._must_rotate(file, len(waiting[0].lines), time.monotonic()):
+                file = self._rotate(len(waiting[0].lines))
             texts: list[bytes] = []
-            size, records = self._size_bytes, 0
+            size, records = file.size_bytes, 0
             for entries in waiting:
                 if texts and size + len(entries.lines) > self._bounds.segment_bytes:
                     break
                 texts.append(self._render(entries, self.last + 1 + records))
                 size, records = size + len(texts[-1]), records + entries.records
-            self._write(b"".join(texts), records)
+            self._write(file, b"".join(texts), records)
             del waiting[: len(texts)]
 
     def tidy(self) -> None:
-        """A segment that is old enough is closed, and gone is what is too old, or a piece of a file that
-        nobody needs. Only while `alone`."""
-        if self._must_rotate(0, time.monotonic()):
+        """A segment that is old enough is closed, one without company is mapped, and gone is what is too old,
+        or a piece of a file that nobody needs. Only while `alone`."""
+        file, now = self._file, time.monotonic()
+        if file is None or self._must_rotate(file, 0, now):
             self._rotate(0)
-        else:
-            self._expire(0, self._first)
+            return
+        self._expire(0, self._first)
+        if self._can_map and now > max(self._shared_until, self._opened_at + SETTLED_S):
+            self._maps = True
+            self._map(file)
 
     def take_unsynced(self) -> list[int]:
         """The files that are not on the disk yet, for `sync_all`. OSError, and all as it was, when no more
         files can be open."""
-        newest = [os.dup(self._file)] if self._file >= 0 else []
+        newest = [os.dup(self._file.file)] if self._file is not None else []
         files, self._unsynced = [*self._unsynced, *newest], []
         return files
 
+    def doubt(self) -> None:
+        """The disk did not take what was written: from now on each write asks the file system, and what it
+        refuses is told. Only with nobody else at this `Segments`."""
+        file = self._file
+        if file is not None and file.is_mapped and (self._is_held or self._take_over()):
+            self._shorten(file)
+
     def close(self) -> None:
         """Nothing is open any more."""
-        for file in (self._file, self._door, *self._unsynced):
+        self.doubt()
+        if self._file is not None:
+            self._leave(self._file)
+        for file in (self._door, *self._unsynced):
             if file >= 0:
                 os.close(file)
-        self._file = self._door = -1
+        self._door = -1
         self._unsynced = []
         self._is_held = False
 
-    def _must_rotate(self, group_bytes: int, now: float) -> bool:
+    def _must_rotate(self, file: OpenSegment, group_bytes: int, now: float) -> bool:
         records, age_s = self.last + 1 - self._first, now - self._opened_at
-        if self._foreign and records and self._size_bytes > FOREIGN_BYTES:
+        if self._foreign and records and file.size_bytes > FOREIGN_BYTES:
             return True
-        return must_rotate(self._size_bytes, records, age_s, group_bytes, self._bounds)
+        return must_rotate(file.size_bytes, records, age_s, group_bytes, self._bounds)
 
     def _render(self, entries: Entries, first: int) -> bytes:
         if not self._foreign:
@@ -194,28 +235,28 @@ class Segments:
         own = render_shared(replace(self._shared, at_us=entries.at_us))
         return render_group(own + entries.lines, entries.records + 1, first, 0)
 
-    def _write(self, text: bytes, records: int) -> None:
-        began = time.monotonic()
-        written = os.write(self._file, text)
-        self.write_s = time.monotonic() - began
-        if written != len(text):
-            try:
-                os.ftruncate(self._file, self._size_bytes)
-            except OSError:
-                self._leave()  # it is cut off when the store is opened again
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size_bytes += written
-        self.size_bytes += written
+    def _write(self, file: OpenSegment, text: bytes, records: int) -> None:
+        try:
+            file.write(text)
+        except OSError:
+            if file.is_torn:
+                self._leave(file)  # it is cut off when the store is opened again
+            raise
+        self.write_s = file.write_s
+        self.size_bytes += len(text)
         self.last += records
 
-    def _has_changed(self) -> bool:
-        """Whether the segment is longer than this server left it, or no longer the newest one, or gone."""
-        said = os.fstat(self._file)
-        return said.st_size != self._size_bytes or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
+    def _shorten(self, file: OpenSegment) -> None:
+        """No more is in it than was written."""
+        try:
+            file.unmap()
+        except OSError:
+            self._leave(file)
 
-    def _leave(self) -> None:
-        self._unsynced.append(self._file)
-        self._file = -1
+    def _leave(self, file: OpenSegment) -> None:
+        file.release()
+        self._unsynced.append(file.file)
+        self._file = None
 
     def _open(self) -> None:
         """The newest segment is open at its end, or a new one is; a torn end is cut off."""
@@ -242,7 +283,7 @@ class Segments:
         try:
             if os.fstat(file).st_size != end.size_bytes:
                 os.ftruncate(file, end.size_bytes)
-                self.torn += 1
+                self.torn += end.is_torn
             size, shared = end.size_bytes, end.shared
             if not size:
                 shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
@@ -254,22 +295,21 @@ class Segments:
         self.closed = True  # perhaps some were not compressed yet
         self._look(files)
 
-    def _rotate(self, group_bytes: int) -> None:
+    def _rotate(self, group_bytes: int) -> OpenSegment:
         """A new segment is open, and the oldest ones are gone so that it may grow."""
+        if self._file is not None:
+            self._shorten(self._file)
         closed = self._expire(group_bytes, math.inf)
         if not has_room(closed, self.last, group_bytes, self._bounds):
             raise StoreFullError("the store is full, and the policy says to stop")
-        before, self._file = self._file, -1
-        try:
-            self._create(self.last + 1)
-        except OSError:
-            self._file = before
-            raise
-        if before >= 0:
+        before = self._file
+        opened = self._create(self.last + 1)
+        if before is not None:
             with contextlib.suppress(OSError):
-                os.fchmod(before, 0o400)  # tells another server that it is closed
-            self._unsynced.append(before)
+                os.fchmod(before.file, 0o400)  # tells another server that it is closed
+            self._unsynced.append(before.file)
         self.closed = True
+        return opened
 
     def _expire(self, group_bytes: int, before: float) -> list[Segment]:
         """What is left of the segments that begin before that sequence, once those that must go are gone."""
@@ -292,7 +332,7 @@ class Segments:
             self._ages.setdefault(each.first, now - max(time.time() - each.written_at, 0.0))
         return [Segment(each.first, each.size_bytes, now - self._ages[each.first]) for each in files]
 
-    def _create(self, first: int) -> None:
+    def _create(self, first: int) -> OpenSegment:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
         text = render_shared(shared)
@@ -306,13 +346,24 @@ class Segments:
             os.close(file)
             os.unlink(path)
             raise
-        self._take(file, first, len(text), shared)
+        return self._take(file, first, len(text), shared)
 
-    def _take(self, file: int, first: int, size: int, shared: Shared | None) -> None:
-        self._file, self._first, self._size_bytes = file, first, size
+    def _take(self, file: int, first: int, size: int, shared: Shared | None) -> OpenSegment:
+        opened = self._file = OpenSegment(file, size)
+        self._first = first
         self._foreign = shared is None or not shared.is_same(self._shared)
         self._began_us = shared.at_us if shared else 0
         self._opened_at = time.monotonic()
+        needs_care = self._foreign or self._bounds.segment_records
+        self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
+        self._calm_until = self._opened_at + self._bounds.segment_s
+        if self._maps:
+            self._map(opened)
+        return opened
+
+    def _map(self, file: OpenSegment) -> None:
+        if not self._foreign:
+            file.map(self._bounds.segment_bytes)
 
 
 def sync_all(files: list[int]) -> None:

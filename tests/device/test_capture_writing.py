@@ -1,0 +1,168 @@
+"""The open segment, written through memory where that is safe; what a kill and another server find of it."""
+
+import shutil
+import time
+from dataclasses import replace
+
+import pytest
+
+from edgeferry.device.modules import segment_writing, segments
+from edgeferry.device.modules.segment_files import MAPPED, find_file_system
+from edgeferry.device.modules.segment_reading import read_lines
+from edgeferry.device.modules.segments import Entries, Segments
+from edgeferry.domain.capture import choose_bounds
+from edgeferry.wire.capture import Line, parse_record, render_segment_name
+from edgeferry.wire.capture_segment import render_entry
+from tests.device.disks import run_killed_everywhere
+from tests.device.test_capture import ROOMY, SHARED
+
+BOUNDS = choose_bounds(ROOMY)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A store's folder, where segments are written through memory as soon as they are tidied."""
+    if find_file_system(tmp_path) not in MAPPED:
+        pytest.skip(f"{tmp_path} is on none of {', '.join(MAPPED)}: nothing is written through memory there")
+    monkeypatch.setattr(segments, "SETTLED_S", 0.0)
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
+def mapped(folder, *numbers, bounds=BOUNDS):
+    """A store whose segment is written through memory, with a record of each number."""
+    store = Segments(folder, SHARED, bounds)
+    with store.alone():
+        store.tidy()
+    assert store._file.is_mapped
+    for number in numbers:
+        append(store, number)
+    return store
+
+
+def append(store, number):
+    assert store.append(entry(number), time.monotonic())
+
+
+def entry(number):
+    return Entries(render_entry(90, b"[[%d]]" % number, b"[1.5]"), 1, 0)
+
+
+def read(folder):
+    """(sequence, input) of the records; damage would be a number."""
+    found = []
+    for line in read_lines(folder, 0):
+        record = parse_record(line.text) if isinstance(line, Line) else None
+        found.append((record.sequence, int(record.inputs.strip("[]"))) if record else line)
+    return found
+
+
+def size_of(folder):
+    return (folder / render_segment_name(1)).stat().st_size
+
+
+def test_records_in_memory_are_read_at_once_and_nothing_stands_behind_them_once_it_is_closed(folder):
+    store = mapped(folder, 7, 8)
+    assert size_of(folder) == BOUNDS.segment_bytes
+    assert read(folder) == [(1, 7), (2, 8)]
+    store.close()
+    assert (folder / render_segment_name(1)).read_bytes().endswith(b'"\n')
+    assert read(folder) == [(1, 7), (2, 8)]
+
+
+@pytest.mark.parametrize(
+    ("torn", "count"),
+    [
+        pytest.param(b"", 0, id="whole groups"),
+        pytest.param(b'[0,90,[[9]],[1.5]]\n"1 ', 1, id="and a torn one"),
+    ],
+)
+def test_zeros_that_a_killed_server_left_are_no_torn_group(folder, torn, count, tmp_path):
+    killed = mapped(folder, 7)
+    shutil.copytree(folder, tmp_path / "after")
+    with (tmp_path / "after" / render_segment_name(1)).open("r+b") as file:
+        file.seek(killed._file.size_bytes)
+        file.write(torn)
+    store = mapped(tmp_path / "after", 8)
+    assert store.torn == count
+    assert read(tmp_path / "after") == [(1, 7), (2, 8)]
+    store.close()
+    killed.close()
+
+
+def test_a_server_stores_nothing_where_another_one_has_cut_the_file_off(folder):
+    old = mapped(folder, 1)
+    old.let_go()
+    new = Segments(folder, SHARED, BOUNDS)
+    with new.alone():
+        new.write([entry(2)])
+    assert not old.append(entry(3), time.monotonic())
+    with old.alone():
+        old.write([entry(3)])
+        old.tidy()
+        assert not old._file.is_mapped  # in company
+    assert read(folder) == [(1, 1), (2, 2), (3, 3)]
+    for store in (old, new):
+        store.close()
+
+
+def test_a_disk_that_does_not_take_what_is_in_memory_is_asked_for_each_write(folder):
+    store = mapped(folder, 1)
+    store.doubt()
+    assert size_of(folder) == store._file.size_bytes
+    with store.alone():
+        store.tidy()
+    append(store, 2)
+    assert not store._file.is_mapped
+    assert read(folder) == [(1, 1), (2, 2)]
+    store.close()
+
+
+def test_a_disk_without_much_room_is_not_taken_beforehand(folder, monkeypatch):
+    monkeypatch.setattr(segment_writing, "_ROOM", 1 << 60)
+    store = Segments(folder, SHARED, BOUNDS)
+    with store.alone():
+        store.tidy()
+    append(store, 1)
+    assert size_of(folder) == store._file.size_bytes
+    store.close()
+
+
+def test_a_full_segment_is_cut_off_at_its_end_and_its_follower_is_written_through_memory(folder):
+    small = replace(BOUNDS, segment_bytes=4096)
+    store = mapped(folder, *range(1, 11), bounds=small)
+    with store.alone():
+        store.write([entry(number) for number in range(11, 101)])
+    assert store._file.is_mapped
+    names = sorted(path.name for path in folder.iterdir())
+    sizes = [(folder / name).stat().st_size for name in names]
+    assert len(sizes) > 1
+    assert sizes[-1] == small.segment_bytes > max(sizes[:-1])
+    assert read(folder) == [(number, number) for number in range(1, 101)]
+    store.close()
+
+
+def test_a_store_that_is_killed_anywhere_loses_nothing_that_was_written_through_memory(folder, tmp_path):
+    program = """
+import time
+from edgeferry.device.modules import segments
+from tests.device.test_capture_writing import append, entry, mapped
+segments.SETTLED_S = 0.0
+def prepare(folder):
+    pass
+def act(folder):
+    store = mapped(folder)
+    append(store, 1)
+    (folder / "written").touch()
+    append(store, 2)
+    store.close()
+"""
+    for killed in run_killed_everywhere(program, folder):
+        store = Segments(killed, SHARED, BOUNDS)
+        with store.alone():
+            store.write([entry(0)])
+        found = read(killed)
+        assert found == [*((number, number) for number in range(1, len(found))), (len(found), 0)]
+        assert len(found) > 1 or not (killed / "written").exists()
+        assert not store.torn
+        store.close()
