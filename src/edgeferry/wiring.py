@@ -19,6 +19,7 @@ from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
+from edgeferry.adapters.given_model import read_given
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.hub_messages import HubMessages
@@ -34,11 +35,13 @@ from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder, PemSigner
 from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.templates import CopierTemplates
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.adapters.webhook import Webhook
 from edgeferry.domain.finding import refuse_found
+from edgeferry.domain.given import GivenModel
 from edgeferry.domain.hollow_faults import Fault, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
@@ -55,6 +58,7 @@ from edgeferry.ports import (
     Services,
     Sheet,
     Signer,
+    Templates,
     TextFolder,
 )
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
@@ -263,6 +267,16 @@ def read_sim_faults(file: Path) -> tuple[Fault, ...]:
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:
     """A Parquet file of that shape; UsageError where its library is not installed."""
     return ParquetSheet(table, file)
+
+
+def open_templates() -> Templates:
+    """What new projects and models are written from."""
+    return CopierTemplates()
+
+
+def read_given_model(path: Path, sample: Path | None, name: str) -> GivenModel:
+    """What is to be known of a model that is there; nothing of it is loaded. UsageError or RefusedError."""
+    return read_given(path, sample, name)
 
 
 def open_folder(root: Path) -> TextFolder:
