@@ -126,12 +126,10 @@ class CopierTemplates:
             yield scratch
 
     def _copier(self, scratch: Path, verb: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "copier", verb, "--defaults", "--overwrite", "--quiet"]
-        if verb == "update":
-            command += ["--answers-file", ANSWERS]
+        command = [sys.executable, "-m", "copier", verb, "--defaults", "--quiet", "--answers-file", ANSWERS]
         done = _run([*command, *arguments], scratch)
         if done.returncode:
-            said = " ".join(done.stderr.decode("utf-8", "replace").split())
+            said = " ".join((done.stdout + done.stderr).decode("utf-8", "replace").split())
             raise RefusedError(f"copier {verb} failed: {said}", fix="nothing was written; see what it says")
 
 
