@@ -63,6 +63,7 @@ def run(
     with opened(context, output) as (settings, services, terminal):
         layer = _find_layer(settings, services, model)
         if layer is None:
+            services.project.load_model(model)  # a model that is none at all is told so, with the near miss
             raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")
         names = device or [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
         results = smoke_each(services, names, layer)
