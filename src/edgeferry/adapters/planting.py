@@ -15,34 +15,48 @@ def plant(source: Path, target: Path) -> Sequence[str]:
     """The files of `source` that were not in `target` yet, relative, and now are. Files that are there and
     hold the same stay. UsageError, nothing written, when some hold something else, or a folder is in the way.
     Whatever interrupts this, what it made is gone again."""
-    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
-    others = [name for name in names if _is_other(source / name, target / name)]
-    if others:
-        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    try:
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"{target} is no folder", fix="name another one; nothing was written")
+        names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+        _refuse_others([name for name in names if _is_other(source / name, target / name)])
+        new = [name for name in names if not (target / name).exists()]
+        _write(source, target, new)
+    except OSError as error:
         raise UsageError(
-            f"these are there already and hold something else: {', '.join(others[:_MOST_NAMED])}{more}",
-            fix="choose another folder or name, or move them away; nothing was written",
-        )
-    new = [name for name in names if not (target / name).exists()]
+            f"{error.filename} cannot be written: {error.strerror}",
+            fix="nothing was left; choose another folder",
+        ) from error
+    return new
+
+
+def _write(source: Path, target: Path, names: Sequence[str]) -> None:
+    """The files are in `target`, or nothing is that was not."""
     made: list[Path] = []
     try:
-        for name in new:
+        for name in names:
             file = target / name
             for folder in reversed([each for each in file.parents if not each.exists()]):
                 made.append(folder)
                 folder.mkdir()
             made.append(file)
             shutil.copyfile(source / name, file)
-    except BaseException as error:
+    except BaseException:
         for path in reversed(made):
-            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UsageError(
-                f"{error.filename} cannot be written: {error.strerror}",
-                fix="nothing was left; choose another folder",
-            ) from error
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
         raise
-    return new
+
+
+def _refuse_others(names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        raise UsageError(
+            f"these are there already and hold something else: {', '.join(names[:_MOST_NAMED])}{more}",
+            fix="choose another folder or name, or move them away; nothing was written",
+        )
 
 
 def _is_other(new: Path, old: Path) -> bool:

@@ -35,6 +35,7 @@ _AS_US = {
     "GIT_AUTHOR_EMAIL": "edgeferry@localhost",
     "GIT_COMMITTER_NAME": "edgeferry",
     "GIT_COMMITTER_EMAIL": "edgeferry@localhost",
+    "GIT_LFS_SKIP_SMUDGE": "1",  # large files do not change here
 }
 _QUIETLY = ("-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false")
 
@@ -69,20 +70,20 @@ class CopierTemplates:
         with self._scratch() as scratch:
             top = _find_clean_repository(project)
             clone = scratch / "project"
-            _git(scratch, "clone", "--quiet", "--no-hardlinks", str(top), str(clone))
+            _git(scratch, "clone", "--quiet", "--shared", str(top), str(clone))
             before = _git(clone, "rev-parse", "HEAD").strip()
             inside = clone / project.resolve().relative_to(top)
             newest = self._versions()[-1]
             updated = []
             for answers in find_answers(inside):
-                was = read_commit(answers)
+                was = _read_version(answers)
                 if was == newest:
                     continue
                 if was not in self._versions():
                     raise UsageError(
-                        f"{answers.relative_to(inside)} names the template {was or '(none)'}, and this "
-                        f"edgeferry knows {', '.join(self._versions())}",
-                        fix="use the edgeferry that wrote it, or a newer one",
+                        f"{answers.relative_to(inside)} names {was or 'no'} template of edgeferry; this one "
+                        f"has {', '.join(self._versions())}",
+                        fix="use the edgeferry that wrote it or a newer one; delete the file to go without",
                     )
                 self._copier(scratch, "update", "--conflict", "inline", str(answers.parent))
                 _git(clone, "add", "--all")
@@ -139,13 +140,14 @@ def find_answers(project: Path) -> Sequence[Path]:
     return [path for path in found if path.is_file()]
 
 
-def read_commit(answers: Path) -> str:
-    """The template's version that an answers file names; "" when it names none."""
+def _read_version(answers: Path) -> str:
+    """The version of our templates that an answers file names; "" when it names none or others' templates."""
     try:
         said = yaml.safe_load(answers.read_text("utf-8"))
     except (yaml.YAMLError, ValueError):
         return ""
-    return str(said.get("_commit", "")) if isinstance(said, dict) else ""
+    ours = isinstance(said, dict) and said.get("_src_path") == _REPOSITORY
+    return str(said.get("_commit", "")) if ours else ""
 
 
 def _find_clean_repository(project: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeferry.cli.console import Output, Terminal, counted
+from edgeferry.cli.console import Output, Terminal, counted, finish
 from edgeferry.cli.project import OutputOption
 from edgeferry.domain.beginning import FIRST_MODEL, suggest_model
 from edgeferry.errors import UsageError
@@ -20,7 +20,6 @@ from edgeferry.workflows.begin_project import (
     carry_templates,
     example_part,
     given_part,
-    refuse_conflicts,
 )
 
 FolderArgument = Annotated[Path | None, typer.Argument(help="The new project's folder.", show_default=False)]
@@ -143,4 +142,8 @@ def _update(context: typer.Context, terminal: Terminal) -> None:
         for name in carried.changed
     ]
     terminal.answer(facts, lines or [f"unchanged: all of it is of template {carried.version}"])
-    refuse_conflicts(carried)
+    finish(
+        not carried.conflicts,
+        f"template and edit changed the same lines of {', '.join(carried.conflicts)}",
+        "choose between the marks <<<<<<< and >>>>>>> there, commit; git checkout . takes all back",
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edgeferry.domain.beginning import check_model_name, suggest_project
 from edgeferry.domain.given import GivenModel
-from edgeferry.errors import RefusedError
 from edgeferry.ports import Carried, Part, Templates
 
 
@@ -56,15 +55,6 @@ def given_part(given: GivenModel) -> Part:
 def carry_templates(templates: Templates, project: Path) -> Carried:
     """The project as today's templates would have written it, its edits kept."""
     return templates.carry(project)
-
-
-def refuse_conflicts(carried: Carried) -> None:
-    """Nothing when all was carried in; RefusedError naming the files in which a person has to choose."""
-    if carried.conflicts:
-        raise RefusedError(
-            f"template and edit changed the same lines of {', '.join(carried.conflicts)}",
-            fix="choose between the marks <<<<<<< and >>>>>>> there, commit; git checkout . takes all back",
-        )
 
 
 def _write(templates: Templates, folder: Path, parts: Sequence[Part]) -> Begun:
