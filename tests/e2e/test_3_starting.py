@@ -38,7 +38,6 @@ def prove(shop: CommandLine, model: str) -> None:
     told = shop()
     assert f"edgeferry devices tag device-1 models.{model}=true" in told.out, told.err
     assert shop("devices", "tag", DEVICE, f"models.{model}=true").code == 0
-    assert f"edgeferry ship {model} --approve-as" in shop().out
     shipped = shop("ship", model, "--approve-as", "ann", "--output", "json")
     assert shipped.code == 0, shipped.err
     assert [each["state"] for each in shipped.facts["rollout"]["devices"]] == ["Succeeded"]
@@ -48,9 +47,7 @@ def prove(shop: CommandLine, model: str) -> None:
 
 
 def test_a_new_project_is_proven_on_a_device_as_it_was_written(shop: CommandLine) -> None:
-    assert shop("validate").code == 0
     prove(shop, "cold_store")
-    assert "edgeferry status" in shop().out
 
 
 def test_a_model_that_somebody_has_is_proven_on_a_device_without_a_pipeline_of_theirs(
