@@ -171,6 +171,7 @@ def test_rows_of_named_columns_are_taken(file: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
+        pytest.param("r.tsv", "a\tb\n", "r.tsv is neither .csv nor .json", id="another kind"),
         pytest.param("r.csv", "", "r.csv holds no rows", id="empty"),
         pytest.param("r.csv", "a,b\n", "r.csv holds no rows", id="names only"),
         pytest.param("r.csv", "1.5,2\n3,4\n", "r.csv:1: the first line holds numbers", id="no names"),

@@ -159,6 +159,8 @@ def mlflow_requirements(text: str) -> tuple[str, ...]:
 def check_sample(file: str, text: str) -> None:
     """Nothing when the text of a .csv or .json file holds rows of named columns; UsageError."""
     shape = 'one line of column names, then rows; or JSON: [{"column": 1.5, …}, …]'
+    if not file.lower().endswith((".csv", ".json")):
+        raise UsageError(f"{file} is neither .csv nor .json", fix=f"write {shape}")
     if file.lower().endswith(".json"):
         rows = _read_json(file, text, shape)
     else:

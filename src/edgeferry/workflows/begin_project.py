@@ -40,15 +40,17 @@ def example_part(name: str) -> Part:
 def given_part(given: GivenModel) -> Part:
     """A model that is there before any pipeline; UsageError when it cannot be called that."""
     check_model_name(given.name)
+    file = "model" if given.form == "mlflow" else f"model{given.file.suffix.lower()}"
+    sample = f"sample{given.sample.suffix.lower()}"
     answers = {
         "kind": "given",
         "name": given.name,
         "form": given.form,
-        "file": given.file.name,
-        "sample": given.sample.name,
+        "file": file,
+        "sample": sample,
         "requirements": list(given.requirements),
     }
-    files = {f"given/{given.file.name}": given.file, f"given/{given.sample.name}": given.sample}
+    files = {f"given/{file}": given.file, f"given/{sample}": given.sample}
     return Part(f"models/{given.name}", answers, files)
 
 
