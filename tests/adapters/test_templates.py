@@ -35,6 +35,10 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
 def commit_all(project: Path) -> None:
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "-m", "as it is")
@@ -107,7 +111,7 @@ EDITS = {
         holding(f"{PUMP}/model.yaml", "latency_ms: 90", "The power that"),
     ),
     "an added key": Edit(
-        lambda p: (p / PUMP / "model.yaml").open("a").write("smoke_cases: 5\n"),
+        lambda p: append(p / PUMP / "model.yaml", "smoke_cases: 5\n"),
         holding(f"{PUMP}/model.yaml", "smoke_cases: 5", "The power that"),
     ),
     "a deleted file that the template changed": Edit(
@@ -130,7 +134,7 @@ EDITS = {
         holding(f"{PUMP}/environment/conda.yml", "numpy==2.4.6\n      - scikit-learn==", "- joblib\n"),
     ),
     "an edited README": Edit(
-        lambda p: (p / "README.md").open("a").write("\nAsk ann.\n"),
+        lambda p: append(p / "README.md", "\nAsk ann.\n"),
         holding("README.md", "Ask ann.", "The command `edgeferry` alone"),
     ),
     "a changed .gitignore": Edit(
