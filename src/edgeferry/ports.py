@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from edgeferry.domain.anchor import AnchorState
@@ -151,6 +152,42 @@ class TextFolder(Protocol):
 
     def write(self, name: str, text: str) -> None:
         """The file holds the text, all of it or none of it whenever anybody looks."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What became of a later version of the templates in a project. Paths count from its folder."""
+
+    updated: tuple[tuple[str, str], ...]
+    """Each folder that was written from an older version, and which that was."""
+    version: str
+    """The version of all of them now."""
+    changed: tuple[str, ...]
+    """Files that are different, new or gone."""
+    conflicts: tuple[str, ...]
+    """Those in which template and edit changed the same lines: both stand there, between marks."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder of a new project: what its template is told, and files that go along."""
+
+    below: str
+    """Where it stands, from the project's folder."""
+    answers: Mapping[str, Any]
+    files: Mapping[str, Path]
+    """Files and folders to copy, by where they go in the part."""
+
+
+class Templates(Protocol):
+    """What new projects and models are written from."""
+
+    def write(self, parts: Sequence[Part], project: Path) -> Sequence[str]:
+        """The files that were not in the folder `project` yet. UsageError, nothing written, when some are
+        there and hold something else."""
+
+    def carry(self, project: Path) -> Carried:
+        """What is new in the templates since, carried into the project; edits are kept. All or nothing."""
 
 
 class Sheet(Protocol):

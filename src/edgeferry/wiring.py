@@ -21,6 +21,7 @@ from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
+from edgeferry.adapters.given_model import read_given
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.hub_messages import HubMessages
@@ -39,6 +40,7 @@ from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.secrets import VaultSecrets
 from edgeferry.adapters.signer import KeyFolder, PemSigner
 from edgeferry.adapters.stage import EngineStage
+from edgeferry.adapters.templates import CopierTemplates
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.adapters.vault_signer import VaultSigner
@@ -47,6 +49,7 @@ from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.device.link import MQTT_PORT
 from edgeferry.domain.finding import refuse_found
+from edgeferry.domain.given import GivenModel
 from edgeferry.domain.hollow import Hollow
 from edgeferry.domain.hollow_faults import Fault, choose_faults, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
@@ -67,11 +70,12 @@ from edgeferry.ports import (
     Services,
     Sheet,
     Signer,
+    Templates,
     TextFolder,
 )
 from edgeferry.ports_models import Images, Place
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
-from edgeferry.sandbox.local import HUB_PORT, MQTT_PORT, load_sandbox
+from edgeferry.sandbox.local import HUB_PORT, load_sandbox
 from edgeferry.settings import (
     KEY_REFERENCE,
     Settings,
@@ -355,6 +359,16 @@ def open_new_project(root: Path, source: Path) -> AbstractContextManager[NewProj
 def read_recorder() -> str:
     """The source of the module that notes which version a step registered."""
     return RECORDER.read_text("utf-8")
+
+
+def open_templates() -> Templates:
+    """What new projects and models are written from."""
+    return CopierTemplates()
+
+
+def read_given_model(path: Path, sample: Path | None, name: str) -> GivenModel:
+    """What is to be known of a model that is there; nothing of it is loaded. UsageError or RefusedError."""
+    return read_given(path, sample, name)
 
 
 def open_folder(root: Path) -> TextFolder:

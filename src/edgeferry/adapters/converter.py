@@ -1,7 +1,7 @@
 """Converts a trained model to ONNX, in a process with the libraries that trained it. Implements `Converter`.
 
-The script that does it, `sklearn_to_onnx.py`, imports nothing of ours and runs under any interpreter that
-has mlflow, scikit-learn and onnx.
+The scripts that do it import nothing of ours. `sklearn_to_onnx.py` runs under any interpreter that has
+mlflow, scikit-learn and onnx; `onnx_in_doubles.py`, for what is a graph already, under one that has onnx.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from edgeferry.ports_models import Converted, Library
 from edgeferry.settings import child_environment
 
 _SCRIPT = Path(__file__).with_name("sklearn_to_onnx.py")
+_GRAPH_SCRIPT = Path(__file__).with_name("onnx_in_doubles.py")
 _LIMIT_S = 300
 _SCRIPT_INSTEAD = "add a score.py to the model's folder that answers for it"
 
 
 class SklearnConverter:
-    """Implements the `Converter` port for models saved with MLflow's scikit-learn flavor."""
+    """Implements the `Converter` port for models saved with MLflow's scikit-learn or onnx flavor."""
 
     def to_onnx(self, model_folder: Path, python: Path, rows: Sequence[Row]) -> Converted:
         """The ONNX graph in doubles and its edge rows; RefusedError, with the reason, when the model does
@@ -36,7 +37,8 @@ class SklearnConverter:
         with tempfile.TemporaryDirectory(prefix="edgeferry-") as scratch:
             Path(scratch, "rows.json").write_text(json.dumps(rows), "utf-8")
             # -I: its folder stays out of sys.path, where our modules would pass for others' of the same name
-            command = [str(python), "-I", str(_SCRIPT), str(model_folder.resolve()), scratch]
+            script = _GRAPH_SCRIPT if "onnx" in _read_flavors(model_folder) else _SCRIPT
+            command = [str(python), "-I", str(script), str(model_folder.resolve()), scratch]
             try:
                 done = subprocess.run(
                     command,

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
 from edgeferry.cli.completing import complete_devices
+from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
@@ -93,6 +94,8 @@ def captures(
         raise UsageError("--after counts on one device", fix="name it with --device")
     form = _choose_form(output, to, count)
     with opened(context, Output.JSON if form is Form.JSON else Output.TABLE) as (_, services, terminal):
+        if device:
+            read_device(services.hub, device)
         names = [device] if device else find_devices(services, model)
         if count:
             counts, problems = _each(names, lambda name: fetch_counts(services, name, model))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices, complete_modules
+from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, render_table, short
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.errors import UsageError
@@ -53,6 +54,7 @@ def logs(
             "encoding": "none",
             "contentType": "text",
         }
+        read_device(services.hub, device)
         answer = services.hub.call_module(device, "$edgeAgent", "GetModuleLogs", request)
         items = answer.get("payload")
         if answer.get("status") != 200 or not isinstance(items, list) or not items:

@@ -24,6 +24,7 @@ from edgeferry.cli import (
     fleet,
     hub,
     import_accelerator,
+    init,
     local,
     models,
     plan,
@@ -36,18 +37,20 @@ from edgeferry.cli import (
     validate,
 )
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.cli.next_step import say_next
 from edgeferry.errors import EdgeferryError, UsageError
 
 app = typer.Typer(
     name="edgeferry",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Carry machine-learning models from training to a fleet of edge devices, and bring back proof.\n\n"
-    "Start here: [bold]edgeferry up --devices 2[/bold], then [bold]edgeferry devices tag device-1 "
-    "models.nyc_taxi=true[/bold], then [bold]edgeferry ship nyc_taxi[/bold].\n\n"
+    "Start here: [bold]edgeferry init shop[/bold] begins a project; [bold]edgeferry[/bold] alone says, "
+    "anywhere, what to type next.\n\n"
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
+init.register(app)
 models.register(app)
 rollouts.register(app)
 plan.register(app)
@@ -98,6 +101,8 @@ def root(
     """Every command works on the project whose edgeferry.toml is here, above, or named by --project, and with
     the settings of the environment named by --env. Both may stand anywhere on the line."""
     context.obj = {"project": project, "environment": env}
+    if context.invoked_subcommand is None:
+        say_next(context)
 
 
 def lift_root_options(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices
+from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
@@ -63,7 +64,10 @@ def run(
     with opened(context, output) as (settings, services, terminal):
         layer = _find_layer(settings, services, model)
         if layer is None:
+            services.project.load_model(model)  # a model that is none at all is told so, with the near miss
             raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")
+        for name in device or ():
+            read_device(services.hub, name)
         names = device or [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
         results = smoke_each(services, names, layer)
         report = render_junit(f"smoke test of {layer.release}", [smoke_case(model, each) for each in results])

@@ -44,7 +44,6 @@ from edgeferry.wire.enrolment import (
 )
 
 HUB_PORT = 8443
-MQTT_PORT = 8883
 UP_LOCK = "up.lock"
 """Held in the state folder by who ups or downs it."""
 _LAST_NUMBER = 250

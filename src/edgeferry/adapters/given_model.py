@@ -1,0 +1,100 @@
+"""Reads a model's file as far as `edgeferry init --from-model` needs it; nothing of it is loaded."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeferry.domain.given import (
+    TESTED_SKLEARN,
+    GivenModel,
+    check_sample,
+    form_of,
+    mlflow_requirements,
+    pickle_requirements,
+    read_pickle,
+    refuse_harmful,
+    unknown_modules,
+)
+from edgeferry.errors import UsageError
+
+_PACKED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+    (b"\x78", zlib.decompress),
+    (b"\x1f\x8b", gzip.decompress),
+    (b"BZh", bz2.decompress),
+    (b"\xfd7zXZ", lzma.decompress),
+)
+"""How joblib compresses, by first bytes."""
+_SKOPS_VERSION = re.compile(r'"_sklearn_version": \{[^{}]*"content": "\\"([^"\\]+)\\""')
+_ONNX = ("onnx==1.23.2", "protobuf>=6.33,<7", "onnxruntime", "numpy", "pandas")
+_RUNS_CODE = (
+    "{name} is a pickle: loading it runs whatever code it holds. It was not loaded now; training does, "
+    "with your rights: take only what you or people you trust have made"
+)
+
+
+def read_given(path: Path, sample: Path | None, name: str) -> GivenModel:
+    """The model at `path` with rows to ask it; UsageError when either is not what it should be, RefusedError
+    when it would do harm."""
+    if sample is None:
+        raise UsageError(
+            "a model alone cannot be verified: there is nothing to ask it",
+            fix="name a few rows: --sample rows.csv",
+        )
+    try:
+        check_sample(sample.name, sample.read_text("utf-8"))
+        parts = [each.name for each in path.iterdir()] if path.is_dir() else None
+        data = b"" if parts is not None else path.read_bytes()
+        form = form_of(path.name, data[:64], parts)
+        requirements, warnings = _read_requirements(form, path, data)
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} or {sample} cannot be read: {error}", fix="check the path and the file"
+        ) from error
+    return GivenModel(name, form, path, sample, requirements, warnings)
+
+
+def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Its requirements, and what a person should know."""
+    if form == "pickle":
+        return _read_pickle(path.name, data)
+    if form == "skops":
+        with zipfile.ZipFile(path) as archive:
+            said = _SKOPS_VERSION.search(archive.read("schema.json").decode("utf-8"))
+        return (f"scikit-learn=={said[1] if said else TESTED_SKLEARN}", "numpy", "pandas", "skops"), ()
+    if form == "onnx":
+        return _ONNX, ()
+    listed = path / "requirements.txt"
+    if not listed.is_file():
+        raise UsageError(
+            f"{path} has no requirements.txt", fix="save it with mlflow.…save_model, which writes one"
+        )
+    return mlflow_requirements(listed.read_text("utf-8")), _pickles_in(path)
+
+
+def _read_pickle(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    unpack = next((unpack for start, unpack in _PACKED if data.startswith(start)), bytes)
+    pickled = read_pickle(unpack(data))
+    refuse_harmful(name, pickled)
+    warnings = [_RUNS_CODE.format(name=name)]
+    if not pickled.sklearn:
+        warnings.append(f"{name} does not say which scikit-learn wrote it: {TESTED_SKLEARN} is taken")
+    own = unknown_modules(pickled)
+    if own:
+        warnings.append(
+            f"{name} needs {', '.join(own)}: name its library in environment/conda.yml, "
+            "or put your module into src/"
+        )
+    return pickle_requirements(pickled), tuple(warnings)
+
+
+def _pickles_in(folder: Path) -> tuple[str, ...]:
+    """A warning when the MLflow model is kept as a pickle."""
+    found = sorted(folder.rglob("*.pkl"))
+    return (_RUNS_CODE.format(name=f"{folder.name}/{found[0].relative_to(folder)}"),) if found else ()

@@ -1,0 +1,50 @@
+"""Situation: what is there, as far as it can be told at once and without changing anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.next_step import ModelFacts, Situation
+from edgeferry.errors import EdgeferryError, UsageError
+from edgeferry.ports import Services
+from edgeferry.workflows.placing import model_layers
+
+
+def look_around(
+    services: Services, folder: str, fleet: Fleet, user: str, servers: Literal["none", "here", "elsewhere"]
+) -> Situation:
+    """The situation in the project's folder. A hub that does not answer, or lets nobody in, is a fact too."""
+    models = tuple(_look_at(services, name) for name in services.project.model_names())
+    now = Situation(folder, fleet.environment, user, servers, models=models)
+    if servers == "none":
+        return now
+    try:
+        there = {layer.model for layer in model_layers(services, fleet)}
+        return replace(
+            now,
+            answers=True,
+            devices=tuple(sorted(str(twin["deviceId"]) for twin in services.hub.devices(fleet.narrow("")))),
+            models=tuple(
+                replace(
+                    model,
+                    devices=0 if model.errors else len(services.hub.devices(fleet.narrow(model.condition))),
+                    is_there=model.name in there,
+                )
+                for model in models
+            ),
+        )
+    except EdgeferryError:
+        return now
+
+
+def _look_at(services: Services, name: str) -> ModelFacts:
+    """The model as its files say."""
+    try:
+        definition = services.project.load_model(name)
+        services.project.load_pipeline(definition)
+    except UsageError:
+        errors = [each for each in services.project.find_faults(name) if each.severity == "error"]
+        return ModelFacts(name, errors=max(1, len(errors)))
+    return ModelFacts(name, definition.target_condition)
