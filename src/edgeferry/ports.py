@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeferry.domain.affected import Changes
 from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.device_class import DeviceClass
@@ -22,6 +23,7 @@ from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline
+from edgeferry.domain.reading import ModelReading
 from edgeferry.domain.release import Entry
 from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
 from edgeferry.wire.capture_table import Cell
@@ -56,8 +58,21 @@ class Project(Protocol):
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""
 
-    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
-        """Absolute paths of all files and folders that the model is made of, its own folder first."""
+    def find_reading(self, model: ModelDefinition) -> ModelReading:
+        """What the model reads; UsageError when one of these files cannot be read."""
+
+
+class History(Protocol):
+    """The git repository that the project is in."""
+
+    def changes_since(self, revision: str) -> Changes:
+        """What is not as it was where this work left `revision`, uncommitted and untracked files too.
+
+        UsageError when there is no repository, it does not have the revision, or is too shallow to tell.
+        """
+
+    def find_mainline(self) -> str:
+        """The branch that work leaves and comes back to; UsageError when it cannot be told."""
 
 
 class Place(Protocol):

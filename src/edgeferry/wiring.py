@@ -19,6 +19,7 @@ from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
+from edgeferry.adapters.git_history import GitHistory
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.hub_messages import HubMessages
@@ -46,6 +47,7 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,
     Approvals,
+    History,
     Hub,
     Images,
     Ledger,
@@ -246,6 +248,11 @@ def _connected(values: _Values) -> Iterator[Hub]:
         yield hub
     finally:
         hub.close()
+
+
+def open_history(settings: Settings) -> History:
+    """The git repository that the project is in."""
+    return GitHistory(settings.root)
 
 
 def open_approvals() -> Approvals:

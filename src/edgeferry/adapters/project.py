@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from edgeferry.adapters.faults import find_faults
 from edgeferry.adapters.files import MODEL_FILE, read_model, read_pipeline
+from edgeferry.adapters.upload import read_ignore
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.finding import Finding, refuse_found
 from edgeferry.domain.model import ModelDefinition
-from edgeferry.domain.pipeline import PATHS, Pipeline
+from edgeferry.domain.pipeline import PATHS, ParentInput, Pipeline, StepOutput
+from edgeferry.domain.reading import Code, ModelReading, StepReading
 from edgeferry.errors import UsageError
 from edgeferry.ports import Script
 
@@ -57,26 +59,62 @@ class ProjectFolder:
         wanted = Path(model.score_requirements).read_text("utf-8") if model.score_requirements else None
         return Script(script.name, files, wanted)
 
-    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
-        """The model's folder, and what its pipeline names: component files, code, environments, data; also
-        a folder `tests` beside code. Absolute, each once."""
+    def find_reading(self, model: ModelDefinition) -> ModelReading:
+        """Its own folder, what its pipeline names (component files, code, environments, data), and folders
+        `tests` beside code. UsageError when one of these files cannot be read."""
         files = _sound(read_pipeline(Path(model.pipeline), refuse_found))
-        pipeline = files.pipeline
-        parts = [Path(model.folder).resolve(), files.document.file.resolve()]
-        for each in files.components:
-            component = each.component
-            parts += [each.document.file, Path(component.environment.conda_file)]
-            if component.code:
-                code = Path(component.code)
-                parts += [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
-        for spec in pipeline.inputs.values():
-            if spec.type in PATHS and Path(str(spec.default)).is_absolute():
-                parts.append(Path(str(spec.default)))
-        return list(dict.fromkeys(parts))
+        folder = Path(model.folder).resolve()
+        data = {
+            name: Path(str(spec.default)).as_posix()
+            for name, spec in files.pipeline.inputs.items()
+            if spec.type in PATHS and Path(str(spec.default)).is_absolute()
+        }
+        codes = {each.component.code: _code(each.component.code) for each in files.components}
+        beside = [Path(code).parent / "tests" for code in codes if code]
+        return ModelReading(
+            name=model.name,
+            folder=folder.as_posix(),
+            pipeline=files.document.file.resolve().as_posix(),
+            own=tuple(sorted(_own(model, folder))),
+            steps=tuple(
+                StepReading(
+                    name=step.name,
+                    component=files.step_files[step.name].as_posix(),
+                    code=codes[step.component.code],
+                    conda=step.component.environment.conda_file,
+                    data=tuple(
+                        data[bound.name]
+                        for bound in step.inputs.values()
+                        if isinstance(bound, ParentInput) and bound.name in data
+                    ),
+                    after=tuple(
+                        dict.fromkeys(b.step for b in step.inputs.values() if isinstance(b, StepOutput))
+                    ),
+                )
+                for step in files.pipeline.steps
+            ),
+            data=tuple(data.values()),
+            tests=tuple(path.as_posix() for path in dict.fromkeys(beside) if path.is_dir()),
+        )
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""
         return _sound(read_pipeline(Path(model.pipeline), refuse_found)).pipeline
+
+
+def _own(model: ModelDefinition, folder: Path) -> set[str]:
+    """What is read for the model itself, where it is or would be: with a Dockerfile, all of its folder."""
+    if model.dockerfile:
+        return {folder.as_posix()}
+    names = {MODEL_FILE, "smoke", "score.py", "serve", "Dockerfile"}
+    served = [Path(path).resolve() for path in (model.score, model.score_requirements) if path]
+    if model.score and served[0].parent != folder:
+        served[0] = served[0].parent
+    return {(folder / name).as_posix() for name in names} | {path.as_posix() for path in served}
+
+
+def _code(folder: str) -> Code | None:
+    return Code(folder, read_ignore(Path(folder))[1]) if folder else None
 
 
 def _sound(files: T | None) -> T:

@@ -13,6 +13,7 @@ import typer
 
 from edgeferry import __version__
 from edgeferry.cli import (
+    affected,
     agent,
     agent_enrol,
     audit,
@@ -51,6 +52,7 @@ rollouts.register(app)
 plan.register(app)
 releases.register(app)
 validate.register(app)
+affected.register(app)
 fleet.register(app)
 smoke.register(app)
 devices.register(app)

@@ -159,7 +159,7 @@ def _documents(
 def _model(project: Project, layout: Layout, name: str) -> ModelSource:
     definition = project.load_model(name)
     pipeline = project.load_pipeline(definition)
-    parts = _outermost(project.find_parts(definition))
+    parts = _outermost([Path(path) for path in project.find_reading(definition).paths])
     outside = [part for part in parts if not part.is_relative_to(layout.repository)]
     if outside:
         raise UsageError(
