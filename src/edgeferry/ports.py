@@ -26,6 +26,7 @@ from edgeferry.domain.pipeline import Pipeline
 from edgeferry.domain.reading import ModelReading
 from edgeferry.domain.release import Entry
 from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
+from edgeferry.domain.several import Ended
 from edgeferry.wire.capture_table import Cell
 
 Json = dict[str, Any]
@@ -73,6 +74,16 @@ class History(Protocol):
 
     def find_mainline(self) -> str:
         """The branch that work leaves and comes back to; UsageError when it cannot be told."""
+
+
+class Commands(Protocol):
+    """Our own commands, several at once."""
+
+    def run_each(
+        self, calls: Mapping[str, Sequence[str]], at_once: int, tell: Callable[[str, str], None]
+    ) -> Mapping[str, Ended]:
+        """How each call ended, by its name, `at_once` of them at a time; `tell` hears the lines of their
+        stderr. When this process is interrupted, all of them are, and have cleared up."""
 
 
 class Place(Protocol):

@@ -27,6 +27,7 @@ from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
+from edgeferry.adapters.own_commands import OwnCommands
 from edgeferry.adapters.parquet import ParquetSheet
 from edgeferry.adapters.project import ProjectFolder
 from edgeferry.adapters.registry import RegistryClient
@@ -47,6 +48,7 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,
     Approvals,
+    Commands,
     History,
     Hub,
     Images,
@@ -253,6 +255,11 @@ def _connected(values: _Values) -> Iterator[Hub]:
 def open_history(settings: Settings) -> History:
     """The git repository that the project is in."""
     return GitHistory(settings.root)
+
+
+def open_commands() -> Commands:
+    """Our own commands, as processes."""
+    return OwnCommands()
 
 
 def open_approvals() -> Approvals:

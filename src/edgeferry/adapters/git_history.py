@@ -43,7 +43,7 @@ class GitHistory:
                 f"HEAD and {revision!r} have no history in common", fix="give a revision that HEAD comes from"
             )
         since = base.stdout.strip()
-        options = ("--name-status", "-z", "--find-renames", "--no-ext-diff", "--no-relative")
+        options = ("--name-status", "-z", "--find-renames", "--no-ext-diff")
         changed = self._answer("diff", *options, since, "--", folder=root)
         untracked = self._answer("ls-files", "--others", "--exclude-standard", "-z", folder=root)
         files = (*parse_name_status(changed, str(root)), *parse_untracked(untracked, str(root)))

@@ -43,6 +43,10 @@ class Terminal:
             soft_wrap=True,
         )
 
+    def relay(self, who: str, line: str) -> None:
+        """One line of somebody else's progress, on stderr."""
+        _errors().print(f"[bold]{_shown(who)}[/bold] │ {_shown(line)}", highlight=False, soft_wrap=True)
+
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
         """The answer: `facts` as JSON, or the tables and lines, on stdout."""
         if self.output is Output.JSON:

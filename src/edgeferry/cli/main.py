@@ -30,6 +30,7 @@ from edgeferry.cli import (
     releases,
     rollouts,
     runs,
+    ship,
     sim,
     smoke,
     validate,
@@ -47,6 +48,7 @@ app = typer.Typer(
     "models.nyc_taxi=true[/bold], then [bold]edgeferry ship nyc_taxi[/bold].\n\n"
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
+ship.register(app)
 models.register(app)
 rollouts.register(app)
 plan.register(app)
