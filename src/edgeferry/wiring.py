@@ -20,6 +20,7 @@ from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
 from edgeferry.adapters.git_history import GitHistory
+from edgeferry.adapters.github import GitHubApprovals
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.hub_messages import HubMessages
@@ -40,6 +41,7 @@ from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.adapters.webhook import Webhook
+from edgeferry.domain.approval import GITHUB
 from edgeferry.domain.finding import refuse_found
 from edgeferry.domain.hollow_faults import Fault, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
@@ -67,6 +69,7 @@ from edgeferry.settings import (
     Settings,
     default_engine_host,
     environment_name,
+    read_github_run,
     read_pipeline_run,
 )
 from edgeferry.wire.acr import is_azure
@@ -262,9 +265,9 @@ def open_commands() -> Commands:
     return OwnCommands()
 
 
-def open_approvals() -> Approvals:
+def open_approvals(platform: str) -> Approvals:
     """The platform that this pipeline runs on."""
-    return AzureDevOpsApprovals(read_pipeline_run)
+    return GitHubApprovals(read_github_run) if platform == GITHUB else AzureDevOpsApprovals(read_pipeline_run)
 
 
 def read_sim_faults(file: Path) -> tuple[Fault, ...]:

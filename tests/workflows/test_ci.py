@@ -72,7 +72,14 @@ def copy(example: str, folder: Path) -> Path:
     return target
 
 
-def write(project: Path, environment: str = "", *, check: bool = False, folder: str = "") -> list[Written]:
+def write(
+    project: Path,
+    environment: str = "",
+    *,
+    check: bool = False,
+    folder: str = "",
+    platform: str = "azure-devops",
+) -> list[Written]:
     settings = load_settings(project, environment=environment)
     place = project / (folder or ".azure-pipelines")
     return write_pipelines(
@@ -82,6 +89,7 @@ def write(project: Path, environment: str = "", *, check: bool = False, folder: 
         read_fleet(environment, settings.written),
         environment_names(project),
         "1.2.3",
+        platform=platform,
         check=check,
     )
 

@@ -15,7 +15,8 @@ from edgeferry.domain.release import Entry
 
 _PIPELINE = re.compile(r"ci(-.*)?", re.IGNORECASE)  # some file systems take CI.pem for ci.pem
 AZURE_DEVOPS = "azure-devops"
-_PLATFORMS = {AZURE_DEVOPS: "Azure DevOps"}
+GITHUB = "github"
+_PLATFORMS = {AZURE_DEVOPS: "Azure DevOps", GITHUB: "GitHub"}
 
 
 @dataclass(frozen=True)
