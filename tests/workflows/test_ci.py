@@ -81,7 +81,7 @@ def write(
     platform: str = "azure-devops",
 ) -> list[Written]:
     settings = load_settings(project, environment=environment)
-    place = project / (folder or ".azure-pipelines")
+    place = (project / (folder or ".azure-pipelines")).resolve()
     return write_pipelines(
         ProjectFolder(project),
         LocalTextFolder(place),
