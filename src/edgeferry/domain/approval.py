@@ -40,7 +40,13 @@ class Record:
     url: str
     """The run, for a person to look at."""
     stage: str
+    """At GitHub, the environment."""
     words: tuple[Word, ...]
+
+    @property
+    def place(self) -> str:
+        """What was to be approved, in the platform's words."""
+        return f"{'environment' if self.platform == GITHUB else 'stage'} {self.stage}"
 
 
 def is_pipeline(author: str) -> bool:
@@ -51,12 +57,12 @@ def is_pipeline(author: str) -> bool:
 def judge_record(record: Record) -> str:
     """Why the record is no approval, or "": every check of the stage must be approved, by somebody."""
     if not record.words:
-        return f"stage {record.stage} has no approval check, so no person was asked"
+        return f"{record.place} has no approval check, so no person was asked"
     for word in record.words:
         if word.status != "approved":
-            return f"approval {word.id} of stage {record.stage} is {word.status or 'unknown'}"
+            return f"approval {word.id} of {record.place} is {word.status or 'unknown'}"
         if not word.approvers:
-            return f"approval {word.id} of stage {record.stage} names nobody who approved"
+            return f"approval {word.id} of {record.place} names nobody who approved"
     return ""
 
 
