@@ -48,6 +48,13 @@ class Record:
         """What was to be approved, in the platform's words."""
         return f"{'environment' if self.platform == GITHUB else 'stage'} {self.stage}"
 
+    @property
+    def remedy(self) -> str:
+        """How people come to be asked."""
+        if self.platform == GITHUB:
+            return f"give {self.place} required reviewers, and let one of them approve a new run"
+        return f"put an approval check on the environment of {self.place}, and let a person approve"
+
 
 def is_pipeline(author: str) -> bool:
     """Whether `author` signs for a pipeline and not for a person."""

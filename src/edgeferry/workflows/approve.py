@@ -143,7 +143,7 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
     if problem:
         raise RefusedError(
             f"{record.platform} holds no approval for {release.subject}: {problem}",
-            fix=f"put an approval check (GitHub: required reviewers) on the environment of {record.place}",
+            fix=record.remedy,
         )
     if offer.plan_entry is None:
         raise RefusedError(
