@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeferry.domain.affected import Changes
 from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record
 from edgeferry.domain.finding import At, Finding
@@ -21,10 +22,34 @@ from edgeferry.domain.machine import ContainerReach, EngineFacts, MachineFacts
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.message import MessagePage
 from edgeferry.domain.release import Entry
+from edgeferry.domain.several import Ended
 from edgeferry.ports_models import Builder, Converter, Images, Place, Project, Runner, Runs, Stage, Tracking
 from edgeferry.wire.capture_table import Cell
 
 Json = dict[str, Any]
+
+
+class History(Protocol):
+    """The git repository that the project is in."""
+
+    def changes_since(self, revision: str) -> Changes:
+        """What is not as it was where this work left `revision`, uncommitted and untracked files too.
+
+        UsageError when there is no repository, it does not have the revision, or is too shallow to tell.
+        """
+
+    def find_mainline(self) -> str:
+        """The branch that work leaves and comes back to; UsageError when it cannot be told."""
+
+
+class Commands(Protocol):
+    """Our own commands, several at once."""
+
+    def run_each(
+        self, calls: Mapping[str, Sequence[str]], at_once: int, tell: Callable[[str, str], None]
+    ) -> Mapping[str, Ended]:
+        """How each call ended, by its name, `at_once` of them at a time; `tell` hears the lines of their
+        stderr. When this process is interrupted, all of them are, and have cleared up."""
 
 
 class Registry(Protocol):

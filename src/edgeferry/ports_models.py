@@ -18,6 +18,7 @@ from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
 from edgeferry.domain.model import ModelDefinition, ModelVersion
 from edgeferry.domain.pipeline import Pipeline
+from edgeferry.domain.reading import ModelReading
 from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
 
 
@@ -48,8 +49,8 @@ class Project(Protocol):
     def load_script(self, model: ModelDefinition) -> Script:
         """The model's own `score.py`, alone or with its folder, and its requirements."""
 
-    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
-        """Absolute paths of all files and folders that the model is made of, its own folder first."""
+    def find_reading(self, model: ModelDefinition) -> ModelReading:
+        """What the model reads; UsageError when one of these files cannot be read."""
 
 
 class Place(Protocol):

@@ -211,6 +211,22 @@ class PipelineRun:
 
 
 @dataclass(frozen=True)
+class GitHubRun:
+    """The run of a GitHub workflow that we are a step of, by its default variables."""
+
+    server: str
+    api: str
+    """Addresses, without `/` at their end."""
+    repository: str
+    """OWNER/NAME."""
+    id: str
+    environment: str
+    """The environment of our job, which GitHub does not tell its steps: the workflow does."""
+    token: str = field(repr=False)
+    """The run's own token."""
+
+
+@dataclass(frozen=True)
 class Value:
     """A setting's value and who set it."""
 
@@ -351,6 +367,21 @@ def read_pipeline_run() -> PipelineRun:
         )
     collection, project, build, stage = (os.environ[name] for name in names)
     return PipelineRun(collection.rstrip("/") + "/", project, build, stage, os.environ[secret])
+
+
+def read_github_run() -> GitHubRun:
+    """The GitHub run around us; UsageError, naming what is missing, where there is none."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    mapped = ("APPROVAL_ENVIRONMENT", "GITHUB_TOKEN")
+    missing = [name for name in (*names, *mapped) if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"this is no step of a GitHub workflow that may ask about it: no {', '.join(missing)}",
+            fix="run it in one, with APPROVAL_ENVIRONMENT, the name of the job's environment, and "
+            "GITHUB_TOKEN: ${{ github.token }} in the step's env",
+        )
+    server, api, repository, run, environment, token = (os.environ[name] for name in (*names, *mapped))
+    return GitHubRun(server.rstrip("/"), api.rstrip("/"), repository, run, environment, token)
 
 
 def default_engine_host() -> str:

@@ -21,6 +21,8 @@ from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.adapters.documents import load_document
 from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
 from edgeferry.adapters.event_hub import EventHubMessages
+from edgeferry.adapters.git_history import GitHistory
+from edgeferry.adapters.github import GitHubApprovals
 from edgeferry.adapters.given_model import read_given
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
@@ -30,6 +32,7 @@ from edgeferry.adapters.layers import LayerStore
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.local_place import LocalPlace
 from edgeferry.adapters.machine import HubFromContainers, LocalMachine
+from edgeferry.adapters.own_commands import OwnCommands
 from edgeferry.adapters.parquet import ParquetSheet
 from edgeferry.adapters.pipeline_function import RECORDER, IsolatedFunctions
 from edgeferry.adapters.project import ProjectFolder
@@ -48,6 +51,7 @@ from edgeferry.adapters.webhook import Webhook
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.device.link import MQTT_PORT
+from edgeferry.domain.approval import GITHUB
 from edgeferry.domain.finding import refuse_found
 from edgeferry.domain.given import GivenModel
 from edgeferry.domain.hollow import Hollow
@@ -59,6 +63,8 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,
     Approvals,
+    Commands,
+    History,
     Hub,
     Ledger,
     Machine,
@@ -81,6 +87,7 @@ from edgeferry.settings import (
     Settings,
     default_engine_host,
     environment_name,
+    read_github_run,
     read_pipeline_run,
 )
 from edgeferry.wire.acr import is_azure
@@ -268,9 +275,19 @@ def _connected(values: _Values) -> Iterator[Hub]:
         hub.close()
 
 
-def open_approvals() -> Approvals:
+def open_history(settings: Settings) -> History:
+    """The git repository that the project is in."""
+    return GitHistory(settings.root)
+
+
+def open_commands() -> Commands:
+    """Our own commands, as processes."""
+    return OwnCommands()
+
+
+def open_approvals(platform: str) -> Approvals:
     """The platform that this pipeline runs on."""
-    return AzureDevOpsApprovals(read_pipeline_run)
+    return GitHubApprovals(read_github_run) if platform == GITHUB else AzureDevOpsApprovals(read_pipeline_run)
 
 
 def read_sim_faults(file: Path) -> tuple[Fault, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
+from edgeferry.adapters.platform_client import Patience
 from edgeferry.domain.approval import judge_record
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.settings import PipelineRun, read_pipeline_run
@@ -25,7 +26,9 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
 
 
 def fetch(waits: list[float] | None = None):
-    return AzureDevOpsApprovals(read_pipeline_run, (waits if waits is not None else []).append).fetch()
+    return AzureDevOpsApprovals(
+        read_pipeline_run, Patience((waits if waits is not None else []).append)
+    ).fetch()
 
 
 def test_the_approvers_of_this_stage_are_found(platform: Platform) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests import repositories
+from tests.ci import github_stub
+from tests.ci.github_runner import Repository
+from tests.ci.github_stub import GitHub
 from tests.ci.platform_stub import TOKEN, Platform, approved
 from tests.ci.runner import Machine, Run
 from tests.typed import clean_environment, typed
@@ -24,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "fleet/taxi"
 MAIN = f"{PROJECT}/.azure-pipelines/nyc_taxi_factory_main.yml"
 PULL_REQUEST = f"{PROJECT}/.azure-pipelines/nyc_taxi_pr.yml"
+GITHUB_MAIN = ".github/workflows/fleet-taxi_nyc_taxi_factory_main.yml"
+GITHUB_PULL_REQUEST = ".github/workflows/fleet-taxi_pr.yml"
 SHARED = f"{PROJECT}/.azure-pipelines/shared_factory_pr.yml"
 
 
@@ -42,6 +47,9 @@ class Factory:
     home: Path
     machine: Machine
     platform: Platform
+    github: GitHub
+    repository: Repository
+    """The same repository, at GitHub."""
     stopped: list[int] = field(default_factory=list)
     runs: int = 0
 
@@ -76,18 +84,28 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     repository = home / "repository"
     project = repository / PROJECT
     shutil.copytree(ROOT / "examples" / "taxi", project, ignore=ignore)
-    subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
+    git = repositories.make_repository(repository)
     assert pytestconfig.cache is not None
     layers = pytestconfig.cache.mkdir("images")
     machine = Machine(home / "machine", repository, token=TOKEN, layers=layers)
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
-    built = Factory(home, machine, platform)
+    github = GitHub(home / "github")
+    hub_of_code = Repository(home / "github-machine", repository, token=github_stub.TOKEN, layers=layers)
+    hub_of_code.environment["SSL_CERT_FILE"] = github.ca_file
+    stated = github.environment("")
+    hub_of_code.defaults = {name: stated[name] for name in stated if name.startswith("GITHUB_")}
+    del hub_of_code.defaults["GITHUB_TOKEN"]
+    built = Factory(home, machine, platform, github, hub_of_code)
     try:
         built("up", "--devices", "2")
         built("devices", "tag", "device-1", "models.nyc_taxi=true")
         machine.groups["edgeferry-factory"] = _write_environment(built, project)
+        known = {n.upper().replace("-", "_"): t for n, t in machine.groups["edgeferry-factory"].items()}
+        hub_of_code.secrets = {"edgeferry-factory": known, "edgeferry-factory-build": known}
         edgeferry(project, "ci", "azure-devops", "--env", "factory")
+        edgeferry(project, "ci", "github", "--env", "factory")
+        request(git, f"{PROJECT}/models/nyc_taxi/README.md")
         built.ask_anew()
         yield built
     finally:
@@ -98,7 +116,8 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
             edgeferry(home / "own", "down", "--wipe", EDGEFERRY_STATE=str(left.parent))
         built("down", "--wipe")
         platform.close()
-        for place in (home / "machine", home / "state"):
+        github.close()
+        for place in (home / "machine", home / "github-machine", home / "state"):
             shutil.rmtree(place, ignore_errors=True)
 
 
@@ -106,6 +125,17 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 def merged(factory: Factory) -> Run:
     """One run of the main pipeline, from nothing, with a person's approval."""
     return factory.machine.run(MAIN)
+
+
+def request(repository: repositories.Repository, *paths: str) -> None:
+    """HEAD is what platforms make of a pull request that changes these files: its merge into main."""
+    repository.commit("what is on main")
+    repository.git("checkout", "--quiet", "-b", "work")
+    for path in paths:
+        repository.append(path, "more\n")
+    repository.commit("the change")
+    repository.git("checkout", "--quiet", "main")
+    repository.git("merge", "--quiet", "--no-ff", "--no-edit", "work")
 
 
 def _write_environment(factory: Factory, project: Path) -> dict[str, str]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import ssl
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from edgeferry.authority import open_authority
+from tests.ci.https_stub import HttpsStub
 
 TOKEN = "token-of-the-run"
-HOST = "127.0.0.1"
 
 
 def approved(number: str, *people: str, status: str = "approved") -> dict[str, Any]:
@@ -49,22 +44,16 @@ class Platform:
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        certificate, key = open_authority(self.folder).issue(self.folder, "platform", (), (HOST,))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        self._server = ThreadingHTTPServer((HOST, 0), _handler(self))
-        self._server.daemon_threads = True
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._server = HttpsStub(self.folder, self.answer)
+        self.close = self._server.close
 
     @property
     def ca_file(self) -> str:
-        return str(self.folder / "ca.pem")
+        return self._server.ca_file
 
     @property
     def collection(self) -> str:
-        return f"https://{HOST}:{self._server.server_address[1]}/fabrikam/"
+        return f"{self._server.address}/fabrikam/"
 
     def environment(self, stage: str, token: str = TOKEN) -> dict[str, str]:
         """The predefined variables of a step in that stage."""
@@ -75,11 +64,6 @@ class Platform:
             "SYSTEM_STAGENAME": stage,
             "SYSTEM_ACCESSTOKEN": token,
         }
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def timeline(self) -> dict[str, Any]:
         records = []
@@ -113,21 +97,3 @@ class Platform:
                 known = [{**each, "steps": []} for each in known]
             return 200, {"value": [each for each in known if each["id"] in wanted]}
         return 404, {}
-
-
-def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, document = platform.answer(self.path, self.headers.get("Authorization", ""))
-            body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-            self.send_response(status)
-            if status == 429:
-                self.send_header("Retry-After", "7")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler

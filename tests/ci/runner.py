@@ -23,6 +23,11 @@ import yaml
 
 _MACRO = re.compile(r"\$\(([^()]+)\)")
 _CARRIED = re.compile(r"\$\[ (?:dependencies|stageDependencies\.(\w+))\.(\w+)\.outputs\['(\w+)\.(\w+)'\] \]")
+_TOUCHED = re.compile(
+    r"and\(succeeded\(\), or\(ne\(variables\['Build\.Reason'\], 'PullRequest'\), "
+    r"contains\(dependencies\.(\w+)\.outputs\['(\w+\.\w+)'\], '([^']+)'\)\)\)"
+)
+"""The one condition of a job that is known: by hand, or the pull request touches it."""
 _COMMAND = re.compile(r"^##vso\[task\.setvariable variable=(\w+)(;isOutput=true)?\](.*)$", re.MULTILINE)
 _LIMIT_S = 600
 
@@ -119,7 +124,7 @@ class Machine:
                 continue
             good[name] = all(good[each] for each in wanted)
             for job in stage["jobs"]:
-                if good[name]:
+                if good[name] and self._is_due(job, run, name):
                     agent = _Agent(self, run, document, name, job, dict(variables or {}), before or {})
                     good[name] = agent.work(waiting.title if waiting else "")
                 else:
@@ -129,6 +134,19 @@ class Machine:
         if start is None:
             self._known, self._outputs = run.known, run.outputs
         return run
+
+    def _is_due(self, job: Mapping[str, Any], run: Run, stage: str) -> bool:
+        """Whether the job's own condition lets it run."""
+        condition = job.get("condition", "succeeded()")
+        match = _TOUCHED.fullmatch(condition)
+        if condition == "succeeded()":
+            return True
+        if not match:
+            raise UnknownError(f"condition {condition} of a job")
+        needed, output, text = match.groups()
+        if self.predefined.get("Build.Reason", "PullRequest") != "PullRequest":
+            return True
+        return text in run.outputs[stage, needed].get(output, "")
 
 
 @dataclass
@@ -163,7 +181,7 @@ class _Agent:
                 waiting = ""
                 self.variables |= self.machine._known[self.stage, self.name, title] | self.queued
             self.run.known[self.stage, self.name, title] = dict(self.variables)
-            if not _runs(step.get("condition", "succeeded()"), good):
+            if not runs_after(step.get("condition", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.stage, title, "skipped"))
                 continue
             if title in self.before:
@@ -231,15 +249,11 @@ class _Agent:
         return True, ""
 
     def _shell(self, step: dict[str, Any]) -> tuple[bool, str]:
-        inherited = {
-            k: v for k, v in os.environ.items() if not k.startswith(("EDGEFERRY_", "SYSTEM_", "GIT_"))
-        }
         shown = {re.sub(r"[. ]", "_", name).upper(): value for name, value in self.variables.items()}
         mapped = {name: self._expand(str(value)) for name, value in step.get("env", {}).items()}
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}" if self.bin else os.environ["PATH"]
         environment = {
-            **inherited,
-            "COLUMNS": "200",
+            **inherited(),
             "PATH": path,
             **self.machine.environment,
             **shown,
@@ -247,16 +261,8 @@ class _Agent:
         }
         script = self.place / "temp" / "step.sh"
         script.write_text(self._expand(step["bash"]), "utf-8")
-        done = subprocess.run(
-            ["bash", "--noprofile", "--norc", str(script)],
-            cwd=self._expand(step.get("workingDirectory", "$(Build.SourcesDirectory)")),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LIMIT_S,
-            check=False,
-        )
+        place = self._expand(step.get("workingDirectory", "$(Build.SourcesDirectory)"))
+        done = run_bash(script, place, environment)
         outputs = self.run.outputs.setdefault((self.stage, self.name), {})
         for name, is_output, value in _COMMAND.findall(done.stdout):
             if is_output:
@@ -288,6 +294,26 @@ class _Agent:
             self.run.cases += ElementTree.parse(file).iter("testcase")
 
 
+def inherited() -> dict[str, str]:
+    """What steps have of this process's environment."""
+    foreign = ("EDGEFERRY_", "SYSTEM_", "GIT_", "GITHUB_", "RUNNER_")
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(foreign)}, "COLUMNS": "200"}
+
+
+def run_bash(script: Path, place: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The script has run as steps' scripts do, both its outputs in one."""
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", str(script)],
+        cwd=place,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+
+
 def _steps(job: dict[str, Any]) -> list[dict[str, Any]]:
     if "deployment" in job:
         steps: list[dict[str, Any]] = job["strategy"]["runOnce"]["deploy"]["steps"]
@@ -299,7 +325,7 @@ def _title(step: dict[str, Any]) -> str:
     return str(step.get("displayName") or ("Checkout" if "checkout" in step else step))
 
 
-def _runs(condition: str, good: bool) -> bool:
+def runs_after(condition: str, good: bool) -> bool:
     if condition in ("always()", "succeededOrFailed()"):  # nothing is cancelled here
         return True
     if condition == "succeeded()":

@@ -62,6 +62,39 @@ def test_what_is_not_simulated_is_refused(tmp_path: Path, step: str) -> None:
         run(tmp_path, f"{STEPS}  - {step}\n")
 
 
+TOUCHED = """
+jobs:
+- job: affected
+  steps:
+  - bash: 'echo "##vso[task.setvariable variable=models;isOutput=true][\\"a\\"]"'
+    displayName: look
+    name: s
+- job: check
+  dependsOn: affected
+  condition: CONDITION
+  steps: [{bash: 'true', displayName: check}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "state"),
+    [
+        pytest.param("a", "PullRequest", "succeeded", id="touched"),
+        pytest.param("b", "PullRequest", "skipped", id="not touched"),
+        pytest.param("b", "Manual", "succeeded", id="by hand"),
+    ],
+)
+def test_a_job_runs_if_the_pull_request_touches_its_model(
+    tmp_path: Path, model: str, reason: str, state: str
+) -> None:
+    touched = f"contains(dependencies.affected.outputs['s.models'], '\"{model}\"')"
+    condition = f"and(succeeded(), or(ne(variables['Build.Reason'], 'PullRequest'), {touched}))"
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "p.yml").write_text(TOUCHED.replace("CONDITION", condition))
+    machine = Machine(tmp_path / "machine", tmp_path / "repository", predefined={"Build.Reason": reason})
+    assert machine.run("p.yml").state("check") == state
+
+
 def test_outputs_reach_later_stages_and_a_run_can_start_in_the_middle(tmp_path: Path) -> None:
     text = """
 stages:

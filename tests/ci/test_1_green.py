@@ -18,6 +18,7 @@ def test_a_good_pull_request_is_green_and_leaves_nothing_running(factory: Factor
     print(run)
     assert run.red == [], str(run)
     assert {step.state for step in run.steps} == {"succeeded"}
+    assert "nyc_taxi/README.md" in run.output("What does it touch?")
     assert "device-1: Succeeded" in run.output("Roll out to the device")
     names = [(case.get("classname"), case.get("name")) for case in run.cases]
     assert ("nyc_taxi", "device-1") in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -32,6 +33,34 @@ def test_no_agent_of_azure_pipelines_finds_an_order_in_it(
     assert "task.setvariable" in out
     assert "task.setvariable" in err
     assert "##vso[" not in (out + err).lower()
+
+
+@pytest.mark.parametrize("output", list(Output))
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param("::add-mask::x", id="at the beginning"),
+        pytest.param("fine\n  ::set-output name=release::evil", id="in a later line, indented"),
+        pytest.param("fine\r::stop-commands::x", id="after a carriage return"),
+        pytest.param("fine ##[add-mask]x", id="the older form, anywhere"),
+    ],
+)
+def test_no_runner_of_github_finds_an_order_in_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: Output, order: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    show(output, order)
+    for line in re.split(r"[\r\n]", "\n".join(capsys.readouterr())):
+        assert not re.match(r"\s*::[\w-]+", line)
+        assert "##[" not in line
+
+
+@pytest.mark.parametrize("text", ["::1", "a::b::c", "::ffff:127.0.0.1", "std::move(x)"])
+def test_colons_that_order_nothing_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    Terminal(Output.TABLE).answer({}, [text])
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_json_says_the_same_as_before(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,17 @@ def test_a_second_demo_finds_its_work_done_and_asks_afresh(edgeferry: CommandLin
         assert shipment["digest"] == before["digest"]
 
 
+def test_all_models_are_shipped_at_once_each_with_its_own_lines(edgeferry: CommandLine, demo: Ran) -> None:
+    both = edgeferry("ship", "--all", "--approve-as", "me", "--output", "json")
+    assert both.code == 0, both.err
+    shipped = {each["model"]: each for each in both.facts["models"]}
+    assert set(shipped) == {"london_taxi", "nyc_taxi"}
+    for each in shipped.values():
+        assert (each["ok"], each["exit_code"], stages_of(each)["smoke"]) == (True, 0, "done")
+    assert "nyc_taxi    │" in both.err
+    assert "london_taxi │" in both.err
+
+
 def test_the_logs_of_a_module_come_through_the_hub(edgeferry: CommandLine, demo: Ran) -> None:
     ran = edgeferry("logs", "nyc_taxi", "--device", "device-1")
     assert ran.code == 0, ran.err

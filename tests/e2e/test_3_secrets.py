@@ -198,6 +198,7 @@ def travel(shipped: Shipped, environment: Mapping[str, str]) -> None:
         ("logs", "companion", "--device", "device-1"),
         ("deployments", "render", "nyc_taxi", "--folder", str(project / "rendered")),
         ("ci", "azure-devops"),
+        ("ci", "github"),
     ):
         shipped.run(*arguments, environment=environment)
 
@@ -225,7 +226,7 @@ def test_no_secret_is_in_a_process_list(shipped: Shipped) -> None:
 def test_no_secret_is_in_the_project_or_in_what_was_rendered(shipped: Shipped) -> None:
     files = [path for path in shipped.command.project.rglob("*") if path.is_file()]
     written = [path for path in files if path.name not in (".env", "deploy.pem")]
-    assert {"rendered", ".azure-pipelines"} <= {part for path in written for part in path.parts}
+    assert {"rendered", ".azure-pipelines", ".github"} <= {part for path in written for part in path.parts}
     assert {path: found for path in written if (found := shipped.leaked(path.read_bytes()))} == {}
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from edgeferry.wire.azure_pipelines import GIT_LOGIN
+from edgeferry.wire.azure_steps import GIT_LOGIN
 
 
 def header_for(url: str) -> str:

@@ -72,9 +72,16 @@ def copy(example: str, folder: Path) -> Path:
     return target
 
 
-def write(project: Path, environment: str = "", *, check: bool = False, folder: str = "") -> list[Written]:
+def write(
+    project: Path,
+    environment: str = "",
+    *,
+    check: bool = False,
+    folder: str = "",
+    platform: str = "azure-devops",
+) -> list[Written]:
     settings = load_settings(project, environment=environment)
-    place = project / (folder or ".azure-pipelines")
+    place = (project / (folder or ".azure-pipelines")).resolve()
     return write_pipelines(
         ProjectFolder(project),
         LocalTextFolder(place),
@@ -82,6 +89,7 @@ def write(project: Path, environment: str = "", *, check: bool = False, folder: 
         read_fleet(environment, settings.written),
         environment_names(project),
         "1.2.3",
+        platform=platform,
         check=check,
     )
 

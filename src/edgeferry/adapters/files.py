@@ -45,6 +45,8 @@ class PipelineFiles:
     document: Document
     components: tuple[ComponentFiles, ...]
     pipeline: Pipeline
+    step_files: Mapping[str, Path]
+    """The component file of each step."""
 
 
 def read_model(folder: Path, found: Found) -> ModelFiles | None:
@@ -77,6 +79,7 @@ def read_pipeline(file: Path, found: Found) -> PipelineFiles | None:
     report = document.reporting(found)
     read: dict[Path, ComponentFiles | None] = {}
     components: dict[str, Component] = {}
+    step_files: dict[str, Path] = {}
     for step, written in component_paths(content, report).items():
         path = existing(file.parent / written, ("jobs", step, "component"), report)
         if path is None:
@@ -85,11 +88,14 @@ def read_pipeline(file: Path, found: Found) -> PipelineFiles | None:
             read[path] = _read_component(path, found)
         files = read[path]
         if files:
-            components[step] = files.component
+            components[step], step_files[step] = files.component, path
     pipeline = parse_pipeline(content, components, report)
     inputs = {name: _place(spec, file.parent) for name, spec in pipeline.inputs.items()}
     return PipelineFiles(
-        document, tuple(files for files in read.values() if files), replace(pipeline, inputs=inputs)
+        document,
+        tuple(files for files in read.values() if files),
+        replace(pipeline, inputs=inputs),
+        step_files,
     )
 
 

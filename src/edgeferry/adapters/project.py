@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from edgeferry.adapters.faults import find_faults
 from edgeferry.adapters.files import MODEL_FILE, read_model, read_pipeline
-from edgeferry.adapters.upload import list_upload
+from edgeferry.adapters.upload import list_upload, read_ignore
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.finding import Finding, refuse_found
 from edgeferry.domain.model import ModelDefinition
-from edgeferry.domain.pipeline import PATHS, Pipeline
+from edgeferry.domain.pipeline import PATHS, ParentInput, Pipeline, StepOutput
+from edgeferry.domain.reading import Code, ModelReading, StepReading
 from edgeferry.errors import UsageError
 from edgeferry.ports_models import Script
 
@@ -60,38 +61,73 @@ class ProjectFolder:
         wanted = Path(model.score_requirements).read_text("utf-8") if model.score_requirements else None
         return Script(script.name, files, wanted)
 
-    def find_parts(self, model: ModelDefinition) -> Sequence[Path]:
-        """The model's folder, and what its pipeline names: component files, code, environments, data; also
-        a folder `tests` beside code, or with tests in code that is the whole project. Absolute, each once."""
+    def find_reading(self, model: ModelDefinition) -> ModelReading:
+        """Its own folder, what its pipeline names (component files, code, environments, data), and folders
+        `tests` beside code. UsageError when one of these files cannot be read."""
         files = _sound(read_pipeline(Path(model.pipeline), refuse_found))
-        pipeline = files.pipeline
-        parts = [Path(model.folder).resolve(), files.document.file.resolve()]
-        for each in files.components:
-            component = each.component
-            parts += [each.document.file, Path(component.environment.conda_file)]
-            if component.code:
-                parts += _code_parts(Path(component.code), Path(model.folder).resolve())
-        for spec in pipeline.inputs.values():
-            if spec.type in PATHS and Path(str(spec.default)).is_absolute():
-                parts.append(Path(str(spec.default)))
-        return list(dict.fromkeys(parts))
+        folder = Path(model.folder).resolve()
+        data = {
+            name: Path(str(spec.default)).as_posix()
+            for name, spec in files.pipeline.inputs.items()
+            if spec.type in PATHS and Path(str(spec.default)).is_absolute()
+        }
+        folders = {each.component.code for each in files.components}
+        codes = {code: _code(Path(code), folder) if code else None for code in folders}
+        beside = [place for code in codes.values() if code for place in _tests(code)]
+        return ModelReading(
+            name=model.name,
+            folder=folder.as_posix(),
+            pipeline=files.document.file.resolve().as_posix(),
+            own=tuple(sorted(_own(model, folder))),
+            steps=tuple(
+                StepReading(
+                    name=step.name,
+                    component=files.step_files[step.name].as_posix(),
+                    code=codes[step.component.code],
+                    conda=step.component.environment.conda_file,
+                    data=tuple(
+                        data[bound.name]
+                        for bound in step.inputs.values()
+                        if isinstance(bound, ParentInput) and bound.name in data
+                    ),
+                    after=tuple(
+                        dict.fromkeys(b.step for b in step.inputs.values() if isinstance(b, StepOutput))
+                    ),
+                )
+                for step in files.pipeline.steps
+            ),
+            data=tuple(data.values()),
+            tests=tuple(path.as_posix() for path in dict.fromkeys(beside) if path.is_dir()),
+        )
 
     def load_pipeline(self, model: ModelDefinition) -> Pipeline:
         """The model's pipeline, every path in it absolute, every environment with its requirements."""
         return _sound(read_pipeline(Path(model.pipeline), refuse_found)).pipeline
 
 
-def _code_parts(code: Path, folder: Path) -> list[Path]:
-    """The code folder and tests beside it; of one that holds the model's own `folder` too, what its ignore
-    file lets through, that file, and tests within it."""
+def _own(model: ModelDefinition, folder: Path) -> set[str]:
+    """What is read for the model itself, where it is or would be: with a Dockerfile, all of its folder."""
+    if model.dockerfile:
+        return {folder.as_posix()}
+    names = {MODEL_FILE, "smoke", "score.py", "serve", "Dockerfile"}
+    served = [Path(path).resolve() for path in (model.score, model.score_requirements) if path]
+    if model.score and served[0].parent != folder:
+        served[0] = served[0].parent
+    return {(folder / name).as_posix() for name in names} | {path.as_posix() for path in served}
+
+
+def _code(code: Path, folder: Path) -> Code:
+    """The code folder; where it holds the model's own `folder` too, with what its ignore file lets through."""
+    name, ignore = read_ignore(code)
     if not folder.is_relative_to(code):
-        return [code, *(beside for beside in [code.parent / "tests"] if beside.is_dir())]
-    upload = list_upload(code)
-    names = {file.path.partition("/")[0] for file in upload.files} | {upload.ignore_file} - {""}
-    return [
-        *(code / name for name in sorted(names)),
-        *(code / name for name in TESTS if (code / name).is_dir()),
-    ]
+        return Code(code.as_posix(), ignore)
+    names = {file.path.partition("/")[0] for file in list_upload(code).files} | {name} - {""}
+    return Code(code.as_posix(), ignore, tuple((code / each).as_posix() for each in sorted(names)))
+
+
+def _tests(code: Code) -> list[Path]:
+    """Where tests may be: beside the code, or within code that is more than the model's."""
+    return [Path(code.folder, name) for name in TESTS] if code.parts else [Path(code.folder).parent / "tests"]
 
 
 def _sound(files: T | None) -> T:

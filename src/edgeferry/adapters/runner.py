@@ -48,12 +48,10 @@ from edgeferry.domain.pipeline import (
     parse_registration,
     render_command,
 )
+from edgeferry.domain.snapshot import is_code
 from edgeferry.errors import DefinitionError, OutsideError, UsageError
 from edgeferry.settings import child_environment
 
-_NOT_CODE = frozenset(
-    ("__pycache__", ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")
-)
 _NOT_FOR_STEPS = re.compile(
     r"EDGEFERRY_|MLFLOW_|_MLFLOW_|VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
 )
@@ -325,7 +323,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for child in sorted(path.iterdir()):
-        if child.name not in _NOT_CODE and child.exists():
+        if is_code(child.name) and child.exists():
             yield from _files(child)
 
 
@@ -452,7 +450,7 @@ def _code_files(component: Component) -> Sequence[Path]:
     if not component.code:
         return ()
     paths = (file.path for file in list_upload(Path(component.code)).files)
-    return [Path(component.code, path) for path in paths if not _NOT_CODE.intersection(path.split("/"))]
+    return [Path(component.code, path) for path in paths if is_code(path)]
 
 
 def _wrong_outputs(step: Step, result: StepResult, registers: bool) -> str:

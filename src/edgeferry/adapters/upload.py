@@ -16,17 +16,28 @@ def list_upload(folder: Path) -> Upload:
 
     UsageError when the folder or a file in it cannot be read.
     """
-    ignore = next((name for name in IGNORE_FILES if (folder / name).is_file()), "")
+    ignore, text = read_ignore(folder)
     try:
-        text = (folder / ignore).read_text("utf-8-sig") if ignore else ""
         through = let_through(_walk(folder, "", frozenset()), text)
         sizes = {path: (folder / path).stat().st_size for path in through}
         reasons = {path: why_key(path, _head(folder / path)) for path in through}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the code in {folder} cannot be read: {error}", fix="check its files and their rights"
-        ) from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     return choose_files(sizes, {path: reason for path, reason in reasons.items() if reason}, ignore)
+
+
+def read_ignore(folder: Path) -> tuple[str, str]:
+    """The ignore file that decides for the folder: its name and its text, both "" when there is none.
+    UsageError when it cannot be read."""
+    name = next((name for name in IGNORE_FILES if (folder / name).is_file()), "")
+    try:
+        return name, (folder / name).read_text("utf-8-sig") if name else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> UsageError:
+    return UsageError(f"the code in {folder} cannot be read: {error}", fix="check its files and their rights")
 
 
 def _walk(folder: Path, below: str, above: frozenset[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import typer
 from edgeferry import __version__
 from edgeferry.cli.console import Output, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
+from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB
 from edgeferry.settings import environment_names, find_repository
 from edgeferry.wiring import open_folder
 from edgeferry.workflows.ci import Layout, read_fleet, write_pipelines
@@ -22,30 +23,60 @@ def register(app: typer.Typer) -> None:
     app.add_typer(ci, name="ci", rich_help_panel="Automation")
 
 
-@ci.command("azure-devops")
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="Where, from the project (default: .azure-pipelines; .github/workflows of the repository).",
+    ),
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Write nothing; exit 1 if what is there is not what would be.")
+]
+
+
+@ci.command(AZURE_DEVOPS)
 def azure_devops(
     context: typer.Context,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--folder", metavar="DIR", help="Where (default: .azure-pipelines in the project)."),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 if what is there is not what would be.")
-    ] = False,
+    folder: FolderOption = None,
+    check: CheckOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a pipeline for the pull requests of each model, and one that carries what was merged to the fleet
     of the environment. E.g. edgeferry ci azure-devops --env prod. Edits between >>> and <<< are kept."""
+    _write(context, AZURE_DEVOPS, folder, output, check=check)
+
+
+@ci.command(GITHUB)
+def github(
+    context: typer.Context,
+    folder: FolderOption = None,
+    check: CheckOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write a workflow for pull requests, which checks the models that one touches, and for each model one
+    that carries what was merged to the fleet of the environment. E.g. edgeferry ci github --env prod. Edits
+    between >>> and <<< are kept."""
+    _write(context, GITHUB, folder, output, check=check)
+
+
+def _write(
+    context: typer.Context, platform: str, folder: Path | None, output: Output, *, check: bool
+) -> None:
     with opened(context, output) as (settings, services, terminal):
         project = settings.root.resolve()
-        place = (project / (folder or ".azure-pipelines")).resolve()
+        repository = find_repository(project)
+        usual = {AZURE_DEVOPS: project / ".azure-pipelines", GITHUB: repository / ".github" / "workflows"}
+        place = (project / folder).resolve() if folder else usual[platform]
         files = write_pipelines(
             services.project,
             open_folder(place),
-            Layout(find_repository(project), project, place),
+            Layout(repository, project, place),
             read_fleet(settings.environment, settings.written),
             environment_names(project),
             __version__,
+            platform=platform,
             check=check,
         )
         facts = [{"file": str(place / file.name), "state": file.state} for file in files]
@@ -56,5 +87,5 @@ def azure_devops(
         finish(
             not differing,
             f"not as they would be written: {', '.join(differing)}",
-            f"edgeferry ci azure-devops{environment}, and commit the result",
+            f"edgeferry ci {platform}{environment}, and commit the result",
         )

@@ -43,6 +43,10 @@ class Terminal:
             soft_wrap=True,
         )
 
+    def relay(self, who: str, line: str) -> None:
+        """One line of somebody else's progress, on stderr."""
+        _errors().print(f"[bold]{_shown(who)}[/bold] │ {_shown(line)}", highlight=False, soft_wrap=True)
+
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
         """The answer: `facts` as JSON, or the tables and lines, on stdout."""
         if self.output is Output.JSON:
@@ -118,12 +122,14 @@ def short(digest: str) -> str:
 
 
 def disarm(text: str) -> str:
-    """The text without orders for the agent of Azure Pipelines, which obeys `##vso[…]` in whatever a step
-    prints: what we show was written by models and devices too."""
-    return _ORDER.sub("# #", text)
+    """The text without orders for what runs CI's steps: the agent of Azure Pipelines obeys `##vso[…]` in
+    whatever a step prints, GitHub's runner `##[…]`, and `::…::` where a line begins. What we show was written
+    by models and devices too."""
+    return _LINE_ORDER.sub(r"\1: :", _ORDER.sub("# #", text))
 
 
-_ORDER = re.compile(r"##(?=vso\[)", re.IGNORECASE)
+_ORDER = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
+_LINE_ORDER = re.compile(r"((?:^|[\r\n])[^\S\r\n]*)::(?=[A-Za-z][\w-]*(?:[ \t][^\r\n]*)?::)")
 
 
 def disarm_json(text: str) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from edgeferry import __version__
 from edgeferry.cli import (
+    affected,
     agent,
     agent_enrol,
     audit,
@@ -32,6 +33,7 @@ from edgeferry.cli import (
     releases,
     rollouts,
     runs,
+    ship,
     sim,
     smoke,
     validate,
@@ -51,11 +53,13 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
 init.register(app)
+ship.register(app)
 models.register(app)
 rollouts.register(app)
 plan.register(app)
 releases.register(app)
 validate.register(app)
+affected.register(app)
 fleet.register(app)
 smoke.register(app)
 devices.register(app)

@@ -1,4 +1,4 @@
-"""Commands of one model's road: train, package, verify, push, ship."""
+"""Commands of one model's road: train, package, verify, push."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import typer
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.facts import (
     image_facts,
-    shipment_facts,
-    shipment_tables,
     verification_facts,
     verification_lines,
 )
 from edgeferry.cli.preview import preview_facts, preview_lines
 from edgeferry.cli.project import (
-    ConditionOption,
     InputOption,
     ModelArgument,
     OutputOption,
@@ -24,9 +21,7 @@ from edgeferry.cli.project import (
     opened,
     parse_pairs,
     read_fleet,
-    read_rules,
 )
-from edgeferry.cli.rollouts import TimeoutOption
 from edgeferry.cli.runs import (
     DeadlineOption,
     LogsOption,
@@ -44,8 +39,6 @@ from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import push as push_image
-from edgeferry.workflows.ship import Order
-from edgeferry.workflows.ship import ship as ship_model
 from edgeferry.workflows.train import preview as preview_training
 from edgeferry.workflows.train import submit as submit_training
 from edgeferry.workflows.train import train as train_model
@@ -57,41 +50,8 @@ VersionOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    for command in (ship, train, package, verify, push):
+    for command in (train, package, verify, push):
         app.command(rich_help_panel="A model's road")(command)
-
-
-def ship(
-    context: typer.Context,
-    model: ModelArgument,
-    inputs: InputOption = None,
-    place: TrainedAtOption = "",
-    target_condition: ConditionOption = "",
-    approve_as: Annotated[
-        str, typer.Option(help="Approve in this person's name, by this flag, said aloud and signed.")
-    ] = "",
-    timeout: TimeoutOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """The whole road of one model, each stage only if the last held: train, package, verify, push, release,
-    approve, rollout, smoke. Stages whose work is already done are 'unchanged'; the smoke test asks afresh."""
-    flags = {"rollout__timeout_s": str(timeout or ""), "train__place": place}
-    with opened(context, output, **flags) as (settings, services, terminal):
-        given = parse_pairs(inputs, "the input")
-        services.project.load_model(model)
-        settings.need("registry.host")  # asked for now, and not after minutes of training
-        order = Order(
-            model=model,
-            inputs=given,
-            user=settings["user"],
-            fleet=read_fleet(settings),
-            rules=read_rules(settings),
-            approve_as=approve_as,
-            target_condition=target_condition,
-        )
-        shipment = ship_model(services, order, lambda s: terminal.stage(s.name, s.state, s.seconds, s.detail))
-        terminal.answer(shipment_facts(shipment), shipment_tables(shipment))
-        finish(shipment.ok, shipment.problem, shipment.fix)
 
 
 def train(

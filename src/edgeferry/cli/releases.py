@@ -24,7 +24,7 @@ from edgeferry.cli.project import (
     read_gate,
     read_rollout,
 )
-from edgeferry.domain.approval import AZURE_DEVOPS, find_people, render_origin
+from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB, find_people, render_origin
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -49,6 +49,7 @@ class Platform(StrEnum):
     """Where a person's approval may have been recorded."""
 
     AZURE_DEVOPS = AZURE_DEVOPS
+    GITHUB = GITHUB
 
 
 def register(app: typer.Typer) -> None:
@@ -124,7 +125,7 @@ def approve(
 
     Between waves: edgeferry approve nyc_taxi-v3-01234567-prod-89abcdef --wave 2 --by ann --env prod
 
-    In a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops"""
+    In a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops, or --from github"""
     if [bool(by), from_platform is not None, ask].count(True) != 1 or (no and not by):
         raise UsageError(
             "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
@@ -139,7 +140,7 @@ def approve(
             terminal.answer({**offer_facts(offer), "entry": entry.id}, [f"in the ledger as {entry.id}"])
             return
         if from_platform is not None:
-            signed = approve_from(services, offer, open_approvals().fetch(), settings["user"])
+            signed = approve_from(services, offer, open_approvals(from_platform).fetch(), settings["user"])
         else:
             if sys.stdin.isatty():
                 confirm(f"Sign a {'no' if no else 'yes'} to it as {by}?", yes)

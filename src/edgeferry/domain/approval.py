@@ -15,7 +15,8 @@ from edgeferry.domain.release import Entry
 
 _PIPELINE = re.compile(r"ci(-.*)?", re.IGNORECASE)  # some file systems take CI.pem for ci.pem
 AZURE_DEVOPS = "azure-devops"
-_PLATFORMS = {AZURE_DEVOPS: "Azure DevOps"}
+GITHUB = "github"
+_PLATFORMS = {AZURE_DEVOPS: "Azure DevOps", GITHUB: "GitHub"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,20 @@ class Record:
     url: str
     """The run, for a person to look at."""
     stage: str
+    """At GitHub, the environment."""
     words: tuple[Word, ...]
+
+    @property
+    def place(self) -> str:
+        """What was to be approved, in the platform's words."""
+        return f"{'environment' if self.platform == GITHUB else 'stage'} {self.stage}"
+
+    @property
+    def remedy(self) -> str:
+        """How people come to be asked."""
+        if self.platform == GITHUB:
+            return f"give {self.place} required reviewers, and let one of them approve a new run"
+        return f"put an approval check on the environment of {self.place}, and let a person approve"
 
 
 def is_pipeline(author: str) -> bool:
@@ -50,12 +64,12 @@ def is_pipeline(author: str) -> bool:
 def judge_record(record: Record) -> str:
     """Why the record is no approval, or "": every check of the stage must be approved, by somebody."""
     if not record.words:
-        return f"stage {record.stage} has no approval check, so no person was asked"
+        return f"{record.place} has no approval check, so no person was asked"
     for word in record.words:
         if word.status != "approved":
-            return f"approval {word.id} of stage {record.stage} is {word.status or 'unknown'}"
+            return f"approval {word.id} of {record.place} is {word.status or 'unknown'}"
         if not word.approvers:
-            return f"approval {word.id} of stage {record.stage} names nobody who approved"
+            return f"approval {word.id} of {record.place} names nobody who approved"
     return ""
 
 

@@ -17,6 +17,9 @@ HEAD_BYTES = 4096
 """How much of a file is looked at for keys."""
 
 _NEVER = "\n__pycache__\n"
+_NOT_CODE = frozenset(
+    ("__pycache__", ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")
+)
 _PASSENGERS = (".git", ".venv", "venv", "node_modules", ".edgeferry")
 
 
@@ -56,6 +59,11 @@ class Upload:
         """Folders on board that no step's code is made of, such as `.git` or a virtual environment."""
         found = {part for file in self.files for part in file.path.split("/")[:-1] if part in _PASSENGERS}
         return tuple(sorted(found))
+
+
+def is_code(path: str) -> bool:
+    """Whether a file or folder is something that code is made of: no cache, no virtual environment."""
+    return not _NOT_CODE.intersection(path.split("/"))
 
 
 def let_through(paths: Iterable[str], ignore_text: str) -> tuple[str, ...]:

@@ -5,19 +5,22 @@ Tasks are pinned by major version. A step's secrets are mapped by its own `env`;
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeferry.wire.ci_journey import PYTHON, Command, Fleet, Need, Source, install_script
+from edgeferry.wire.ci_journey import Steps as Journey
 from edgeferry.wire.yaml_text import Block, Map, Node, Place
 
+GIT_LOGIN = {
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "http.$(System.CollectionUri).extraheader",
+    "GIT_CONFIG_VALUE_0": "Authorization: bearer $(System.AccessToken)",
+}
+"""Lets git log in to the run's own organization, and nowhere else, with the run's token."""
 STATE = "$(Pipeline.Workspace)/edgeferry"
 EVIDENCE = "$(Build.ArtifactStagingDirectory)"
 RESULTS = "$(Agent.TempDirectory)/results"
-
-_PYTHON = "3.11"
-_PACKAGES = {"mmdebstrap": "mmdebstrap debian-archive-keyring", "docker-registry": "docker-registry"}
-"""Debian's packages of the programs that edgeferry runs, by program."""
 
 
 def fields(**entries: Node) -> Map:
@@ -29,68 +32,84 @@ def fields(**entries: Node) -> Map:
 class Steps:
     """Makes the steps of a job."""
 
-    folder: str
-    """The project's folder in the repository; "" is its root."""
-    version: str
-    """Of edgeferry."""
-    connection: str = ""
-    """The service connection whose identity the steps have; "" for steps without one."""
+    source: Source
+    fleet: Fleet | None = None
+    """What the steps may reach; None for those that reach nothing."""
 
-    def run(
-        self, title: str, script: str, env: Mapping[str, str] | None = None, *, name: str = "", when: str = ""
-    ) -> Map:
-        """A step that runs the bash script in the project's folder, and ends at its first failing line."""
-        place = "/".join(part for part in ("$(Build.SourcesDirectory)", self.folder) if part)
-        text = Block(f"set -eu -o pipefail\n{script.strip()}\n")
-        step: dict[str, Node] = {"task": "AzureCLI@2"} if self.connection else {"bash": text}
-        step["displayName"] = title
-        if name:
-            step["name"] = name
-        if when:
-            step["condition"] = when
-        if self.connection:
+    def render(self, journey: Journey) -> tuple[Map | Place, ...]:
+        """The steps of the journey."""
+        return tuple(self.run(each) if isinstance(each, Command) else each for each in journey)
+
+    def run(self, command: Command) -> Map:
+        """A step that runs the command, with what it needs in its environment."""
+        place = "/".join(part for part in ("$(Build.SourcesDirectory)", self.source.folder) if part)
+        script = f"set -eu -o pipefail\n{command.script.strip()}\n"
+        if command.output:
+            order = f"##vso[task.setvariable variable={command.output};isOutput=true]"
+            script += f'echo "{order}${command.output}"\n'
+        connection = self._connection(command)
+        step: dict[str, Node] = {"task": "AzureCLI@2"} if connection else {"bash": Block(script)}
+        step["displayName"] = command.title
+        if command.name:
+            step["name"] = command.name
+        if command.always:
+            step["condition"] = "always()"
+        if connection:
             step["inputs"] = fields(
-                azureSubscription=self.connection,
+                azureSubscription=connection,
                 scriptType="bash",
                 scriptLocation="inlineScript",
-                inlineScript=text,
+                inlineScript=Block(script),
                 workingDirectory=place,
                 keepAzSessionActive=True,
             )
         else:
             step["workingDirectory"] = place
+        env = {name: text for need in command.needs for name, text in self._given(need).items()}
         if env:
             step["env"] = fields(**env)
         return fields(**step)
 
-    def start(self, *, programs: Sequence[str] = (), tools: str = "") -> tuple[Map | Place, ...]:
+    def start(
+        self, *, extras: str = "all,azure", programs: Sequence[str] = (), tools: str = "", depth: int = 1
+    ) -> tuple[Map | Place, ...]:
         """Checkout, Python, edgeferry with pip's `tools`, and the programs it needs on this agent."""
-        plain = Steps(self.folder, self.version)
-        install = f"""
-mkdir -p {in_shell(RESULTS)}
-pip install --quiet "${{EDGEFERRYPACKAGE:-edgeferry[all,azure]=={self.version}}}" {tools}
-""".rstrip()
-        for program in programs:
-            install += f"""
-command -v {program} > /dev/null || {{
-  sudo apt-get update -qq
-  sudo apt-get install -y -qq --no-install-recommends {_PACKAGES[program]}
-}}"""
+        version = self.source.version
+        install = f'mkdir -p "$RESULTS"\n{install_script(version, extras, tools, programs)}'
         cache = fields(
             task="Cache@2",
             displayName="Image layers of earlier runs",
-            inputs=fields(key=f'edgeferry | "$(Agent.OS)" | "{self.version}"', path=f"{STATE}/images"),
+            inputs=fields(key=f'edgeferry | "$(Agent.OS)" | "{version}"', path=f"{STATE}/images"),
         )
         return (
-            fields(checkout="self", fetchDepth=1),
+            fields(checkout="self", fetchDepth=depth),
             fields(
                 task="UsePythonVersion@0",
-                displayName=f"Python {_PYTHON}",
-                inputs=fields(versionSpec=_PYTHON),
+                displayName=f"Python {PYTHON}",
+                inputs=fields(versionSpec=PYTHON),
             ),
             *((cache,) if programs else ()),
-            plain.run("Install edgeferry", install),
+            self.run(Command("Install edgeferry", install)),
         )
+
+    def _connection(self, command: Command) -> str:
+        """The service connection whose identity the step has; "" for none."""
+        if self.fleet is None:
+            return ""
+        logged_in = {"nobody": False, "fleet": self.fleet.identity, "model": self.fleet.workspace is not None}
+        return self.fleet.connection if logged_in[command.runs_as] else ""
+
+    def _given(self, need: Need) -> Mapping[str, str]:
+        """Macros by variable, never values."""
+        assert self.fleet is not None
+        given = {name: f"$({secret})" for name, secret in self.fleet.secrets.get(need, {}).items()}
+        if need == "approvals":
+            given["SYSTEM_ACCESSTOKEN"] = "$(System.AccessToken)"
+        if need == "ledger" and not self.fleet.ledger_url:
+            given["EDGEFERRY_LEDGER__URL"] = "$(Build.Repository.Uri)"
+        if need == "ledger" and (not self.fleet.ledger_url or self.fleet.ledger_url.startswith("https://")):
+            given |= GIT_LOGIN
+        return given
 
 
 def publish_results(title: str) -> Map:
@@ -111,14 +130,3 @@ def publish_artifact(title: str, artifact: str, path: str, *, when: str = "") ->
     if when:
         step["condition"] = when
     return fields(**step, inputs=fields(targetPath=path, artifact=artifact))
-
-
-def in_shell(path: str) -> str:
-    """A path that begins with a predefined variable, for bash, which has the variable in its environment."""
-    variable, _, rest = path.removeprefix("$(").partition(")")
-    return f'"${variable.replace(".", "_").upper()}"{rest}'
-
-
-def words(texts: Sequence[str]) -> str:
-    """The texts as arguments in bash."""
-    return " ".join(shlex.quote(text) for text in texts)

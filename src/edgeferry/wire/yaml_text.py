@@ -48,6 +48,14 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A scalar, and a comment behind it."""
+
+    value: str
+    comment: str
+
+
+@dataclass(frozen=True)
 class Map:
     """A mapping, in order; comments and places stand between its keys."""
 
@@ -61,7 +69,7 @@ class Seq:
     items: tuple[Node | Note | Place, ...]
 
 
-Node = str | int | float | bool | Block | Map | Seq
+Node = str | int | float | bool | Block | Said | Map | Seq
 
 
 def to_node(value: object) -> Node:
@@ -157,8 +165,8 @@ def _lines(node: Map | Seq, kept: Mapping[str, Kept]) -> Iterator[str]:
                 first, *others = _indent(_lines(entry, kept))
                 yield f"- {first[2:]}"
                 yield from others
-            case Block():
-                raise TypeError("a block stands below a key")
+            case Block() | Said():
+                raise TypeError("this stands below a key")
             case _:
                 yield f"- {_scalar(entry)}"
 
@@ -168,6 +176,10 @@ def _entry(key: str, value: Node, kept: Mapping[str, Kept]) -> Iterator[str]:
         case Block(text):
             yield f"{key}: |"
             yield from _indent(iter(text.splitlines()))
+        case Said(text, comment):
+            yield f"{key}: {_scalar(text)} # {comment}"
+        case Map(()):
+            yield f"{key}: {{}}"
         case Map() | Seq():
             yield f"{key}:"
             yield from _indent(_lines(value, kept))

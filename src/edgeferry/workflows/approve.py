@@ -143,7 +143,7 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
     if problem:
         raise RefusedError(
             f"{record.platform} holds no approval for {release.subject}: {problem}",
-            fix=f"put an approval check on the environment of stage {record.stage}, and let a person approve",
+            fix=record.remedy,
         )
     if offer.plan_entry is None:
         raise RefusedError(

@@ -12,19 +12,12 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import TextFolder
 from edgeferry.ports_models import Project
 from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, is_reference
+from edgeferry.wire import azure_pipelines, github_workflows
 from edgeferry.wire.acr import is_azure
-from edgeferry.wire.azure_pipelines import (
-    GIT_LOGIN,
-    HEADER,
-    Fleet,
-    ModelSource,
-    Source,
-    Workspace,
-    render_main,
-    render_pull_request,
-    render_shared,
-)
+from edgeferry.wire.ci_journey import Fleet, ModelSource, Source, Workspace
 from edgeferry.wire.yaml_text import Map, parse_places, render_yaml
+
+_PLATFORMS = {each.PLATFORM: (each.HEADER, each.render_all) for each in (azure_pipelines, github_workflows)}
 
 
 @dataclass(frozen=True)
@@ -52,17 +45,26 @@ def write_pipelines(
     environments: Sequence[str],
     version: str,
     *,
+    platform: str,
     check: bool,
 ) -> list[Written]:
-    """The project's pipelines are in `folder`, unless `check` forbids to touch it.
+    """The project's pipelines for the platform are in `folder`, unless `check` forbids to touch it.
 
     All are computed before the first is written. DefinitionError, with the line, when a file's markers are
     broken; UsageError when a file of that name is not ours.
     """
-    texts = {
-        name: _render(folder, layout, name, document)
-        for name, document in _documents(project, layout, fleet, environments, version).items()
-    }
+    header, render = _PLATFORMS[platform]
+    source = _source(layout, environments, version)
+    models = [_model(project, layout, name) for name in project.model_names()]
+    if not models:
+        raise UsageError("the project has no models", fix="add a folder with a model.yaml below models/")
+    command = (
+        f"edgeferry ci {platform} --folder {shlex.quote(_relative_or_up(layout.pipelines, layout.project))}"
+    )
+    if fleet.environment:
+        command += f" --env {shlex.quote(fleet.environment)}"
+    documents = render(source, models, fleet, tuple(environments), command)
+    texts = {name: _render(folder, layout, name, document, header) for name, document in documents.items()}
     states = []
     for name, text in texts.items():
         same = folder.read(name) == text
@@ -75,45 +77,38 @@ def write_pipelines(
 def read_fleet(environment: str, written: Mapping[str, str]) -> Fleet:
     """What a merged model meets, from the settings that the project's files give.
 
-    A secret of which the files hold a reference is read by edgeferry itself; any other is a variable of the
-    group, by the name it would have in a key vault.
+    A secret of which the files hold a reference is read by edgeferry itself; any other is asked for by the
+    name it would have in a key vault.
     """
 
     def referred(name: str) -> bool:
         return is_reference(written.get(name, ""))
 
-    hub, registry, ledger = dict[str, str](), dict[str, str](), dict[str, str]()
+    hub, registry, ledger, pull = dict[str, str](), dict[str, str](), dict[str, str](), dict[str, str]()
     entra_hub = "hub.host" in written and "hub.connection_string" not in written
     if not entra_hub and not referred("hub.connection_string"):
-        hub["EDGEFERRY_HUB__CONNECTION_STRING"] = "$(hub-connection-string)"
+        hub["EDGEFERRY_HUB__CONNECTION_STRING"] = "hub-connection-string"
     host = written.get("registry.host", "")
     entra_registry = is_azure(host) and "registry.username" not in written
     if not host:
-        registry["EDGEFERRY_REGISTRY__HOST"] = "$(registry-uri)"
+        registry["EDGEFERRY_REGISTRY__HOST"] = "registry-uri"
     if not entra_registry:
         if "registry.username" not in written:
-            registry["EDGEFERRY_REGISTRY__USERNAME"] = "$(registry-username)"
+            registry["EDGEFERRY_REGISTRY__USERNAME"] = "registry-username"
         if not referred("registry.password"):
-            registry["EDGEFERRY_REGISTRY__PASSWORD"] = "$(registry-password)"
+            registry["EDGEFERRY_REGISTRY__PASSWORD"] = "registry-password"
     if not referred("ledger.signing_key"):
-        ledger["EDGEFERRY_LEDGER__SIGNING_KEY"] = "$(ledger-signing-key)"
-    url = written.get("ledger.url", "")
-    if not url:
-        ledger["EDGEFERRY_LEDGER__URL"] = "$(Build.Repository.Uri)"
-    if not url or url.startswith("https://"):
-        ledger |= GIT_LOGIN
-    pull = dict[str, str]()
+        ledger["EDGEFERRY_LEDGER__SIGNING_KEY"] = "ledger-signing-key"
     if "registry.pull_username" in written and not referred("registry.pull_password"):
-        pull["EDGEFERRY_REGISTRY__PULL_PASSWORD"] = "$(registry-pull-password)"
+        pull["EDGEFERRY_REGISTRY__PULL_PASSWORD"] = "registry-pull-password"
     azureml = written.get("train.place") == "azureml"
     return Fleet(
         environment=environment,
         workspace=_workspace(written) if azureml else None,
         identity=azureml or entra_hub or entra_registry or any(map(referred, written)),
-        registry=registry,
-        hub=hub,
-        ledger=ledger,
-        pull=pull,
+        vault="vault.name" in written,
+        secrets={"registry": registry, "hub": hub, "ledger": ledger, "pull": pull},
+        ledger_url=written.get("ledger.url", ""),
         service_connection=written.get("ci.service_connection", ""),
     )
 
@@ -128,40 +123,22 @@ def _workspace(written: Mapping[str, str]) -> Workspace:
     return Workspace(written["azure.resource_group"], written["azure.workspace"])
 
 
-def _documents(
-    project: Project, layout: Layout, fleet: Fleet, environments: Sequence[str], version: str
-) -> dict[str, Map]:
-    """Every pipeline by its file's name."""
+def _source(layout: Layout, environments: Sequence[str], version: str) -> Source:
     prefix = _relative(layout.project, layout.repository)
-    settings = [PROJECT_FILE, *([ENVIRONMENTS_FOLDER] if environments else [])]
-    source = Source(
+    settings = [PROJECT_FILE, *([f"{ENVIRONMENTS_FOLDER}/"] if environments else [])]
+    return Source(
         folder=prefix,
+        up="../" * len(Path(prefix).parts),
         settings=tuple(f"{prefix}/{name}".removeprefix("/") for name in settings),
         pipelines=_relative(layout.pipelines, layout.repository),
         version=version,
     )
-    models = [_model(project, layout, name) for name in project.model_names()]
-    if not models:
-        raise UsageError("the project has no models", fix="add a folder with a model.yaml below models/")
-    folder = _relative_or_up(layout.pipelines, layout.project)
-    command = f"edgeferry ci azure-devops --folder {shlex.quote(folder)}"
-    suffix = ""
-    if fleet.environment:
-        command += f" --env {shlex.quote(fleet.environment)}"
-        suffix = f"_{fleet.environment}"
-    shared = f"shared{suffix}_pr.yml"
-    documents = {shared: render_shared(source, tuple(environments), command, shared)}
-    for model in models:
-        checks, carries = f"{model.name}_pr.yml", f"{model.name}{suffix}_main.yml"
-        documents[checks] = render_pull_request(source, model, checks)
-        documents[carries] = render_main(source, model, fleet, carries)
-    return documents
 
 
 def _model(project: Project, layout: Layout, name: str) -> ModelSource:
     definition = project.load_model(name)
     pipeline = project.load_pipeline(definition)
-    parts = _outermost(project.find_parts(definition))
+    parts = _outermost([Path(path) for path in project.find_reading(definition).paths])
     outside = [part for part in parts if not part.is_relative_to(layout.repository)]
     if outside:
         raise UsageError(
@@ -175,7 +152,7 @@ def _model(project: Project, layout: Layout, name: str) -> ModelSource:
     tests = [part for part in (folder / "tests", *parts) if part.name in ("test", "tests") and part.is_dir()]
     return ModelSource(
         name=name,
-        paths=tuple(_relative(part, layout.repository) or "*" for part in parts),
+        paths=tuple(_relative(part, layout.repository) + "/" * part.is_dir() for part in parts),
         code=tuple(_relative_or_up(part, layout.project) for part in code),
         tests=tuple(_relative_or_up(part, layout.project) for part in dict.fromkeys(tests)),
         requirements=tuple(
@@ -200,10 +177,10 @@ def _relative_or_up(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _render(folder: TextFolder, layout: Layout, name: str, document: Map) -> str:
+def _render(folder: TextFolder, layout: Layout, name: str, document: Map, header: str) -> str:
     file = str(layout.pipelines / name)
     before = folder.read(name)
-    if before is not None and not before.startswith(f"# {HEADER}"):
+    if before is not None and not before.startswith(f"# {header}"):
         raise UsageError(
             f"{file} was not written by edgeferry, and would be lost",
             fix="move it away, or choose another --folder",
