@@ -299,6 +299,13 @@ class Ledger(Protocol):
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
 
+    def trusted(self) -> Mapping[str, Sequence[str]]:
+        """Fingerprints of the keys that count here, by author."""
+
+    def require_keys(self, entries: Sequence[Entry]) -> None:
+        """RefusedError when one of these entries, which do not count, is signed with a key that the hub
+        remembers as one that counts, and that is not trusted here."""
+
     def verify(self) -> LedgerCheck:
         """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
         anchor at the hub and the keys pinned there."""

@@ -26,7 +26,14 @@ from edgeferry.workflows.lease import LEASE_S, leased
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_entry
 from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
-from edgeferry.workflows.rollouts import Record, load_plan, load_record, load_rollouts
+from edgeferry.workflows.rollouts import (
+    Record,
+    first_trusted,
+    load_plan,
+    load_record,
+    load_rollouts,
+    trusted,
+)
 from edgeferry.workflows.watch import watch
 
 TIMEOUT = "rollout.timeout_s"
@@ -68,6 +75,18 @@ def rollout(
     Without an approval, or with nobody targeted, nothing is touched. What is there already, and has ended
     well, is measured again.
     """
+    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
+    open_ = [record for record in records if not record.ended]
+
+    def take_up(record: Record) -> RolloutResult:
+        services.say(f"going on with {record.id}")
+        return resume(
+            services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
+        )
+
+    for record in open_:  # going back waits for no gate
+        if record.state.release == release.subject and record.state.phase is Phase.REVERTING:
+            return take_up(record)
     fresh = make_plan(services, release, condition, fleet, rules.planned)
     gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
     if not gate.open:
@@ -82,18 +101,10 @@ def rollout(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
     hash_ = plan_hash(plan)
-    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
-    open_ = [record for record in records if not record.ended]
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
-            services.say(f"going on with {record.id}")
-            return resume(
-                services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
-            )
+            return take_up(record)
     existing = services.hub.configurations()
-    if word := _find_revert(records, release, condition, gate.approvals):
-        fix = f"a person looks at it again and approves: edgeferry approve {release.subject} --by NAME"
-        return RolloutResult(release.subject, "", State.SKIPPED, word, (), False, fix)
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
         proven = [each for each in records if _has_proven(each, placed)]
@@ -211,7 +222,7 @@ def _sign(
             _supersede(services, record, name, user)
 
         def found(entries: Sequence[Entry]) -> Entry | None:
-            ended = {e.subject for e in entries if e.kind == "end" and not services.ledger.distrust(e)}
+            ended = {e.subject for e in trusted(services, [e for e in entries if e.kind == "end"])}
             same = (body["model"], body["environment"])
             starts = (e for e in entries if e.kind == "rollout" and e.subject not in ended)
             mine = (
@@ -219,7 +230,7 @@ def _sign(
                 for e in starts
                 if (e.body.get("model"), e.body.get("environment")) == same and "plan" in e.body
             )
-            return next((e for e in mine if not services.ledger.distrust(e)), None)
+            return first_trusted(services, mine)
 
         entry, new = services.ledger.append_unless("rollout", name, body, user, found)
     if not new and (entry.body["release"], entry.body["plan"]) != (body["release"], body["plan"]):
@@ -241,7 +252,7 @@ def _supersede(services: Services, record: Record, by: str, user: str) -> None:
 
     def found(entries: Sequence[Entry]) -> Entry | None:
         ends = (entry for entry in entries if (entry.kind, entry.subject) == ("end", record.id))
-        return next((entry for entry in ends if not services.ledger.distrust(entry)), None)
+        return first_trusted(services, ends)
 
     services.ledger.append_unless("end", record.id, body, user, found)
     services.say(f"{record.id} is superseded")
@@ -264,21 +275,6 @@ def _measure(
 def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
     mine = (release.body["model"], fleet.environment)
     return (record.state.model, record.state.environment) == mine
-
-
-def _find_revert(
-    records: Sequence[Record], release: Entry, condition: str, approvals: Sequence[Entry]
-) -> str:
-    """That a person took the release back from these devices after it was approved for them, or ""."""
-    approved = max((approval.id for approval in approvals), default="")
-    for record in reversed(records):
-        if (record.state.release, record.start.body.get("condition")) != (release.subject, condition):
-            continue
-        for entry in reversed(record.entries):
-            if entry.kind == "order" and entry.body.get("order") == "revert" and entry.id > approved:
-                why = f": {entry.body['reason']}" if entry.body.get("reason") else ""
-                return f"{entry.author} took it back at {entry.at}{why}; it was approved before that"
-    return ""
 
 
 def _has_proven(record: Record, layer: ModelLayer) -> bool:

@@ -46,7 +46,7 @@ from edgeferry.workflows.placing import (
     place_layer,
     take_away,
 )
-from edgeferry.workflows.rollouts import KINDS, devices_of, load_record
+from edgeferry.workflows.rollouts import KINDS, devices_of, first_trusted, load_record
 from edgeferry.workflows.sight import FEW, Sight
 from edgeferry.workflows.watch import POLL_S, fetch_wanted
 
@@ -141,8 +141,7 @@ class _Drive:
         wanted = fetch_wanted(services, running.release, running.layer)
         self._sight = Sight(services, wanted, running.layer.name, on_change)
         self._began_s = self._answered_s = services.now()
-        self._record = load_record(services, running.id)
-        self._read_s = services.now()
+        self._read()
         self._changed = False
         self._said = ""
 
@@ -277,7 +276,7 @@ class _Drive:
         return max(0.0, min(POLL_S if fast else SLOW_S, until_s - self._services.now()))
 
     def _read(self) -> RolloutState:
-        self._record = load_record(self._services, self._running.id)
+        self._record = load_record(self._services, self._running.id, self._running.gate)
         self._read_s = self._services.now()
         return self._record.state
 
@@ -288,9 +287,7 @@ class _Drive:
 
         def found(entries: Sequence[Entry]) -> Entry | None:
             news = (e for e in entries if e.kind in KINDS and e.subject == self._running.id)
-            return next(
-                (e for e in news if e.id not in known and not self._services.ledger.distrust(e)), None
-            )
+            return first_trusted(self._services, (e for e in news if e.id not in known))
 
         _, new = self._services.ledger.append_unless(kind, self._running.id, body, self._user, found)
         self._read()

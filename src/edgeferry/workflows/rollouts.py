@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.people import know_people
+from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_state import OrderName, RolloutState, fold
@@ -61,10 +64,11 @@ def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
     return next(records, None)
 
 
-def load_record(services: Services, rollout: str) -> Record:
-    """The rollout of that id as it stands now."""
-    entries = [e for e in services.ledger.all_entries() if e.kind in KINDS and e.subject == rollout]
-    record = _record(trusted(services, entries))
+def load_record(services: Services, rollout: str, gate: GatePolicy | None = None) -> Record:
+    """The rollout of that id as it stands now; with the gate's rules, a wave is promoted by those who may."""
+    found = services.ledger.all_entries()
+    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
+    record = _record(entries, _find_promoters(services, found, entries, gate) if gate else None)
     if record is None:
         raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
     return record
@@ -103,8 +107,17 @@ def give_order(
 
 
 def trusted(services: Services, entries: Sequence[Entry]) -> list[Entry]:
-    """Those that count."""
-    return [entry for entry in entries if not services.ledger.distrust(entry)]
+    """Those that count; RefusedError where that is known elsewhere and not on this machine, which lacks a
+    key."""
+    doubtful = [entry for entry in entries if services.ledger.distrust(entry)]
+    if doubtful:
+        services.ledger.require_keys(doubtful)
+    return [entry for entry in entries if entry not in doubtful]
+
+
+def first_trusted(services: Services, entries: Iterable[Entry]) -> Entry | None:
+    """The first of them that counts; RefusedError as above."""
+    return next(iter(trusted(services, list(entries))), None)
 
 
 def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
@@ -114,6 +127,18 @@ def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
     return devices if isinstance(devices, Mapping) else {}
 
 
-def _record(entries: Sequence[Entry]) -> Record | None:
+def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:
     start = next((entry for entry in entries if entry.kind == "rollout" and "plan" in entry.body), None)
-    return Record(start, fold(entries), tuple(entries)) if start else None
+    return Record(start, fold(entries, promoters), tuple(entries)) if start else None
+
+
+def _find_promoters(
+    services: Services, all_: Sequence[Entry], entries: Sequence[Entry], gate: GatePolicy
+) -> Promoters | None:
+    start = next((entry for entry in entries if entry.kind == "rollout"), None)
+    named = str(start.body.get("release")) if start else ""
+    releases = [entry for entry in all_ if (entry.kind, entry.subject) == ("release", named)]
+    if not releases:
+        return None
+    signed = [(one.author, one.key) for one in (*entries, releases[-1])]
+    return Promoters(releases[-1], gate, know_people(services.ledger.trusted(), signed))
