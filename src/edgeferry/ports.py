@@ -415,7 +415,8 @@ class Hub(Protocol):
         """The configuration with its labels, priority and target condition changed; content is immutable.
         HubError 412 when its etag is another than the one in `configuration` (`*`: any)."""
 
-    def delete_configuration(self, name: str) -> None: ...
+    def delete_configuration(self, name: str, etag: str = "*") -> None:
+        """The configuration is gone, or was not there; HubError 412 when its etag is another than `etag`."""
 
     def call_module(self, device: str, module: str, method: str, payload: Json, timeout_s: int = 30) -> Json:
         """`{"status": int, "payload": …}`; HubError with status 404 when the module is not connected."""

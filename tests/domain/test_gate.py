@@ -356,7 +356,7 @@ def test_the_next_wave_opens_for_its_own_approval() -> None:
     wave = {"rollout": "nyc_taxi-v1-aaaa-12345678", "wave": 2}
     assert ask(approval(), approval("bob", 3, **wave), **wave).open
     shut = ask(approval(), **wave)
-    assert "edgeferry approve nyc_taxi-v1-aaaa-12345678 --wave 2 --by NAME --env prod" in shut.fix
+    assert 'edgeferry approve nyc_taxi-v1-aaaa-12345678 --wave 2 --by "$USER" --env prod' in shut.fix
     assert not ask(approval("bob", 3, **wave), approval(number=4, decision="no"), **wave).open
 
 

@@ -148,10 +148,10 @@ class HubClient:
         etag = {"If-Match": f'"{configuration.get("etag") or "*"}"'}
         return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration, etag)
 
-    def delete_configuration(self, name: str) -> None:
-        """The configuration is gone, or was not there."""
+    def delete_configuration(self, name: str, etag: str = "*") -> None:
+        """The configuration is gone, or was not there; HubError 412 when its etag is another than `etag`."""
         try:
-            self._door.ask("DELETE", f"/configurations/{quote(name)}", headers=_ANY)
+            self._door.ask("DELETE", f"/configurations/{quote(name)}", headers={"If-Match": f'"{etag}"'})
         except HubError as error:
             if error.status != 404:
                 raise

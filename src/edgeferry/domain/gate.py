@@ -16,6 +16,7 @@ from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_f
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import People, know_people
 from edgeferry.domain.release import Entry
+from edgeferry.domain.typed import ME, render_command
 
 _SKEW = timedelta(minutes=10)
 """How far the clocks of two machines that sign may be apart."""
@@ -82,8 +83,8 @@ def judge_gate(
         return Decision(
             False,
             f"the evidence of {release.subject} is not enough: {render_fact(lacking)}",
-            fix=f"edgeferry releases show {release.subject}; the settings gate.evidence and gate.metrics "
-            "say what must be there",
+            fix=f"see it: {render_command(question.environment, 'releases', 'show', release.subject)}; the "
+            "settings gate.evidence and gate.metrics say what must be there",
         )
     known = _know_people(question, approvals)
     voices: dict[str, Entry] = {}
@@ -234,11 +235,11 @@ def _render_shut(
         problem = f"release {release.subject} is not approved for {question.condition!r}"
     if question.rollout:
         problem += f", wave {question.wave} of {question.rollout}"
-        command = f"edgeferry approve {question.rollout} --wave {question.wave} --by NAME"
+        words: tuple[str, ...] = (question.rollout, "--wave", str(question.wave), "--by", ME)
     else:
-        command = f"edgeferry approve {release.subject} --by NAME -t {question.condition!r}"
-    where = f" --env {question.environment}" if question.environment else ""
-    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}{where}"
+        words = (release.subject, "--by", ME, "-t", question.condition)
+    command = render_command(question.environment, "approve", *words)
+    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}"
 
 
 def _render_people(approval: Entry, voices: Mapping[str, Entry]) -> str:

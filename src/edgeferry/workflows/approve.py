@@ -15,6 +15,7 @@ from edgeferry.domain.people import People, know_people
 from edgeferry.domain.plan_conflicts import Conflict
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
+from edgeferry.domain.typed import ME, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash, render_plan
@@ -62,12 +63,14 @@ def make_wave_offer(
     release = find_entry(services, str(started.body.get("release"))) if started else None
     if started is None or release is None:
         raise UsageError(
-            f"the ledger holds no rollout {rollout}", fix="edgeferry rollouts list shows those that it holds"
+            f"the ledger holds no rollout {rollout}",
+            fix=f"see those that it holds: {render_command(environment, 'rollouts', 'list')}",
         )
     if started.body.get("environment") != environment:
-        named = f"--env {started.body['environment']}" if started.body.get("environment") else "no --env"
-        raise UsageError(f"{rollout} is not of this environment", fix=f"give {named}")
-    entry, plan = _load_plan(services, release, str(started.body.get("plan")))
+        words = ("approve", rollout, "--wave", str(wave), "--by", ME)
+        theirs = render_command(str(started.body.get("environment") or ""), *words)
+        raise UsageError(f"{rollout} is not of this environment", fix=f"there: {theirs}")
+    entry, plan = _load_plan(services, release, str(started.body.get("plan")), environment)
     if not 1 < wave <= len(plan.waves):
         raise UsageError(
             f"{rollout} has no wave {wave} to be approved: its plan has {len(plan.waves)}",
@@ -93,7 +96,7 @@ def ask_gate(
     """
     if isinstance(plan, RolloutPlan):
         return make_offer(services, release, plan, policy, environment).decision
-    entry, kept = _load_plan(services, release, plan)
+    entry, kept = _load_plan(services, release, plan, environment)
     return _offer(services, release, kept, policy, environment, entry, "", rollout, wave).decision
 
 
@@ -149,7 +152,8 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
     if offer.plan_entry is None:
         raise RefusedError(
             f"nobody could look at this plan of {release.subject} before approving: {offer.decision.reason}",
-            fix="start a new run, whose build writes the plan: edgeferry approve RELEASE --ask",
+            fix="start a new run, whose build writes the plan: "
+            + render_command(offer.plan.environment, "approve", release.subject, "--ask"),
         )
     _refuse_blocked(offer)
     for person in {name for word in record.words for name in word.approvers}:
@@ -209,7 +213,8 @@ def _offer(
         said = Decision(
             False,
             f"{said.reason}, but the ledger holds no trusted plan {wanted} of {release.subject}",
-            fix="edgeferry audit verify says what became of it; then let people approve anew",
+            fix=f"see what became of it: {render_command(environment, 'audit', 'verify')}; then let people "
+            "approve anew",
         )
     if said.open and (block := _find_block(plan)):
         said = Decision(
@@ -238,13 +243,15 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     return None, reason
 
 
-def _load_plan(services: Services, release: Entry, wanted: str) -> tuple[Entry, RolloutPlan]:
+def _load_plan(
+    services: Services, release: Entry, wanted: str, environment: str
+) -> tuple[Entry, RolloutPlan]:
     for entry, plan in _plans(services, release):
         if plan_hash(plan) == wanted:
             return entry, plan
     raise RefusedError(
         f"the ledger holds no trusted plan {wanted} of {release.subject}",
-        fix=f"edgeferry plan {release.subject}, then approve that one",
+        fix=f"make one: {render_command(environment, 'plan', release.subject)}; then approve that one",
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.gate import judge_approver
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import know_people
 from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_state import OrderName, RolloutState, fold
+from edgeferry.domain.rollout_state import OrderName, RolloutState, find_promotions, fold
+from edgeferry.domain.typed import render_command
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
@@ -47,15 +49,18 @@ def load_rollouts(services: Services) -> list[Record]:
     return [record for record in records if record]
 
 
-def find_rollout(services: Services, name: str) -> Record:
+def find_rollout(services: Services, name: str, environment: str = "") -> Record:
     """The rollout of that id, or the newest one of the release or model `name`; UsageError where there is
-    none."""
+    none. `environment`: for the command that is told then."""
     records = load_rollouts(services)
     for record in reversed(records):
         if name in (record.id, record.state.release, record.state.model):
             return record
     known = ", ".join(record.id for record in records[-5:]) or "none yet"
-    raise UsageError(f"the ledger has no rollout {name}", fix=f"edgeferry rollouts list; the newest: {known}")
+    raise UsageError(
+        f"the ledger has no rollout {name}",
+        fix=f"the newest are {known}; all of them: {render_command(environment, 'rollouts', 'list')}",
+    )
 
 
 def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
@@ -74,13 +79,14 @@ def load_record(services: Services, rollout: str, gate: GatePolicy | None = None
     return record
 
 
-def load_plan(services: Services, release: str, plan_hash: str) -> RolloutPlan:
+def load_plan(services: Services, release: str, plan_hash: str, environment: str) -> RolloutPlan:
     """The plan that was approved, by its hash; UsageError where the ledger has none that counts."""
     for _, plan in find_plans(services, release):
         if hash_plan(plan) == plan_hash:
             return plan
     raise UsageError(
-        f"the ledger has no plan {plan_hash} of {release}", fix="edgeferry audit verify shows what is wrong"
+        f"the ledger has no plan {plan_hash} of {release}",
+        fix=f"see what is wrong: {render_command(environment, 'audit', 'verify')}",
     )
 
 
@@ -104,6 +110,20 @@ def give_order(
     if wave is not None:
         body["wave"] = wave
     return services.ledger.append("order", rollout, body, user)
+
+
+def judge_promoter(services: Services, record: Record, gate: GatePolicy, user: str) -> str:
+    """Why the user's word that the running wave is good enough would not count, or ""."""
+    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    return judge_approver(user, promoters.release, gate, promoters.people) if promoters else ""
+
+
+def find_lacking(services: Services, rollout: str, gate: GatePolicy) -> str:
+    """What the running wave lacks to be promoted, or ""."""
+    record = load_record(services, rollout, gate)
+    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    said = find_promotions(record.state, record.state.wave)
+    return promoters.judge(said)[1] if promoters else ""
 
 
 def trusted(services: Services, entries: Sequence[Entry]) -> list[Entry]:
