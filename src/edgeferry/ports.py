@@ -371,6 +371,11 @@ class Hub(Protocol):
     def host(self) -> str:
         """Its host name, with a port where it is not 443."""
 
+    @property
+    def skew_s(self) -> float | None:
+        """How far this machine's clock was ahead of the hub's at its last answer, seconds; None where that is
+        not known."""
+
     def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
         """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
 

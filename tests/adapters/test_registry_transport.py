@@ -1,4 +1,4 @@
-"""A registry that closes a connection just as it is used: asked once more, where asking twice harms nobody."""
+"""A registry that closes a connection just as it is used is asked once more, where that harms nobody."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Closing:
 
     def _hear(self, lines: Iterator[bytes]) -> bool:
         """One request, with the body that it announces."""
-        head = []
+        head: list[bytes] = []
         for text in lines:
             if text == b"\r\n":
                 length = next(

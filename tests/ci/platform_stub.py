@@ -6,6 +6,7 @@ import json
 import ssl
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def approved(number: str, *people: str, status: str = "approved") -> dict[str, A
                 "assignedApprover": {"displayName": "A group", "uniqueName": "vstfs:///a-group"},
                 "actualApprover": {"displayName": person, "uniqueName": person},
                 "status": "approved",
-                "lastModifiedOn": "2026-11-27T10:00:00Z",
+                "lastModifiedOn": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             for person in people
         ]

@@ -416,6 +416,18 @@ def test_a_release_is_named_by_model_version_and_digest() -> None:
             "ann@contoso.com",
             id="for other devices",
         ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "at": "2025-12-30T00:00:00Z"}),
+            False,
+            "is older than 72 h",
+            id="a word that was given long before it was copied",
+        ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "at": "yesterday"}),
+            False,
+            "does not say when",
+            id="a word given at no time",
+        ),
     ],
 )
 def test_a_pipelines_key_counts_only_for_the_people_a_platform_names(

@@ -534,7 +534,7 @@ def record(*words: Word) -> Record:
     return Record("azure-devops", "https://dev.azure.com/f/p/_build/results?buildId=41", "rollout", words)
 
 
-YES = record(Word("b1", "approved", ("ann@contoso.com",), "2026-11-27T10:00:00Z"))
+YES = record(Word("b1", "approved", ("ann@contoso.com",), "2027-01-15T07:00:00Z"))
 
 
 def test_a_recorded_yes_to_a_plan_that_was_shown_opens_the_gate_in_the_persons_name(bench: Bench) -> None:

@@ -39,6 +39,12 @@ class HubClient:
         """The hub's host name, with a port where it is not 443."""
         return self._door.host
 
+    @property
+    def skew_s(self) -> float | None:
+        """How far this machine's clock was ahead of the hub's at its last answer, seconds; None where that is
+        not known."""
+        return self._door.skew_s
+
     def close(self) -> None:
         """Connections are closed; the client is of no more use."""
         self._door.close()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from edgeferry.domain.approval import find_people, is_pipeline, render_origin
+from edgeferry.domain.approval import find_given, find_people, is_pipeline, render_origin
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import People, know_people
@@ -177,7 +177,7 @@ def _find_age(approval: Entry, policy: GatePolicy, now_at: datetime) -> str:
     """Why the yes is too old by its own word or the policy's, or ""."""
     who = " and ".join(find_people(approval)) or approval.author
     try:
-        given_at = datetime.fromisoformat(approval.at)
+        given_at = min(map(datetime.fromisoformat, (approval.at, find_given(approval))))
         expires_at = datetime.fromisoformat(str(approval.body.get("expires_at")))
         expired, early = now_at >= expires_at, given_at > now_at + _SKEW
         old = now_at - given_at > timedelta(seconds=policy.max_age_s)

@@ -22,6 +22,7 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
 from edgeferry.workflows.approve import ask_gate, judge_start
+from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.layers import find_placed, next_layer
 from edgeferry.workflows.lease import LEASE_S, leased
 from edgeferry.workflows.placing import remove_layer
@@ -90,6 +91,7 @@ def rollout(
         if record.state.release == release.subject and record.state.phase is Phase.REVERTING:
             return take_up(record)
     fresh = make_plan(services, release, condition, fleet, rules.planned)
+    require_clock(services)
     gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
     if not gate.open:
         return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)

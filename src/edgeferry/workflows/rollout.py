@@ -9,7 +9,7 @@ what the decision went by, so of two controllers one starts a wave.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.fleet import Fleet
@@ -41,6 +41,7 @@ from edgeferry.errors import OutsideError, RefusedError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.lease import LEASE_S, Lease, leased
 from edgeferry.workflows.placing import (
     await_previous,
@@ -49,7 +50,7 @@ from edgeferry.workflows.placing import (
     place_layer,
     take_away,
 )
-from edgeferry.workflows.rollouts import KINDS, devices_of, first_trusted, load_record
+from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of
 from edgeferry.workflows.sight import FEW, Sight
 from edgeferry.workflows.watch import POLL_S, fetch_wanted
 
@@ -140,6 +141,8 @@ class _Drive:
         self._read()
         self._changed = False
         self._said = ""
+        self._unwritten = ""
+        """Why the release has failed, while that is not in the ledger yet."""
         self._needed = ""
         """What lets the wave start that the gate was asked for."""
 
@@ -149,6 +152,7 @@ class _Drive:
                 result, pause_s = self._step()
             except OutsideError as error:
                 if not error.retryable or self._services.now() >= self._patience_ends_s:
+                    self._give_up(error)
                     raise
                 result, pause_s = None, POLL_S
             else:
@@ -157,6 +161,14 @@ class _Drive:
                 return result
             if pause_s:
                 self._services.sleep(pause_s)
+
+    def _give_up(self, error: OutsideError) -> None:
+        """Whoever is to know is told, and what to do about a bad release that nothing takes back."""
+        self._alarm("failed", f"nobody goes on with it: {error.problem}")
+        if self._unwritten:
+            what = f"{self._running.id} has failed and is not taken back before the ledger says so"
+            by_hand = {"by hand": ("deployments", "delete", self._running.layer.name)}
+            self._say(f"{what}: {self._unwritten}; {self._fix(by_hand)}")
 
     def _step(self) -> tuple[RolloutResult | None, float]:
         """The result, where it ended or stopped; else how long to wait before the next step."""
@@ -172,6 +184,7 @@ class _Drive:
         state = self._record.state
         now_s = services.now()
         look = self._look(state, now_s)
+        require_clock(services)
         action = self._decide(state, look, now_s)
         if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):
             look = self._look(state, now_s, again=True)  # what was green a while ago has to be green now
@@ -202,8 +215,10 @@ class _Drive:
                 self._append("wave", render_soaking(action))
             case JudgeWave(verdict=verdict):
                 self._say(f"{self._running.id}: wave {verdict.wave}: {verdict.state}: {verdict.reason}")
+                self._unwritten = verdict.reason if verdict.state == "fail" else ""
                 if self._append("wave", render_judged(verdict)) and verdict.state == "fail":
                     self._alarm("failed", verdict.reason)
+                self._unwritten = ""
             case Commit(state=ended, reason=reason):
                 collect_older(self._services, self._running.layer, self._running.release, self._running.fleet)
                 self._end(ended, reason, look)
@@ -337,7 +352,7 @@ class _Drive:
             fix = f"{self._needed}; " + self._fix({"then": ("rollouts", "run", self._running.id)})
         return self._result(word, reason, tuple(look.outcomes.values()), fix)
 
-    def _fix(self, choices: dict[str, tuple[str, ...]]) -> str:
+    def _fix(self, choices: Mapping[str, tuple[str, ...]]) -> str:
         return render_choices(self._running.fleet.environment, choices)
 
     def _ended(self) -> RolloutResult:
@@ -345,14 +360,8 @@ class _Drive:
         state, reason = self._record.state.end
         told = self._sight.told
         outcomes = tuple(
-            Outcome(
-                device,
-                State(said.get("state", State.INCONCLUSIVE)),
-                said.get("reason", ""),
-                said.get("digest", ""),
-                told[device].verdict if device in told else None,
-            )
-            for device, said in devices_of(self._record).items()
+            replace(each, verdict=told[each.device].verdict) if each.device in told else each
+            for each in outcomes_of(self._record)
         )
         running = self._running
         look = render_look(running.fleet.environment, running.layer.model, running.id, outcomes)
@@ -360,16 +369,8 @@ class _Drive:
 
     def _result(self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str) -> RolloutResult:
         running = self._running
-        return RolloutResult(
-            running.release.subject,
-            running.layer.name,
-            state,
-            reason,
-            outcomes,
-            self._changed,
-            fix,
-            running.id,
-        )
+        release, layer = running.release.subject, running.layer.name
+        return RolloutResult(release, layer, state, reason, outcomes, self._changed, fix, running.id)
 
     def _alarm(self, what: str, reason: str) -> None:
         running = self._running

@@ -10,7 +10,9 @@ from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import know_people
 from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.rollout_plan import RolloutPlan
+from edgeferry.domain.rollout_record import parse_state
 from edgeferry.domain.rollout_state import OrderName, RolloutState, find_promotions, fold
 from edgeferry.domain.typed import render_command
 from edgeferry.errors import UsageError
@@ -145,6 +147,14 @@ def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
     end = next((entry for entry in reversed(record.entries) if entry.kind == "end"), None)
     devices = end.body.get("devices") if end else None
     return devices if isinstance(devices, Mapping) else {}
+
+
+def outcomes_of(record: Record) -> tuple[Outcome, ...]:
+    """The same as outcomes, without what was answered."""
+    return tuple(
+        Outcome(device, parse_state(said.get("state")), said.get("reason", ""), said.get("digest", ""))
+        for device, said in devices_of(record).items()
+    )
 
 
 def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:

@@ -48,6 +48,8 @@ class Sight:
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
         for device, (agent, companion) in self._fetch(open_ | set(others)).items():
             evidence = parse_evidence(companion, self._wanted.module)
+            if companion is None:  # another machine has its name now, or none has
+                self._evidence.pop(device, None)
             if evidence is not None:
                 self._evidence[device] = evidence
             if device in open_:
