@@ -294,7 +294,8 @@ def promote(
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Let a held rollout go on, in your name: you have looked where the numbers could not tell.
+    """Let a held rollout go on, in your name: you have looked where the numbers could not tell. It counts
+    when as many of those who may approve have said so as the environment's gate asks for.
 
     E.g. edgeferry rollouts promote nyc_taxi --reason 'no traffic at night'"""
     _order(context, rollout, "promote", reason, wait, output)
