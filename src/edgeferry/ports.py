@@ -128,6 +128,13 @@ class Ledger(Protocol):
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or "" when it does."""
 
+    def trusted(self) -> Mapping[str, Sequence[str]]:
+        """Fingerprints of the keys that count here, by author."""
+
+    def require_keys(self, entries: Sequence[Entry]) -> None:
+        """RefusedError when one of these entries, which do not count, is signed with a key that the hub
+        remembers as one that counts, and that is not trusted here."""
+
     def verify(self) -> LedgerCheck:
         """The ledger, and all that is wrong with it: entries, their order and signatures, its history, its
         anchor at the hub and the keys pinned there."""
@@ -232,8 +239,10 @@ class Hub(Protocol):
     def host(self) -> str:
         """Its host name, with a port where it is not 443."""
 
-    def clock_s(self) -> float:
-        """The hub's clock, Unix seconds, as it says with an answer; also to who has no right there."""
+    @property
+    def skew_s(self) -> float | None:
+        """How far this machine's clock was ahead of the hub's at its last answer, seconds; None where that is
+        not known."""
 
     def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
         """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
@@ -279,7 +288,8 @@ class Hub(Protocol):
         """The configuration with its labels, priority and target condition changed; content is immutable.
         HubError 412 when its etag is another than the one in `configuration` (`*`: any)."""
 
-    def delete_configuration(self, name: str) -> None: ...
+    def delete_configuration(self, name: str, etag: str = "*") -> None:
+        """The configuration is gone, or was not there; HubError 412 when its etag is another than `etag`."""
 
     def call_module(self, device: str, module: str, method: str, payload: Json, timeout_s: int = 30) -> Json:
         """`{"status": int, "payload": …}`; HubError with status 404 when the module is not connected."""

@@ -124,7 +124,12 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             ),
             stage=EngineStage(lambda: _connect_engine(settings), settings.state / "scratch"),
             registry=cast(Registry, _Later(lambda: _registry(values, stack))),
-            ledger=cast(Ledger, _Later(lambda: AnchoredLedger(_ledger(values), anchor, say))),
+            ledger=cast(
+                Ledger,
+                _Later(
+                    lambda: AnchoredLedger(_ledger(values), anchor, say, environment=settings.environment)
+                ),
+            ),
             anchor=anchor,
             hub=hub,
             pull_login=lambda: _pull_login(values),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,8 +17,10 @@ from edgeferry.adapters.anchor import TwinAnchor
 from edgeferry.adapters.anchored_ledger import AnchoredLedger
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import SharedKeyLogin
-from edgeferry.domain.anchor import DEVICE
+from edgeferry.domain.anchor import DEVICE, AnchorState
 from edgeferry.errors import HubError, RefusedError
+from edgeferry.ports import Anchor, Services
+from edgeferry.workflows.rollouts import load_record, load_rollouts
 from tests.adapters.ledgers import edit, find, make_remote, open_ledger, tamper
 
 Change = Callable[[Path], None]
@@ -29,7 +34,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger.append("release", "taxi-v1-aa", {"model": "taxi", "digest": "sha256:aa"}, "ann")
     ledger.append("plan", "taxi-v1-aa", {"waves": []}, "ann")
     ledger.append("approval", "taxi-v1-aa", {"decision": "yes"}, "ben")
-    ledger.append("rollout", "taxi-v1-aa-01", {"release": "taxi-v1-aa"}, "ann")
+    ledger.append("rollout", "taxi-v1-aa-01", {"release": "taxi-v1-aa", "plan": "p"}, "ann")
     verdict = {"state": "fail", "reason": "it crashes"}
     ledger.append("wave", "taxi-v1-aa-01", {"wave": 1, "event": "judged", "verdict": verdict}, "ann")
     return folder
@@ -249,6 +254,69 @@ def test_without_a_hub_the_ledger_goes_on_and_says_so_once(scene: Scene) -> None
     assert "without its anchor at the hub: the hub 127.0.0.1:1 did not answer" in said
     with pytest.raises(HubError):
         ledger.verify()
+
+
+class Blinking:
+    """The anchor at a hub that is away while `away` says so."""
+
+    def __init__(self, anchor: TwinAnchor) -> None:
+        self._anchor = anchor
+        self.away = True
+        self.asked = 0
+
+    def read(self) -> AnchorState:
+        self.asked += 1
+        if self.away:
+            raise HubError("the hub is away", fix="wait", retryable=True)
+        return self._anchor.read()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._anchor, name)
+
+
+def test_a_hub_that_was_away_once_is_asked_again_before_reading(scene: Scene) -> None:
+    anchor, clock = Blinking(scene.anchor), [0.0]
+    ledger = AnchoredLedger(
+        open_ledger(scene.folder, scene.remote),
+        cast(Anchor, anchor),
+        scene.said.append,
+        clock=lambda: clock[0],
+    )
+    for _ in range(3):
+        assert len(ledger.all_entries()) == 5
+    assert (anchor.asked, len(scene.said)) == (1, 1), "who is without a hub does not wait for it at each look"
+    anchor.away = False
+    tamper(scene.remote, remove(5))
+    clock[0] += 60
+    with pytest.raises(RefusedError, match="tampered with"):
+        ledger.all_entries()
+    anchor.away = True
+    with pytest.raises(RefusedError, match="tampered with"):
+        scene.open("two").all_entries()
+    ledger.all_entries()
+    assert len(scene.said) == 2, "it is away again, and that is said again"
+
+
+def test_an_entry_whose_key_only_the_hub_knows_is_not_passed_over(scene: Scene) -> None:
+    known, forged = scene.open("two"), scene.open("three", may_trust=False)
+    order = known.append("order", "taxi-v1-aa-01", {"order": "revert"}, "cid")
+    other = forged.append("order", "taxi-v1-aa-01", {"order": "promote"}, "mallory")
+    key = scene.folder / "trust" / "cid.pem"
+    key.rename(key.with_suffix(".away"))
+    ledger = scene.open("four", may_trust=False)
+    ledger.require_keys([other])
+    assert "no trusted key" in ledger.distrust(order)
+    with pytest.raises(
+        RefusedError, match=rf"000006-order.*the key of cid, {re.escape(order.key)}"
+    ) as caught:
+        ledger.require_keys([other, order])
+    assert f"put its public half into {key}" in caught.value.fix
+    services = cast(Services, SimpleNamespace(ledger=ledger))
+    for decide in (lambda: load_record(services, "taxi-v1-aa-01"), lambda: load_rollouts(services)):
+        with pytest.raises(RefusedError, match="the key of cid"):
+            decide()
+    key.with_suffix(".away").rename(key)
+    assert [one.order for one in load_record(services, "taxi-v1-aa-01").state.orders] == ["revert"]
 
 
 def test_a_file_of_the_branch_that_is_no_entry_is_passed_over(scene: Scene) -> None:

@@ -190,3 +190,17 @@ def test_a_ledger_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
 def test_a_name_that_could_leave_the_key_folder_is_refused(tmp_path: Path, remote: Path, author: str) -> None:
     with pytest.raises(UsageError):
         open_ledger(tmp_path, remote).append("approval", "x", {}, author)
+
+
+def test_a_repository_that_lets_us_write_nothing_says_so_at_once(tmp_path: Path, remote: Path) -> None:
+    ledger = open_ledger(tmp_path, remote)
+    ledger.append("release", "taxi-v1-aa", {}, "ann")
+    hook, tries = remote / "hooks" / "pre-receive", tmp_path / "tries"
+    hook.write_text(f"#!/bin/sh\necho once >> {tries}\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(LedgerError, match="takes no entry from us: pre-receive hook declined") as caught:
+        ledger.append("release", "taxi-v2-bb", {}, "ann")
+    assert not caught.value.retryable
+    assert tries.read_text() == "once\n"
+    hook.unlink()
+    assert ledger.append("release", "taxi-v2-bb", {}, "ann").id.startswith("000002")

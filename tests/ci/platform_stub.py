@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +24,7 @@ def approved(number: str, *people: str, status: str = "approved") -> dict[str, A
                 "assignedApprover": {"displayName": "A group", "uniqueName": "vstfs:///a-group"},
                 "actualApprover": {"displayName": person, "uniqueName": person},
                 "status": "approved",
-                "lastModifiedOn": "2026-11-27T10:00:00Z",
+                "lastModifiedOn": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             for person in people
         ]

@@ -20,11 +20,12 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.release import Entry
 from edgeferry.ports import Services
+from edgeferry.wire.plan import plan_hash, render_plan
 from tests.ci.platform_stub import Platform, approved
 from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
 from tests.typed import typed
-from tests.workflows.test_approve import Bench
+from tests.workflows.test_approve import Bench, planned
 
 CONDITION = "tags.models.nyc_taxi = true"
 PROD = """
@@ -182,3 +183,35 @@ def test_a_policy_that_cannot_be_read_is_named(shop: Shop) -> None:
     code, _, err = shop("approve", "nyc_taxi", "--by", "ann", "-t", CONDITION)
     assert code == 2
     assert "gate.metrics: 'r2 better than before' cannot be read" in err
+
+
+def test_who_watches_or_promotes_is_told_what_is_needed_and_what_to_type(shop: Shop) -> None:
+    ledger, release = shop.bench.ledger, shop.release
+    plan = planned(release)
+    ledger.append("plan", release.subject, render_plan(plan), "rita")
+    rollout = f"{release.subject}-prod-12345678"
+    body = {
+        "release": release.subject,
+        "model": "nyc_taxi",
+        "environment": "prod",
+        "condition": CONDITION,
+        "plan": plan_hash(plan),
+        "policy": {"rollout.approve_waves": "yes"},
+    }
+    ledger.append("rollout", rollout, body, "rita")
+    for event in (
+        {"event": "started"},
+        {"event": "judged", "verdict": {"state": "pass", "reason": "all well"}},
+    ):
+        ledger.append("wave", rollout, {"wave": 1, **event}, "rita")
+    code, _, err = shop("rollouts", "watch", "nyc_taxi", "--env", "prod")
+    assert code == 1
+    assert f"approval needed: wave 2 of 2: release {release.subject} is not approved" in err
+    assert f'edgeferry approve {rollout} --wave 2 --by "$USER" --env prod' in err
+    assert f"then: edgeferry rollouts run {rollout} --env prod" in err
+    code, _, err = shop("rollouts", "promote", rollout, "--env", "prod")
+    assert (code, "rita made this release" in err) == (1, True), err
+    assert list(ledger.entries("order")) == []
+    shop.environment["EDGEFERRY_USER"] = "ann"
+    told = shop.facts("rollouts", "promote", rollout, "--env", "prod")
+    assert told["lacking"] == "1 of 2 people promote it (ann)"

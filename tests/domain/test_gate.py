@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, Weight
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.people import know_people
 from edgeferry.domain.release import Entry, release_name
 
 CONDITION = "tags.models.nyc_taxi = true"
@@ -144,7 +145,7 @@ TAMPERS = [
     pytest.param([approval("rita")], {}, "nobody approves their own", id="the author's own approval"),
     pytest.param([approval("RITA")], {}, "nobody approves their own", id="the author's, written otherwise"),
     pytest.param(
-        [replace(approval(), key=RELEASE.key)], {}, "ann signs with the key that signed this release",
+        [replace(approval(), key=RELEASE.key)], {}, "ann made this release as rita, with the same key",
         id="the author's, by another name",
     ),
     pytest.param(
@@ -181,6 +182,13 @@ def test_what_was_tampered_with_shuts_the_gate_and_says_why(
     assert decision.fix
 
 
+SOURCE = {
+    "kind": "azure-devops",
+    "url": "https://dev.azure.com/fabrikam/fleet/_build/results?buildId=41",
+    "approvals": ["b1"],
+    "approvers": ["ann@contoso.com"],
+    "at": "2026-01-02T00:00:00Z",
+}
 TWO = replace(POLICY, approvals=2)
 
 
@@ -195,8 +203,15 @@ TWO = replace(POLICY, approvals=2)
             [approval(), replace(approval("bob", 3), key="ann-key")],
             TWO,
             False,
-            "bob signs with the key of ann",
+            "bob is ann by another name",
             id="one key by two names",
+        ),
+        pytest.param(
+            [approval(), approval("ci", 3, source={**SOURCE, "approvers": ["Ann@example.org"]})],
+            TWO,
+            False,
+            "Ann@example.org is ann by another name",
+            id="one person, here and on the platform",
         ),
         pytest.param(
             [approval(), approval("bob", 3, decision="no"), approval("cleo", 4)],
@@ -229,6 +244,66 @@ TWO = replace(POLICY, approvals=2)
 )
 def test_who_and_how_many(words: list[Any], policy: GatePolicy, is_open: bool, says: str) -> None:
     decision = ask(*words, policy=policy)
+    assert decision.open is is_open
+    assert says in decision.reason
+
+
+KEYS = {"ann": ["ann-key", "ann-old"], "ann@example.org": ["ann-old"], "rita": ["r-key", "r-new"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "is_open", "says"),
+    [
+        pytest.param(
+            [approval(), replace(approval("ann@example.org", 3), key="ann-old")],
+            False,
+            "ann@example.org is ann by another name",
+            id="another of her keys by another name",
+        ),
+        pytest.param(
+            [approval(), approval("ci", 3, source={**SOURCE, "approvers": ["ann@example.org"]})],
+            False,
+            "1 of 2 approvals (ann)",
+            id="a login that has her key",
+        ),
+        pytest.param(
+            [approval(), replace(approval("rose", 3), key="r-new")],
+            False,
+            "rose made this release as rita, with the same key",
+            id="its author, with another of her keys",
+        ),
+        pytest.param([approval(), approval("bob", 3)], True, "ann, at", id="two people"),
+    ],
+)
+def test_people_are_counted_by_all_of_their_keys(words: list[Any], is_open: bool, says: str) -> None:
+    decision = ask(*words, policy=TWO, keys=KEYS)
+    assert decision.open is is_open
+    assert says in decision.reason
+
+
+REVERT = Entry(
+    "000003-order", "order", "nyc_taxi-v1-aaaa-12345678", "2026-01-02T12:00:00Z", "cleo",
+    {"order": "revert", "reason": "fares"}, "", "",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "policy", "is_open", "says"),
+    [
+        pytest.param(
+            [approval()], POLICY, False, "cleo took it back at 2026-01-02T12:00:00Z: fares", id="before"
+        ),
+        pytest.param(
+            [approval(), approval("bob", 4)], TWO, False, "1 of 2 approvals (bob)", id="before and after"
+        ),
+        pytest.param([approval(), approval(number=4)], POLICY, True, "ann", id="before and again after"),
+        pytest.param([approval("bob", 4), approval(number=5)], TWO, True, "bob, at", id="both after"),
+    ],
+)
+def test_a_yes_from_before_the_release_was_taken_back_is_used_up(
+    words: list[Any], policy: GatePolicy, is_open: bool, says: str
+) -> None:
+    decision = ask(*words, policy=policy, reverted=REVERT)
     assert decision.open is is_open
     assert says in decision.reason
 
@@ -281,21 +356,12 @@ def test_the_next_wave_opens_for_its_own_approval() -> None:
     wave = {"rollout": "nyc_taxi-v1-aaaa-12345678", "wave": 2}
     assert ask(approval(), approval("bob", 3, **wave), **wave).open
     shut = ask(approval(), **wave)
-    assert "edgeferry approve nyc_taxi-v1-aaaa-12345678 --wave 2 --by NAME --env prod" in shut.fix
+    assert 'edgeferry approve nyc_taxi-v1-aaaa-12345678 --wave 2 --by "$USER" --env prod' in shut.fix
     assert not ask(approval("bob", 3, **wave), approval(number=4, decision="no"), **wave).open
 
 
 def test_a_release_is_named_by_model_version_and_digest() -> None:
     assert release_name("nyc_taxi", "3", "sha256:0123456789abcdef") == "nyc_taxi-v3-01234567"
-
-
-SOURCE = {
-    "kind": "azure-devops",
-    "url": "https://dev.azure.com/fabrikam/fleet/_build/results?buildId=41",
-    "approvals": ["b1"],
-    "approvers": ["ann@contoso.com"],
-    "at": "2026-01-02T00:00:00Z",
-}
 
 
 @pytest.mark.parametrize(
@@ -350,6 +416,18 @@ SOURCE = {
             "ann@contoso.com",
             id="for other devices",
         ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "at": "2025-12-30T00:00:00Z"}),
+            False,
+            "is older than 72 h",
+            id="a word that was given long before it was copied",
+        ),
+        pytest.param(
+            approval("ci", source={**SOURCE, "at": "yesterday"}),
+            False,
+            "does not say when",
+            id="a word given at no time",
+        ),
     ],
 )
 def test_a_pipelines_key_counts_only_for_the_people_a_platform_names(
@@ -372,10 +450,13 @@ def test_a_pipelines_yes_does_not_undo_a_persons_no() -> None:
     assert not ask(approval("ann", decision="no"), approval("ci")).open
 
 
+PEOPLE_KNOWN = know_people({"ann": ["ann-key"], "rita": ["r-key"]})
+
+
 def test_a_person_is_told_before_signing_what_could_not_count() -> None:
-    assert judge_approver("ann", RELEASE, POLICY) == ""
-    assert "made this release" in judge_approver("rita", RELEASE, POLICY)
-    assert "is a pipeline" in judge_approver("ci", RELEASE, POLICY)
+    assert judge_approver("ann", RELEASE, POLICY, PEOPLE_KNOWN) == ""
+    assert "made this release" in judge_approver("rita", RELEASE, POLICY, PEOPLE_KNOWN)
+    assert "is a pipeline" in judge_approver("ci", RELEASE, POLICY, PEOPLE_KNOWN)
 
 
 PEOPLE = ("ann", "bob", "cleo", "rita", "ci")

@@ -103,9 +103,9 @@ def test_containers_must_reach_every_port_of_the_hub(reach, expected):
 
 
 @pytest.mark.parametrize(
-    ("offset_s", "grade"), [(0, "fine"), (-300, "fine"), (301, "blocker"), (-86400, "blocker")]
+    ("offset_s", "grade"), [(0, "fine"), (-60, "fine"), (61, "blocker"), (-86400, "blocker")]
 )
-def test_a_clock_may_be_five_minutes_off(offset_s, grade):
+def test_a_clock_may_be_a_minute_off(offset_s, grade):
     assert judge_clock(offset_s).grade == grade
 
 

@@ -95,7 +95,7 @@ def test_a_wave_soaks_before_the_next_one_starts() -> None:
         pytest.param(
             replace(QUIET, errors=Limit(5)),
             says(State.FAILED, "d9"),
-            "held Failed",
+            "held Inconclusive",
             2,
             id="a failure is allowed, but all have to succeed",
         ),
@@ -289,6 +289,29 @@ def test_promoting_goes_on_without_a_pass_but_never_says_succeeded() -> None:
     assert state.end is not None
     assert state.end[0] is State.UNREACHABLE
     assert world.committed == 1
+
+
+@pytest.mark.parametrize(
+    ("others", "word"),
+    [
+        pytest.param({}, State.INCONCLUSIVE, id="the others have proven it"),
+        pytest.param({"d2": State.UNREACHABLE}, State.UNREACHABLE, id="another one is away"),
+    ],
+)
+def test_a_failure_that_is_allowed_leaves_the_word_of_a_promoted_rollout_to_the_others(
+    others: dict[str, State], word: State
+) -> None:
+    def outcome_of(device: str, after_s: float) -> Outcome:
+        state = {"d1": State.FAILED, **others}.get(device)
+        return Outcome(device, state, "so it is") if state else succeeds(device, after_s)
+
+    world = World(a_plan(3), replace(QUIET, errors=Limit(1)), outcome_of)
+    world.run()
+    world.order("promote", "d1 is in repair")
+    state = world.run()
+    assert state.end is not None
+    assert (state.end[0], world.committed) == (word, 1)
+    assert "1 failed, which the policy allows" in state.end[1]
 
 
 def test_a_pipeline_cannot_promote() -> None:

@@ -14,9 +14,10 @@ import pytest
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.plan_conflicts import Conflict, Kind
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, judge_at_deadline, judge_device
-from edgeferry.domain.rollout_action import Hold
+from edgeferry.domain.rollout_action import AskApproval, Hold
 from edgeferry.domain.rollout_decision import find_deadline
-from edgeferry.domain.rollout_policy import RolloutPolicy
+from edgeferry.domain.rollout_need import find_need, find_unapproved_wave
+from edgeferry.domain.rollout_policy import Limit, RolloutPolicy, Share
 from edgeferry.domain.smoke import Answer, CaseSet, EqualCase, Evidence
 from edgeferry.errors import RefusedError
 from tests.domain.rollout_worlds import World, a_plan
@@ -82,18 +83,37 @@ DEVICES: dict[str, FactsAt] = {
     ),
     "the registry is down for a while": until(TIMEOUT_S / 2, PULLING),
 }
+FAILING, LENIENT = steady(runtime_status="failed"), RolloutPolicy(errors=Limit(1))
+OTHERWISE: dict[str, tuple[FactsAt, RolloutPolicy, int]] = {
+    "it fails; one may, and half must succeed": (
+        FAILING,
+        replace(LENIENT, success=Share(0.5)),
+        1,
+    ),
+    "it fails; one may, and all must succeed": (FAILING, LENIENT, 1),
+    "it fails; one may, all must succeed, a person promotes": (FAILING, LENIENT, 1),
+    "it fails, and another; one may": (FAILING, LENIENT, 2),
+    "it is offline, a person promotes": (steady(connected=False), RolloutPolicy(), 1),
+    "all of it measured; the next wave waits for an approval": (
+        steady(),
+        RolloutPolicy(approve_waves=True),
+        1,
+    ),
+}
+"""The facts, the policy, how many devices are so."""
 BLOCKED = {
     "it has no base deployment": Kind.MISSING_BASE,
     "the hub has no room for a deployment": Kind.QUOTA,
 }
 
 
-def judged(facts_at: FactsAt) -> Callable[[str, float], Outcome]:
-    """The outcomes of a device with such facts, d1, and of others, which are well soon."""
+def judged(facts_at: FactsAt, devices: int = 1) -> Callable[[str, float], Outcome]:
+    """The outcomes of so many devices with such facts, d1 …, and of others, which are well soon."""
+    such = {f"d{number + 1}" for number in range(devices)}
     soon = until(5, ASKING)
 
     def outcome_of(device: str, after_s: float) -> Outcome:
-        facts = replace((facts_at if device == "d1" else soon)(after_s), device=device)
+        facts = replace((facts_at if device in such else soon)(after_s), device=device)
         judge = judge_at_deadline if after_s >= TIMEOUT_S else judge_device
         return judge(ASKED, facts)
 
@@ -106,6 +126,7 @@ def story_of(world: World) -> tuple[str, str, str, str]:
     device = world.state.judged[-1].devices.get("d1", (State.SUCCEEDED, ""))[0] if world.started() else ""
     end, last = world.state.end, world.log[-1]
     word = end[0] if end else last.state if isinstance(last, Hold) else None
+    word = State.PENDING if isinstance(last, AskApproval) else word
     if world.committed:
         became = "committed"
     elif not world.started():
@@ -123,6 +144,14 @@ def play(case: str) -> tuple[str, str, str, str]:
         assert replace(a_plan(2), conflicts=(conflict,)).blocked
         return "-", "-", "nothing touched", str(RefusedError.exit_code)
     policy = RolloutPolicy()
+    if case in OTHERWISE:
+        facts, policy, devices = OTHERWISE[case]
+        world = World(a_plan(3, 1) if policy.approve_waves else a_plan(3), policy, judged(facts, devices))
+        world.run()
+        if case.endswith("promotes"):
+            world.order("promote")
+            world.run()
+        return story_of(world)
     if case == "nobody is targeted":
         world = World(a_plan(0), policy)
         world.run()
@@ -148,8 +177,8 @@ def play(case: str) -> tuple[str, str, str, str]:
     return story_of(world)
 
 
-def rows() -> list[tuple[str, ...]]:
-    table = PAGE.read_text("utf-8").partition("| the device |")[2]
+def rows(first: str = "the device") -> list[tuple[str, ...]]:
+    table = PAGE.read_text("utf-8").partition(f"| {first} |")[2].partition("\n\n")[0]
     found = re.findall(r"^\| (.+) \|$", table, re.M)
     return [tuple(cell.strip() for cell in row.split("|")) for row in found]
 
@@ -163,4 +192,39 @@ def test_each_case_is_judged_as_the_truth_table_says(row: tuple[str, ...]) -> No
 def test_the_truth_table_holds_every_case() -> None:
     cases = [row[0] for row in rows()]
     assert len(cases) == len(set(cases))
-    assert set(DEVICES) | set(BLOCKED) <= set(cases)
+    assert set(DEVICES) | set(BLOCKED) | set(OTHERWISE) <= set(cases)
+
+
+WATCHED: dict[str, Callable[[World], None]] = {
+    "has succeeded": lambda world: None,
+    "has ended otherwise": lambda world: world.order("abort"),
+    "is held": lambda world: None,
+    "is held, and was promoted": lambda world: world.order("promote"),
+    "is paused": lambda world: world.order("pause"),
+    "waits for the approval of a wave": lambda world: None,
+    "waits for the approval of a wave, which was given": lambda world: world.approve(2),
+    "rolls or soaks": lambda world: None,
+}
+
+
+@pytest.mark.parametrize("row", rows("the rollout"), ids=lambda row: row[0])
+def test_watching_ends_where_a_person_is_needed(row: tuple[str, ...]) -> None:
+    case, says, code = row
+    waits = "approval" in case
+    policy = RolloutPolicy(approve_waves=waits)
+    facts = steady(connected=False) if "held" in case or "otherwise" in case else steady()
+    world = World(a_plan(2, 2) if waits else a_plan(2), policy, judged(facts))
+    world.run(most_s=3 if case in ("rolls or soaks", "is paused") else 10_000)
+    WATCHED[case](world)
+    if "otherwise" in case:
+        world.run()
+    state = world.state
+    need = find_need(state)
+    word = need.word if need else ""
+    if find_unapproved_wave(state, len(world.plan.waves), approve_waves=waits):
+        word = "approval needed"
+    if state.end:
+        word = str(state.end[0]) if state.end[0] is State.SUCCEEDED else "its word"
+    assert (word or "goes on") == says
+    assert code == ("0" if word == "Succeeded" else "1" if word else "-")
+    assert need is None or f"edgeferry rollouts revert {state.id}" in need.fix

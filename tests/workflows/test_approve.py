@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from edgeferry.adapters.anchored_ledger import AnchoredLedger
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.ledger import GitLedger
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.signer import KeyFolder
+from edgeferry.domain.anchor import AnchorState
 from edgeferry.domain.approval import Record, Word
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate import Decision
@@ -35,11 +37,13 @@ from edgeferry.workflows.approve import (
     approve,
     approve_from,
     ask_gate,
+    judge_start,
     make_offer,
     make_wave_offer,
     propose,
 )
 from edgeferry.workflows.evidence import weigh_evidence
+from edgeferry.workflows.rollouts import load_record
 from tests.adapters.test_registry import make_image
 
 CONDITION = "tags.models.nyc_taxi = true"
@@ -166,6 +170,16 @@ def planned(release: Entry, devices: tuple[str, ...] = DEVICES, **changes: Any) 
     return RolloutPlan(**facts | changes)
 
 
+class NoHub:
+    """The anchor of a machine without a hub."""
+
+    def read(self) -> AnchorState:
+        raise UsageError("there is no hub", fix="")
+
+    def move(self, *known: object) -> None:
+        self.read()
+
+
 @pytest.fixture
 def bench(tmp_path: Path, registry: RegistryClient) -> Bench:
     url = str(tmp_path / "ledger.git")
@@ -174,7 +188,8 @@ def bench(tmp_path: Path, registry: RegistryClient) -> Bench:
     clock = [START_S]
     ledger = GitLedger(url, "ledger", tmp_path / "cache", keys, lambda: clock[0])
     nothing: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__)
-    parts = {"ledger": ledger, "registry": registry, "now": lambda: clock[0], "say": print}
+    anchored = AnchoredLedger(ledger, NoHub(), print)  # type: ignore[arg-type]
+    parts = {"ledger": anchored, "registry": registry, "now": lambda: clock[0], "say": print}
     return Bench(tmp_path, Services(**nothing | parts), ledger, registry, clock)
 
 
@@ -448,7 +463,7 @@ def test_a_wave_needs_an_approval_of_its_own(bench: Bench) -> None:
     def ask() -> Decision:
         return ask_gate(bench.services, release, start.hash, STRICT, "prod", rollout=rollout, wave=2)
 
-    assert f"edgeferry approve {rollout} --wave 2 --by NAME" in ask().fix
+    assert f'edgeferry approve {rollout} --wave 2 --by "$USER"' in ask().fix
     offer = make_wave_offer(bench.services, rollout, 2, STRICT, "prod")
     signed = approve(bench.services, offer, "bob", yes=True)
     assert (signed.body["rollout"], signed.body["wave"], signed.body["plan"]) == (rollout, 2, start.hash)
@@ -460,6 +475,58 @@ def test_a_wave_needs_an_approval_of_its_own(bench: Bench) -> None:
         make_wave_offer(bench.services, rollout, 3, STRICT, "prod")
 
 
+# what was taken back
+
+
+def start(bench: Bench, release: Entry, number: int = 1) -> str:
+    """A rollout of the release begins, and its first wave."""
+    rollout = f"{release.subject}-prod-{number:08d}"
+    body = {
+        "release": release.subject,
+        "model": "nyc_taxi",
+        "environment": "prod",
+        "condition": CONDITION,
+        "plan": bench.offer(release).hash,
+        "policy": {},
+    }
+    bench.ledger.append("rollout", rollout, body, "rita")
+    bench.ledger.append("wave", rollout, {"wave": 1, "event": "started", "condition": "c"}, "rita")
+    return rollout
+
+
+def test_what_was_approved_before_it_was_taken_back_is_approved_anew_by_as_many(bench: Bench) -> None:
+    two = replace(STRICT, approvals=2)
+    release = bench.release()
+    for by in ("ann", "bob"):
+        bench.say_yes(release, by)
+    assert bench.ask(release, two).open
+    rollout = start(bench, release)
+    assert bench.ask(release, two).open, "a rollout of its own uses nothing up"
+    bench.ledger.append("order", rollout, {"order": "revert", "reason": "fares"}, "cleo")
+    bench.say_yes(release, "cid")
+    decision = bench.ask(release, two)
+    assert "1 of 2 approvals (cid)" in decision.reason
+    assert "cleo took it back" in decision.reason
+    again = start(bench, release, 2)
+    begun = bench.ledger.entries("rollout", again)[0]
+    assert not judge_start(bench.services, begun, release, planned(release), two).open
+    first = bench.ledger.entries("rollout", rollout)[0]
+    assert judge_start(bench.services, first, release, planned(release), two).open
+    bench.say_yes(release, "bob")
+    assert bench.ask(release, two).open
+
+
+# who promotes
+
+
+def test_a_controller_takes_a_promotion_from_those_who_may_approve(bench: Bench) -> None:
+    two = replace(STRICT, approvals=2)
+    rollout = start(bench, bench.release())
+    for name in ("rita", "ann", "bob"):
+        bench.ledger.append("order", rollout, {"order": "promote", "reason": "", "wave": 1}, name)
+    assert [each.author for each in load_record(bench.services, rollout, two).state.orders] == ["ann and bob"]
+
+
 # what a platform recorded
 
 
@@ -467,7 +534,7 @@ def record(*words: Word) -> Record:
     return Record("azure-devops", "https://dev.azure.com/f/p/_build/results?buildId=41", "rollout", words)
 
 
-YES = record(Word("b1", "approved", ("ann@contoso.com",), "2026-11-27T10:00:00Z"))
+YES = record(Word("b1", "approved", ("ann@contoso.com",), "2027-01-15T07:00:00Z"))
 
 
 def test_a_recorded_yes_to_a_plan_that_was_shown_opens_the_gate_in_the_persons_name(bench: Bench) -> None:
@@ -514,6 +581,35 @@ def test_an_approval_is_used_for_one_thing_only(bench: Bench, what: str) -> None
     propose(bench.services, bench.offer(other, **changes), "ci")
     with pytest.raises(RefusedError, match=f"b1 was given for {release.subject}"):
         approve_from(bench.services, bench.offer(other, **changes), YES, "ci")
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same plan", "another plan"])
+def test_of_two_jobs_at_once_one_uses_an_approval(bench: Bench, same: bool) -> None:
+    """The other writes between the look of the one and its push."""
+    release = bench.release()
+    mine = bench.offer(release)
+    other = mine if same else bench.offer(release, content_sha256="d" * 64)
+    for offer in (mine, other):
+        propose(bench.services, offer, "ci")
+    mine = bench.offer(release)
+    other = mine if same else bench.offer(release, content_sha256="d" * 64)
+    services, written = bench.services, []
+
+    class Slow:
+        """A ledger whose writer is slow."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("append") and not written:
+                written.append(approve_from(services, other, YES, "ci"))
+            return getattr(services.ledger, name)
+
+    slow = replace(services, ledger=Slow())
+    if same:
+        assert approve_from(slow, mine, YES, "ci") == written[0]
+    else:
+        with pytest.raises(RefusedError, match="b1 was given for"):
+            approve_from(slow, mine, YES, "ci")
+    assert list(bench.ledger.entries("approval")) == written
 
 
 def test_a_stage_without_an_approval_check_is_refused_and_nothing_is_written(bench: Bench) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
+from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, render_all
-from edgeferry.workflows.placing import collect_older, lay_ground, place_layer
+from edgeferry.workflows.placing import (
+    collect_older,
+    lay_ground,
+    place_layer,
+    remove_layer,
+    take_away,
+)
 from tests.iot_edge import AGENT, BODY, IOT_EDGE, RELEASE, documents, services
 from tests.registries import RegistryServer
 
@@ -166,3 +175,104 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     assert sorted(one["labels"]["release"] for one in left) == [each.subject for each in releases[2:]]
     assert len(lines) == 2 * len(said)
     assert all(word in line for word in said for line in lines)
+
+
+class Meanwhile:
+    """A hub to which somebody else does something before the first act of that name."""
+
+    def __init__(self, hub: HubClient, name: str, deed: Callable[[], object]) -> None:
+        self._hub = hub
+        self._name = name
+        self._deeds = [deed]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name and self._deeds:
+            self._deeds.pop()()
+        return getattr(self._hub, name)
+
+
+def replaced(client: HubClient, name: str) -> None:
+    """Somebody deletes a deployment and puts another in its place, labels and all."""
+    found = client.configuration(name)
+    assert found is not None
+    client.delete_configuration(name)
+    content = {"modulesContent": {"$edgeAgent": {"properties.desired.modules.debug": _SHELL}}}
+    client.create_configuration({**found, "content": content})
+
+
+_SHELL = {
+    "version": "1",
+    "type": "docker",
+    "status": "running",
+    "restartPolicy": "always",
+    "settings": {"image": "shell:1", "createOptions": "{}"},
+}
+
+
+def test_a_deployment_that_has_taken_a_layers_name_is_neither_deleted_nor_edited(client: HubClient) -> None:
+    given = services(hub=client)
+    layer = apply(given, condition="tags.site = 'a'")
+    replaced(client, layer.name)
+    before = client.configuration(layer.name)
+    with pytest.raises(RefusedError, match="somebody has put another in its place") as caught:
+        take_away(given, layer, Fleet(FLEET))
+    assert f"edgeferry deployments delete {layer.name}" in caught.value.fix
+    with pytest.raises(RefusedError, match="somebody has put another in its place"):
+        place_layer(given, RELEASE, layer, FLEET, Fleet(FLEET), still=lambda: True)
+    assert client.configuration(layer.name) == before
+    assert remove_layer(given, layer) == ""
+
+
+def test_a_layer_that_changes_while_it_is_removed_is_looked_at_again(client: HubClient) -> None:
+    said: list[str] = []
+    layer = apply(services(hub=client), condition="tags.site = 'a'")
+
+    def edit() -> None:
+        place_layer(services(hub=client), RELEASE, layer, FLEET, Fleet(FLEET), still=lambda: True)
+
+    hub = Meanwhile(client, "delete_configuration", edit)
+    assert "was removed" in take_away(services(hub=hub, say=said.append), layer, Fleet(FLEET))
+    assert client.configuration(layer.name) is None
+    assert said == [f"{layer.name} was changed while it was being removed: it is read again"]
+    layer = apply(services(hub=client), condition="tags.site = 'a'")
+    edit()
+    hub = Meanwhile(client, "delete_configuration", lambda: replaced(client, layer.name))
+    with pytest.raises(RefusedError, match="another in its place"):
+        take_away(services(hub=hub, say=said.append), layer, Fleet(FLEET))
+    assert client.configuration(layer.name) is not None
+
+
+def test_an_older_layer_that_changed_meanwhile_is_not_collected(client: HubClient) -> None:
+    said: list[str] = []
+    fleet = Fleet(FLEET, environment="dev")
+    given = services(hub=client)
+    releases = [replace(RELEASE, subject=f"nyc_taxi-v{number}-abababab") for number in range(1, 4)]
+    first, _, newest = (apply(given, release, fleet=fleet) for release in releases)
+    hub = Meanwhile(client, "configuration", lambda: replaced(client, first.name))
+    given = services(hub=hub, say=said.append, ledger=NO_ROLLOUTS)
+    collect_older(given, newest, releases[-1], fleet)
+    there = client.configuration(first.name)
+    assert there is not None
+    assert "properties.desired.modules.debug" in there["content"]["modulesContent"]["$edgeAgent"]
+    assert said == [
+        f"{first.name} was changed since it was read, so it stays: the next rollout looks at it again"
+    ]
+
+
+def test_who_is_so_slow_that_the_rollout_was_ended_takes_back_what_they_placed(client: HubClient) -> None:
+    said: list[str] = []
+    given = services(hub=client, say=said.append)
+    fleet = Fleet(FLEET)
+    layer = next_layer(given, RELEASE, FLEET, fleet, [])
+    change = place_layer(given, RELEASE, layer, FLEET, fleet, still=lambda: True, over=lambda: True)
+    assert (change, client.configurations()) == ("overtaken", [])
+    layer = apply(given, condition="tags.site = 'a'")
+    change = place_layer(given, RELEASE, layer, FLEET, fleet, still=lambda: True, over=lambda: True)
+    there = client.configuration(layer.name)
+    assert there is not None
+    assert (change, there["targetCondition"]) == ("overtaken", "tags.site = 'a'")
+    assert [line.partition(" while")[0] for line in said] == ["the rollout was ended"] * 2
+
+    hub = Meanwhile(client, "update_configuration", lambda: client.delete_configuration(layer.name))
+    change = place_layer(services(hub=hub), RELEASE, layer, FLEET, fleet, still=lambda: True)
+    assert (change, client.configuration(layer.name)) == ("overtaken", None)

@@ -17,7 +17,7 @@ from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.rollout_state import OrderName
-from edgeferry.errors import HubError, RefusedError
+from edgeferry.errors import HubError, LedgerError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash
 from edgeferry.workflows.approve import approve, make_offer, make_wave_offer, propose
@@ -130,15 +130,33 @@ def test_releases_in_a_row_leave_two_layers_and_a_person_goes_back_to_the_one_be
         )
 
 
-def test_a_release_that_fails_on_one_device_is_taken_back_from_all(
-    services: Services, hub: RunningHub
+def test_a_release_that_fails_on_one_device_is_taken_back_from_all_when_the_ledger_says_so(
+    services: Services, hub: RunningHub, tmp_path: Path
 ) -> None:
+    hook = tmp_path / "ledger.git" / "hooks" / "pre-receive"
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        """Just before the verdict is written, the ledger's repository takes nothing any more."""
+        heard.append(line)
+        if ": wave 2: fail: " in line and not hook.exists():
+            hook.write_text("#!/bin/sh\nexit 1\n")
+            hook.chmod(0o755)
+
     hollows = Hollows(hub, NAMES, {NAMES[1]: [Fault("http_500", digest=digest(2))]}).start(BUCKETS)
     try:
         assert roll(services, released(services, 1), rules()).state is State.SUCCEEDED
         told: list[dict[str, object]] = []
         services.alarm = told.append  # type: ignore[misc]
-        result = roll(services, released(services, 2, waves=WAVES), rules(waves=WAVES))
+        entry = released(services, 2, waves=WAVES)
+        services.say = hear  # type: ignore[misc]
+        with pytest.raises(LedgerError, match="takes no entry from us"):
+            roll(services, entry, rules(waves=WAVES))
+        assert "nobody goes on with it: the ledger" in str(told[-1]["reason"])
+        assert f"by hand: edgeferry deployments delete edgeferry-{entry.subject}" in heard[-1]
+        services.say = print  # type: ignore[misc]
+        hook.unlink()
+        result = roll(services, entry, rules(waves=WAVES))
         assert result.state is State.FAILED
         assert f"taxi-v1-{1:08x} serves again: Succeeded" in result.reason
         assert live_releases(hub) == {digest(1)}

@@ -2,12 +2,14 @@
 remembers, and the hub hears of every new entry.
 
 The anchor may lag behind the branch, for a writer may end between its push and its word to the hub; it never
-leads. Without a hub to ask, that is said once, and the work goes on.
+leads. Without a hub to ask, that is said once, and the work goes on; it is asked again before each write, and
+now and then before reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeferry.adapters.ledger import GitLedger
@@ -17,17 +19,31 @@ from edgeferry.domain.release import Entry
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.ports import Anchor
 
+_UNHEARD_S = 10.0
+"""How long readers go on without a hub that did not answer, before it is asked again."""
+
 
 class AnchoredLedger:
-    """Implements the `Ledger` port."""
+    """Implements the `Ledger` port. `environment`: for the commands that it tells people to type."""
 
-    def __init__(self, ledger: GitLedger, anchor: Anchor, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ledger: GitLedger,
+        anchor: Anchor,
+        say: Callable[[str], None],
+        *,
+        environment: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ledger = ledger
         self._anchor = anchor
         self._say = say
+        self._accept = f"{ACCEPT} --env {environment}" if environment else ACCEPT
+        self._clock = clock
         self._checked: str | None = None
         """The head that was held against the hub's word last."""
-        self._unheard = False
+        self._unheard_s: float | None = None
+        """When the hub did not answer last; None when it did."""
 
     def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
         """Entries of that kind (and subject), oldest first."""
@@ -59,6 +75,30 @@ class AnchoredLedger:
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or ""."""
         return self._ledger.distrust(entry)
+
+    def trusted(self) -> Mapping[str, Sequence[str]]:
+        """Fingerprints of the keys that count here, by author."""
+        return self._ledger.trusted()
+
+    def require_keys(self, entries: Sequence[Entry]) -> None:
+        """RefusedError when the hub remembers the key of one of them as one that counts, and it is not
+        trusted here: whoever passed over that entry would decide on half of the story."""
+        here = self._ledger.trusted()
+        foreign = [one for one in entries if one.key not in here.get(one.author, ())]
+        if not foreign:
+            return
+        try:
+            known = self._anchor.read().fingerprints
+        except UsageError:  # there is no hub: nothing is carried out from here
+            return
+        for entry in foreign:
+            if entry.key in known.get(entry.author, ()):
+                raise RefusedError(
+                    f"entry {entry.id} of the ledger cannot be judged here: the key of {entry.author}, "
+                    f"{entry.key}, counts for the hub and is not among the trusted keys of this machine",
+                    fix=f"put its public half into {self._ledger.key_file(entry.author)}; "
+                    f"if it was taken away on purpose: {self._accept}",
+                )
 
     def verify(self) -> LedgerCheck:
         """The branch, and what is wrong with it, with what the hub remembers of it, and with the keys."""
@@ -97,8 +137,10 @@ class AnchoredLedger:
         return entry, new
 
     def _check_new(self) -> None:
-        """A head that was looked at already needs no second look, nor does anybody without a hub."""
-        if self._ledger.head != self._checked and not self._unheard:
+        """A head that was looked at already needs no second look."""
+        if self._ledger.head == self._checked:
+            return
+        if self._unheard_s is None or self._clock() - self._unheard_s >= _UNHEARD_S:
             self._check()
 
     def _check(self) -> None:
@@ -114,7 +156,7 @@ class AnchoredLedger:
             raise RefusedError(
                 f"the ledger was tampered with: {reason}",
                 fix="see all with 'edgeferry audit verify', then restore the branch from a clone; "
-                f"who knows that it is right as it is: {ACCEPT}",
+                f"who knows that it is right as it is: {self._accept}",
             )
         self._checked = self._ledger.head
 
@@ -124,18 +166,23 @@ class AnchoredLedger:
 
     def _ask(self) -> AnchorState | None:
         try:
-            return self._anchor.read()
+            state = self._anchor.read()
         except (OutsideError, UsageError) as error:
-            self._say_once(error)
+            self._miss(error)
             return None
+        self._unheard_s = None
+        return state
 
     def _tell(self) -> None:
         try:
             self._anchor.move(self._ledger.head, self._ledger.count, self._ledger.trusted())
         except (OutsideError, UsageError) as error:
-            self._say_once(error)
+            self._miss(error)
+        else:
+            self._unheard_s = None
 
-    def _say_once(self, error: OutsideError | UsageError) -> None:
-        if not self._unheard:
-            self._unheard = True
+    def _miss(self, error: OutsideError | UsageError) -> None:
+        """The hub did not answer: said once, until it has."""
+        if self._unheard_s is None:
             self._say(f"the ledger goes without its anchor at the hub: {error.problem}")
+        self._unheard_s = self._clock()

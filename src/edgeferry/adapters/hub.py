@@ -6,7 +6,6 @@ import base64
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +39,12 @@ class HubClient:
         """The hub's host name, with a port where it is not 443."""
         return self._door.host
 
+    @property
+    def skew_s(self) -> float | None:
+        """How far this machine's clock was ahead of the hub's at its last answer, seconds; None where that is
+        not known."""
+        return self._door.skew_s
+
     def close(self) -> None:
         """Connections are closed; the client is of no more use."""
         self._door.close()
@@ -52,11 +57,6 @@ class HubClient:
         """Twins of the edge devices that match the target condition (all when empty or `*`)."""
         where = _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
         return [row for page in self.query(f"SELECT * FROM devices WHERE {where}") for row in page]
-
-    def clock_s(self) -> float:
-        """The hub's clock, Unix seconds, from the Date of its answer."""
-        answer = self._door.send("GET", "/statistics/devices", expected=(401, 403))
-        return parsedate_to_datetime(answer.headers["date"]).timestamp()
 
     def device_twin(self, device: str) -> Json:
         """The device's twin."""
@@ -154,10 +154,10 @@ class HubClient:
         etag = {"If-Match": f'"{configuration.get("etag") or "*"}"'}
         return self._door.ask("PUT", f"/configurations/{quote(configuration['id'])}", configuration, etag)
 
-    def delete_configuration(self, name: str) -> None:
-        """The configuration is gone, or was not there."""
+    def delete_configuration(self, name: str, etag: str = "*") -> None:
+        """The configuration is gone, or was not there; HubError 412 when its etag is another than `etag`."""
         try:
-            self._door.ask("DELETE", f"/configurations/{quote(name)}", headers=_ANY)
+            self._door.ask("DELETE", f"/configurations/{quote(name)}", headers={"If-Match": f'"{etag}"'})
         except HubError as error:
             if error.status != 404:
                 raise

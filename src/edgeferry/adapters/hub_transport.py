@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -35,6 +36,7 @@ class HubTransport:
         self._login = login
         self._sleep = sleep
         self._now = now
+        self._skew_s: float | None = None
         try:
             context = ssl.create_default_context(cafile=ca_file or None)
         except OSError as error:
@@ -52,6 +54,12 @@ class HubTransport:
     def host(self) -> str:
         """The hub's host name, with a port where it is not 443."""
         return self._login.host
+
+    @property
+    def skew_s(self) -> float | None:
+        """How far this machine's clock was ahead of the hub's at the last answer, seconds; None where the hub
+        has not told the time."""
+        return self._skew_s
 
     def close(self) -> None:
         """Connections are closed; the client is of no more use."""
@@ -120,8 +128,9 @@ class HubTransport:
         query: Mapping[str, str],
         timeout_s: float,
     ) -> httpx.Response:
+        sent_s = self._now()
         try:
-            return self._http.request(
+            response = self._http.request(
                 method,
                 path,
                 params={"api-version": API, **query},
@@ -138,6 +147,8 @@ class HubTransport:
                 else "is it running and reachable? 'edgeferry hub start' or 'edgeferry up' starts one here",
                 retryable=not is_strange,
             ) from error
+        self._skew_s = find_skew(response.headers.get("date", ""), sent_s, self._now())
+        return response
 
     def _refused(self, method: str, path: str, response: httpx.Response) -> HubError:
         status = response.status_code
@@ -160,3 +171,13 @@ class HubTransport:
             retryable=status == 429 or status >= 500,
             status=status,
         )
+
+
+def find_skew(date: str, sent_s: float, received_s: float) -> float | None:
+    """How far our clock is ahead of theirs who answered between these times, at least, by their header `Date`
+    (whole seconds, RFC 9110, 6.6.1); None where that is none."""
+    try:
+        told_s = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+    return max(0.0, sent_s - (told_s + 1)) or min(0.0, received_s - told_s)

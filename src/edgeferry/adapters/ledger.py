@@ -9,7 +9,6 @@ deleted at any time.
 from __future__ import annotations
 
 import random
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgeferry.adapters.git import Git, has_moved
 from edgeferry.adapters.lock import locked
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.ledger_chain import Breach, Link, find_breaches, judge_link
 from edgeferry.domain.release import Entry
 from edgeferry.errors import LedgerError
-from edgeferry.settings import child_environment
 from edgeferry.wire.ledger import (
     Stored,
     parse_entry,
@@ -37,20 +36,6 @@ from edgeferry.wire.ledger import (
 _TRIES = 50
 _MANY = 2
 """After so many entries in a row a writer lets others in between."""
-_SILENCES = (
-    "Could not resolve host",
-    "Failed to connect",
-    "Connection refused",
-    "Connection reset",
-    "Connection timed out",
-    "timed out",
-    "hung up unexpectedly",
-    "early EOF",
-    "returned error: 5",
-    "returned error: 429",
-)
-"""What git says of a repository that does not answer now."""
-_REFUSALS = ("stale info", "rejected", "cannot lock ref", "failed to update ref")
 
 
 @dataclass(frozen=True)
@@ -84,6 +69,7 @@ class GitLedger:
         self._url = url
         self._name = branch
         self._cache = cache
+        self._git = Git(cache, url)
         self._keys = keys
         self._now = now
         self._lock = threading.RLock()
@@ -124,19 +110,24 @@ class GitLedger:
         would not."""
         with self._lock:
             self.refresh()
-            head = self.head or self._read("commit-tree", self._read("mktree"), "-m", "try")
-            self._git("push", "--quiet", "--dry-run", self._url, f"{head}:refs/heads/edgeferry-doctor")
+            tree = self._git.ask("mktree").decode().strip()
+            head = self.head or self._git.ask("commit-tree", tree, "-m", "try").decode().strip()
+            self._git.ask("push", "--quiet", "--dry-run", self._url, f"{head}:refs/heads/edgeferry-doctor")
 
     def descends(self, ancestor: str) -> bool:
         """Whether the head that was read last is that commit, or has it in its history."""
         if not self.head:
             return False
-        done = self._run("merge-base", "--is-ancestor", ancestor, self.head)
+        done = self._git.run("merge-base", "--is-ancestor", ancestor, self.head)
         return done.returncode == 0  # 1: it has not; 128: there is no such commit
 
     def trusted(self) -> Mapping[str, tuple[str, ...]]:
         """Fingerprints of the keys that count, by author."""
         return self._keys.trusted()
+
+    def key_file(self, author: str) -> Path:
+        """Where the author's trusted keys are, or would be."""
+        return self._keys.trusted_file(author)
 
     def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
         """Entries of that kind (and subject), oldest first."""
@@ -236,7 +227,7 @@ class GitLedger:
         if not self.head:
             return []
         options = ("--first-parent", "-m", "--no-renames", "--diff-filter=DMT", "--name-status")
-        log = self._git("log", *options, "--format=commit %h of %as", self.head).decode(errors="replace")
+        log = self._git.ask("log", *options, "--format=commit %h of %as", self.head).decode(errors="replace")
         found, commit = [], ""
         for line in log.splitlines():
             status, tab, path = line.partition("\t")
@@ -275,7 +266,7 @@ class GitLedger:
                 f"ledger entry {file.id} cannot be read: {stored}", fix="see all with: edgeferry audit verify"
             )
         if stored.entry.id != file.id:  # two files of the same content
-            return parse_entry(file.path, self._git("cat-file", "blob", file.blob)).entry
+            return parse_entry(file.path, self._git.ask("cat-file", "blob", file.blob)).entry
         return stored.entry
 
     def _link(self, file: _File) -> Link:
@@ -291,7 +282,9 @@ class GitLedger:
         missing = [file for file in files if file.blob not in self._stored]
         if not missing:
             return
-        data = self._git("cat-file", "--batch", stdin="".join(f"{file.blob}\n" for file in missing).encode())
+        data = self._git.ask(
+            "cat-file", "--batch", stdin="".join(f"{file.blob}\n" for file in missing).encode()
+        )
         start = 0
         for file in missing:
             end = data.index(b"\n", start)
@@ -307,7 +300,7 @@ class GitLedger:
         if not head:
             return ()
         files = []
-        for line in self._git("ls-tree", "-r", "-z", head).decode(errors="replace").split("\0"):
+        for line in self._git.ask("ls-tree", "-r", "-z", head).decode(errors="replace").split("\0"):
             about, _, path = line.partition("\t")
             if parts := parse_name(path):
                 files.append(_File(path, about.split()[2], *parts))
@@ -318,40 +311,40 @@ class GitLedger:
         with locked(self._cache.with_suffix(".lock")):  # git refuses two fetches into one repository
             if not (self._cache / "HEAD").is_file():
                 self._cache.mkdir(parents=True, exist_ok=True)
-                self._git("init", "--quiet", "--bare")
+                self._git.ask("init", "--quiet", "--bare")
             ref = f"refs/remotes/ledger/{self._name}"
-            listed = self._git("ls-remote", self._url, f"refs/heads/{self._name}").decode().split()
+            listed = self._git.ask("ls-remote", self._url, f"refs/heads/{self._name}").decode().split()
             if not listed:
                 return ""
             if listed[0] != self._branch.head:
-                self._git("fetch", "--quiet", "--no-tags", self._url, f"+refs/heads/{self._name}:{ref}")
-                return self._git("rev-parse", ref).decode().strip()
+                self._git.ask("fetch", "--quiet", "--no-tags", self._url, f"+refs/heads/{self._name}:{ref}")
+                return self._git.ask("rev-parse", ref).decode().strip()
             return listed[0]
 
     def _push(self, head: str, path: str, data: bytes, message: str) -> bool:
         """Whether the branch now has the file on top of `head`; False when it has moved meanwhile."""
         folder, _, name = path.partition("/")
-        blob = self._git("hash-object", "-w", "--stdin", stdin=data).decode().strip()
+        blob = self._git.ask("hash-object", "-w", "--stdin", stdin=data).decode().strip()
         inner = self._plant(head and f"{head}:{folder}", f"100644 blob {blob}\t{name}")
         outer = self._plant(head, f"040000 tree {inner}\t{folder}")
         parents = ["-p", head] if head else []
-        commit = self._git("commit-tree", outer, *parents, "-m", message).decode().strip()
+        commit = self._git.ask("commit-tree", outer, *parents, "-m", message).decode().strip()
         lease = f"--force-with-lease=refs/heads/{self._name}:{head}"
-        pushed = self._run("push", "--quiet", lease, self._url, f"{commit}:refs/heads/{self._name}")
+        pushed = self._git.run("push", "--quiet", lease, self._url, f"{commit}:refs/heads/{self._name}")
         if pushed.returncode == 0:
             file = _File(path, blob, *(parse_name(path) or (0, "", "")))
             self._places[file.id] = self.count
             self._branch = _Branch(commit, (*self._branch.files, file))
             return True
         text = pushed.stderr.decode(errors="replace")
-        if any(word in text for word in _REFUSALS):
+        if has_moved(text):
             return False
-        raise self._failed("push", text)
+        raise self._git.explain("push", text)
 
     def _plant(self, tree: str, line: str) -> str:
         """The id of `tree` ("" or one that is not there: an empty one) with one more line, which takes the
         place of another of that name."""
-        listed = self._run("ls-tree", "-z", tree) if tree else None
+        listed = self._git.run("ls-tree", "-z", tree) if tree else None
         name = line.partition("\t")[2]
         kept = [
             one
@@ -359,43 +352,4 @@ class GitLedger:
             if one and one.partition("\t")[2] != name
         ]
         data = "".join(f"{one}\0" for one in (*kept, line)).encode(errors="surrogateescape")
-        return self._git("mktree", "-z", stdin=data).decode().strip()
-
-    def _read(self, *arguments: str) -> str:
-        return self._git(*arguments).decode().strip()
-
-    def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        done = self._run(*arguments, stdin=stdin)
-        if done.returncode != 0:
-            raise self._failed(arguments[0], done.stderr.decode(errors="replace"))
-        return done.stdout
-
-    def _run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        identity = ["-c", "user.name=edgeferry", "-c", "user.email=edgeferry@localhost"]
-        command = ["git", "-C", str(self._cache), *identity, *arguments]
-        try:
-            return subprocess.run(
-                command,
-                input=stdin,
-                capture_output=True,
-                check=False,
-                timeout=60,
-                env={**child_environment(), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            )
-        except FileNotFoundError as error:
-            raise LedgerError(
-                "the program git is missing", fix="install git, e.g. apt-get install git"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise LedgerError(
-                f"the ledger {self._url} did not answer in 60 s", fix="is it reachable?", retryable=True
-            ) from error
-
-    def _failed(self, verb: str, text: str) -> LedgerError:
-        reason = text.partition("fatal: Could not read from remote repository")[0].strip() or text.strip()
-        last = (reason.splitlines() or ["no word from git"])[-1]
-        return LedgerError(
-            f"git {verb} on the ledger {self._url} failed: {last}",
-            fix="check ledger.url and your access to it; 'edgeferry up' makes a local one",
-            retryable=any(word in text for word in _SILENCES),
-        )
+        return self._git.ask("mktree", "-z", stdin=data).decode().strip()

@@ -117,7 +117,7 @@ def _own(model: ModelDefinition, folder: Path) -> set[str]:
 
 
 def _code(code: Path, folder: Path) -> Code:
-    """The code folder; where it holds the model's own `folder` too, with what its ignore file lets through."""
+    """The code folder; one that holds the model's own `folder` too, with what its ignore file lets in."""
     name, ignore = read_ignore(code)
     if not folder.is_relative_to(code):
         return Code(code.as_posix(), ignore)

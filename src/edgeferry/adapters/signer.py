@@ -87,6 +87,10 @@ class KeyFolder:
         """Fingerprints of the keys that count, by author."""
         return self._trust.fingerprints()
 
+    def trusted_file(self, author: str) -> Path:
+        """Where the author's trusted keys are, or would be."""
+        return self._trust.path(author)
+
     def _open(self, author: str) -> Signer:
         if not is_author(author):
             raise UsageError(

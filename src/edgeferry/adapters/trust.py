@@ -43,16 +43,20 @@ class TrustFolder:
         authors = sorted(path.stem for path in self._folder.glob("*.pem") if is_author(path.stem))
         return {author: keys for author in authors if (keys := tuple(self._keys(author)))}
 
+    def path(self, author: str) -> Path:
+        """The file with the author's keys."""
+        return self._folder / f"{author}.pem"
+
     def add(self, author: str, public_der: bytes) -> None:
         """The author's first key counts, where this folder takes keys unasked."""
-        path = self._folder / f"{author}.pem"
+        path = self.path(author)
         if self._may_add and not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(render_public_pem(public_der))
 
     def distrust(self, author: str, fingerprint: str, signature: str, message: bytes) -> str:
         """Why the signature does not count, or ""."""
-        path = self._folder / f"{author}.pem"
+        path = self.path(author)
         if not is_author(author) or not path.is_file():
             return f"no trusted key of {author!r} in {self._folder}"
         keys = self._keys(author)
@@ -68,7 +72,7 @@ class TrustFolder:
 
     def _keys(self, author: str) -> Mapping[str, ec.EllipticCurvePublicKey]:
         """By fingerprint, in the file's order; parsed again only when the file has changed."""
-        text = (self._folder / f"{author}.pem").read_bytes()
+        text = self.path(author).read_bytes()
         if author not in self._read or self._read[author][0] != text:
             self._read[author] = text, _parse_keys(text)
         return self._read[author][1]

@@ -200,15 +200,17 @@ def delete(
     with opened_anywhere(context, output) as (_, services, terminal):
         hub = services.hub
         facts: list[Json] = []
+        etags: dict[str, str] = {}
         for name in dict.fromkeys(names):
             found = read_deployment(hub, name)
+            etags[name] = str(found.get("etag") or "*")
             facts.append({"deployment": name, "devices": _count_applied(hub, name)})
             if "edgeferry" in (found.get("labels") or {}):
                 terminal.say(f"{name} is edgeferry's own: the next rollout may make it again")
         lost = ", ".join(f"{one['deployment']} ({_devices(one['devices'])} lose it)" for one in facts)
         confirm(f"This deletes {lost}.", yes)
         for one in facts:
-            hub.delete_configuration(one["deployment"])
+            hub.delete_configuration(one["deployment"], etags[one["deployment"]])
         lines = [f"deleted {one['deployment']}: {_devices(one['devices'])} had it" for one in facts]
         terminal.answer(facts, lines)
 

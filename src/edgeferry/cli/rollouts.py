@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from edgeferry.cli.project import (
     choose_condition,
     opened,
     read_fleet,
+    read_gate,
     read_rules,
 )
 from edgeferry.cli.report import JunitOption, outcome_case, write_report
@@ -28,19 +29,29 @@ from edgeferry.cli.watching import (
     story_tables,
     word_of,
 )
-from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.rollout import State
-from edgeferry.domain.rollout_state import OrderName, Phase
-from edgeferry.errors import UsageError
+from edgeferry.domain.rollout_need import Need
+from edgeferry.domain.rollout_state import OrderName
+from edgeferry.domain.typed import render_command
+from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings
 from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.workflows.begin import resume
 from edgeferry.workflows.begin import rollout as roll_out
+from edgeferry.workflows.needs import ask_for_need
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import SLOW_S, RolloutResult
-from edgeferry.workflows.rollouts import Record, find_rollout, give_order, load_record, load_rollouts
+from edgeferry.workflows.rollouts import (
+    Record,
+    find_lacking,
+    find_rollout,
+    give_order,
+    judge_promoter,
+    load_record,
+    load_rollouts,
+)
 from edgeferry.workflows.serve import serve_rollouts
 from edgeferry.workflows.ship import render_outcome
 
@@ -54,7 +65,6 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for whoever re
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Carry it out here, or leave it to who is at it.")
 ]
-_FIX = "edgeferry status; edgeferry logs MODULE --device DEVICE"
 
 rollouts = typer.Typer(
     no_args_is_help=True,
@@ -131,7 +141,7 @@ def rollback(
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
         terminal.answer(reverted_facts(result), [rollout_table(result), result.reason])
-        finish(result.ok, f"{result.state}: {result.reason}", _FIX)
+        finish(result.ok, f"{result.state}: {result.reason}", result.fix)
 
 
 def list_rollouts(
@@ -152,33 +162,48 @@ def show(context: typer.Context, rollout: RolloutArgument, output: OutputOption 
     """Everything the ledger says of a rollout: its start, waves, verdicts, orders and end.
 
     E.g. edgeferry rollouts show nyc_taxi"""
-    with opened(context, output) as (_, services, terminal):
-        record = find_rollout(services, rollout)
+    with opened(context, output) as (settings, services, terminal):
+        record = find_rollout(services, rollout, settings.environment)
         terminal.answer({**record_facts(record), "entries": story_facts(record)}, story_tables(record))
 
 
-def watch(context: typer.Context, rollout: RolloutArgument, output: OutputOption = Output.TABLE) -> None:
-    """Follow a rollout that somebody else carries out, to its end, or until a person is needed.
+def watch(
+    context: typer.Context,
+    rollout: RolloutArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Go on also where a person is needed: until the rollout ends.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Follow a rollout that somebody else carries out, to its end, or until a person is needed: it is held,
+    paused, or its next wave waits for an approval. What to type then is said.
 
     Exit code 0 only if it succeeded.
 
     E.g. edgeferry rollouts watch nyc_taxi"""
-    with opened(context, output) as (_, services, terminal):
-        record = find_rollout(services, rollout)
+    with opened(context, output) as (settings, services, terminal):
+        gate = read_gate(settings)
+        record = load_record(services, find_rollout(services, rollout, settings.environment).id, gate)
         told = 0
+        said: Need | None = None
         while True:
             for line in story_facts(record)[told:]:
                 terminal.say(f"{line['at']} {line['author']}: {line['what']}")
             told = len(record.entries)
-            if record.ended or record.state.phase in (Phase.HELD, Phase.PAUSED):
+            need = ask_for_need(services, record, gate)
+            if need and wait and need != said:
+                terminal.say(f"{need.word}: {need.reason}; {need.fix}")
+            said = need
+            if record.ended or (need and not wait):
                 break
             services.sleep(SLOW_S)
-            record = load_record(services, record.id)
-        terminal.answer(record_facts(record))
+            record = load_record(services, record.id, gate)
+        facts = {**record_facts(record), "needs": need.word if need else "", "fix": need.fix if need else ""}
+        terminal.answer(facts)
         end = record.state.end
-        word = str(end[0]) if end else str(record.state.phase)
-        fix = f"edgeferry rollouts show {record.id}"
-        finish(end is not None and end[0] is State.SUCCEEDED, f"{word}: {word_of(record)}", fix)
+        word = f"{end[0]}: {end[1]}" if end else f"{need.word}: {need.reason}" if need else ""
+        fix = need.fix if need else f"see it: {_type(settings, 'show', record)}"
+        finish(end is not None and end[0] is State.SUCCEEDED, word, fix)
 
 
 def run(
@@ -207,7 +232,8 @@ def run(
                 on_change=lambda outcome: terminal.say(render_outcome(outcome)),
             )
         else:
-            _answer(terminal, _go_on(settings, services, terminal, find_rollout(services, rollout)))
+            record = find_rollout(services, rollout, settings.environment)
+            _answer(terminal, _go_on(settings, services, terminal, record))
 
 
 def pause(
@@ -268,7 +294,8 @@ def promote(
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Let a held rollout go on, in your name: you have looked where the numbers could not tell.
+    """Let a held rollout go on, in your name: you have looked where the numbers could not tell. It counts
+    when as many of those who may approve have said so as the environment's gate asks for.
 
     E.g. edgeferry rollouts promote nyc_taxi --reason 'no traffic at night'"""
     _order(context, rollout, "promote", reason, wait, output)
@@ -279,31 +306,36 @@ def _order(
 ) -> None:
     """The order is signed into the ledger, and carried out here where that is asked for."""
     with opened(context, output) as (settings, services, terminal):
-        record = find_rollout(services, rollout)
+        record = find_rollout(services, rollout, settings.environment)
+        back = (
+            f"take its release back: {render_command(settings.environment, 'rollback', record.state.model)}"
+        )
         if record.ended:
-            raise UsageError(
-                f"{record.id} has ended: {word_of(record)}",
-                fix=f"to take its release back: edgeferry rollback {record.state.model}",
-            )
-        if order == "promote" and is_pipeline(settings["user"]):
-            raise UsageError(
-                f"{settings['user']} is a pipeline, and only a person can say that a wave is good enough",
-                fix="a person promotes it, with a key of their own",
-            )
-        entry = give_order(services, record.id, order, reason, settings["user"], record.state.wave)
+            raise UsageError(f"{record.id} has ended: {word_of(record)}", fix=back)
+        user, gate = settings["user"], read_gate(settings)
+        if order == "promote" and (problem := judge_promoter(services, record, gate, user)):
+            who = "one of those who may approve promotes it, with a key of their own"
+            raise RefusedError(problem, fix=f"{who}: {_type(settings, 'promote', record)}")
+        entry = give_order(services, record.id, order, reason, user, record.state.wave)
         terminal.say(f"{order} of {record.id}, signed by {entry.author}")
-        if not wait:
-            facts: dict[str, Any] = {"rollout": record.id, "order": order, "entry": entry.id}
-            terminal.answer(facts, [f"{record.id}: {order}; who is at it sees to that"])
+        lacking = find_lacking(services, record.id, gate) if order == "promote" else ""
+        if lacking or not wait:
+            facts = {"rollout": record.id, "order": order, "entry": entry.id, "lacking": lacking}
+            said = lacking or f"{order}; who is at it sees to that"
+            terminal.answer(facts, [f"{record.id}: {said}"])
             return
         result = _go_on(settings, services, terminal, record)
         if order in ("abort", "revert"):  # that it ends without success is what was wanted
             word = f"{result.state}: {result.reason}"
             terminal.answer(rollout_facts(result), [rollout_table(result), word])
             done = is_back(result) if order == "revert" else result.state is not State.SUCCEEDED
-            finish(done, f"{order} did not come about: {word}", f"edgeferry rollback {record.state.model}")
+            finish(done, f"{order} did not come about: {word}", back)
             return
         _answer(terminal, result)
+
+
+def _type(settings: Settings, word: str, record: Record) -> str:
+    return render_command(settings.environment, "rollouts", word, record.id)
 
 
 def _go_on(settings: Settings, services: Services, terminal: Terminal, record: Record) -> RolloutResult:
@@ -319,4 +351,4 @@ def _go_on(settings: Settings, services: Services, terminal: Terminal, record: R
 
 def _answer(terminal: Terminal, result: RolloutResult) -> None:
     terminal.answer(rollout_facts(result), [rollout_table(result)] if result.outcomes else [])
-    finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", result.fix or _FIX)
+    finish(result.state is State.SUCCEEDED, f"{result.state}: {result.reason}", result.fix)

@@ -98,6 +98,14 @@ def find_people(approval: Entry) -> tuple[str, ...]:
     return tuple(str(name) for name in names if name and not is_pipeline(str(name)))
 
 
+def find_given(approval: Entry) -> str:
+    """When the word was given, ISO 8601: where a pipeline signed, when the platform recorded it, which may be
+    long before it was copied."""
+    source = approval.body.get("source")
+    recorded = source.get("at") if is_pipeline(approval.author) and isinstance(source, Mapping) else ""
+    return str(recorded or approval.at)
+
+
 def render_origin(approval: Entry) -> str:
     """Where the word comes from, for a person: "" for the author's own signature."""
     source = approval.body.get("source")

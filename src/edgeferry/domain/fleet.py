@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeferry.domain.condition import join_conditions
+from edgeferry.domain.condition import join_conditions, parse_condition
 from edgeferry.domain.device_class import SMALL, DeviceClass
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
+from edgeferry.domain.expression import All
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Fleet:
             return condition
         if condition in ("", "*"):
             return self.only
+        parsed = parse_condition(condition).expression
+        if isinstance(parsed, All) and parsed.parts[-1] == parse_condition(self.only).expression:
+            return condition  # it was narrowed before, and is the same condition when it is given again
         return join_conditions(condition, self.only)
 
     @property

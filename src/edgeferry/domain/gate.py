@@ -8,13 +8,15 @@ again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from edgeferry.domain.approval import find_people, is_pipeline, render_origin
+from edgeferry.domain.approval import find_given, find_people, is_pipeline, render_origin
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.people import People, know_people
 from edgeferry.domain.release import Entry
+from edgeferry.domain.typed import ME, render_command
 
 _SKEW = timedelta(minutes=10)
 """How far the clocks of two machines that sign may be apart."""
@@ -39,6 +41,10 @@ class GateQuestion:
     newer: Entry | None = None
     """The last start of a rollout of another release of the model to the same devices: a yes from before it
     was about other times."""
+    reverted: Entry | None = None
+    """The last order that took this release back from these devices: a yes from before it is used up."""
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The keys that count, by author: one key is one person."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,10 @@ def judge_gate(
         return Decision(
             False,
             f"the evidence of {release.subject} is not enough: {render_fact(lacking)}",
-            fix=f"edgeferry releases show {release.subject}; the settings gate.evidence and gate.metrics "
-            "say what must be there",
+            fix=f"see it: {render_command(question.environment, 'releases', 'show', release.subject)}; the "
+            "settings gate.evidence and gate.metrics say what must be there",
         )
+    known = _know_people(question, approvals)
     voices: dict[str, Entry] = {}
     no: Entry | None = None
     ignored = ""
@@ -91,7 +98,7 @@ def judge_gate(
         problem = problem or _find_other_matter(question, approval)
         if said_yes:
             problem = problem or _find_other_plan(question, approval) or _find_age(approval, policy, now_at)
-        people, refused = _count_people(approval, release, policy, voices, said_yes=said_yes)
+        people, refused = _count_people(approval, release, policy, known, voices, said_yes=said_yes)
         if problem or not people:
             ignored = problem or refused
         elif said_yes:
@@ -113,15 +120,18 @@ def judge_gate(
     return Decision(False, *_render_shut(question, voices, policy, ignored))
 
 
-def judge_approver(person: str, release: Entry, policy: GatePolicy) -> str:
+def judge_approver(person: str, release: Entry, policy: GatePolicy, people: People) -> str:
     """Why this person's yes to this release could not count in this environment, or ""."""
     if is_pipeline(person):
         return f"{person} is a pipeline and names no person who approved"
     if policy.approvers and person not in policy.approvers:
         return f"{person} may not approve here, only {', '.join(sorted(policy.approvers))}"
-    if not policy.self_approval and person.casefold() == release.author.casefold():
-        return f"{person} made this release, and nobody approves their own here"
-    return ""
+    if policy.self_approval or people.id_of(person) != people.id_of(release.author):
+        return ""
+    by_key = (
+        "" if person.casefold() == release.author.casefold() else f" as {release.author}, with the same key"
+    )
+    return f"{person} made this release{by_key}, and nobody approves their own here"
 
 
 def _find_other_matter(question: GateQuestion, approval: Entry) -> str:
@@ -153,6 +163,10 @@ def _find_other_plan(question: GateQuestion, approval: Entry) -> str:
     plan = approval.body.get("plan")
     if plan != question.plan:
         return f"{who} approved another plan: {_short(plan)}, not {_short(question.plan)}"
+    taken = question.reverted
+    if taken is not None and approval.id < taken.id:
+        why = f": {taken.body['reason']}" if taken.body.get("reason") else ""
+        return f"{taken.author} took it back at {taken.at}{why}; {who} approved it before that"
     newer = question.newer
     if newer is not None and approval.id < newer.id:
         return f"{who} approved it before {newer.body.get('release')} was rolled out there, at {newer.at}"
@@ -163,7 +177,7 @@ def _find_age(approval: Entry, policy: GatePolicy, now_at: datetime) -> str:
     """Why the yes is too old by its own word or the policy's, or ""."""
     who = " and ".join(find_people(approval)) or approval.author
     try:
-        given_at = datetime.fromisoformat(approval.at)
+        given_at = min(map(datetime.fromisoformat, (approval.at, find_given(approval))))
         expires_at = datetime.fromisoformat(str(approval.body.get("expires_at")))
         expired, early = now_at >= expires_at, given_at > now_at + _SKEW
         old = now_at - given_at > timedelta(seconds=policy.max_age_s)
@@ -176,27 +190,37 @@ def _find_age(approval: Entry, policy: GatePolicy, now_at: datetime) -> str:
     return f"the approval by {who} is dated in the future, {approval.at}" if early else ""
 
 
+def _know_people(question: GateQuestion, approvals: Sequence[tuple[Entry, str]]) -> People:
+    """Who is who, by the keys that count and by who has signed what with which."""
+    signed = [(one.author, one.key) for one, distrust in approvals if not distrust]
+    return know_people(question.keys, [*signed, (question.release.author, question.release.key)])
+
+
 def _count_people(
-    approval: Entry, release: Entry, policy: GatePolicy, voices: Mapping[str, Entry], *, said_yes: bool
+    approval: Entry,
+    release: Entry,
+    policy: GatePolicy,
+    known: People,
+    voices: Mapping[str, Entry],
+    *,
+    said_yes: bool,
 ) -> tuple[tuple[str, ...], str]:
-    """Whose word it is of those who may speak, and why it is nobody's. One key is one person, by whatever
-    names it signs; anybody who may approve may say no to their own release."""
+    """Whose word it is of those who may speak, and why it is nobody's. Anybody who may approve may say no to
+    their own release."""
     named = find_people(approval)
     if not named:
         return (), f"{approval.author} is a pipeline and names no person who approved"
     rule = policy if said_yes else replace(policy, self_approval=True)
-    refused = [problem for person in named if (problem := judge_approver(person, release, rule))]
-    spelt = {person.casefold(): person for person in voices}
-    people = tuple(
-        spelt.get(person.casefold(), person) for person in named if not judge_approver(person, release, rule)
-    )
-    if said_yes and people and not is_pipeline(approval.author):
-        if approval.key == release.key and not policy.self_approval:
-            return (), f"{approval.author} signs with the key that signed this release"
-        for other in voices.values():
-            if other.key == approval.key and other.author != approval.author:
-                return (), f"{approval.author} signs with the key of {other.author}"
-    return people, refused[0] if refused else ""
+    counted = {known.id_of(person): person for person in voices}
+    people, refused = [], ""
+    for person in named:
+        problem = judge_approver(person, release, rule, known)
+        already = counted.setdefault(known.id_of(person), person)
+        if not problem and said_yes and already.casefold() != person.casefold():
+            problem = f"{person} is {already} by another name"
+        refused = refused or problem
+        people += [] if problem else [already]
+    return tuple(people), refused
 
 
 def _render_shut(
@@ -211,11 +235,11 @@ def _render_shut(
         problem = f"release {release.subject} is not approved for {question.condition!r}"
     if question.rollout:
         problem += f", wave {question.wave} of {question.rollout}"
-        command = f"edgeferry approve {question.rollout} --wave {question.wave} --by NAME"
+        words: tuple[str, ...] = (question.rollout, "--wave", str(question.wave), "--by", ME)
     else:
-        command = f"edgeferry approve {release.subject} --by NAME -t {question.condition!r}"
-    where = f" --env {question.environment}" if question.environment else ""
-    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}{where}"
+        words = (release.subject, "--by", ME, "-t", question.condition)
+    command = render_command(question.environment, "approve", *words)
+    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}"
 
 
 def _render_people(approval: Entry, voices: Mapping[str, Entry]) -> str:

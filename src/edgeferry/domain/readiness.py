@@ -10,8 +10,8 @@ from edgeferry.domain.diagnosis import Diagnosis
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.limits import AZURE_SIZES
 
-MOST_SKEW_S = 300.0
-"""Beyond it IoT Hub and Microsoft Entra refuse signatures, some sooner than others."""
+MOST_SKEW_S = 60.0
+"""A soak is minutes long, an approval's age hours; beyond five minutes signatures are refused too."""
 _NEARLY_FULL = 0.9
 _ENDED = ("1.0.", "1.1.", "1.2.", "1.3.", "1.4.")
 """Releases of IoT Edge without support: 1.4 ended on 2024-11-12 (Microsoft's page "Azure IoT Edge supported
@@ -66,7 +66,7 @@ def judge_clock(offset_s: float) -> Diagnosis:
     return Diagnosis(
         "hub.clock",
         "blocker",
-        f"this machine's clock is {abs(offset_s):.0f} s {where} the hub's: signatures are refused",
+        f"this machine's clock is {abs(offset_s):.0f} s {where} the hub's: rollouts decide nothing",
         "sudo timedatectl set-ntp true",
     )
 

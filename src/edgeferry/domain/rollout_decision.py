@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
@@ -130,8 +130,19 @@ def _watch(
 
 
 def _hold(verdict: WaveVerdict, look: Look) -> Action:
-    word = judge_rollout(tuple(map(_time_out, _reached(look).values())))[0]
-    return Hold(State.INCONCLUSIVE if word is State.SUCCEEDED else word, verdict.reason)
+    return Hold(_find_word(map(_time_out, _reached(look).values())), verdict.reason)
+
+
+def _find_word(outcomes: Iterable[Outcome]) -> State:
+    """The word for a wave that has not passed. `Failed` would say that the release was taken back, and it is
+    when more have failed than may: who may fail leaves the word to the others."""
+    word = judge_rollout(tuple(each for each in outcomes if each.state is not State.FAILED))[0]
+    return State.INCONCLUSIVE if word in (State.SUCCEEDED, State.PENDING) else word
+
+
+def _say_failed(reached: Mapping[str, Outcome]) -> str:
+    failed = sum(each.state is State.FAILED for each in reached.values())
+    return f"; {failed} failed, which the policy allows" if failed else ""
 
 
 def _judge(
@@ -242,17 +253,18 @@ def _keep_budget(
 
 def _commit(state: RolloutState, verdict: WaveVerdict, look: Look) -> Action:
     """The end of the last wave: green only by what was measured."""
-    word, reason = judge_rollout(tuple(_reached(look).values()))
+    reached = _reached(look)
+    whole, reason = judge_rollout(tuple(reached.values()))
+    failed = _say_failed(reached)
     if state.phase is Phase.WAITING and verdict.state == "pass":
-        if word is not State.SUCCEEDED:
-            reason = f"{verdict.reason}; not on {name_lacking(verdict.devices)}"
+        if whole is not State.SUCCEEDED:
+            reason = f"{verdict.reason}{failed}; not on {name_lacking(verdict.devices)}"
         return Commit(State.SUCCEEDED, reason)
-    if word in (State.SUCCEEDED, State.PENDING):
-        word = State.INCONCLUSIVE
+    word = _find_word(reached.values())
     promoted = _find_promotion(state)
     if promoted is None:
         return Hold(word, verdict.reason)
-    return Commit(word, f"promoted by {_say(promoted)}; {verdict.reason}")
+    return Commit(word, f"promoted by {_say(promoted)}; {verdict.reason}{failed}")
 
 
 def _abort(state: RolloutState, look: Look, order: Order) -> Action:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from edgeferry.domain.approval import is_pipeline
+from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.domain.rollout_evidence import Baseline, Tallies
@@ -85,6 +86,9 @@ class RolloutState:
     approved_waves: frozenset[int] = frozenset()
     """Waves that a person has let start."""
     orders: tuple[Order, ...] = ()
+    """Those that are to be carried out; a promotion when as many people gave it as must."""
+    promotions: tuple[tuple[int, Entry], ...] = ()
+    """All orders to promote a wave that had been started, with the wave."""
     end: tuple[State, str] | None = None
 
     def find_order(self, order: str) -> Order | None:
@@ -92,9 +96,11 @@ class RolloutState:
         return next((each for each in reversed(self.orders) if each.order == order), None)
 
 
-def fold(entries: Sequence[Entry]) -> RolloutState:
+def fold(entries: Sequence[Entry], promoters: Promoters | None = None) -> RolloutState:
     """The rollout that these entries tell of: all whose subject is its id, oldest first, and, where waves are
     approved one by one, the approvals of its release. The caller gives only entries that it trusts.
+
+    `promoters`: who may promote a wave; without, anybody may, which nothing is to be carried out by.
 
     What cannot follow on what came before (a wave started twice or out of turn, anything after the end) is
     passed over: it was written by somebody who had not read the rest.
@@ -102,11 +108,11 @@ def fold(entries: Sequence[Entry]) -> RolloutState:
     state = RolloutState()
     for entry in entries:
         if state.end is None:
-            state = _follow(state, entry)
+            state = _follow(state, entry, promoters)
     return replace(state, phase=_find_phase(state))
 
 
-def _follow(state: RolloutState, entry: Entry) -> RolloutState:
+def _follow(state: RolloutState, entry: Entry, promoters: Promoters | None) -> RolloutState:
     body = entry.body
     if entry.kind == "rollout" and not state.id:
         return _start(entry)
@@ -120,17 +126,38 @@ def _follow(state: RolloutState, entry: Entry) -> RolloutState:
     if entry.kind == "wave":
         return _follow_wave(state, body, at_s)
     if entry.kind == "order" and body.get("order") in ORDERS:
-        paused = state.find_order("pause")
-        by_person = body["order"] == "resume" and paused is not None and not is_pipeline(paused.author)
-        if is_pipeline(entry.author) and (body["order"] == "promote" or by_person):
-            return state  # a pipeline has no judgement: it may stop things, and not let them through
-        seen = body.get("wave")
-        wave = seen if isinstance(seen, int) else state.wave
-        order = Order(str(body["order"]), str(body.get("reason", "")), entry.author, wave, at_s)
-        return replace(state, orders=(*state.orders, order))
+        return _follow_order(state, entry, at_s, promoters)
     if entry.kind == "end":
         return replace(state, end=(parse_state(body.get("state")), str(body.get("reason", ""))))
     return state
+
+
+def _follow_order(
+    state: RolloutState, entry: Entry, at_s: float, promoters: Promoters | None
+) -> RolloutState:
+    body, name, author = entry.body, str(entry.body["order"]), entry.author
+    paused = state.find_order("pause")
+    by_person = name == "resume" and paused is not None and not is_pipeline(paused.author)
+    if is_pipeline(author) and (name == "promote" or by_person):
+        return state  # a pipeline has no judgement: it may stop things, and not let them through
+    seen = body.get("wave")
+    wave = seen if isinstance(seen, int) else state.wave
+    if name == "promote":
+        if wave > state.wave:
+            return state  # nobody has seen that wave run yet
+        state = replace(state, promotions=(*state.promotions, (wave, entry)))
+        if promoters is not None:
+            people, lacking = promoters.judge(find_promotions(state, wave))
+            if lacking:
+                return state
+            author = " and ".join(people)
+    order = Order(name, str(body.get("reason", "")), author, wave, at_s)
+    return replace(state, orders=(*state.orders, order))
+
+
+def find_promotions(state: RolloutState, wave: int) -> tuple[Entry, ...]:
+    """All orders to promote that wave, oldest first."""
+    return tuple(order for of, order in state.promotions if of == wave)
 
 
 def _start(entry: Entry) -> RolloutState:

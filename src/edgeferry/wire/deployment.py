@@ -13,7 +13,9 @@ from typing import Any
 
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.edge_runtime import EdgeRuntime
+from edgeferry.domain.fields import members
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.layering import AGENT
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import SmokeRequest
@@ -188,6 +190,16 @@ def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
         target_condition=configuration.get("targetCondition") or "",
         priority=int(configuration.get("priority") or 0),
     )
+
+
+def holds_layer(configuration: Mapping[str, Any], layer: ModelLayer) -> bool:
+    """Whether a deployment is that very layer: it brings this image, and asks for the proof of this rollout.
+    What its labels say does not count: anybody may edit them, and nobody the content."""
+    content = members(members(configuration.get("content")).get("modulesContent"))
+    module = members(members(content.get(AGENT)).get(f"properties.desired.modules.{layer.model}"))
+    asked = members(members(content.get(COMPANION)).get(f"properties.desired.models.{layer.model}"))
+    image = str(members(module.get("settings")).get("image") or "")
+    return image.endswith(f"@{layer.digest}") and asked.get("nonce") == layer.nonce
 
 
 def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False) -> Json:

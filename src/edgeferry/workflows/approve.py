@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,15 +11,20 @@ from edgeferry.domain.approval import Record, judge_record, render_source
 from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
 from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_fact
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.people import People, know_people
 from edgeferry.domain.plan_conflicts import Conflict
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
+from edgeferry.domain.typed import ME, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash, render_plan
 from edgeferry.workflows.evidence import weigh_evidence
 from edgeferry.workflows.release import find_entry
-from edgeferry.workflows.rollouts import find_plans
+from edgeferry.workflows.rollouts import find_plans, first_trusted, trusted
+
+_BOUND = ("release", "release_signature", "environment", "target_condition", "plan", "rollout", "wave")
+"""What a yes is bound to."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Offer:
     decision: Decision
     """The gate's word as it is now."""
     policy: GatePolicy
+    people: People
     rollout: str = ""
     """Between waves: whose wave it is."""
     wave: int = 0
@@ -53,17 +59,18 @@ def make_wave_offer(
     services: Services, rollout: str, wave: int, policy: GatePolicy, environment: str
 ) -> Offer:
     """The offer to go on with a rollout's next wave; UsageError when there is no such rollout or wave."""
-    starts = (one for one in services.ledger.entries("rollout", rollout) if not services.ledger.distrust(one))
-    started = next(starts, None)
+    started = first_trusted(services, services.ledger.entries("rollout", rollout))
     release = find_entry(services, str(started.body.get("release"))) if started else None
     if started is None or release is None:
         raise UsageError(
-            f"the ledger holds no rollout {rollout}", fix="edgeferry rollouts list shows those that it holds"
+            f"the ledger holds no rollout {rollout}",
+            fix=f"see those that it holds: {render_command(environment, 'rollouts', 'list')}",
         )
     if started.body.get("environment") != environment:
-        named = f"--env {started.body['environment']}" if started.body.get("environment") else "no --env"
-        raise UsageError(f"{rollout} is not of this environment", fix=f"give {named}")
-    entry, plan = _load_plan(services, release, str(started.body.get("plan")))
+        words = ("approve", rollout, "--wave", str(wave), "--by", ME)
+        theirs = render_command(str(started.body.get("environment") or ""), *words)
+        raise UsageError(f"{rollout} is not of this environment", fix=f"there: {theirs}")
+    entry, plan = _load_plan(services, release, str(started.body.get("plan")), environment)
     if not 1 < wave <= len(plan.waves):
         raise UsageError(
             f"{rollout} has no wave {wave} to be approved: its plan has {len(plan.waves)}",
@@ -89,7 +96,7 @@ def ask_gate(
     """
     if isinstance(plan, RolloutPlan):
         return make_offer(services, release, plan, policy, environment).decision
-    entry, kept = _load_plan(services, release, plan)
+    entry, kept = _load_plan(services, release, plan, environment)
     return _offer(services, release, kept, policy, environment, entry, "", rollout, wave).decision
 
 
@@ -100,12 +107,9 @@ def judge_start(
     weighed then."""
     ledger = services.ledger
     environment = str(start.body["environment"])
-    newer = _find_newer(services, release, plan.condition, environment, start.id)
-    question = GateQuestion(
-        release, ledger.distrust(release), environment, plan.condition, plan_hash(plan), newer=newer
-    )
-    before = [one for one in ledger.entries("approval", release.subject) if one.id < start.id]
-    approvals = [(one, ledger.distrust(one)) for one in before]
+    question = _ask(services, release, plan.condition, environment, plan_hash(plan), before=start.id)
+    words = [one for one in ledger.entries("approval", release.subject) if one.id < start.id]
+    approvals = _weigh_words(services, words)
     began_at = datetime.fromisoformat(start.at)
     said = judge_gate(question, approvals, (), replace(policy, evidence=()), began_at)
     block = _find_block(plan)
@@ -148,22 +152,33 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
     if offer.plan_entry is None:
         raise RefusedError(
             f"nobody could look at this plan of {release.subject} before approving: {offer.decision.reason}",
-            fix="start a new run, whose build writes the plan: edgeferry approve RELEASE --ask",
+            fix="start a new run, whose build writes the plan: "
+            + render_command(offer.plan.environment, "approve", release.subject, "--ask"),
         )
     _refuse_blocked(offer)
     for person in {name for word in record.words for name in word.approvers}:
         services.say(f"{person} approved on {record.platform}, {record.url}")
     source = render_source(record)
     body = {**_body(services, offer, "yes"), "source": source}
-    bound = ("release", "release_signature", "environment", "target_condition", "plan", "rollout", "wave")
-    for entry in services.ledger.entries("approval"):
+
+    def found(entries: Sequence[Entry]) -> Entry | None:
+        return _find_recorded(services, [one for one in entries if one.kind == "approval"], body)
+
+    return services.ledger.append_unless("approval", release.subject, body, author, found)[0]
+
+
+def _find_recorded(services: Services, approvals: Sequence[Entry], body: Mapping[str, Any]) -> Entry | None:
+    """The entry that says the very same; RefusedError when an approval of the platform that `body` goes by
+    was used for something else."""
+    source = body["source"]
+    for entry in approvals:
         before = entry.body.get("source")
-        if not isinstance(before, dict) or before.get("kind") != source["kind"]:
+        if not isinstance(before, Mapping) or before.get("kind") != source["kind"]:
             continue
         used = set(before.get("approvals") or ()) & set(source["approvals"])
         if not used:
             continue
-        if any(entry.body.get(key) != body.get(key) for key in bound):
+        if any(entry.body.get(key) != body.get(key) for key in _BOUND):
             raise RefusedError(
                 f"approval {min(used)} was given for {_render_bound(entry.body)}, "
                 f"not for {_render_bound(body)}",
@@ -171,7 +186,7 @@ def approve_from(services: Services, offer: Offer, record: Record, author: str) 
             )
         if before == source and not services.ledger.distrust(entry):
             return entry
-    return services.ledger.append("approval", release.subject, body, author)
+    return None
 
 
 def _offer(
@@ -190,24 +205,16 @@ def _offer(
         plan = parse_plan(entry.body)
     wanted = plan_hash(plan)
     evidence = weigh_evidence(services, release, policy, condition=condition, environment=environment)
-    question = GateQuestion(
-        release,
-        ledger.distrust(release),
-        environment,
-        condition,
-        wanted,
-        rollout,
-        wave,
-        _find_newer(services, release, condition, environment),
-    )
-    approvals = [(one, ledger.distrust(one)) for one in ledger.entries("approval", release.subject)]
+    question = replace(_ask(services, release, condition, environment, wanted), rollout=rollout, wave=wave)
+    approvals = _weigh_words(services, ledger.entries("approval", release.subject))
     now_at = datetime.fromtimestamp(services.now(), UTC)
     said = judge_gate(question, approvals, evidence, policy, now_at)
     if said.open and entry is None:
         said = Decision(
             False,
             f"{said.reason}, but the ledger holds no trusted plan {wanted} of {release.subject}",
-            fix="edgeferry audit verify says what became of it; then let people approve anew",
+            fix=f"see what became of it: {render_command(environment, 'audit', 'verify')}; then let people "
+            "approve anew",
         )
     if said.open and (block := _find_block(plan)):
         said = Decision(
@@ -215,7 +222,8 @@ def _offer(
         )
     reason = said.reason if said.open or not drift else f"{said.reason}; {drift}"
     said = Decision(said.open, reason, said.fix, said.approvals, entry)
-    return Offer(release, plan, wanted, entry, evidence, said, policy, rollout, wave)
+    people = know_people(question.keys, [(release.author, release.key)])
+    return Offer(release, plan, wanted, entry, evidence, said, policy, people, rollout, wave)
 
 
 def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[Entry | None, str]:
@@ -235,13 +243,15 @@ def _find_kept(services: Services, release: Entry, fresh: RolloutPlan) -> tuple[
     return None, reason
 
 
-def _load_plan(services: Services, release: Entry, wanted: str) -> tuple[Entry, RolloutPlan]:
+def _load_plan(
+    services: Services, release: Entry, wanted: str, environment: str
+) -> tuple[Entry, RolloutPlan]:
     for entry, plan in _plans(services, release):
         if plan_hash(plan) == wanted:
             return entry, plan
     raise RefusedError(
         f"the ledger holds no trusted plan {wanted} of {release.subject}",
-        fix=f"edgeferry plan {release.subject}, then approve that one",
+        fix=f"make one: {render_command(environment, 'plan', release.subject)}; then approve that one",
     )
 
 
@@ -252,25 +262,45 @@ def _plans(services: Services, release: Entry) -> Iterator[tuple[Entry, RolloutP
             yield entry, plan
 
 
-def _find_newer(
-    services: Services, release: Entry, condition: str, environment: str, before: str = ""
-) -> Entry | None:
-    """The last start of a rollout of another release of the model to these devices, of those `before` that
-    entry."""
-    for entry in reversed(services.ledger.entries("rollout")):
-        if before and entry.id >= before:
-            continue
-        body = entry.body
-        where = (body.get("model"), body.get("environment"), body.get("condition"))
-        if where != (release.body.get("model"), environment, condition):
-            continue
-        if body.get("release") != release.subject and not services.ledger.distrust(entry):
-            return entry
-    return None
+def _ask(
+    services: Services, release: Entry, condition: str, environment: str, plan: str, *, before: str = ""
+) -> GateQuestion:
+    """The question about the release's start, with what became since of it and of others of the model, by the
+    entries `before` that one."""
+    ledger = services.ledger
+    entries = [one for one in ledger.all_entries() if not before or one.id < before]
+    where = (release.body.get("model"), environment, condition)
+    starts = [
+        one
+        for one in entries
+        if one.kind == "rollout"
+        and (one.body.get("model"), one.body.get("environment"), one.body.get("condition")) == where
+    ]
+    starts = trusted(services, starts)
+    ours = {one.subject for one in starts if one.body.get("release") == release.subject}
+    orders = [one for one in entries if one.kind == "order" and one.subject in ours]
+    reverts = [one for one in trusted(services, orders) if one.body.get("order") == "revert"]
+    others = [one for one in starts if one.body.get("release") != release.subject]
+    return GateQuestion(
+        release,
+        ledger.distrust(release),
+        environment,
+        condition,
+        plan,
+        newer=next(reversed(others), None),
+        reverted=next(reversed(reverts), None),
+        keys=ledger.trusted(),
+    )
+
+
+def _weigh_words(services: Services, words: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """Each with why it does not count, or ""; RefusedError where this machine lacks a key to tell."""
+    counting = {one.id for one in trusted(services, words)}
+    return [(one, "" if one.id in counting else services.ledger.distrust(one)) for one in words]
 
 
 def _refuse_futile(offer: Offer, by: str) -> None:
-    problem = judge_approver(by, offer.release, offer.policy)
+    problem = judge_approver(by, offer.release, offer.policy, offer.people)
     if problem:
         raise RefusedError(
             problem, fix="another person approves; the settings gate.approvers and gate.self_approval say who"

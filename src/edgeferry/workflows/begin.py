@@ -4,7 +4,6 @@ that is there already is taken up."""
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,20 +12,31 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.rollout_need import render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import parse_policy
 from edgeferry.domain.rollout_state import Phase
+from edgeferry.domain.typed import render_choices, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
 from edgeferry.workflows.approve import ask_gate, judge_start
+from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.layers import find_placed, next_layer
 from edgeferry.workflows.lease import LEASE_S, leased
+from edgeferry.workflows.placing import remove_layer
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_entry
 from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
-from edgeferry.workflows.rollouts import Record, load_plan, load_record, load_rollouts
+from edgeferry.workflows.rollouts import (
+    Record,
+    first_trusted,
+    load_plan,
+    load_record,
+    load_rollouts,
+    trusted,
+)
 from edgeferry.workflows.watch import watch
 
 TIMEOUT = "rollout.timeout_s"
@@ -68,38 +78,50 @@ def rollout(
     Without an approval, or with nobody targeted, nothing is touched. What is there already, and has ended
     well, is measured again.
     """
+    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
+    open_ = [record for record in records if not record.ended]
+
+    def take_up(record: Record) -> RolloutResult:
+        services.say(f"going on with {record.id}")
+        return resume(
+            services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
+        )
+
+    for record in open_:  # going back waits for no gate
+        if record.state.release == release.subject and record.state.phase is Phase.REVERTING:
+            return take_up(record)
     fresh = make_plan(services, release, condition, fleet, rules.planned)
+    require_clock(services)
     gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
     if not gate.open:
         return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
     plan = parse_plan(gate.plan_entry.body) if gate.plan_entry else fresh
     if not fresh.targeted:
         state, reason = judge_rollout(())
-        fix = (
-            f"tag a device: edgeferry devices tag DEVICE {_render_tags(condition)}, or correct the condition"
+        fix = "correct the condition, or tag a device: " + render_command(
+            fleet.environment, "devices", "tag", "DEVICE", *_render_tags(condition)
         )
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
     hash_ = plan_hash(plan)
-    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
-    open_ = [record for record in records if not record.ended]
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):
-            services.say(f"going on with {record.id}")
-            return resume(
-                services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, lease_s=lease_s
-            )
+            return take_up(record)
     existing = services.hub.configurations()
-    if word := _find_revert(records, release, condition, gate.approvals):
-        fix = f"a person looks at it again and approves: edgeferry approve {release.subject} --by NAME"
-        return RolloutResult(release.subject, "", State.SKIPPED, word, (), False, fix)
     placed = find_placed(existing, release, condition, fleet)
     if placed and not open_:
         proven = [each for each in records if _has_proven(each, placed)]
         if proven:
             return _measure(
-                services, release, placed, sorted(fresh.targeted), rules, on_change, proven[-1].id
+                services,
+                release,
+                placed,
+                sorted(fresh.targeted),
+                rules,
+                on_change,
+                proven[-1].id,
+                fleet.environment,
             )
     layer = next_layer(services, release, condition, fleet, existing)
     body: Json = {
@@ -147,26 +169,17 @@ def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePol
     release does not count."""
     start = record.start.body
     if start["environment"] != fleet.environment:
-        named = f"--env {start['environment']}" if start["environment"] else "without --env"
-        raise UsageError(f"{record.id} is not of this environment", fix=f"the same again {named}")
+        theirs = render_command(str(start["environment"]), "rollouts", "run", record.id)
+        raise UsageError(f"{record.id} is not of this environment", fix=f"there: {theirs}")
     release = find_entry(services, str(start["release"]))
     distrust = services.ledger.distrust(release) if release else "it is not in the ledger"
     if release is None or distrust:
         raise RefusedError(
             f"release {start['release']} cannot be trusted: {distrust}",
-            fix="check who wrote it: edgeferry audit verify",
+            fix=f"check who wrote it: {render_command(fleet.environment, 'audit', 'verify')}",
         )
-    plan = load_plan(services, release.subject, record.state.plan_hash)
-    layer = ModelLayer(
-        name=record.state.layer,
-        model=record.state.model,
-        release=release.subject,
-        digest=release.body["digest"],
-        cases_sha256=release.body["cases_sha256"],
-        nonce=record.state.nonce,
-        target_condition=plan.condition,
-        priority=FIRST_MODEL_PRIORITY,
-    )
+    plan = load_plan(services, release.subject, record.state.plan_hash, fleet.environment)
+    layer = _layer_of(record, plan.condition, release)
     return Running(
         record.id,
         release,
@@ -205,13 +218,13 @@ def _sign(
         if open_ and not lease.hold():
             raise RefusedError(
                 f"{open_[-1].id} is under way, and a controller is at it",
-                fix=f"wait for it, or: edgeferry rollouts abort {open_[-1].id}",
+                fix=_wait_for(open_[-1].id, fleet),
             )
         for record in open_:
             _supersede(services, record, name, user)
 
         def found(entries: Sequence[Entry]) -> Entry | None:
-            ended = {e.subject for e in entries if e.kind == "end" and not services.ledger.distrust(e)}
+            ended = {e.subject for e in trusted(services, [e for e in entries if e.kind == "end"])}
             same = (body["model"], body["environment"])
             starts = (e for e in entries if e.kind == "rollout" and e.subject not in ended)
             mine = (
@@ -219,29 +232,44 @@ def _sign(
                 for e in starts
                 if (e.body.get("model"), e.body.get("environment")) == same and "plan" in e.body
             )
-            return next((e for e in mine if not services.ledger.distrust(e)), None)
+            return first_trusted(services, mine)
 
         entry, new = services.ledger.append_unless("rollout", name, body, user, found)
     if not new and (entry.body["release"], entry.body["plan"]) != (body["release"], body["plan"]):
         raise RefusedError(
             f"{entry.subject} was begun meanwhile by {entry.author}",
-            fix=f"wait for it, or: edgeferry rollouts abort {entry.subject}",
+            fix=_wait_for(entry.subject, fleet),
         )
     return load_record(services, entry.subject)
+
+
+def _layer_of(record: Record, condition: str = "", release: Entry | None = None) -> ModelLayer:
+    state = record.state
+    return ModelLayer(
+        name=state.layer,
+        model=state.model,
+        release=state.release,
+        digest=release.body["digest"] if release else state.digest,
+        cases_sha256=release.body["cases_sha256"] if release else "",
+        nonce=state.nonce,
+        target_condition=condition,
+        priority=FIRST_MODEL_PRIORITY,
+    )
 
 
 def _supersede(services: Services, record: Record, by: str, user: str) -> None:
     state, reason = State.INCONCLUSIVE, f"superseded by {by}"
     if record.state.phase is Phase.REVERTING:  # whoever was to take it back has not got to it
         failed = any(each.state == "fail" for each in record.state.judged)
-        services.hub.delete_configuration(record.state.layer)
+        layer = _layer_of(record)
         state = State.FAILED if failed else State.SKIPPED
-        reason = f"{reason}; the layer {record.state.layer} was removed"
+        removed = remove_layer(services, layer) or f"the layer {layer.name} is gone, another has its name"
+        reason = f"{reason}; {removed}"
     body: Json = {"state": str(state), "reason": reason, "devices": {}}
 
     def found(entries: Sequence[Entry]) -> Entry | None:
         ends = (entry for entry in entries if (entry.kind, entry.subject) == ("end", record.id))
-        return next((entry for entry in ends if not services.ledger.distrust(entry)), None)
+        return first_trusted(services, ends)
 
     services.ledger.append_unless("end", record.id, body, user, found)
     services.say(f"{record.id} is superseded")
@@ -255,10 +283,12 @@ def _measure(
     rules: Rules,
     on_change: Callable[[Outcome], None],
     rollout: str,
+    environment: str,
 ) -> RolloutResult:
     outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, on_change))
     state, reason = judge_rollout(outcomes)
-    return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, rollout=rollout)
+    fix = "" if state is State.SUCCEEDED else render_look(environment, layer.model, rollout, outcomes)
+    return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, fix, rollout)
 
 
 def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
@@ -266,33 +296,20 @@ def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
     return (record.state.model, record.state.environment) == mine
 
 
-def _find_revert(
-    records: Sequence[Record], release: Entry, condition: str, approvals: Sequence[Entry]
-) -> str:
-    """That a person took the release back from these devices after it was approved for them, or ""."""
-    approved = max((approval.id for approval in approvals), default="")
-    for record in reversed(records):
-        if (record.state.release, record.start.body.get("condition")) != (release.subject, condition):
-            continue
-        for entry in reversed(record.entries):
-            if entry.kind == "order" and entry.body.get("order") == "revert" and entry.id > approved:
-                why = f": {entry.body['reason']}" if entry.body.get("reason") else ""
-                return f"{entry.author} took it back at {entry.at}{why}; it was approved before that"
-    return ""
-
-
 def _has_proven(record: Record, layer: ModelLayer) -> bool:
     state = record.state
     return state.nonce == layer.nonce and state.end is not None and state.end[0] is State.SUCCEEDED
 
 
-def _render_tags(condition: str) -> str:
+def _wait_for(rollout: str, fleet: Fleet) -> str:
+    choices = {"wait for it": ("rollouts", "watch", rollout), "or end it": ("rollouts", "abort", rollout)}
+    return render_choices(fleet.environment, choices)
+
+
+def _render_tags(condition: str) -> list[str]:
     """What `edgeferry devices tag` takes to let a device match; KEY=VALUE where that cannot be told."""
     wanted = wanted_tags(parse_condition(condition)) or {}
-    return (
-        " ".join(shlex.quote(f"{name}={_render_value(value)}") for name, value in wanted.items())
-        or "KEY=VALUE"
-    )
+    return [f"{name}={_render_value(value)}" for name, value in wanted.items()] or ["KEY=VALUE"]
 
 
 def _render_value(value: str | float | bool) -> str:

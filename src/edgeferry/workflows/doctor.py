@@ -150,11 +150,13 @@ def _examine_hub(services: Services, machine: Machine, setup: Setup) -> Iterator
         yield Diagnosis("hub.host", "blocker", "hub.host is not set", setup.unset["hub.host"])
         return
     try:
-        yield judge_clock(services.now() - services.hub.clock_s())
-        yield judge_quota(len(services.hub.configurations()))
+        quota = judge_quota(len(services.hub.configurations()))
     except EdgeferryError as error:
-        yield diagnose("hub", error)
+        clock = judge_clock(services.hub.skew_s or 0.0)  # an answer that refuses tells the time, too
+        yield diagnose("hub", error) if clock.grade == "fine" else clock
         return
+    yield judge_clock(services.hub.skew_s or 0.0)
+    yield quota
     yield _fine("hub", services.hub.host)
     yield from _tried("hub.from-container", machine.reach_hub, judge_reach)
 

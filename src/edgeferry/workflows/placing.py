@@ -14,18 +14,21 @@ from typing import Literal
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.typed import render_choices
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
     ModelLayer,
     base_name,
     companion_layer_name,
+    holds_layer,
     parse_model_layer,
     render_base,
 )
 from edgeferry.workflows.layers import render_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.removal import collect, remove_as_read
 from edgeferry.workflows.rollouts import Record, load_rollouts
 from edgeferry.workflows.survey import await_gone
 from edgeferry.workflows.watch import fetch_facts, watch
@@ -33,8 +36,10 @@ from edgeferry.workflows.watch import fetch_facts, watch
 NO_EARLIER = "there is no earlier release"
 """What is said where nothing serves after a layer was removed."""
 Change = Literal["created", "updated", "unchanged", "overtaken"]
+_GONE = 404
 _TAKEN = 409
 _CHANGED = 412
+_TRIES = 10
 
 
 def lay_ground(services: Services, release: Entry, fleet: Fleet, targeted: Sequence[str]) -> None:
@@ -58,25 +63,38 @@ def place_layer(
     condition: str,
     fleet: Fleet,
     still: Callable[[], bool],
+    over: Callable[[], bool] = lambda: False,
 ) -> Change:
     """The layer is on the hub and targets `condition`; `overtaken`, and nothing is touched, when `still` says
-    no after the hub was read: somebody else went on meanwhile."""
+    no after the hub was read: somebody else went on meanwhile. Who is so slow that the rollout is `over` by
+    the time the hub has answered takes back what they did. RefusedError when another deployment has its
+    name."""
     found = services.hub.configuration(layer.name)
     if not still():
         return "overtaken"
     if found is None:
         priority = max([layer.priority, *(each.priority + 1 for each in model_layers(services))])
         placed = replace(layer, target_condition=condition, priority=priority)
-        return "created" if _create(services, render_layer(services, release, placed, fleet)) else "overtaken"
+        if not _create(services, render_layer(services, release, placed, fleet)):
+            return "overtaken"
+        if over():
+            services.say(f"the rollout was ended while its layer was placed: {remove_layer(services, layer)}")
+            return "overtaken"
+        return "created"
+    if not holds_layer(found, layer):
+        raise _taken(layer, fleet)
     if found.get("targetCondition") == condition:
         return "unchanged"
     try:
-        services.hub.update_configuration({**found, "targetCondition": condition})
+        edited = services.hub.update_configuration({**found, "targetCondition": condition})
+        if not over():
+            return "updated"
+        services.hub.update_configuration({**edited, "targetCondition": found.get("targetCondition")})
+        services.say(f"the rollout was ended while {layer.name} was edited: it targets what it did before")
     except HubError as error:
-        if error.status != _CHANGED:
+        if error.status not in (_CHANGED, _GONE):
             raise
-        return "overtaken"
-    return "updated"
+    return "overtaken"
 
 
 def model_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
@@ -92,6 +110,8 @@ class Beneath:
     layers: tuple[ModelLayer, ...]
     rollouts: Mapping[str, Record]
     """By layer."""
+    read: Mapping[str, Json]
+    """Their deployments as they were read, by layer."""
 
     def same_devices(self, layer: ModelLayer, condition: str) -> list[ModelLayer]:
         """Those for the same devices, the lowest first: one whose rollout was for them and did not get so far
@@ -111,17 +131,43 @@ class Beneath:
 
 def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath:
     """What else of the model this environment has on the hub."""
-    layers = model_layers(services, fleet)
+    existing = [one for one in services.hub.configurations() if fleet.owns(one)]
+    read = {str(one["id"]): one for one in existing}
+    layers = [each for one in existing if (each := parse_model_layer(one))]
     others = [each for each in layers if each.model == layer.model and each.name != layer.name]
     records = load_rollouts(services) if others else []
     by_nonce = {record.state.nonce: record for record in records}
     known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}
-    return Beneath(tuple(others), known)
+    return Beneath(tuple(others), known, read)
 
 
-def take_away(services: Services, layer: ModelLayer) -> str:
-    """The layer is gone from the hub; what to say of it."""
-    services.hub.delete_configuration(layer.name)
+def take_away(services: Services, layer: ModelLayer, fleet: Fleet) -> str:
+    """The layer is gone from the hub; what to say of it. RefusedError when another deployment has its name:
+    that one stays."""
+    said = remove_layer(services, layer)
+    if not said:
+        raise _taken(layer, fleet)
+    return said
+
+
+def remove_layer(services: Services, layer: ModelLayer) -> str:
+    """The layer is gone from the hub, and what to say of it; "" when another deployment has its name, which
+    is left alone. Nothing is deleted but what was read."""
+    for _ in range(_TRIES):
+        found = services.hub.configuration(layer.name)
+        if found is None:
+            break
+        if not holds_layer(found, layer):
+            return ""
+        if remove_as_read(services, layer.name, str(found.get("etag") or "*")):
+            break
+        services.say(f"{layer.name} was changed while it was being removed: it is read again")
+    else:
+        raise HubError(
+            f"{layer.name} was changed {_TRIES} times while it was being removed",
+            fix="see who writes to the hub, then try again",
+            retryable=True,
+        )
     return f"the layer {layer.name} was removed"
 
 
@@ -159,9 +205,8 @@ def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: 
     others = [each for each in reversed(beneath) if each.release != layer.release]
     proven = [each for each in others if not found.is_unproven(each)]
     previous = next(iter(proven or others), None)
-    old = [each for each in beneath if each != previous]
-    for other in old:
-        services.hub.delete_configuration(other.name)
+    stale = [each for each in beneath if each != previous]
+    old = [each for each in stale if collect(services, found.read[each.name])]
     needed = {layer.digest, *(other.digest for other in found.layers if other not in old)}
     for digest in () if fleet.environment else {other.digest for other in old} - needed:
         try:
@@ -172,7 +217,19 @@ def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: 
     for configuration in filter(fleet.owns, services.hub.configurations()):
         labels = configuration.get("labels") or {}
         if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
-            services.hub.delete_configuration(configuration["id"])
+            collect(services, configuration)
+
+
+def _taken(layer: ModelLayer, fleet: Fleet) -> RefusedError:
+    choices = {
+        "see it": ("deployments", "show", layer.name),
+        "when nobody needs it": ("deployments", "delete", layer.name),
+    }
+    return RefusedError(
+        f"the deployment {layer.name} at the hub is not the one of this rollout: somebody has put another in "
+        "its place",
+        fix=render_choices(fleet.environment, choices),
+    )
 
 
 def _create(services: Services, document: Json) -> bool:

@@ -10,6 +10,7 @@ from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.pull_login import PullLayer, next_pull_layer, parse_pull_layer, render_pull_layer
+from edgeferry.workflows.removal import collect
 
 Change = Literal["created", "replaced", "updated", "unchanged", "none"]
 
@@ -25,7 +26,9 @@ def apply_pull_login(services: Services, login: RegistryLogin | None, fleet: Fle
             "one half of the devices' pull login is missing",
             fix="set registry.pull_username and EDGEFERRY_REGISTRY__PULL_PASSWORD, or neither",
         )
-    layers = pull_layers(filter(fleet.owns, services.hub.configurations()), login.address)
+    existing = [one for one in services.hub.configurations() if fleet.owns(one)]
+    read = {one["id"]: one for one in existing}
+    layers = pull_layers(existing, login.address)
     newest = max(layers, key=lambda layer: layer.priority, default=None)
     change: Change = "unchanged"
     if newest is None or newest.login != login:
@@ -38,7 +41,7 @@ def apply_pull_login(services: Services, login: RegistryLogin | None, fleet: Fle
         _send(services, newest, fleet, create=False)
     for older in layers:
         if older.name != newest.name:
-            services.hub.delete_configuration(older.name)
+            collect(services, read[older.name])
     return change
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.rollout_need import render_look
+from edgeferry.domain.typed import render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
@@ -31,6 +33,7 @@ class Reverted:
     outcomes: tuple[Outcome, ...]
     ok: bool
     """Whether what was wanted came about."""
+    fix: str = ""
 
 
 def roll_back(
@@ -52,17 +55,21 @@ def roll_back(
         result = resume(
             services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
         )
-        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, is_back(result))
+        back = is_back(result)
+        fix = "" if back else result.fix
+        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, back, fix)
     condition = str(record.start.body["condition"]) if record else layer.target_condition
     previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
     devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
     if record:
         give_order(services, record.id, "revert", reason, user)
-    services.say(take_away(services, layer))
+    services.say(take_away(services, layer, fleet))
     outcomes = tuple(watch(services, entry, previous, devices, rules.timeout_s, on_change))
     state, why = judge_rollout(outcomes)
-    return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
+    back = state is State.SUCCEEDED
+    fix = "" if back else render_look(fleet.environment, model, record.id if record else "", outcomes)
+    return Reverted(layer.release, previous.release, state, why, outcomes, back, fix)
 
 
 def is_back(result: RolloutResult) -> bool:
@@ -78,7 +85,10 @@ def is_back(result: RolloutResult) -> bool:
 def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
     layers = [layer for layer in model_layers(services, fleet) if layer.model == model]
     if not layers:
-        raise UsageError(f"no layer of {model} is on the hub", fix=f"edgeferry ship {model}")
+        raise UsageError(
+            f"no layer of {model} is on the hub",
+            fix=f"what there is: {render_command(fleet.environment, 'rollouts', 'list', '--model', model)}",
+        )
     return max(layers, key=lambda layer: layer.priority)
 
 

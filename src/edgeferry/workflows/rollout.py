@@ -9,10 +9,11 @@ what the decision went by, so of two controllers one starts a wave.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate import Decision
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
@@ -30,14 +31,17 @@ from edgeferry.domain.rollout_action import (
     Wait,
 )
 from edgeferry.domain.rollout_decision import Look, decide, needs_evidence
+from edgeferry.domain.rollout_need import render_fix, render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy
 from edgeferry.domain.rollout_record import render_judged, render_soaking, render_started
 from edgeferry.domain.rollout_state import Phase, RolloutState
+from edgeferry.domain.typed import render_choices
 from edgeferry.errors import OutsideError, RefusedError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import ask_gate
+from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.lease import LEASE_S, Lease, leased
 from edgeferry.workflows.placing import (
     await_previous,
@@ -46,7 +50,7 @@ from edgeferry.workflows.placing import (
     place_layer,
     take_away,
 )
-from edgeferry.workflows.rollouts import KINDS, devices_of, load_record
+from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of
 from edgeferry.workflows.sight import FEW, Sight
 from edgeferry.workflows.watch import POLL_S, fetch_wanted
 
@@ -54,13 +58,6 @@ ORDERS_S = 2.0
 """How soon a person's order is read."""
 SLOW_S = 2.0
 """Between two looks at many devices, and while a wave soaks."""
-
-
-_FIXES = {
-    "held": "edgeferry rollouts show {id}; then edgeferry rollouts run {id} judges anew, "
-    "or edgeferry rollouts promote, revert {id}",
-    "approval needed": "edgeferry approve {id} --wave N --by NAME, then edgeferry rollouts run {id}",
-}
 
 
 @dataclass(frozen=True)
@@ -139,12 +136,15 @@ class _Drive:
         self._wait_s = wait_s
         self._patient = patient
         wanted = fetch_wanted(services, running.release, running.layer)
-        self._sight = Sight(services, wanted, running.layer.name, on_change)
+        self._sight = Sight(services, wanted, running.layer, on_change)
         self._began_s = self._answered_s = services.now()
-        self._record = load_record(services, running.id)
-        self._read_s = services.now()
+        self._read()
         self._changed = False
         self._said = ""
+        self._unwritten = ""
+        """Why the release has failed, while that is not in the ledger yet."""
+        self._needed = ""
+        """What lets the wave start that the gate was asked for."""
 
     def run(self) -> RolloutResult:
         while True:
@@ -152,6 +152,7 @@ class _Drive:
                 result, pause_s = self._step()
             except OutsideError as error:
                 if not error.retryable or self._services.now() >= self._patience_ends_s:
+                    self._give_up(error)
                     raise
                 result, pause_s = None, POLL_S
             else:
@@ -160,6 +161,14 @@ class _Drive:
                 return result
             if pause_s:
                 self._services.sleep(pause_s)
+
+    def _give_up(self, error: OutsideError) -> None:
+        """Whoever is to know is told, and what to do about a bad release that nothing takes back."""
+        self._alarm("failed", f"nobody goes on with it: {error.problem}")
+        if self._unwritten:
+            what = f"{self._running.id} has failed and is not taken back before the ledger says so"
+            by_hand = {"by hand": ("deployments", "delete", self._running.layer.name)}
+            self._say(f"{what}: {self._unwritten}; {self._fix(by_hand)}")
 
     def _step(self) -> tuple[RolloutResult | None, float]:
         """The result, where it ended or stopped; else how long to wait before the next step."""
@@ -175,20 +184,25 @@ class _Drive:
         state = self._record.state
         now_s = services.now()
         look = self._look(state, now_s)
+        require_clock(services)
         action = self._decide(state, look, now_s)
         if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):
             look = self._look(state, now_s, again=True)  # what was green a while ago has to be green now
             action = self._decide(state, look, now_s)
-        if isinstance(action, AskApproval) and self._is_approved(action.wave):
-            state = replace(state, approved_waves=state.approved_waves | {action.wave})
-            action = self._decide(state, look, now_s)
+        if isinstance(action, AskApproval):
+            gate = self._ask_gate(action.wave)
+            self._needed = gate.fix
+            if gate.open:
+                state = replace(state, approved_waves=state.approved_waves | {action.wave})
+                action = self._decide(state, look, now_s)
         return self._act(action, state, look)
 
     def _act(self, action: Action, state: RolloutState, look: Look) -> tuple[RolloutResult | None, float]:
         if self._running.problem and isinstance(action, StartWave | Repair | Commit):
             raise RefusedError(
                 f"{self._running.id} goes no further: {self._running.problem}",
-                fix=f"edgeferry rollouts revert {self._running.id}; then let people approve, and begin anew",
+                fix=self._fix({"take it back": ("rollouts", "revert", self._running.id)})
+                + "; then let people approve, and begin anew",
             )
         match action:
             case StartWave():
@@ -201,14 +215,16 @@ class _Drive:
                 self._append("wave", render_soaking(action))
             case JudgeWave(verdict=verdict):
                 self._say(f"{self._running.id}: wave {verdict.wave}: {verdict.state}: {verdict.reason}")
+                self._unwritten = verdict.reason if verdict.state == "fail" else ""
                 if self._append("wave", render_judged(verdict)) and verdict.state == "fail":
                     self._alarm("failed", verdict.reason)
+                self._unwritten = ""
             case Commit(state=ended, reason=reason):
                 collect_older(self._services, self._running.layer, self._running.release, self._running.fleet)
                 self._end(ended, reason, look)
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")
-                self._services.say(take_away(self._services, self._running.layer))
+                self._services.say(take_away(self._services, self._running.layer, self._running.fleet))
                 self._sight.forget_aim()
             case End(state=ended, reason=reason):
                 self._end(ended, self._settle(reason, state, look), look)
@@ -218,8 +234,7 @@ class _Drive:
             case Hold(state=word, reason=reason):
                 return self._stop("held", word, reason, look), self._pause(state, math.inf)
             case AskApproval(reason=reason):
-                said = self._stop("approval needed", State.PENDING, reason, look)
-                return said, SLOW_S
+                return self._stop("approval needed", State.PENDING, reason, look), SLOW_S
         return None, 0
 
     def _place(self, wave: int, condition: str) -> None:
@@ -232,10 +247,15 @@ class _Drive:
             running.layer,
             condition,
             running.fleet,
-            still=lambda: self._read().wave == wave and not self._record.ended,
+            still=lambda: not self._is_over() and self._record.state.wave == wave,
+            over=self._is_over,
         )
         self._changed |= change in ("created", "updated")
         self._sight.forget_aim()
+
+    def _is_over(self) -> bool:
+        """Whether the layer has no business at the hub any more, by the ledger as it is now."""
+        return self._read().phase in (Phase.ENDED, Phase.REVERTING)
 
     def _look(self, state: RolloutState, now_s: float, *, again: bool = False) -> Look:
         plan, policy = self._running.plan, self._running.policy
@@ -247,8 +267,8 @@ class _Drive:
     def _decide(self, state: RolloutState, look: Look, now_s: float) -> Action:
         return decide(state, self._running.plan, self._running.policy, look, now_s)
 
-    def _is_approved(self, wave: int) -> bool:
-        """Whether the gate lets the wave start: as many people as it asks for have said so."""
+    def _ask_gate(self, wave: int) -> Decision:
+        """Whether the wave may start: as many people as the gate asks for have said so."""
         running = self._running
         return ask_gate(
             self._services,
@@ -258,7 +278,7 @@ class _Drive:
             running.fleet.environment,
             rollout=running.id,
             wave=wave,
-        ).open
+        )
 
     @property
     def _deadline(self) -> float:
@@ -277,7 +297,7 @@ class _Drive:
         return max(0.0, min(POLL_S if fast else SLOW_S, until_s - self._services.now()))
 
     def _read(self) -> RolloutState:
-        self._record = load_record(self._services, self._running.id)
+        self._record = load_record(self._services, self._running.id, self._running.gate)
         self._read_s = self._services.now()
         return self._record.state
 
@@ -288,9 +308,7 @@ class _Drive:
 
         def found(entries: Sequence[Entry]) -> Entry | None:
             news = (e for e in entries if e.kind in KINDS and e.subject == self._running.id)
-            return next(
-                (e for e in news if e.id not in known and not self._services.ledger.distrust(e)), None
-            )
+            return first_trusted(self._services, (e for e in news if e.id not in known))
 
         _, new = self._services.ledger.append_unless(kind, self._running.id, body, self._user, found)
         self._read()
@@ -327,37 +345,32 @@ class _Drive:
             self._alarm(what, reason)
         if self._patient or (what == "held" and self._services.now() < self._deadline):
             return None
-        fix = _FIXES[what].format(id=self._running.id)
+        if what == "held":
+            paused = self._record.state.phase is Phase.PAUSED
+            fix = render_fix("paused" if paused else what, self._record.state)
+        else:
+            fix = f"{self._needed}; " + self._fix({"then": ("rollouts", "run", self._running.id)})
         return self._result(word, reason, tuple(look.outcomes.values()), fix)
+
+    def _fix(self, choices: Mapping[str, tuple[str, ...]]) -> str:
+        return render_choices(self._running.fleet.environment, choices)
 
     def _ended(self) -> RolloutResult:
         assert self._record.state.end
         state, reason = self._record.state.end
         told = self._sight.told
         outcomes = tuple(
-            Outcome(
-                device,
-                State(said.get("state", State.INCONCLUSIVE)),
-                said.get("reason", ""),
-                said.get("digest", ""),
-                told[device].verdict if device in told else None,
-            )
-            for device, said in devices_of(self._record).items()
+            replace(each, verdict=told[each.device].verdict) if each.device in told else each
+            for each in outcomes_of(self._record)
         )
-        return self._result(state, reason, outcomes, "")
+        running = self._running
+        look = render_look(running.fleet.environment, running.layer.model, running.id, outcomes)
+        return self._result(state, reason, outcomes, "" if state is State.SUCCEEDED else look)
 
     def _result(self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str) -> RolloutResult:
         running = self._running
-        return RolloutResult(
-            running.release.subject,
-            running.layer.name,
-            state,
-            reason,
-            outcomes,
-            self._changed,
-            fix,
-            running.id,
-        )
+        release, layer = running.release.subject, running.layer.name
+        return RolloutResult(release, layer, state, reason, outcomes, self._changed, fix, running.id)
 
     def _alarm(self, what: str, reason: str) -> None:
         running = self._running

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.gate import judge_approver
+from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.people import know_people
+from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_state import OrderName, RolloutState, fold
+from edgeferry.domain.rollout_record import parse_state
+from edgeferry.domain.rollout_state import OrderName, RolloutState, find_promotions, fold
+from edgeferry.domain.typed import render_command
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import ModelLayer
@@ -44,15 +51,18 @@ def load_rollouts(services: Services) -> list[Record]:
     return [record for record in records if record]
 
 
-def find_rollout(services: Services, name: str) -> Record:
+def find_rollout(services: Services, name: str, environment: str = "") -> Record:
     """The rollout of that id, or the newest one of the release or model `name`; UsageError where there is
-    none."""
+    none. `environment`: for the command that is told then."""
     records = load_rollouts(services)
     for record in reversed(records):
         if name in (record.id, record.state.release, record.state.model):
             return record
     known = ", ".join(record.id for record in records[-5:]) or "none yet"
-    raise UsageError(f"the ledger has no rollout {name}", fix=f"edgeferry rollouts list; the newest: {known}")
+    raise UsageError(
+        f"the ledger has no rollout {name}",
+        fix=f"the newest are {known}; all of them: {render_command(environment, 'rollouts', 'list')}",
+    )
 
 
 def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
@@ -61,22 +71,24 @@ def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
     return next(records, None)
 
 
-def load_record(services: Services, rollout: str) -> Record:
-    """The rollout of that id as it stands now."""
-    entries = [e for e in services.ledger.all_entries() if e.kind in KINDS and e.subject == rollout]
-    record = _record(trusted(services, entries))
+def load_record(services: Services, rollout: str, gate: GatePolicy | None = None) -> Record:
+    """The rollout of that id as it stands now; with the gate's rules, a wave is promoted by those who may."""
+    found = services.ledger.all_entries()
+    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
+    record = _record(entries, _find_promoters(services, found, entries, gate) if gate else None)
     if record is None:
         raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
     return record
 
 
-def load_plan(services: Services, release: str, plan_hash: str) -> RolloutPlan:
+def load_plan(services: Services, release: str, plan_hash: str, environment: str) -> RolloutPlan:
     """The plan that was approved, by its hash; UsageError where the ledger has none that counts."""
     for _, plan in find_plans(services, release):
         if hash_plan(plan) == plan_hash:
             return plan
     raise UsageError(
-        f"the ledger has no plan {plan_hash} of {release}", fix="edgeferry audit verify shows what is wrong"
+        f"the ledger has no plan {plan_hash} of {release}",
+        fix=f"see what is wrong: {render_command(environment, 'audit', 'verify')}",
     )
 
 
@@ -102,9 +114,32 @@ def give_order(
     return services.ledger.append("order", rollout, body, user)
 
 
+def judge_promoter(services: Services, record: Record, gate: GatePolicy, user: str) -> str:
+    """Why the user's word that the running wave is good enough would not count, or ""."""
+    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    return judge_approver(user, promoters.release, gate, promoters.people) if promoters else ""
+
+
+def find_lacking(services: Services, rollout: str, gate: GatePolicy) -> str:
+    """What the running wave lacks to be promoted, or ""."""
+    record = load_record(services, rollout, gate)
+    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    said = find_promotions(record.state, record.state.wave)
+    return promoters.judge(said)[1] if promoters else ""
+
+
 def trusted(services: Services, entries: Sequence[Entry]) -> list[Entry]:
-    """Those that count."""
-    return [entry for entry in entries if not services.ledger.distrust(entry)]
+    """Those that count; RefusedError where that is known elsewhere and not on this machine, which lacks a
+    key."""
+    doubtful = [entry for entry in entries if services.ledger.distrust(entry)]
+    if doubtful:
+        services.ledger.require_keys(doubtful)
+    return [entry for entry in entries if entry not in doubtful]
+
+
+def first_trusted(services: Services, entries: Iterable[Entry]) -> Entry | None:
+    """The first of them that counts; RefusedError as above."""
+    return next(iter(trusted(services, list(entries))), None)
 
 
 def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
@@ -114,6 +149,26 @@ def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
     return devices if isinstance(devices, Mapping) else {}
 
 
-def _record(entries: Sequence[Entry]) -> Record | None:
+def outcomes_of(record: Record) -> tuple[Outcome, ...]:
+    """The same as outcomes, without what was answered."""
+    return tuple(
+        Outcome(device, parse_state(said.get("state")), said.get("reason", ""), said.get("digest", ""))
+        for device, said in devices_of(record).items()
+    )
+
+
+def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:
     start = next((entry for entry in entries if entry.kind == "rollout" and "plan" in entry.body), None)
-    return Record(start, fold(entries), tuple(entries)) if start else None
+    return Record(start, fold(entries, promoters), tuple(entries)) if start else None
+
+
+def _find_promoters(
+    services: Services, all_: Sequence[Entry], entries: Sequence[Entry], gate: GatePolicy
+) -> Promoters | None:
+    start = next((entry for entry in entries if entry.kind == "rollout"), None)
+    named = str(start.body.get("release")) if start else ""
+    releases = [entry for entry in all_ if (entry.kind, entry.subject) == ("release", named)]
+    if not releases:
+        return None
+    signed = [(one.author, one.key) for one in (*entries, releases[-1])]
+    return Promoters(releases[-1], gate, know_people(services.ledger.trusted(), signed))

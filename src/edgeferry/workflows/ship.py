@@ -153,9 +153,8 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         state=done(result.changed) if held else "refused",
     )
     if not held:
-        fix = result.fix or f"edgeferry status, edgeferry logs {order.model} --device DEVICE"
         problem = f"{result.state}: {result.reason}"
-        return Shipment(order.model, False, tuple(stages), problem, fix, entry, image, result)
+        return Shipment(order.model, False, tuple(stages), problem, result.fix, entry, image, result)
 
     since = services.now()
     smokes = smoke_all(services, result)

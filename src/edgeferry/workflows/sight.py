@@ -11,7 +11,7 @@ from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_
 from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION
+from edgeferry.wire.deployment import COMPANION, ModelLayer, holds_layer
 from edgeferry.wire.facts import parse_evidence, parse_facts
 from edgeferry.workflows.watch import end_outcome, is_news
 
@@ -26,7 +26,7 @@ class Sight:
     """Looks at a rollout's devices, and remembers what they said last."""
 
     def __init__(
-        self, services: Services, wanted: Wanted, layer: str, on_change: Callable[[Outcome], None]
+        self, services: Services, wanted: Wanted, layer: ModelLayer, on_change: Callable[[Outcome], None]
     ) -> None:
         self._services = services
         self._wanted = wanted
@@ -48,6 +48,8 @@ class Sight:
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
         for device, (agent, companion) in self._fetch(open_ | set(others)).items():
             evidence = parse_evidence(companion, self._wanted.module)
+            if companion is None:  # another machine has its name now, or none has
+                self._evidence.pop(device, None)
             if evidence is not None:
                 self._evidence[device] = evidence
             if device in open_:
@@ -65,11 +67,13 @@ class Sight:
         self._aimed_s = -math.inf
 
     def _read_aim(self, again: bool) -> tuple[str | None, frozenset[str]]:
-        """The layer's target condition, None without a layer, and whom it selects."""
+        """The layer's target condition, None where it is not (another deployment may have its name), and whom
+        it selects."""
         now_s = self._services.now()
         if again or now_s - self._aimed_s >= AIM_S:
-            found = self._services.hub.configuration(self._layer)
-            condition = str(found.get("targetCondition") or "") if found else None
+            found = self._services.hub.configuration(self._layer.name)
+            ours = found is not None and holds_layer(found, self._layer)
+            condition = str(found.get("targetCondition") or "") if found and ours else None
             twins = self._services.hub.devices(condition) if condition else ()
             self._aim = condition, frozenset(str(twin["deviceId"]) for twin in twins)
             self._aimed_s = now_s

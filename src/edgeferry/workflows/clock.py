@@ -1,0 +1,19 @@
+"""Clock: who decides by the time has the same time as others, within a minute. The hub's tells."""
+
+from __future__ import annotations
+
+from edgeferry.domain.readiness import MOST_SKEW_S
+from edgeferry.errors import RefusedError
+from edgeferry.ports import Services
+
+
+def require_clock(services: Services) -> None:
+    """RefusedError when this machine's clock is not the hub's: a soak would be cut short, a deadline pass too
+    early, an old approval count as young."""
+    skew_s = services.hub.skew_s
+    if skew_s is not None and abs(skew_s) > MOST_SKEW_S:
+        way = "ahead of" if skew_s > 0 else "behind"
+        raise RefusedError(
+            f"the clock of this machine is {abs(skew_s):.0f} s {way} the hub's, and rollouts go by the time",
+            fix="set it, then the same again; where it is let go: timedatectl set-ntp true",
+        )
