@@ -364,11 +364,18 @@ class Hub(Protocol):
     def host(self) -> str:
         """Its host name, with a port where it is not 443."""
 
+    @property
+    def queries_per_minute(self) -> float:
+        """How many pages of queries it answers in a row of minutes; infinity where it does not count."""
+
     def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
         """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
 
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Device twins matching the target condition (all edge devices when empty)."""
+
+    def device_ids(self, condition: str = "") -> Iterator[Sequence[str]]:
+        """The ids of the same devices, page by page."""
 
     def device_twin(self, device: str) -> Json: ...
 

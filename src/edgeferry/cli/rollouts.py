@@ -38,8 +38,9 @@ from edgeferry.wire.junit import nobody, render_junit
 from edgeferry.workflows.begin import resume
 from edgeferry.workflows.begin import rollout as roll_out
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.reports import SLOW_S
 from edgeferry.workflows.rollback import is_back, roll_back
-from edgeferry.workflows.rollout import SLOW_S, RolloutResult
+from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import Record, find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
 from edgeferry.workflows.ship import render_outcome

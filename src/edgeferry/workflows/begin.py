@@ -27,7 +27,7 @@ from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_entry
 from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
 from edgeferry.workflows.rollouts import Record, load_plan, load_record, load_rollouts
-from edgeferry.workflows.watch import watch
+from edgeferry.workflows.watch import render_deleted, watch
 
 TIMEOUT = "rollout.timeout_s"
 """The one rule of a rollout that a person may change without asking the approvers anew."""
@@ -256,9 +256,10 @@ def _measure(
     on_change: Callable[[Outcome], None],
     rollout: str,
 ) -> RolloutResult:
-    outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, on_change))
-    state, reason = judge_rollout(outcomes)
-    return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, rollout=rollout)
+    watched = watch(services, release, layer, devices, rules.timeout_s, on_change)
+    state, reason = judge_rollout(watched.outcomes)
+    reason += render_deleted(watched)
+    return RolloutResult(release.subject, layer.name, state, reason, watched.outcomes, False, rollout=rollout)
 
 
 def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:

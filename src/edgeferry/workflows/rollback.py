@@ -13,9 +13,10 @@ from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.begin import Rules, resume
 from edgeferry.workflows.placing import NO_EARLIER, find_beneath, model_layers, take_away
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_by_layer, give_order
-from edgeferry.workflows.watch import watch
+from edgeferry.workflows.watch import render_deleted, watch
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ def roll_back(
     condition = str(record.start.body["condition"]) if record else layer.target_condition
     previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
-    devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
+    devices = sorted(Reports(services, model).select(layer.target_condition))
     if record:
         give_order(services, record.id, "revert", reason, user)
     services.say(take_away(services, layer))
-    outcomes = tuple(watch(services, entry, previous, devices, rules.timeout_s, on_change))
-    state, why = judge_rollout(outcomes)
-    return Reverted(layer.release, previous.release, state, why, outcomes, state is State.SUCCEEDED)
+    watched = watch(services, entry, previous, devices, rules.timeout_s, on_change)
+    state, why = judge_rollout(watched.outcomes)
+    why += render_deleted(watched)
+    return Reverted(layer.release, previous.release, state, why, watched.outcomes, state is State.SUCCEEDED)
 
 
 def is_back(result: RolloutResult) -> bool:
