@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from bench.report import Report
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.hollow import Hollow
@@ -79,6 +80,12 @@ def open_grounds(hollows: Sequence[Hollow], tags: Mapping[str, Json], clock: Clo
                 services.hub.close()  # type: ignore[attr-defined]
         finally:
             hub.stop()
+
+
+def tell_costs(report: Report, what: str, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    """Who took how much processor time."""
+    for who, seconds in after.items():
+        report.add(f"{what}: processor time, {who}", seconds - before[who], "s")
 
 
 def _enrol(hub: RunningHub, folder: Path, tags: Mapping[str, Json]) -> dict[str, str]:

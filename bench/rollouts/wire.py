@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.report import Report
-from bench.rollouts.grounds import Grounds, open_grounds
+from bench.rollouts.grounds import Grounds, open_grounds, tell_costs
 from bench.rollouts.scenarios import FLAKY, SCENARIOS
 from bench.rollouts.simulation import CONDITION, HELD_S, HISTORY_S, PACE, POLICY, Simulation
 from bench.rollouts.world import MODEL, NEW, OLD, twin_of
@@ -51,7 +51,7 @@ def repeat_on_the_wire(report: Report, seeds: int, devices: int, speed: float) -
 def take_back(report: Report, devices: int) -> None:
     """How long until a whole fleet runs the previous release again, as measured on each device."""
     with _open_seed(1, devices, (), Pace(trial=TrialRules(window_s=20)), 1.0) as grounds:
-        services, rules = grounds.services, Rules({**SIMPLE, "rollout.timeout_s": "600"}, GATE)
+        services, rules = grounds.services, Rules({**SIMPLE, "rollout.timeout_s": "1800"}, GATE)
         for number, digest in enumerate((OLD, NEW), start=1):
             before, began = grounds.costs(), time.monotonic()
             _roll(grounds, _release(services, number, digest), rules)
@@ -85,16 +85,10 @@ def _open_seed(
         yield grounds
 
 
-def tell_costs(report: Report, what: str, before: Mapping[str, float], after: Mapping[str, float]) -> None:
-    """Who took how much processor time."""
-    for who, seconds in after.items():
-        report.add(f"{what}: processor time, {who}", seconds - before[who], "s")
-
-
 def _roll_both(grounds: Grounds) -> list[str]:
     """The decisions on the new version, once the old one has served for a while."""
     services, clock = grounds.services, grounds.clock
-    simple = Rules({**SIMPLE, "rollout.timeout_s": "600"}, GATE)
+    simple = Rules({**SIMPLE, "rollout.timeout_s": "1800"}, GATE)
     _roll(grounds, _release(services, 1, OLD), simple)
     served_until = clock.now() + HISTORY_S
     while clock.now() < served_until:  # the devices' time is what is waited for

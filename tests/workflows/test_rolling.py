@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from edgeferry.domain.hollow_faults import Fault
-from edgeferry.domain.look_pace import FEW
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.rollout_state import OrderName
@@ -26,7 +25,6 @@ from edgeferry.workflows.begin import resume
 from edgeferry.workflows.placing import model_layers
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_rollout, give_order, load_record, load_rollouts
@@ -368,48 +366,3 @@ def test_of_two_controllers_at_once_one_starts_each_wave_and_both_tell_the_end(
     assert [one["state"] for one in told] == ["Succeeded", "Succeeded"]
     assert [wave for _, wave in starts(services)] == [1, 2, 3]
     assert len({one["rollout"] for one in told}) == len(load_rollouts(services)) == 1
-
-
-def test_a_device_that_is_deleted_while_a_release_is_taken_back_is_named_and_left_out(
-    services: Services, sound: Hollows, hub: RunningHub
-) -> None:
-    for version in (1, 2):
-        assert roll(services, released(services, version), rules()).state is State.SUCCEEDED
-    gone: list[str] = []
-
-    def delete_one(outcome: Outcome) -> None:
-        if not gone:  # it was seen once, so it was among those to be awaited
-            gone.append(NAMES[0] if outcome.device != NAMES[0] else NAMES[1])
-            hub.ask("DELETE", f"/devices/{gone[0]}")
-
-    began_s = services.now()
-    try:
-        back = roll_back(
-            services,
-            "taxi",
-            fleet=FLEET,
-            reason="",
-            rules=rules(timeout_s="600"),
-            user="ann",
-            on_change=delete_one,
-        )
-    finally:
-        hub.create_device(gone[0])  # to be deleted at the end
-    assert (back.ok, back.reason) == (True, f"measured on 3 devices; deleted meanwhile: {gone[0]}")
-    assert gone[0] not in {outcome.device for outcome in back.outcomes}
-    assert services.now() - began_s < 600
-
-
-def test_devices_read_by_queries_are_told_like_those_that_are_read_one_by_one(
-    services: Services, sound: Hollows
-) -> None:
-    assert roll(services, released(services, 1), rules()).state is State.SUCCEEDED
-    names = [*NAMES, "never-there"]
-    one_by_one = dict(Reports(services, "taxi").read(names))
-    by_queries = dict(Reports(services, "taxi").read([*names, *(f"none-{n}" for n in range(FEW))]))
-    for name in names:
-        assert (by_queries[name].facts, by_queries[name].is_known) == (
-            one_by_one[name].facts,
-            one_by_one[name].is_known,
-        )
-    assert [by_queries[name].is_known for name in names] == [True] * len(NAMES) + [False]

@@ -1,5 +1,5 @@
-"""A twin's row in a query's answer, put together from the texts in which its parts are stored: fleets are read by
-the ten thousand, and most of what it takes is JSON that was JSON before."""
+"""A twin's row in a query's answer, put together from the texts in which its parts are stored: fleets are
+read by the ten thousand, and most of what that takes is JSON that was JSON before."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ def rollout(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )
     hash_ = plan_hash(plan)
-    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
+    of = {"model": [release.body["model"]], "environment": [fleet.environment]}
+    records = [record for record in load_rollouts(services, of) if _is_of(record, release, fleet)]
     open_ = [record for record in records if not record.ended]
     for record in open_:
         if (record.state.release, record.state.plan_hash) == (release.subject, hash_):

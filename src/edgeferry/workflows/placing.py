@@ -113,7 +113,7 @@ def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath
     """What else of the model this environment has on the hub."""
     layers = model_layers(services, fleet)
     others = [each for each in layers if each.model == layer.model and each.name != layer.name]
-    records = load_rollouts(services) if others else []
+    records = load_rollouts(services, {"nonce": [each.nonce for each in others]}) if others else []
     by_nonce = {record.state.nonce: record for record in records}
     known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}
     return Beneath(tuple(others), known)
