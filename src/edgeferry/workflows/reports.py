@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeferry.domain.layering import AGENT
@@ -10,6 +10,7 @@ from edgeferry.domain.look_pace import is_few, pace_look
 from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
+from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import COMPANION
 from edgeferry.wire.facts import parse_evidence, parse_facts
@@ -50,16 +51,28 @@ class Reports:
         return is_few(devices, self._whole)
 
     def read(self, devices: Collection[str]) -> Iterator[tuple[str, Report]]:
-        """What each device tells now; HubError when the hub does not answer."""
+        """What each device tells now; HubError, after the others, when the hub does not tell of one."""
         if self.is_few(len(devices)):
-            hub = self._services.hub
-            for device in sorted(devices):
-                yield (
-                    device,
-                    self._parse(device, hub.module_twin(device, AGENT), hub.module_twin(device, COMPANION)),
-                )
+            yield from self._ask(sorted(devices))
         else:
             yield from self._query(frozenset(devices))
+
+    def _ask(self, devices: Sequence[str]) -> Iterator[tuple[str, Report]]:
+        """One that the hub cannot tell of is no reason not to ask for the next; two in a row are."""
+        failed: HubError | None = None
+        was_silent = False
+        for device in devices:
+            try:
+                twins = [self._services.hub.module_twin(device, name) for name in (AGENT, COMPANION)]
+            except HubError as error:
+                if was_silent or not error.retryable:
+                    raise
+                was_silent, failed = True, error
+            else:
+                was_silent = False
+                yield device, self._parse(device, *twins)
+        if failed is not None:
+            raise failed
 
     def select(self, condition: str) -> frozenset[str]:
         """The devices that the target condition matches now."""
