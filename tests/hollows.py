@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -95,6 +96,34 @@ def open_services(
             alarm=lambda body: None,
         ),
     )
+
+
+@dataclass
+class ListedLedger:
+    """Entries in a list: a git ledger takes a dozen processes for each, and has a bench of its own."""
+
+    now: Callable[[], float]
+    listed: list[Entry] = field(default_factory=list)
+
+    def entries(self, kind: str, subject: str = "") -> Sequence[Entry]:
+        return [one for one in self.listed if one.kind == kind and subject in ("", one.subject)]
+
+    def all_entries(self) -> Sequence[Entry]:
+        return list(self.listed)
+
+    def append(self, kind: str, subject: str, body: dict[str, Any], author: str) -> Entry:
+        at = datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds")
+        self.listed.append(Entry(f"{len(self.listed):06}", kind, subject, at, author, body, "", ""))
+        return self.listed[-1]
+
+    def append_unless(
+        self, kind: str, subject: str, body: dict[str, Any], author: str, found: Callable[..., Entry | None]
+    ) -> tuple[Entry, bool]:
+        there = found(self.all_entries())
+        return (there, False) if there else (self.append(kind, subject, body, author), True)
+
+    def distrust(self, entry: Entry) -> str:
+        return ""
 
 
 def release(services: Services, version: int) -> Entry:

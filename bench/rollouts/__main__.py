@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.report import Report, quantile
+from bench.rollouts.releases import release_in_a_row
 from bench.rollouts.scenarios import SCENARIOS, Scenario
 from bench.rollouts.seeds import run_seeds
 from bench.rollouts.simulation import Story
@@ -51,6 +52,9 @@ def main() -> int:
     parser.add_argument("--wire-devices", type=int, default=200, help="devices of each (%(default)s)")
     parser.add_argument("--speed", type=float, default=10, help="how fast their time passes (%(default)s)")
     parser.add_argument("--back", type=int, default=1000, help="devices of the rollback (%(default)s)")
+    parser.add_argument("--releases", type=int, default=1000, help="releases in a row (%(default)s)")
+    parser.add_argument("--release-devices", type=int, default=4, help="devices of these (%(default)s)")
+    parser.add_argument("--git", action="store_true", help="these with a git ledger, which takes longer")
     parser.add_argument("--out", type=Path, default=Path("bench/rollouts/out"), help="for the JSON")
     given = parser.parse_args()
     report = Report()
@@ -74,6 +78,8 @@ def main() -> int:
         repeat_on_the_wire(report, given.wire, given.wire_devices, given.speed)
     if given.back:
         take_back(report, given.back)
+    if given.releases:
+        release_in_a_row(report, given.releases, given.release_devices, with_git=given.git)
     given.out.mkdir(parents=True, exist_ok=True)
     told = {
         SCENARIOS[number].name: {seed: vars(story) for seed, story in sorted(by_seed.items())}

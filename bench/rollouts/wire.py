@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-import ssl
-import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 from bench.report import Report
+from bench.rollouts.grounds import Grounds, open_grounds, tell_costs
 from bench.rollouts.scenarios import FLAKY, SCENARIOS
 from bench.rollouts.simulation import CONDITION, HELD_S, HISTORY_S, PACE, POLICY, Simulation
 from bench.rollouts.world import MODEL, NEW, OLD, twin_of
-from edgeferry.device.hollow import Clock, HollowFleet
-from edgeferry.device.hollow_session import HubPlace
+from edgeferry.device.hollow import Clock
 from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.hollow import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault, choose_faults
@@ -30,21 +23,11 @@ from edgeferry.wire.cases import render_cases
 from edgeferry.workflows.begin import Rules
 from edgeferry.workflows.rollback import roll_back
 from edgeferry.workflows.rollouts import find_rollout
-from tests.hollows import FLEET, GATE, cases_of, open_services, roll, say_yes
-from tests.hubs import RunningHub, free_address
+from tests.hollows import FLEET, GATE, cases_of, roll, say_yes
 
 TRIED = ("leaves the band", "leaves the band on a tenth of the fleet", "good")
 """What is repeated: of seed 1 the first, of seed 2 the second, and so on."""
 SIMPLE = {"rollout.waves": "100 %", "rollout.success": "90 %", "rollout.errors": "2 %"}
-
-
-@dataclass
-class Grounds:
-    """A hub with a fleet of hollow devices, and what a controller has."""
-
-    hub: RunningHub
-    services: Services
-    clock: Clock
 
 
 def repeat_on_the_wire(report: Report, seeds: int, devices: int, speed: float) -> None:
@@ -54,8 +37,11 @@ def repeat_on_the_wire(report: Report, seeds: int, devices: int, speed: float) -
         scenario = scenarios[TRIED[(seed - 1) % len(TRIED)]]
         faults = (*FLAKY, *scenario.faults)
         simulated = Simulation(seed, devices, faults).run().decisions
-        with open_grounds(seed, devices, faults, PACE, speed) as grounds:
+        began = time.monotonic()
+        with _open_seed(seed, devices, faults, PACE, speed) as grounds:
             told = _roll_both(grounds)
+            tell_costs(report, f"seed {seed}", dict.fromkeys(grounds.costs(), 0.0), grounds.costs())
+        report.add(f"seed {seed}: took", time.monotonic() - began, "s")
         print(f"    seed {seed}, {scenario.name}: simulated {', '.join(simulated)}")
         print(f"    seed {seed}, {scenario.name}: on the wire {', '.join(told)}", flush=True)
         what = f"seed {seed}, {scenario.name}, {devices} devices: decisions that differ on the wire"
@@ -64,101 +50,45 @@ def repeat_on_the_wire(report: Report, seeds: int, devices: int, speed: float) -
 
 def take_back(report: Report, devices: int) -> None:
     """How long until a whole fleet runs the previous release again, as measured on each device."""
-    with open_grounds(1, devices, (), Pace(trial=TrialRules(window_s=20)), 1.0) as grounds:
-        services, rules = grounds.services, Rules({**SIMPLE, "rollout.timeout_s": "600"}, GATE)
+    with _open_seed(1, devices, (), Pace(trial=TrialRules(window_s=20)), 1.0) as grounds:
+        services, rules = grounds.services, Rules({**SIMPLE, "rollout.timeout_s": "1800"}, GATE)
         for number, digest in enumerate((OLD, NEW), start=1):
-            began = time.monotonic()
+            before, began = grounds.costs(), time.monotonic()
             _roll(grounds, _release(services, number, digest), rules)
             report.add(f"{devices} devices: release {number}, in one wave", time.monotonic() - began, "s")
-        began = time.monotonic()
+            tell_costs(report, f"{devices} devices: release {number}", before, grounds.costs())
+        before, began = grounds.costs(), time.monotonic()
         back = roll_back(
             services, MODEL, fleet=FLEET, reason="bench", user="ann", rules=rules, on_change=lambda _: None
         )
         took_s = time.monotonic() - began
         report.add(f"{devices} devices: taken back, measured on each", took_s, "s", goal=60)
+        tell_costs(report, f"{devices} devices: taken back", before, grounds.costs())
         lacking = sum(each.state is not State.SUCCEEDED for each in back.outcomes)
         report.add(f"{devices} devices: not back", lacking, "", goal=0)
 
 
 @contextlib.contextmanager
-def open_grounds(
+def _open_seed(
     seed: int, devices: int, faults: Sequence[Fault], pace: Pace, speed: float
 ) -> Iterator[Grounds]:
-    """The fleet of a simulation's seed, alive at a hub of its own."""
+    """The fleet of a simulation's seed."""
     twins = [twin_of(seed, number) for number in range(1, devices + 1)]
-    with tempfile.TemporaryDirectory(prefix="bench-rollouts-") as name:
-        folder = Path(name)
-        (folder / "hub").mkdir()
-        hub = RunningHub(folder / "hub", free_address(), 8443, 8883).start()
-        try:
-            setup = open_services(hub.state, folder)
-            names = [twin["deviceId"] for twin in twins]
-            setup.hub.create_devices(names, True, {})
-            with ThreadPoolExecutor(4) as pool:
-                list(pool.map(lambda twin: setup.hub.patch_tags(twin["deviceId"], twin["tags"]), twins))
-                identities = pool.map(setup.hub.device, names)
-                keys = {
-                    each["deviceId"]: each["authentication"]["symmetricKey"]["primaryKey"]
-                    for each in identities
-                }
-            clock = Clock(time.time(), speed)
-            hollows = [
-                Hollow(
-                    each["deviceId"],
-                    seed,
-                    clock.began_at,
-                    choose_faults(faults, each["deviceId"], each, seed),
-                    pace,
-                )
-                for each in twins
-            ]
-            context = ssl.create_default_context(cafile=str(hub.ca_file))
-            place = HubPlace(hub.host_name, hub.address, hub.mqtt_port, context)
-            fleet = HollowFleet(place, clock, lambda request: cases_of(request.version), hollows, keys)
-            services = open_services(hub.state, folder, _say, clock)
-            with _alive(fleet):
-                yield Grounds(hub, services, clock)
-            services.hub.close()
-            setup.hub.close()
-        finally:
-            hub.stop()
-
-
-@contextlib.contextmanager
-def _alive(fleet: HollowFleet) -> Iterator[None]:
-    """The fleet lives in a thread, and is connected."""
-    loop = asyncio.new_event_loop()
-    living: list[asyncio.Task] = []
-    connected: set[str] = set()
-    everybody = threading.Event()
-
-    def note(device: str, what: str) -> None:
-        if what == "$edgeAgent connected":
-            connected.add(device)
-            if len(connected) == len(fleet.hollows):
-                everybody.set()
-
-    def live() -> None:
-        living.append(loop.create_task(fleet.live()))
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(living[0])
-
-    fleet.on_event = note
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
-    try:
-        if not everybody.wait(600):
-            raise SystemExit(f"{len(connected)} of {len(fleet.hollows)} devices connected")
-        yield
-    finally:
-        loop.call_soon_threadsafe(living[0].cancel)
-        thread.join(60)
+    clock = Clock(time.time(), speed)
+    hollows = [
+        Hollow(
+            each["deviceId"], seed, clock.began_at, choose_faults(faults, each["deviceId"], each, seed), pace
+        )
+        for each in twins
+    ]
+    with open_grounds(hollows, {each["deviceId"]: each["tags"] for each in twins}, clock) as grounds:
+        yield grounds
 
 
 def _roll_both(grounds: Grounds) -> list[str]:
     """The decisions on the new version, once the old one has served for a while."""
     services, clock = grounds.services, grounds.clock
-    simple = Rules({**SIMPLE, "rollout.timeout_s": "600"}, GATE)
+    simple = Rules({**SIMPLE, "rollout.timeout_s": "1800"}, GATE)
     _roll(grounds, _release(services, 1, OLD), simple)
     served_until = clock.now() + HISTORY_S
     while clock.now() < served_until:  # the devices' time is what is waited for
@@ -208,7 +138,3 @@ def _read_decisions(services: Services, release: str) -> list[str]:
 def _gist(decisions: Sequence[str]) -> list[str]:
     """What was written into the ledger; not that it was held or taken back, which is between the lines."""
     return [each for each in decisions if each not in ("hold", "roll back")]
-
-
-def _say(line: str) -> None:
-    print(f"    · {line[:200]}", flush=True)

@@ -244,11 +244,18 @@ class Hub(Protocol):
         """How far this machine's clock was ahead of the hub's at its last answer, seconds; None where that is
         not known."""
 
+    @property
+    def queries_per_minute(self) -> float:
+        """How many pages of queries it answers in a row of minutes; infinity where it does not count."""
+
     def query(self, text: str, rows: int = 1000) -> Iterator[Sequence[Json]]:
         """The rows of a query in IoT Hub's query language, page by page, at most `rows` on one."""
 
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Device twins matching the target condition (all edge devices when empty)."""
+
+    def device_ids(self, condition: str = "") -> Iterator[Sequence[str]]:
+        """The ids of the same devices, page by page."""
 
     def device_twin(self, device: str) -> Json: ...
 

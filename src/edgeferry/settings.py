@@ -81,6 +81,12 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting("hub.ca_file", "", "certificate authority of the hub; empty: the system's"),
+    Setting(
+        "hub.queries_per_minute",
+        "20",
+        "pages of queries that a rollout may read: Azure's S1 answers 20 for each unit; 0: any number, as a "
+        "hub of this machine answers",
+    ),
     Setting("registry.host", "", "host:port of the OCI registry"),
     Setting("registry.prefix", "edgeferry", "path before the model's name in image references"),
     Setting(
@@ -449,7 +455,11 @@ def _find_started_hub(state: Path, sandbox: Mapping[str, str]) -> dict[str, str]
                 continue  # it is only starting
             if connection == sandbox.get("hub.connection_string"):
                 return {}
-            return {"hub.connection_string": connection, "hub.ca_file": str(folder / "ca.pem")}
+            return {
+                "hub.connection_string": connection,
+                "hub.ca_file": str(folder / "ca.pem"),
+                "hub.queries_per_minute": "0",
+            }
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 import uuid
@@ -273,7 +274,11 @@ def open_messages(settings: Settings, say: Callable[[str], None]) -> Iterator[Me
 
 @contextmanager
 def _connected(values: _Values) -> Iterator[Hub]:
-    hub = HubClient(_hub_login(values), values.get("hub.ca_file"))
+    hub = HubClient(
+        _hub_login(values),
+        values.get("hub.ca_file"),
+        queries_per_minute=values.count("hub.queries_per_minute", none="0") or math.inf,
+    )
     try:
         yield hub
     finally:
@@ -442,9 +447,11 @@ class _Values:
         """The value as a positive number of seconds; UsageError when it is none."""
         return self.settings.seconds(name)
 
-    def count(self, name: str) -> int:
-        """The value as a positive whole number; UsageError when it is none."""
+    def count(self, name: str, *, none: str = "") -> int:
+        """The value as a positive whole number, or 0 when it is `none`; UsageError when it is neither."""
         value = self.get(name)
+        if value == none:
+            return 0
         if not value.isdigit() or int(value) == 0:
             raise UsageError(f"{name} is {value!r}: not a number of things", fix="give a number, e.g. 1")
         return int(value)

@@ -7,14 +7,16 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
-from edgeferry.device.hollow import Clock, HollowFleet
+from edgeferry.device.hollow import Clock, HollowDevice, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow import Hollow, Pace, want
 from edgeferry.domain.hollow_faults import Fault
+from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.wire.deployment import (
     ModelLayer,
     render_base,
@@ -144,3 +146,24 @@ def module_twin(hub: RunningHub, device: str, module: str) -> dict:
         return hub.twin(device, module)
     except AssertionError:
         return {"properties": {"desired": {}, "reported": {}}}
+
+
+def test_what_came_due_while_the_hub_was_slow_is_due_at_once() -> None:
+    """A turn takes as long as the hub does to take its reports; nothing would wake the device later."""
+
+    class Told(Clock):
+        at = 100.0
+
+        def now(self) -> float:
+            return self.at
+
+    clock = Told(0.0)
+    pulled_s = 2.0
+    spec = ModuleSpec("taxi", f"r/taxi@{DIGEST}", layer="layer")
+    hollow = want(Hollow("slow", 1, 0.0, (), PACE), DeviceManifest({"taxi": spec}), 1, clock.at)
+    fleet = HollowFleet(HubPlace("", "", 0, ssl.create_default_context()), clock, lambda _: None, [], {})
+    device = HollowDevice(fleet, hollow, httpx.AsyncClient(), asyncio.Semaphore())
+    device.catch_up()
+    assert clock.at < device.due_at() < clock.at + 2 * pulled_s
+    object.__setattr__(clock, "at", clock.at + 10 * pulled_s)
+    assert device.due_at() < clock.at

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ class Case:
     state: State
     reason: str
     """What the reason says, in part."""
+    soak_s: float = 0.0
+    """How long it has to be watched when it is rolled out alone: at first it looks well."""
 
 
 CASES = (
@@ -48,7 +51,7 @@ CASES = (
     Case("wrong-predictions", (Fault("wrong_predictions"),), State.FAILED, "expected 5.0"),
     Case("slow-within", (Fault("slow_start", seconds=3.0),), State.SUCCEEDED, "smoke"),
     Case("slow-beyond", (Fault("slow_start", seconds=NEVER_S),), State.TIMED_OUT, "verdict"),
-    Case("flapping", (Fault("flapping", module="taxi"),), State.FAILED, "ended by itself"),
+    Case("flapping", (Fault("flapping", module="taxi"),), State.FAILED, "ended by itself", soak_s=20.0),
     Case("other-down", (Fault("dead", module="other"),), State.SUCCEEDED, "smoke"),
     Case("offline", (Fault("offline"),), State.UNREACHABLE, ""),
     Case("stale-twin", (Fault("stale_twin"),), State.TIMED_OUT, "reports version 0"),
@@ -86,12 +89,16 @@ def live(hub: RunningHub) -> Iterator[Callable[..., Hollows]]:
 
 
 def measured(services: Services, **texts: str) -> tuple[RolloutResult, float]:
-    """A new release's rollout, and how many seconds it took."""
+    """A new release's rollout, and how many seconds it took from the wave's start to the verdict on it, by
+    the ledger: what a busy machine's git takes besides is no part of it."""
     by = rules(**{"timeout_s": f"{DEADLINE_S:g}", **texts})
     entry = release(services, 1)
     say_yes(services, entry, by)
-    began = time.monotonic()
-    return roll(services, entry, by), time.monotonic() - began
+    result = roll(services, entry, by)
+    waves = services.ledger.entries("wave")
+    verdict = next(one for one in waves if one.body["event"] not in ("started", "soaking"))
+    began, ended = (datetime.fromisoformat(one.at).timestamp() for one in (waves[0], verdict))
+    return result, ended - began
 
 
 def in_time(took_s: float) -> bool:
@@ -134,7 +141,8 @@ def test_each_device_is_judged_by_what_it_reports(
 ) -> None:
     layer_of_another_model(hub)
     live([case.name for case in CASES], **{case.name.replace("-", "_"): case.faults for case in CASES})
-    result, took_s = measured(services, errors="100 %")
+    more_s = 5.0  # a flapping module has ended for the third time only when the usual deadline is there
+    result, took_s = measured(services, errors="100 %", timeout_s=f"{DEADLINE_S + more_s:g}")
     told = {outcome.device: outcome for outcome in result.outcomes}
     wrong = [
         f"{case.name}: {told[case.name].state}: {told[case.name].reason}"
@@ -143,7 +151,7 @@ def test_each_device_is_judged_by_what_it_reports(
     ]
     assert wrong == []
     assert result.state is State.FAILED
-    assert in_time(took_s)
+    assert in_time(took_s - more_s)
 
 
 @pytest.mark.skipif("EDGEFERRY_TEST_FLEET_CASES" not in os.environ, reason="takes minutes")
@@ -154,11 +162,11 @@ def test_a_rollouts_word_is_that_of_its_worst_device(
     if case.name == "other-down":
         layer_of_another_model(hub)
     live(["beside", case.name], **{case.name.replace("-", "_"): case.faults})
-    result, took_s = measured(services)
+    result, took_s = measured(services, soak_s=f"{case.soak_s:g}", guard="no")
     assert result.state is case.state, result.reason
     if case.state is State.FAILED:
         assert services.hub.configuration(result.layer) is None
-    assert in_time(took_s)
+    assert in_time(took_s - case.soak_s)
 
 
 def test_one_bad_device_is_enough_to_take_a_release_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,9 @@ class HubClient:
         *,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
+        queries_per_minute: float = math.inf,
     ) -> None:
+        self.queries_per_minute = queries_per_minute
         self._door = HubTransport(login, ca_file, sleep=sleep, now=now)
 
     @property
@@ -55,8 +58,14 @@ class HubClient:
 
     def devices(self, condition: str = "") -> Sequence[Json]:
         """Twins of the edge devices that match the target condition (all when empty or `*`)."""
-        where = _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
-        return [row for page in self.query(f"SELECT * FROM devices WHERE {where}") for row in page]
+        return [
+            row for page in self.query(f"SELECT * FROM devices WHERE {_where(condition)}") for row in page
+        ]
+
+    def device_ids(self, condition: str = "") -> Iterator[Sequence[str]]:
+        """The ids of the same devices, page by page."""
+        for page in self.query(f"SELECT deviceId FROM devices WHERE {_where(condition)}"):
+            yield [str(row["deviceId"]) for row in page]
 
     def device_twin(self, device: str) -> Json:
         """The device's twin."""
@@ -222,6 +231,10 @@ class HubClient:
 
     def _delete(self, body: Json) -> None:
         self._door.ask("DELETE", f"/devices/{quote(body['id'])}", headers=_ANY)
+
+
+def _where(condition: str) -> str:
+    return _EDGE if condition in ("", "*") else join_conditions(_EDGE, condition)
 
 
 def _new_key() -> str:

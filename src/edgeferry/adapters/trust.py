@@ -37,6 +37,9 @@ class TrustFolder:
         self._folder = folder
         self._may_add = may_add
         self._read: dict[str, tuple[bytes, dict[str, ec.EllipticCurvePublicKey]]] = {}
+        self._fitting: set[tuple[str, str, bytes]] = set()
+        """Key, signature and hash of the message, where these were found to fit: whether the key counts is
+        looked at each time, but what it has signed it has signed for ever."""
 
     def fingerprints(self) -> Mapping[str, tuple[str, ...]]:
         """Of all keys that count, by author."""
@@ -64,10 +67,14 @@ class TrustFolder:
             return f"{path} is not an ECDSA public key"
         if fingerprint not in keys:
             return f"signed with another key than the trusted one of {author!r}"
+        fit = fingerprint, signature, hashlib.sha256(message).digest()
+        if fit in self._fitting:
+            return ""
         try:
             keys[fingerprint].verify(base64.b64decode(signature), message, ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError):
             return "the signature does not fit the content"
+        self._fitting.add(fit)
         return ""
 
     def _keys(self, author: str) -> Mapping[str, ec.EllipticCurvePublicKey]:

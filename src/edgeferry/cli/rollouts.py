@@ -41,8 +41,9 @@ from edgeferry.workflows.begin import resume
 from edgeferry.workflows.begin import rollout as roll_out
 from edgeferry.workflows.needs import ask_for_need
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.reports import SLOW_S
 from edgeferry.workflows.rollback import is_back, roll_back
-from edgeferry.workflows.rollout import SLOW_S, RolloutResult
+from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import (
     Record,
     find_lacking,

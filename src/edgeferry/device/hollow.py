@@ -137,7 +137,7 @@ class HollowDevice:
             while True:
                 try:
                     await self._turn_once()
-                    wait_s = self._fleet.clock.world_s(self._due_at() - self._fleet.clock.now())
+                    wait_s = self._fleet.clock.world_s(self.due_at() - self._fleet.clock.now())
                 except HubError as error:
                     if error.status in (401, 404):
                         self._fleet.on_event(self.hollow.device, "gone from the hub")
@@ -157,10 +157,10 @@ class HollowDevice:
         now = self._fleet.clock.now()
         offline = is_on(self.hollow, "offline", now)
         await self._hold(AGENT, not offline)
-        self._catch_up()
+        self.catch_up()
         companion = COMPANION in self.hollow.running and not is_on(self.hollow, "no_companion", now)
         await self._hold(COMPANION, companion and not offline)
-        self._catch_up()
+        self.catch_up()
         if not is_on(self.hollow, "stale_twin", now):
             for module, said in self._render().items():
                 await self._tell(module, said)
@@ -199,7 +199,7 @@ class HollowDevice:
     def _take(self, module: str, desired: Json, version: int) -> None:
         """New desired properties of the agent or the companion."""
         now = self._fleet.clock.now()
-        self._catch_up()
+        self.catch_up()
         if module == COMPANION:
             self.hollow = ask(self.hollow, _read_requests(desired), now)
         else:
@@ -210,7 +210,7 @@ class HollowDevice:
         self._fleet.on_event(self.hollow.device, f"{module} desired {version}")
         self._woken.set()
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """What was to happen until now has happened, each thing at its own time."""
         now, cases_of = self._fleet.clock.now(), self._fleet.cases_of
         before = self.hollow.verdicts
@@ -224,12 +224,13 @@ class HollowDevice:
             if before.get(model) != verdict:
                 self._fleet.on_event(self.hollow.device, f"verdict {model} {verdict.state}")
 
-    def _due_at(self) -> float:
-        """When there is something to do or to tell next."""
-        now, pace = self._fleet.clock.now(), self.hollow.pace
-        times = [next_at(self.hollow, now)]
+    def due_at(self) -> float:
+        """When there is something to do or to tell next: what has come due since it last caught up, while the
+        hub was slow to take a report, is due now."""
+        since, pace = self._caught_up_at, self.hollow.pace
+        times = [next_at(self.hollow, since)]
         for runs in self.hollow.running.values():
-            turns = int(max(0.0, now - runs.started_at) / pace.report_s) + 1
+            turns = int(max(0.0, since - runs.started_at) / pace.report_s) + 1
             times.append(runs.started_at + turns * pace.report_s)
         return min(times)
 

@@ -14,7 +14,8 @@ from edgeferry.domain.value import UNDEFINED
 from edgeferry.errors import ConditionError
 from edgeferry.hub.core import Core
 from edgeferry.hub.index import Index, Key
-from edgeferry.wire.hub import Identity, Json, RefusalError, render_twin
+from edgeferry.wire.hub import Identity, Json, RefusalError, render_json, render_twin
+from edgeferry.wire.hub_row import render_row
 
 _DEVICES = "devices"
 _IS_EDGE = parse_query("SELECT * FROM devices WHERE capabilities.iotEdge = true").condition.expression
@@ -33,7 +34,8 @@ class Cursor:
 class Page:
     """Rows of a query; `next_after` continues it, None at the end."""
 
-    rows: Sequence[Json]
+    rows: Sequence[bytes]
+    """Each as JSON."""
     item_type: str
     next_after: Cursor | None
 
@@ -59,12 +61,11 @@ class Queries:
         index = self._indexes[query.collection]
         mask = index.select(query.condition.expression)
         if query.is_aggregate:
-            return Page(_aggregate(query, index, mask), "Raw", None)
+            return Page([render_json(row) for row in _aggregate(query, index, mask)], "Raw", None)
         left = query.top if after is None else after.left
         wanted = limit if left is None else min(limit, left)
         keys = index.keys(mask, None if after is None else (after.device, after.module), wanted + 1)
-        identities = self._core.store.identities(keys[:wanted])
-        rows = [project(query, render_twin(one, self._core.presence_of(one))) for one in identities]
+        rows = self._project(query, keys[:wanted]) if query.columns else self._render(keys[:wanted])
         left = None if left is None else left - wanted
         is_more = len(keys) > wanted and left != 0
         return Page(
@@ -72,6 +73,19 @@ class Queries:
             "Raw" if query.columns else "Twin",
             Cursor(*keys[wanted - 1], left) if is_more else None,
         )
+
+    def _project(self, query: Query, keys: Sequence[Key]) -> Sequence[bytes]:
+        store = self._core.store
+        if any(path.segments[0] in ("tags", "properties") for path in find_answer_paths(query)):
+            identities = store.identities(keys)
+        else:
+            identities = [one.identity for one in store.stored_twins(keys)]
+        rows = (project(query, render_twin(one, self._core.presence_of(one))) for one in identities)
+        return [render_json(row) for row in rows]
+
+    def _render(self, keys: Sequence[Key]) -> Sequence[bytes]:
+        stored = self._core.store.stored_twins(keys)
+        return [render_row(one, self._core.presence_of(one.identity)) for one in stored]
 
     def count(self, text: str) -> int:
         """How many rows the query has; RefusalError ArgumentInvalid with the column."""

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgeferry.errors import HubError
 from edgeferry.hub.schema import bring_forward
 from edgeferry.wire.hub import Configuration, Identity
 from edgeferry.wire.hub_export import parse_stored, render_stored
+from edgeferry.wire.hub_row import StoredSection, StoredTwin
 
 Key = tuple[str, str]
 """Device and module, "" for a device itself."""
@@ -28,6 +30,7 @@ _TWIN = (
     "tags, desired, desired_metadata, desired_version, reported, reported_metadata, reported_version, "
     "twin_version, deployments, record"
 )
+_EMPTY = Section({}, {}, 0)
 _SAVE = f"INSERT OR REPLACE INTO identities (device, module, {_TWIN}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -87,17 +90,23 @@ class Store:
 
     def identities(self, keys: Sequence[Key]) -> Sequence[Identity]:
         """Those of these that there are, by device and module."""
+        return list(map(_parse_identity, self._rows(keys)))
+
+    def stored_twins(self, keys: Sequence[Key]) -> Sequence[StoredTwin]:
+        """The same, with what their twins hold as it is stored."""
+        return list(map(_parse_stored_twin, self._rows(keys)))
+
+    def _rows(self, keys: Sequence[Key]) -> Iterable[Sequence[Any]]:
         if not keys:
             return []
         marks = ",".join(["(?,?)"] * len(keys))
         columns = _TWIN.replace(", ", ", identities.")
-        rows = self._connection.execute(
+        return self._connection.execute(
             f"WITH wanted (device, module) AS (VALUES {marks}) "
             f"SELECT identities.device, identities.module, identities.{columns} "
             "FROM wanted CROSS JOIN identities USING (device, module) ORDER BY 1, 2",
             [part for key in keys for part in key],
         )
-        return [_parse_identity(row) for row in rows]
 
     def devices(self) -> Iterator[Identity]:
         """All devices by id."""
@@ -271,18 +280,34 @@ def _render_identity(identity: Identity) -> tuple[object, ...]:
 
 
 def _parse_identity(row: Sequence[Any]) -> Identity:
+    stored = _parse_stored_twin(row)
+    desired, reported = stored.desired, stored.reported
+    twin = Twin(
+        desired=Section(json.loads(desired.values), json.loads(desired.metadata), desired.version),
+        reported=Section(json.loads(reported.values), json.loads(reported.metadata), reported.version),
+        tags=json.loads(stored.tags),
+        version=stored.identity.twin.version,
+    )
+    return replace(stored.identity, twin=twin)
+
+
+def _parse_stored_twin(row: Sequence[Any]) -> StoredTwin:
     device, module, tags, desired, desired_metadata, desired_version, *rest = row
     reported, reported_metadata, reported_version, twin_version, deployments, text = rest
     record: dict[str, Any] = json.loads(text)
     record["parent_scopes"] = tuple(record["parent_scopes"])
-    twin = Twin(
-        desired=Section(json.loads(desired), json.loads(desired_metadata), desired_version),
-        reported=Section(json.loads(reported), json.loads(reported_metadata), reported_version),
-        tags=json.loads(tags),
-        version=twin_version,
+    identity = Identity(
+        device=device,
+        module=module or None,
+        twin=Twin(_EMPTY, _EMPTY, version=twin_version),
+        deployments=json.loads(deployments),
+        **record,
     )
-    return Identity(
-        device=device, module=module or None, twin=twin, deployments=json.loads(deployments), **record
+    return StoredTwin(
+        identity,
+        tags,
+        StoredSection(desired, desired_metadata, desired_version),
+        StoredSection(reported, reported_metadata, reported_version),
     )
 
 

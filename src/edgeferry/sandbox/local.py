@@ -241,6 +241,7 @@ def _write_sandbox(sandbox: Sandbox, logins: Logins) -> None:
         "settings": {
             "hub.connection_string": connection["connection_string"],
             "hub.ca_file": ca_file,
+            "hub.queries_per_minute": "0",
             "registry.host": f"{sandbox.address}:{REGISTRY_PORT}",
             "registry.username": PUSHER,
             "registry.password": logins.pusher_password,

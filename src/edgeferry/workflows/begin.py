@@ -37,7 +37,7 @@ from edgeferry.workflows.rollouts import (
     load_rollouts,
     trusted,
 )
-from edgeferry.workflows.watch import watch
+from edgeferry.workflows.watch import render_deleted, watch
 
 TIMEOUT = "rollout.timeout_s"
 """The one rule of a rollout that a person may change without asking the approvers anew."""
@@ -78,7 +78,8 @@ def rollout(
     Without an approval, or with nobody targeted, nothing is touched. What is there already, and has ended
     well, is measured again.
     """
-    records = [record for record in load_rollouts(services) if _is_of(record, release, fleet)]
+    of = {"model": [release.body["model"]], "environment": [fleet.environment]}
+    records = [record for record in load_rollouts(services, of) if _is_of(record, release, fleet)]
     open_ = [record for record in records if not record.ended]
 
     def take_up(record: Record) -> RolloutResult:
@@ -285,10 +286,12 @@ def _measure(
     rollout: str,
     environment: str,
 ) -> RolloutResult:
-    outcomes = tuple(watch(services, release, layer, devices, rules.timeout_s, on_change))
-    state, reason = judge_rollout(outcomes)
-    fix = "" if state is State.SUCCEEDED else render_look(environment, layer.model, rollout, outcomes)
-    return RolloutResult(release.subject, layer.name, state, reason, outcomes, False, fix, rollout)
+    watched = watch(services, release, layer, devices, rules.timeout_s, on_change)
+    state, reason = judge_rollout(watched.outcomes)
+    reason += render_deleted(watched)
+    done = state is State.SUCCEEDED
+    fix = "" if done else render_look(environment, layer.model, rollout, watched.outcomes)
+    return RolloutResult(release.subject, layer.name, state, reason, watched.outcomes, False, fix, rollout)
 
 
 def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:

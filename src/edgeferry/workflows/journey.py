@@ -15,10 +15,10 @@ from edgeferry.domain.rollout import State
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer, parse_model_layer
+from edgeferry.workflows.reports import fetch_facts
 from edgeferry.workflows.ship import Order, Shipment, Stage, render_outcome, ship
 from edgeferry.workflows.smoke import smoke
-from edgeferry.workflows.survey import await_gone
-from edgeferry.workflows.watch import fetch_facts, watch
+from edgeferry.workflows.watch import await_gone, watch
 
 Use = Callable[[str, str], tuple[int, int]]
 """Sends requests to a model on a device: (how many were sent, how many of them the device captured)."""
@@ -129,14 +129,17 @@ class _Move:
             assert shipment.release is not None
             layer = _layer(services, shipment)
             say = services.say
-            (outcome,) = watch(
+            watched = watch(
                 services, shipment.release, layer, [device], self.timeout_s, lambda o: say(render_outcome(o))
             )
+            if watched.deleted:
+                return f"{device} was deleted meanwhile"
+            [outcome] = watched.outcomes
             if outcome.state is not State.SUCCEEDED:
                 return f"{device}: {gained}: {outcome.state}: {outcome.reason}"
             told.append(f"{device} received {gained} by itself: {outcome.reason}")
         if lost:
-            await_gone(services, device, lost, self.timeout_s)
+            await_gone(services, [device], lost, self.timeout_s)
             told.append(f"{device} no longer runs {lost}")
         self.note(Stage("move", "done", services.now() - since, "; ".join(told)))
         return ""

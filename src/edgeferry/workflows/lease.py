@@ -24,6 +24,8 @@ class Lease:
         self._length_s = length_s
         self._holder = services.new_id()
         self._until_s = 0.0
+        self._is_kept = False
+        """Whether the hub remembers that it is ours."""
         self._told = False
 
     def hold(self) -> bool:
@@ -34,7 +36,7 @@ class Lease:
             return True
         until = now + self._length_s
         try:
-            held = self._services.anchor.take_lease(self._name, self._holder, until, now)
+            held = self._is_kept = self._services.anchor.take_lease(self._name, self._holder, until, now)
         except OutsideError as error:
             if not self._told:
                 self._services.say(f"no lease at the hub: {error.problem}; the ledger alone keeps order")
@@ -44,7 +46,7 @@ class Lease:
 
     def drop(self) -> None:
         """It is nobody's."""
-        if self._until_s and not self._told:
+        if self._is_kept:
             try:
                 self._services.anchor.drop(self._name, self._holder)
             except OutsideError as error:

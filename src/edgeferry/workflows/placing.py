@@ -29,9 +29,9 @@ from edgeferry.workflows.layers import render_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.removal import collect, remove_as_read
+from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollouts import Record, load_rollouts
-from edgeferry.workflows.survey import await_gone
-from edgeferry.workflows.watch import fetch_facts, watch
+from edgeferry.workflows.watch import await_gone, render_deleted, watch
 
 NO_EARLIER = "there is no earlier release"
 """What is said where nothing serves after a layer was removed."""
@@ -135,7 +135,7 @@ def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath
     read = {str(one["id"]): one for one in existing}
     layers = [each for one in existing if (each := parse_model_layer(one))]
     others = [each for each in layers if each.model == layer.model and each.name != layer.name]
-    records = load_rollouts(services) if others else []
+    records = load_rollouts(services, {"nonce": [each.nonce for each in others]}) if others else []
     by_nonce = {record.state.nonce: record for record in records}
     known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}
     return Beneath(tuple(others), known, read)
@@ -185,13 +185,13 @@ def await_previous(
     try:
         beneath = find_beneath(services, layer, fleet).same_devices(layer, condition)
         if not beneath:
-            for device in devices:
-                await_gone(services, device, layer.model, timeout_s)
+            await_gone(services, devices, layer.model, timeout_s)
             return f"{layer.model} with it: {NO_EARLIER}"
         previous = beneath[-1]
         entry = find_release(services, previous.release)
-        state, reason = judge_rollout(watch(services, entry, previous, devices, timeout_s, on_change))
-        return f"{previous.release} serves again: {state}: {reason}"
+        watched = watch(services, entry, previous, devices, timeout_s, on_change)
+        state, reason = judge_rollout(watched.outcomes)
+        return f"{previous.release} serves again: {state}: {reason}{render_deleted(watched)}"
     except (OutsideError, RefusedError, UsageError) as error:
         return f"what serves now is not known: {error.problem}"
 
@@ -244,4 +244,4 @@ def _create(services: Services, document: Json) -> bool:
 
 
 def _some_lack_a_base(services: Services, targeted: Sequence[str]) -> bool:
-    return any(not fetch_facts(services, device, "").has_base for device in targeted)
+    return any(not report.facts.has_base for _, report in Reports(services, "").read(targeted))

@@ -15,9 +15,10 @@ from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.begin import Rules, resume
 from edgeferry.workflows.placing import NO_EARLIER, find_beneath, model_layers, take_away
 from edgeferry.workflows.release import find_release
+from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_by_layer, give_order
-from edgeferry.workflows.watch import watch
+from edgeferry.workflows.watch import render_deleted, watch
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,16 @@ def roll_back(
     condition = str(record.start.body["condition"]) if record else layer.target_condition
     previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
-    devices = [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
+    devices = sorted(Reports(services, model).select(layer.target_condition))
     if record:
         give_order(services, record.id, "revert", reason, user)
     services.say(take_away(services, layer, fleet))
-    outcomes = tuple(watch(services, entry, previous, devices, rules.timeout_s, on_change))
-    state, why = judge_rollout(outcomes)
+    watched = watch(services, entry, previous, devices, rules.timeout_s, on_change)
+    state, why = judge_rollout(watched.outcomes)
+    why += render_deleted(watched)
     back = state is State.SUCCEEDED
-    fix = "" if back else render_look(fleet.environment, model, record.id if record else "", outcomes)
-    return Reverted(layer.release, previous.release, state, why, outcomes, back, fix)
+    fix = "" if back else render_look(fleet.environment, model, record.id if record else "", watched.outcomes)
+    return Reverted(layer.release, previous.release, state, why, watched.outcomes, back, fix)
 
 
 def is_back(result: RolloutResult) -> bool:

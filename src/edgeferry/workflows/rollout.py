@@ -50,14 +50,13 @@ from edgeferry.workflows.placing import (
     place_layer,
     take_away,
 )
+from edgeferry.workflows.reports import POLL_S, SLOW_S
 from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of
-from edgeferry.workflows.sight import FEW, Sight
-from edgeferry.workflows.watch import POLL_S, fetch_wanted
+from edgeferry.workflows.sight import Sight
+from edgeferry.workflows.watch import fetch_wanted
 
 ORDERS_S = 2.0
 """How soon a person's order is read."""
-SLOW_S = 2.0
-"""Between two looks at many devices, and while a wave soaks."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,9 @@ class _Drive:
         self._sight = Sight(services, wanted, running.layer, on_change)
         self._began_s = self._answered_s = services.now()
         self._read()
+        self._rests_until_s = -math.inf
+        self._rests_at = 0
+        """So many entries the ledger had of it when the rest began."""
         self._changed = False
         self._said = ""
         self._unwritten = ""
@@ -183,11 +185,13 @@ class _Drive:
             return None, SLOW_S / 2
         state = self._record.state
         now_s = services.now()
+        if now_s < self._rests_until_s and len(self._record.entries) == self._rests_at:
+            return None, min(SLOW_S, self._rests_until_s - now_s)
         look = self._look(state, now_s)
         require_clock(services)
         action = self._decide(state, look, now_s)
         if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):
-            look = self._look(state, now_s, again=True)  # what was green a while ago has to be green now
+            look = self._look(state, now_s, once_more=True)  # what was green a while ago has to be green now
             action = self._decide(state, look, now_s)
         if isinstance(action, AskApproval):
             gate = self._ask_gate(action.wave)
@@ -234,7 +238,8 @@ class _Drive:
             case Hold(state=word, reason=reason):
                 return self._stop("held", word, reason, look), self._pause(state, math.inf)
             case AskApproval(reason=reason):
-                return self._stop("approval needed", State.PENDING, reason, look), SLOW_S
+                said = self._stop("approval needed", State.PENDING, reason, look)
+                return said, self._pause(state, math.inf)
         return None, 0
 
     def _place(self, wave: int, condition: str) -> None:
@@ -257,12 +262,15 @@ class _Drive:
         """Whether the layer has no business at the hub any more, by the ledger as it is now."""
         return self._read().phase in (Phase.ENDED, Phase.REVERTING)
 
-    def _look(self, state: RolloutState, now_s: float, *, again: bool = False) -> Look:
+    def _look(self, state: RolloutState, now_s: float, *, once_more: bool = False) -> Look:
         plan, policy = self._running.plan, self._running.policy
         exposed = [member for wave in plan.waves[: state.wave] for member in wave.members]
         others = plan.targeted - set(exposed) if needs_evidence(state, policy) else ()
-        again = again or state.phase in (Phase.SOAKING, Phase.WAITING, Phase.HELD)
-        return self._sight.look(exposed, others, late=now_s >= self._deadline, again=again)
+        late = now_s >= self._deadline
+        if once_more:
+            return self._sight.look_again(exposed, others, late=late)
+        again = state.phase in (Phase.SOAKING, Phase.WAITING, Phase.HELD)
+        return self._sight.look(exposed, others, late=late, again=again)
 
     def _decide(self, state: RolloutState, look: Look, now_s: float) -> Action:
         return decide(state, self._running.plan, self._running.policy, look, now_s)
@@ -292,9 +300,14 @@ class _Drive:
         return max(self._deadline, self._answered_s + self._running.policy.timeout_s)
 
     def _pause(self, state: RolloutState, until_s: float) -> float:
+        """How long to wait for the next step; the next look may come later than that."""
+        now_s = self._services.now()
         exposed = sum(len(wave.members) for wave in self._running.plan.waves[: state.wave])
-        fast = exposed <= FEW and state.phase is Phase.ROLLING
-        return max(0.0, min(POLL_S if fast else SLOW_S, until_s - self._services.now()))
+        fast = self._sight.is_few(exposed) and state.phase is Phase.ROLLING
+        left_s = min(until_s, self._deadline if now_s < self._deadline else math.inf) - now_s
+        pause_s = self._sight.pause_s(POLL_S if fast else SLOW_S, left_s)
+        self._rests_until_s, self._rests_at = now_s + pause_s, len(self._record.entries)
+        return min(pause_s, SLOW_S)
 
     def _read(self) -> RolloutState:
         self._record = load_record(self._services, self._running.id, self._running.gate)

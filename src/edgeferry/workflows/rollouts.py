@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeferry.domain.gate import judge_approver
@@ -41,13 +41,19 @@ class Record:
         return self.state.end is not None
 
 
-def load_rollouts(services: Services) -> list[Record]:
-    """Every rollout that the ledger knows, oldest first."""
+def load_rollouts(services: Services, of: Mapping[str, Collection[str]] | None = None) -> list[Record]:
+    """Every rollout that the ledger knows, oldest first. `of`: only those whose start has one of these values
+    in each member, e.g. {"model": ["taxi"]}; whether the others count is not looked at."""
     by_id: dict[str, list[Entry]] = {}
+    wanted: set[str] = set()
     for entry in services.ledger.all_entries():
         if entry.kind in KINDS:
             by_id.setdefault(entry.subject, []).append(entry)
-    records = (_record(trusted(services, entries)) for entries in by_id.values())
+        if entry.kind == "rollout" and all(
+            entry.body.get(member, "") in values for member, values in (of or {}).items()
+        ):
+            wanted.add(entry.subject)
+    records = (_record(trusted(services, entries)) for id_, entries in by_id.items() if id_ in wanted)
     return [record for record in records if record]
 
 
@@ -67,8 +73,8 @@ def find_rollout(services: Services, name: str, environment: str = "") -> Record
 
 def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
     """The rollout that put this layer on the hub; None where the ledger knows of none."""
-    records = (record for record in reversed(load_rollouts(services)) if record.state.nonce == layer.nonce)
-    return next(records, None)
+    records = reversed(load_rollouts(services, {"nonce": [layer.nonce]}))
+    return next((record for record in records if record.state.nonce == layer.nonce), None)
 
 
 def load_record(services: Services, rollout: str, gate: GatePolicy | None = None) -> Record:

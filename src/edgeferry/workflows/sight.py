@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
-from edgeferry.domain.layering import AGENT
-from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
 from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION, ModelLayer, holds_layer
-from edgeferry.wire.facts import parse_evidence, parse_facts
+from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer, holds_layer
+from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.watch import end_outcome, is_news
 
-FEW = 50
-"""So many devices are read one by one; of more, all twins at once by a query."""
 AIM_S = 5.0
 """How long it is taken for granted whom the layer targets: Azure answers 20 such questions a minute."""
-_Twins = Mapping[str, tuple[Json | None, Json | None]]
 
 
 class Sight:
@@ -32,28 +27,60 @@ class Sight:
         self._wanted = wanted
         self._layer = layer
         self._on_change = on_change
+        self._reports = Reports(services, wanted.module)
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
         self._aim: tuple[str | None, frozenset[str]] = (None, frozenset())
         self._aimed_s = -math.inf
+        self._fresh: dict[str, DeviceFacts] = {}
+        """What the last look has read, whether or not it was judged."""
+        self._aim_is_fresh = False
         self.told: dict[str, Outcome] = {}
         """The last word of each device that was looked at."""
 
     def look(self, exposed: Collection[str], others: Collection[str], *, late: bool, again: bool) -> Look:
         """What is to be seen now of the `exposed` devices, and of what `others` counted. Devices that have
-        ended are read `again` only when that is asked for; when it is `late`, each device's word is its
+        ended are judged `again` only when that is asked for; when it is `late`, each device's word is its
         last. HubError when the hub does not answer."""
-        condition, targeted = self._read_aim(again)
+        self._fresh = {}
+        self._aim_is_fresh = False
+        self._read_aim(again)
+        return self._look(exposed, others, late, again)
+
+    def look_again(self, exposed: Collection[str], others: Collection[str], *, late: bool) -> Look:
+        """The same of all devices, with what `look` read just now as it was read."""
+        self._read_aim(not self._aim_is_fresh)
+        return self._look(exposed, others, late, again=True)
+
+    def forget_aim(self) -> None:
+        """Whom the layer targets is read anew: it was changed."""
+        self._aimed_s = -math.inf
+
+    def pause_s(self, usual_s: float, left_s: float) -> float:
+        """How long to wait before the next look; `left_s`: until the deadline."""
+        return self._reports.pause_s(usual_s, left_s)
+
+    def is_few(self, devices: int) -> bool:
+        """Whether so many devices are read one by one."""
+        return self._reports.is_few(devices)
+
+    def _look(self, exposed: Collection[str], others: Collection[str], late: bool, again: bool) -> Look:
+        condition, targeted = self._aim
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
-        for device, (agent, companion) in self._fetch(open_ | set(others)).items():
-            evidence = parse_evidence(companion, self._wanted.module)
-            if companion is None:  # another machine has its name now, or none has
+        for device in sorted(open_ & self._fresh.keys()):
+            self._tell(device, self._fresh[device])
+        wanted = (open_ | set(others)) - self._fresh.keys()
+        if not self.is_few(len(wanted)):
+            wanted = meant | set(others)  # pages hold them all
+        for device, report in self._reports.read(wanted):
+            self._fresh[device] = report.facts
+            if not report.has_companion:  # another machine has its name now, or none has
                 self._evidence.pop(device, None)
-            if evidence is not None:
-                self._evidence[device] = evidence
+            if report.evidence is not None:
+                self._evidence[device] = report.evidence
             if device in open_:
-                self._tell(device, agent, companion)
+                self._tell(device, report.facts)
         outcomes = {
             device: end_outcome(self._wanted, device, self.told, self._facts)
             if late
@@ -62,11 +89,7 @@ class Sight:
         }
         return Look(outcomes, dict(self._evidence), targeted, condition)
 
-    def forget_aim(self) -> None:
-        """Whom the layer targets is read anew: it was changed."""
-        self._aimed_s = -math.inf
-
-    def _read_aim(self, again: bool) -> tuple[str | None, frozenset[str]]:
+    def _read_aim(self, again: bool) -> None:
         """The layer's target condition, None where it is not (another deployment may have its name), and whom
         it selects."""
         now_s = self._services.now()
@@ -74,13 +97,11 @@ class Sight:
             found = self._services.hub.configuration(self._layer.name)
             ours = found is not None and holds_layer(found, self._layer)
             condition = str(found.get("targetCondition") or "") if found and ours else None
-            twins = self._services.hub.devices(condition) if condition else ()
-            self._aim = condition, frozenset(str(twin["deviceId"]) for twin in twins)
+            self._aim = condition, self._reports.select(condition) if condition else frozenset()
             self._aimed_s = now_s
-        return self._aim
+            self._aim_is_fresh = True
 
-    def _tell(self, device: str, agent: Json | None, companion: Json | None) -> None:
-        facts = parse_facts(device, self._wanted.module, agent, companion)
+    def _tell(self, device: str, facts: DeviceFacts) -> None:
         outcome = judge_device(self._wanted, facts)
         if is_news(self.told.get(device), outcome):
             self._on_change(outcome)
@@ -92,21 +113,3 @@ class Sight:
 
     def _so_far(self, device: str) -> Outcome:
         return self.told.get(device) or Outcome(device, State.PENDING, "nothing was heard of it yet")
-
-    def _fetch(self, devices: Collection[str]) -> _Twins:
-        """The twins of the agent and of the companion of each device; None where there is none."""
-        hub = self._services.hub
-        if len(devices) <= FEW:
-            return {
-                device: (hub.module_twin(device, AGENT), hub.module_twin(device, COMPANION))
-                for device in sorted(devices)
-            }
-        found: dict[tuple[str, str], Json] = {}
-        names = ", ".join(map(render_text, (AGENT, COMPANION)))
-        for page in hub.query(f"SELECT * FROM devices.modules WHERE moduleId IN [{names}]"):
-            for row in page:
-                if row["deviceId"] in devices:
-                    found[row["deviceId"], row["moduleId"]] = row
-        return {
-            device: (found.get((device, AGENT)), found.get((device, COMPANION))) for device in sorted(devices)
-        }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeferry.domain.smoke import Verdict
-from edgeferry.errors import RefusedError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import COMPANION, SCORE_PORT
 from edgeferry.wire.facts import parse_facts
@@ -58,18 +57,6 @@ def fetch_host_ports(services: Services, device: str, module: str) -> dict[str, 
         _reported_modules(services.hub.module_twin(device, "$edgeAgent")).get(module, {}).get("hostPorts")
         or {}
     )
-
-
-def await_gone(services: Services, device: str, module: str, timeout_s: float) -> None:
-    """The device no longer reports the module; RefusedError when it still does after `timeout_s`."""
-    deadline = services.now() + timeout_s
-    while module in _reported_modules(services.hub.module_twin(device, "$edgeAgent")):
-        if services.now() > deadline:
-            raise RefusedError(
-                f"{device} still runs {module} after {timeout_s:.0f} s",
-                fix="edgeferry status; edgeferry logs",
-            )
-        services.sleep(0.1)
 
 
 def _reported_modules(agent: Json | None) -> Json:

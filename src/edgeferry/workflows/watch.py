@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from edgeferry.domain.layering import AGENT
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
-from edgeferry.errors import HubError
+from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import COMPANION, ModelLayer
-from edgeferry.wire.facts import parse_facts
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.reports import POLL_S, SLOW_S, Reports
 
-POLL_S = 0.25
 
+@dataclass(frozen=True)
+class Watched:
+    """How devices ended."""
 
-def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
-    """What the hub knows now of one module on one device."""
-    agent = services.hub.module_twin(device, AGENT)
-    companion = services.hub.module_twin(device, COMPANION)
-    return parse_facts(device, module, agent, companion)
+    outcomes: tuple[Outcome, ...]
+    """Of those that the hub still has, in the order in which they were named."""
+    deleted: tuple[str, ...] = ()
+    """The others: they prove nothing and are in nobody's way."""
 
 
 def fetch_wanted(services: Services, release: Entry, layer: ModelLayer) -> Wanted:
@@ -43,35 +43,71 @@ def watch(
     targeted: Sequence[str],
     timeout_s: float,
     on_change: Callable[[Outcome], None],
-) -> list[Outcome]:
+) -> Watched:
     """The outcome of each targeted device, when all have ended or time is up.
 
     A hub that does not answer is waited for; the last facts known are judged at the deadline.
     """
     wanted = fetch_wanted(services, release, layer)
+    reports = Reports(services, layer.model)
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}
     facts: dict[str, DeviceFacts] = {}
+    deleted: list[str] = []
+    open_ = set(targeted)
+    while open_:
+        late = services.now() >= deadline
+        try:
+            for device, report in reports.read(open_):
+                if not report.is_known and reports.is_deleted(device):
+                    services.say(f"{device} was deleted meanwhile")
+                    deleted.append(device)
+                    open_.discard(device)
+                    continue
+                facts[device] = report.facts
+                outcome = judge_device(wanted, report.facts)
+                if is_news(told.get(device), outcome):
+                    on_change(outcome)
+                told[device] = outcome
+                if outcome.state is not State.PENDING:
+                    open_.discard(device)
+        except HubError as error:
+            if not error.retryable or services.now() >= deadline:
+                raise
+        if late or not open_:
+            break
+        usual_s = POLL_S if reports.is_few(len(open_)) else SLOW_S
+        services.sleep(reports.pause_s(usual_s, deadline - services.now()))
+    left = (device for device in targeted if device not in deleted)
+    return Watched(tuple(end_outcome(wanted, device, told, facts) for device in left), tuple(sorted(deleted)))
+
+
+def await_gone(services: Services, devices: Sequence[str], module: str, timeout_s: float) -> None:
+    """No device reports the module any more, nor has to when it was deleted; RefusedError when one still does
+    after `timeout_s`."""
+    reports = Reports(services, module)
+    deadline = services.now() + timeout_s
+    open_ = set(devices)
     while True:
-        for device in targeted:
-            before = told.get(device)
-            if before and before.state is not State.PENDING:
-                continue
-            try:
-                facts[device] = fetch_facts(services, device, layer.model)
-            except HubError as error:
-                if not error.retryable or services.now() >= deadline:
-                    raise
-                continue
-            outcome = judge_device(wanted, facts[device])
-            if is_news(before, outcome):
-                on_change(outcome)
-            told[device] = outcome
-        if len(told) == len(targeted) and all(each.state is not State.PENDING for each in told.values()):
-            return [told[device] for device in targeted]
-        if services.now() >= deadline:
-            return [end_outcome(wanted, device, told, facts) for device in targeted]
-        services.sleep(POLL_S)
+        late = services.now() >= deadline
+        for device, report in reports.read(open_):
+            if not report.facts.image:
+                open_.discard(device)
+        if not open_:
+            return
+        if late:
+            many = f" and {len(open_) - 1} more" if len(open_) > 1 else ""
+            raise RefusedError(
+                f"{min(open_)}{many} still runs {module} after {timeout_s:.0f} s",
+                fix="edgeferry status; edgeferry logs",
+            )
+        usual_s = POLL_S if reports.is_few(len(open_)) else SLOW_S
+        services.sleep(reports.pause_s(usual_s, deadline - services.now()))
+
+
+def render_deleted(watched: Watched) -> str:
+    """What is said behind a reason of the devices that were deleted meanwhile; "" where none was."""
+    return f"; deleted meanwhile: {', '.join(watched.deleted)}" if watched.deleted else ""
 
 
 def is_news(before: Outcome | None, outcome: Outcome) -> bool:

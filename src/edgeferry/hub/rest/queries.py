@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from edgeferry.hub.core import invalid
 from edgeferry.hub.queries import Cursor, Queries
-from edgeferry.hub.rest.call import Call, ok
+from edgeferry.hub.rest.call import JSON_TYPE, Call, ok
 from edgeferry.wire.hub import parse_json, render_json
 
 _PAGE_ROWS = 100
@@ -29,7 +29,7 @@ class QueryHandlers:
             raise invalid("query is missing", "send {'query': 'SELECT …'}")
         rows = _parse_rows(headers.get("x-ms-max-item-count", ""))
         page = self.queries.query(text, _parse_continuation(headers.get("x-ms-continuation", "")), rows)
-        response = ok(page.rows)
+        response = Response(b"[" + b",".join(page.rows) + b"]", media_type=JSON_TYPE)
         response.headers["x-ms-item-type"] = page.item_type
         if page.next_after is not None:
             response.headers["x-ms-continuation"] = _render_continuation(page.next_after)
