@@ -27,15 +27,17 @@ from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.smoke import CaseSet, EqualCase, Tolerance
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, render_cases
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import approve, make_offer
 from edgeferry.workflows.begin import Rules, rollout
+from edgeferry.workflows.placing import list_layers
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.rollout import RolloutResult
 from tests.hubs import RunningHub
@@ -106,9 +108,15 @@ def release(services: Services, version: int) -> Entry:
         "digest": digest,
         "config_digest": digest,
         "cases_sha256": hashlib.sha256(_render(digest)).hexdigest(),
-        "companion": {"digest": "sha256:" + "ef" * 32},
+        "companion": {"release": "companion-v1-efefefef", "digest": "sha256:" + "ef" * 32},
     }
     return services.ledger.append("release", f"taxi-v{version}-{version:08x}", body, "ann")
+
+
+def layers_of(services: Services, module: str) -> list[ModelLayer]:
+    """The layers of a model, or the companion, the lowest first."""
+    found = [layer for layer in list_layers(services) if layer.model == module]
+    return sorted(found, key=lambda layer: layer.priority)
 
 
 def rules(**texts: str) -> Rules:

@@ -21,7 +21,7 @@ from bench.rollouts.world import MODEL, NEW, OLD, twin_of
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.device_rules import TrialRules
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault, choose_faults
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State

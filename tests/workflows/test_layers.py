@@ -88,7 +88,7 @@ def test_who_was_overtaken_touches_nothing(client: HubClient) -> None:
 def test_a_newer_release_stands_above_and_an_older_one_comes_again_as_a_layer_of_its_own(
     client: HubClient,
 ) -> None:
-    nonces = iter(["first", "second", "third"])
+    nonces = iter(["first", "companion", "second", "third"])
     given = services(hub=client, new_id=lambda: next(nonces))
     first = apply(given)
     newer = apply(given, NEWER)
@@ -116,8 +116,8 @@ def test_environments_that_share_a_hub_leave_each_others_deployments_alone(clien
     assert sorted(made) == [
         "edgeferry-base-dev",
         "edgeferry-base-prod",
-        "edgeferry-companion-efefefefefef-dev",
-        "edgeferry-companion-efefefefefef-prod",
+        "edgeferry-companion-v1_0-efefefef-dev",
+        "edgeferry-companion-v1_0-efefefef-prod",
         "edgeferry-nyc_taxi-v1-abababab-dev",
         "edgeferry-nyc_taxi-v1-abababab-prod",
     ]
@@ -159,7 +159,7 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     try:
         for release in releases:
             layer = apply(given, release, fleet=fleet)
-        collect_older(given, layer, releases[-1], fleet)
+        collect_older(given, layer, fleet)
     finally:
         puller.close()
     left = [one for one in client.configurations() if one["labels"]["edgeferry"] == "model"]

@@ -17,7 +17,7 @@ from edgeferry.cli.project import OutputOption, opened
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.device.link import MQTT_PORT
-from edgeferry.domain.hollow import Hollow, is_up
+from edgeferry.domain.hollow_device import Hollow, is_up
 from edgeferry.domain.hollow_faults import Fault, choose_faults
 from edgeferry.domain.smoke import CaseSet, SmokeRequest
 from edgeferry.domain.tags import parse_tags

@@ -204,7 +204,7 @@ class _Drive:
                 if self._append("wave", render_judged(verdict)) and verdict.state == "fail":
                     self._alarm("failed", verdict.reason)
             case Commit(state=ended, reason=reason):
-                collect_older(self._services, self._running.layer, self._running.release, self._running.fleet)
+                collect_older(self._services, self._running.layer, self._running.fleet)
                 self._end(ended, reason, look)
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Collection, Mapping
 
 from edgeferry.domain.layering import AGENT
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
 from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION
 from edgeferry.wire.facts import parse_evidence, parse_facts
+from edgeferry.workflows.cases import Known, add_cases
 from edgeferry.workflows.watch import end_outcome, is_news
 
 FEW = 50
@@ -34,6 +35,7 @@ class Sight:
         self._on_change = on_change
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
+        self._cases: Known = {}
         self._aim: tuple[str | None, frozenset[str]] = (None, frozenset())
         self._aimed_s = -math.inf
         self.told: dict[str, Outcome] = {}
@@ -76,7 +78,8 @@ class Sight:
         return self._aim
 
     def _tell(self, device: str, agent: Json | None, companion: Json | None) -> None:
-        facts = parse_facts(device, self._wanted.module, agent, companion)
+        found = parse_facts(device, self._wanted.module, agent, companion)
+        facts = add_cases(self._services, found, self._cases)
         outcome = judge_device(self._wanted, facts)
         if is_news(self.told.get(device), outcome):
             self._on_change(outcome)

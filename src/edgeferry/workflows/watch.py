@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edgeferry.domain.layering import AGENT
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
 from edgeferry.errors import HubError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import COMPANION, ModelLayer
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.facts import parse_facts
-from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.cases import Known, add_cases, fetch_cases
 
 POLL_S = 0.25
 
@@ -26,13 +27,14 @@ def fetch_facts(services: Services, device: str, module: str) -> DeviceFacts:
 
 def fetch_wanted(services: Services, release: Entry, layer: ModelLayer) -> Wanted:
     """What a device must report to have proven the layer."""
+    asked = layer.model != COMPANION
     return Wanted(
         module=layer.model,
         digest=layer.digest,
         image_hashes=frozenset({layer.digest, release.body["config_digest"]}),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
-        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256),
+        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256) if asked else None,
     )
 
 
@@ -52,13 +54,15 @@ def watch(
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}
     facts: dict[str, DeviceFacts] = {}
+    known: Known = {}
     while True:
         for device in targeted:
             before = told.get(device)
             if before and before.state is not State.PENDING:
                 continue
             try:
-                facts[device] = fetch_facts(services, device, layer.model)
+                found = fetch_facts(services, device, layer.model)
+                facts[device] = add_cases(services, found, known)
             except HubError as error:
                 if not error.retryable or services.now() >= deadline:
                     raise
