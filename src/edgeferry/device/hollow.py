@@ -217,7 +217,7 @@ class HollowDevice:
     def _due_at(self) -> float:
         """When there is something to do or to tell next."""
         now, pace = self._fleet.clock.now(), self.hollow.pace
-        times = [next_at(self.hollow, now)]
+        times = [next_at(self.hollow, self._caught_up_at)]  # telling has taken time
         for runs in self.hollow.running.values():
             turns = int(max(0.0, now - runs.started_at) / pace.report_s) + 1
             times.append(runs.started_at + turns * pace.report_s)

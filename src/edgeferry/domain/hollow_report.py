@@ -86,6 +86,7 @@ def tell_facts(
     hollow: Hollow, module: str, brought_by: int, now_s: float, cases_of: CasesOf = lambda _: None
 ) -> DeviceFacts:
     """What the hub would know of one module that a desired version brought: what the twins say, unwritten."""
+    is_heard = is_up(hollow, COMPANION, now_s) and not is_on(hollow, "no_companion", now_s)
     asked = [
         Asked(one, hollow.verdicts.get(model), cases_of(one)) for model, (one, _) in hollow.requests.items()
     ]
@@ -110,7 +111,7 @@ def tell_facts(
         verdict=hollow.verdicts.get(module),
         layer_outcome=layer.outcome if layer else "",
         layer_reason=layer.reason if layer else "",
-        companion=nonce_of(hollow) if is_up(hollow, COMPANION, now_s) else "",
+        companion=nonce_of(hollow) if is_heard else "",
         asked=tuple(asked) if module == COMPANION else (),
     )
 

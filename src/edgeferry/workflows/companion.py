@@ -42,11 +42,13 @@ def release_companion(services: Services, limits: DeviceClass, user: str) -> tup
 
 
 def released_companion(services: Services, limits: DeviceClass, user: str) -> Entry:
-    """The companion's newest release that counts; made where there is none."""
-    released = services.ledger.entries("release")
-    ours = (entry for entry in reversed(released) if entry.body.get("model") == COMPANION)
-    found = next((entry for entry in ours if not services.ledger.distrust(entry)), None)
-    return found or release_companion(services, limits, user)[0]
+    """The companion's newest release that counts and that this registry holds; made where there is none."""
+    for entry in reversed(services.ledger.entries("release")):
+        if entry.body.get("model") != COMPANION or services.ledger.distrust(entry):
+            continue
+        if services.registry.has(COMPANION, entry.body["digest"]):
+            return entry
+    return release_companion(services, limits, user)[0]
 
 
 def _verify(services: Services, image: Image, limits: DeviceClass) -> Verification:

@@ -70,16 +70,17 @@ def sign_release(
         **(more or {}),
     }
     for entry in reversed(services.ledger.entries("release", subject)):
-        if _is_same(entry.body, body) and not services.ledger.distrust(entry):
+        if _is_same(services, entry.body, body) and not services.ledger.distrust(entry):
             return entry, False
     return services.ledger.append("release", subject, body, user), True
 
 
-def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether they say the same, whatever companion a fleet without any would get."""
-    companion = one.get(COMPANION)
-    names_one = isinstance(companion, Mapping) and "release" in companion
-    return one == ({**other, COMPANION: companion} if names_one and COMPANION in other else other)
+def _is_same(services: Services, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether they say the same, and a fleet without a companion can get the one that was named before."""
+    named = before.get(COMPANION)
+    if COMPANION not in now or not isinstance(named, Mapping) or "release" not in named:
+        return before == now
+    return before == {**now, COMPANION: named} and services.registry.has(COMPANION, named["digest"])
 
 
 def find_release(services: Services, name: str) -> Entry:
