@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,12 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.begin import open_running
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import release as sign
 from edgeferry.workflows.rollback import Reverted, roll_back
 from edgeferry.workflows.rollout import RolloutResult
-from edgeferry.workflows.rollouts import load_plan, load_record
+from edgeferry.workflows.rollouts import find_rollout, load_plan, load_record
 from tests.adapters.test_registry import make_image
 from tests.hollows import (
     FLEET,
@@ -83,8 +85,8 @@ def shipped(services: Services, fleet: Hollows) -> ModelLayer:
     return layer
 
 
-def roll_companion(services: Services, entry: Entry, **texts: str) -> RolloutResult:
-    by = replace(patient(waves=WAVES, **texts), gate=STRICT)
+def roll_companion(services: Services, entry: Entry) -> RolloutResult:
+    by = replace(patient(waves=WAVES), gate=STRICT)
     say_yes(services, entry, by, FLEET.all_devices)
     return roll(services, entry, by, FLEET.all_devices)
 
@@ -119,7 +121,7 @@ def test_a_changed_companion_goes_out_in_waves_of_its_own_and_never_with_a_model
     assert layers_of(services, "companion") == [shipped]
     unapproved = roll(services, newer, patient(waves=WAVES), FLEET.all_devices)
     assert unapproved.state is State.SKIPPED
-    result = roll_companion(services, newer, soak_s="0.2")
+    result = roll_companion(services, newer)
     assert (result.state, len(result.outcomes)) == (State.SUCCEEDED, 4), result.reason
     said = {outcome.device: outcome.reason for outcome in result.outcomes}
     assert said["a"] == "1 model passed through it"
@@ -127,6 +129,7 @@ def test_a_changed_companion_goes_out_in_waves_of_its_own_and_never_with_a_model
     started = [one.body["wave"] for one in services.ledger.entries("wave", result.rollout) if started_by(one)]
     assert started == [1, 2]
     assert {digest for digest, _ in companions(fleet).values()} == {companion_digest(2)}
+    assert [is_compared(services, name) for name in (result.rollout, model.subject)] == [False, True]
     assert [layer.digest for layer in layers_of(services, "companion")] == [
         companion_digest(1),
         companion_digest(2),
@@ -192,9 +195,13 @@ def test_another_companion_makes_no_new_release_of_a_model(services: Services, t
     ]
     assert [new for _, new in made] == [True, False]
     assert made[0][0].body["companion"]["release"] == release_companion(services, 1).subject
-    assert sign(services, replace(version, metrics={}), image, proof, release_companion(services, 2), "ann")[
-        1
-    ]
+    retrained = replace(version, metrics={"r2": 0.8})
+    assert sign(services, retrained, image, proof, release_companion(services, 2), "ann")[1]
+
+
+def is_compared(services: Services, rollout: str) -> bool:
+    """Whether answers to users are, while it soaks."""
+    return open_running(services, find_rollout(services, rollout), FLEET, STRICT).policy.guard.compare
 
 
 def started_by(entry: Entry) -> bool:
