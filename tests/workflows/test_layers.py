@@ -10,6 +10,7 @@ import pytest
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
+from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, render_all
 from edgeferry.workflows.placing import collect_older, lay_ground, place_layer
@@ -44,6 +45,14 @@ def test_a_rollout_creates_what_render_shows_but_for_the_login_itself(client: Hu
             if member == "content":
                 found = {"modulesContent": found["modulesContent"]}
             assert found == expected, (kind, member)
+
+
+def test_a_release_of_before_companions_were_released_is_to_be_made_again_for_a_fleet_without_one() -> None:
+    old = replace(RELEASE, body={**BODY, "companion": {"digest": "sha256:" + "ef" * 32}})
+    with pytest.raises(UsageError, match="names no release of a companion"):
+        render_all(services(), old, FLEET, Fleet(FLEET), [])
+    theirs = {"id": "edgeferry-companion-ef", "labels": {"edgeferry": "companion", "digest": "sha256:ef"}}
+    assert list(render_all(services(), old, FLEET, Fleet(FLEET), [theirs])) == ["base", "layer"]
 
 
 def test_a_layer_that_is_placed_again_stays_as_it_is(client: HubClient) -> None:

@@ -54,6 +54,11 @@ def first_companion(
     if COMPANION in (release.body["model"], *(layer.model for layer in layers)):
         return None
     companion = release.body["companion"]
+    if "release" not in companion:  # of an edgeferry that did not release companions
+        raise UsageError(
+            f"{release.subject} names no release of a companion, and the fleet has none",
+            fix=f"release it again: edgeferry release {release.body['model']}",
+        )
     return ModelLayer(
         name=model_layer_name(companion["release"], fleet),
         model=COMPANION,
