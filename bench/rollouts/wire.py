@@ -186,7 +186,7 @@ def _release(services: Services, number: int, digest: str) -> Entry:
         "digest": digest,
         "config_digest": digest,
         "cases_sha256": hashlib.sha256(render_cases(cases_of(version))).hexdigest(),
-        "companion": {"digest": "sha256:" + "c" * 64},
+        "companion": {"release": "companion-v1-cccccccc", "digest": "sha256:" + "c" * 64},
     }
     return services.ledger.append("release", f"{MODEL}-v{number}-{digest[7:15]}", body, "ann")
 
