@@ -28,15 +28,17 @@ from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.smoke import CaseSet, EqualCase, Tolerance
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, render_cases
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import approve, make_offer
 from edgeferry.workflows.begin import Rules, rollout
+from edgeferry.workflows.placing import list_layers
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.rollout import RolloutResult
 from tests.hubs import RunningHub
@@ -126,8 +128,25 @@ class ListedLedger:
         return ""
 
 
-def release(services: Services, version: int) -> Entry:
-    """A release of the model taxi."""
+def companion_digest(version: int) -> str:
+    """Of the companion's image of that version."""
+    return f"sha256:{version:08x}{'c' * 56}"
+
+
+def release_companion(services: Services, version: int) -> Entry:
+    """A release of the companion; the one that is there, if there is."""
+    digest = companion_digest(version)
+    name = f"companion-v{version}-{version:08x}"
+    body = {"model": "companion", "version": str(version), "digest": digest, "config_digest": digest}
+    known = services.ledger.entries("release", name)
+    return (
+        known[-1] if known else services.ledger.append("release", name, {**body, "cases_sha256": ""}, "ann")
+    )
+
+
+def release(services: Services, version: int, companion: Entry | None = None) -> Entry:
+    """A release of the model taxi, with the companion that a fleet without any would get."""
+    companion = companion or release_companion(services, 1)
     digest = f"sha256:{version:064x}"
     body: dict[str, Any] = {
         "model": "taxi",
@@ -135,9 +154,15 @@ def release(services: Services, version: int) -> Entry:
         "digest": digest,
         "config_digest": digest,
         "cases_sha256": hashlib.sha256(_render(digest)).hexdigest(),
-        "companion": {"digest": "sha256:" + "ef" * 32},
+        "companion": {"release": companion.subject, "digest": companion.body["digest"]},
     }
     return services.ledger.append("release", f"taxi-v{version}-{version:08x}", body, "ann")
+
+
+def layers_of(services: Services, module: str) -> list[ModelLayer]:
+    """The layers of a model, or the companion, the lowest first."""
+    found = [layer for layer in list_layers(services) if layer.model == module]
+    return sorted(found, key=lambda layer: layer.priority)
 
 
 def rules(**texts: str) -> Rules:
@@ -168,6 +193,7 @@ class Hollows:
     names: Sequence[str]
     faults: Mapping[str, Sequence[Fault]] = field(default_factory=dict)
     pace: Pace = field(default_factory=lambda: Pace(pull_s=0.2, ask_s=0.1, report_s=1.0))
+    _fleet: HollowFleet | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
 
@@ -185,11 +211,18 @@ class Hollows:
             replace(Hollow(name, 1, began_at, tuple(self.faults.get(name, ()))), pace=self.pace)
             for name in self.names
         ]
-        fleet = HollowFleet(place, Clock(began_at), lambda request: cases_of(request.version), hollows, keys)
+        self._fleet = HollowFleet(
+            place, Clock(began_at), lambda request: cases_of(request.version), hollows, keys
+        )
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._live, args=(fleet,), daemon=True)
+        self._thread = threading.Thread(target=self._live, args=(self._fleet,), daemon=True)
         self._thread.start()
         return self
+
+    def hollow(self, name: str) -> Hollow:
+        """The device as it is."""
+        assert self._fleet
+        return self._fleet.devices[name].hollow
 
     def _live(self, fleet: HollowFleet) -> None:
         assert self._loop

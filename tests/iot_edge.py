@@ -31,7 +31,7 @@ BODY = {
     "digest": DIGEST,
     "config_digest": "sha256:" + "cc" * 32,
     "cases_sha256": "cd" * 32,
-    "companion": {"digest": "sha256:" + "ef" * 32},
+    "companion": {"release": "companion-v1.0-efefefef", "digest": "sha256:" + "ef" * 32},
 }
 RELEASE = Entry("1", "release", "nyc_taxi-v1-abababab", "", "ann", BODY, "", "")
 

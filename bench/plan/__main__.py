@@ -130,7 +130,7 @@ def release(model: int, version: int) -> Entry:
         "version": str(version),
         "digest": digest_of(f"{model}/{version}"),
         "cases_sha256": "cd" * 32,
-        "companion": {"digest": digest_of("companion")},
+        "companion": {"release": "companion-v1", "digest": digest_of("companion")},
     }
     return Entry("1", "release", f"m{model}-v{version}-aaaaaaaa", "", "ann", body, "", "signed")
 
@@ -138,9 +138,17 @@ def release(model: int, version: int) -> Entry:
 def deployments() -> list[dict[str, Any]]:
     """A base, a companion, a layer for each model; one more is what the plan adds."""
     made = [render_base(FLEET)]
-    made.append(
-        render_companion_layer(reference("companion", digest_of("companion")), digest_of("companion"), FLEET)
+    companion = ModelLayer(
+        name="edgeferry-companion-v1",
+        model="companion",
+        release="companion-v1",
+        digest=digest_of("companion"),
+        cases_sha256="",
+        nonce="n",
+        target_condition=FLEET.all_devices,
+        priority=1,
     )
+    made.append(render_companion_layer(companion, reference("companion", companion.digest), FLEET))
     for number in range(MODELS):
         entry = release(number, 1)
         digest = entry.body["digest"]

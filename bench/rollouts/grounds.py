@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.report import Report
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
-from edgeferry.domain.hollow import Hollow
+from edgeferry.domain.hollow_device import Hollow
 from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.ports import Services
 from tests.hollows import cases_of, open_services

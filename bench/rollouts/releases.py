@@ -11,7 +11,7 @@ from bench.report import Report
 from bench.rollouts.grounds import Grounds, open_grounds, tell_costs
 from edgeferry.device.hollow import Clock
 from edgeferry.domain.enrolment import new_tags
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.rollout import State
 from edgeferry.ports import Services
 from edgeferry.wire.cases import render_cases

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bench.rollouts.world import NEW, T0, World, twin_of
 from edgeferry.domain.device_rules import TrialRules
-from edgeferry.domain.hollow import Pace
+from edgeferry.domain.hollow_device import Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State

@@ -14,7 +14,7 @@ from bench.rollouts.simulation import CONDITION, HELD_S, HISTORY_S, PACE, POLICY
 from bench.rollouts.world import MODEL, NEW, OLD, twin_of
 from edgeferry.device.hollow import Clock
 from edgeferry.domain.device_rules import TrialRules
-from edgeferry.domain.hollow import Hollow, Pace
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault, choose_faults
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
@@ -116,7 +116,7 @@ def _release(services: Services, number: int, digest: str) -> Entry:
         "digest": digest,
         "config_digest": digest,
         "cases_sha256": hashlib.sha256(render_cases(cases_of(version))).hexdigest(),
-        "companion": {"digest": "sha256:" + "c" * 64},
+        "companion": {"release": "companion-v1-cccccccc", "digest": "sha256:" + "c" * 64},
     }
     return services.ledger.append("release", f"{MODEL}-v{number}-{digest[7:15]}", body, "ann")
 

@@ -9,18 +9,8 @@ import numpy as np
 
 from bench.rollouts.traffic import Streams
 from edgeferry.domain.enrolment import new_tags
-from edgeferry.domain.hollow import (
-    Hollow,
-    Pace,
-    Running,
-    advance,
-    ask,
-    manner,
-    next_at,
-    serve_until,
-    traffic_key,
-    want,
-)
+from edgeferry.domain.hollow import advance, ask, manner, next_at, serve_until, traffic_key, want
+from edgeferry.domain.hollow_device import Hollow, Pace, Running
 from edgeferry.domain.hollow_faults import Fault, choose_faults
 from edgeferry.domain.hollow_report import tell_facts
 from edgeferry.domain.hollow_traffic import Traffic

@@ -55,7 +55,7 @@ from edgeferry.device.link import MQTT_PORT
 from edgeferry.domain.approval import GITHUB
 from edgeferry.domain.finding import refuse_found
 from edgeferry.domain.given import GivenModel
-from edgeferry.domain.hollow import Hollow
+from edgeferry.domain.hollow_device import Hollow
 from edgeferry.domain.hollow_faults import Fault, choose_faults, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.smoke import CaseSet, SmokeRequest

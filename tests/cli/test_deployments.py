@@ -63,7 +63,7 @@ def test_render_writes_files_and_prints_commands_without_a_hub(state: Path) -> N
     names = sorted(path.name for path in (state.parent / "out").iterdir())
     assert names == [
         "edgeferry-base.json",
-        "edgeferry-companion-efefefefefef.json",
+        "edgeferry-companion-v1_0-efefefef.json",
         "edgeferry-nyc_taxi-v1-abababab.json",
         "edgeferry-pull-taxi_azurecr_io-1.json",
     ]
@@ -114,7 +114,7 @@ def test_render_writes_what_was_asked_for(state: Path, flags: list[str], kinds: 
 def test_render_refuses_a_login_for_devices_that_have_one(state: Path) -> None:
     code, _, err = run(state, "render", "nyc_taxi", "--pull")
     assert code == 2
-    assert "for this runtime there is no pull" in err
+    assert "a rollout would put no pull there" in err
     assert not (state.parent / "deployments").exists()
 
 

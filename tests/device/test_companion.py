@@ -27,7 +27,7 @@ class Running:
     process: subprocess.Popen | None = None
     url: str = ""
 
-    def start(self):
+    def start(self, nonce=""):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         program = [sys.executable, "-m", "edgeferry.device.modules.companion"]
@@ -37,6 +37,7 @@ class Running:
                 **os.environ,
                 "EdgeHubConnectionString": render_connection_string(self.connection),
                 "EdgeModuleCACertificateFile": str(self.hub.ca_file),
+                "EDGEFERRY_NONCE": nonce,
             },
             stderr=subprocess.PIPE,
         )
@@ -131,13 +132,24 @@ def call_when_connected(hub, device, method, payload):
         return hub.call(device, "companion", method, payload)
 
 
-def test_a_conclusive_verdict_stands_after_a_restart(companion, request_):
+def test_a_conclusive_verdict_stands_after_a_restart_and_not_for_the_companion_of_another_rollout(
+    companion, request_
+):
     companion.want(request_)
     before = companion.verdict("n1")
     companion.stop()
     companion.start()
     offline = wait_until(lambda: verdicts_offline(companion.url))
     assert offline == {"taxi": before}
+    companion.stop()
+    companion.start(nonce="another rollout")
+    wait_until(lambda: companion.verdict("n1").companion == "another rollout")
+    after = companion.verdict("n1")
+    assert (after.state, after.at > before.at) == ("Passed", True)
+    assert companion.hub.reported(companion.device, "companion")["companion"] == "another rollout"
+    companion.want(None)
+    wait_until(lambda: not companion.hub.reported(companion.device, "companion").get("verdicts"))
+    assert companion.hub.reported(companion.device, "companion")["companion"] == "another rollout"
 
 
 def verdicts_offline(url):

@@ -14,7 +14,8 @@ from edgeferry.device.hollow import Clock, HollowDevice, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.hollow import Hollow, Pace, want
+from edgeferry.domain.hollow import want
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.wire.deployment import (
@@ -39,7 +40,10 @@ PACE = Pace(trial=TrialRules(window_s=120))
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     running = RunningHub(tmp_path_factory.mktemp("hub"), free_address(), 8443, 8883).start()
     fleet = Fleet("tags.edgeferry = true")
-    companion = render_companion_layer(f"r/companion@{COMPANION}", COMPANION, fleet)
+    brings = ModelLayer(
+        "companion", "companion", "companion-v1-cccccccc", COMPANION, "", "born", fleet.all_devices, 1
+    )
+    companion = render_companion_layer(brings, f"r/companion@{COMPANION}", fleet)
     for document in (
         render_base(fleet),
         companion,
@@ -104,6 +108,7 @@ def test_a_hollow_device_does_what_is_desired_and_tells_it(hub: RunningHub) -> N
     assert facts.reported_version >= facts.brought_by > 0
     assert facts.verdict is not None
     assert (facts.verdict.state, facts.verdict.nonce) == ("Passed", "nonce")
+    assert (facts.verdict.companion, facts.companion) == ("born", "born")
     other = parse_facts("wrong", "taxi", hub.twin("wrong", "$edgeAgent"), hub.twin("wrong", "companion"))
     assert other.verdict is not None
     assert other.verdict.state == "Failed"

@@ -7,17 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.domain.device_rules import TrialRules
-from edgeferry.domain.hollow import (
-    Hollow,
-    Pace,
-    advance,
-    ask,
-    is_on,
-    next_at,
-    note_traffic,
-    serve_until,
-    want,
-)
+from edgeferry.domain.hollow import advance, ask, next_at, note_traffic, serve_until, want
+from edgeferry.domain.hollow_device import Hollow, Pace, is_on
 from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.hollow_report import report_agent, tell_facts
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec

@@ -30,6 +30,12 @@ def test_a_name_that_no_condition_can_say_plainly_is_put_in_brackets(name: str) 
     assert parse_model(LEAST, name, "/m").target_condition == f"tags.models.[[{name}]] = true"
 
 
+@pytest.mark.parametrize("name", ["companion", "agent"])
+def test_a_model_may_not_have_the_name_of_a_program_of_ours(name: str) -> None:
+    with pytest.raises(DefinitionError, match="name of a program"):
+        parse_model(LEAST, name, "/m")
+
+
 def test_a_number_with_an_exponent_but_no_dot_is_read_though_yaml_calls_it_text() -> None:
     model = parse_model({**LEAST, "tolerance": {"rtol": "1e-6", "atol": 2}}, "taxi", "/m")
     assert model.tolerance == Tolerance(1e-6, 2.0)

@@ -22,12 +22,13 @@ def ship(edgeferry: CommandLine, *arguments: str) -> Any:
     return ran.facts
 
 
-def test_a_new_version_replaces_the_old_one_and_leaves_the_neighbour_alone(
+def test_a_new_version_and_a_new_companion_replace_the_old_ones_and_leave_the_neighbour_alone(
     edgeferry: CommandLine, devices: Devices, tmp_path: Path
 ) -> None:
     neighbour = devices.container("device-3", "london_taxi")
     verdict = devices.verdict("device-3", "london_taxi")
     before = devices.container("device-3", "nyc_taxi")
+    companion = devices.container("device-3", "companion")
     shipped = ship(edgeferry, "--input", other_trips(edgeferry, tmp_path / "trips", 40))
     after = devices.container("device-3", "nyc_taxi")
     assert after.id != before.id
@@ -36,6 +37,32 @@ def test_a_new_version_replaces_the_old_one_and_leaves_the_neighbour_alone(
     assert (still.id, still.started_at) == (neighbour.id, neighbour.started_at)
     assert devices.verdict("device-3", "london_taxi") == verdict
     assert devices.verdict("device-3", "nyc_taxi")["digest"] == shipped["digest"]
+    assert devices.container("device-3", "companion").id == companion.id
+    roll_out_the_companion(edgeferry, devices)
+
+
+def roll_out_the_companion(edgeferry: CommandLine, devices: Devices) -> None:
+    """By itself: it replaces itself alone, and each model answers it afresh."""
+    before = {name: devices.container("device-3", name) for name in ("companion", "nyc_taxi", "london_taxi")}
+    verdict = devices.verdict("device-3", "london_taxi")
+    assert edgeferry("release", "companion").code == 0
+    assert edgeferry("approve", "companion", "--by", "ann").code == 0
+    ran = edgeferry("rollout", "companion", "--output", "json")
+    assert ran.code == 0, ran.err
+    assert {each["device"]: each["reason"] for each in ran.facts["devices"]} == {
+        "device-1": "1 model passed through it",
+        "device-2": "1 model passed through it",
+        "device-3": "2 models passed through it",
+    }
+    after = {name: devices.container("device-3", name) for name in before}
+    assert [name for name in before if after[name].id != before[name].id] == ["companion"]
+    told = devices.verdict("device-3", "london_taxi")
+    assert told["nonce"] == verdict["nonce"]
+    assert told["companion"] != verdict["companion"]
+    assert ran.facts["rollout"].endswith(told["companion"][:8])
+    shown = edgeferry("releases", "show", "companion", "--output", "json").facts
+    weights = {each["kind"]: each["state"] for each in shown["evidence"]}
+    assert [weights[kind] for kind in ("image", "verification", "metrics")] == ["held"] * 3
 
 
 def test_what_is_older_than_the_previous_release_is_cleaned_up(

@@ -10,7 +10,6 @@ from edgeferry.domain.device_class import SMALL
 from edgeferry.domain.fleet import Fleet
 from edgeferry.wire.deployment import (
     ModelLayer,
-    companion_layer_name,
     model_layer_name,
     parse_model_layer,
     render_base,
@@ -30,6 +29,9 @@ LAYER = ModelLayer(
     nonce="n1",
     target_condition="tags.models.nyc_taxi = true",
     priority=1000,
+)
+COMPANION_LAYER = ModelLayer(
+    "edgeferry-companion-v0_1_0-abababab", "companion", "companion-v0.1.0-abababab", DIGEST, "", "n2", "*", 1
 )
 
 
@@ -74,11 +76,28 @@ def test_a_module_is_held_to_its_device_class() -> None:
 
 def test_a_layer_is_read_back_from_its_labels() -> None:
     assert parse_model_layer(render_model_layer(LAYER, f"r/x@{DIGEST}", "1", FLEET)) == LAYER
+    assert (
+        parse_model_layer(render_companion_layer(COMPANION_LAYER, f"r/c@{DIGEST}", FLEET)) == COMPANION_LAYER
+    )
+
+
+def test_a_companion_is_told_by_its_container_which_rollout_brought_it() -> None:
+    content = render_companion_layer(COMPANION_LAYER, f"r/c@{DIGEST}", FLEET)["content"]["modulesContent"]
+    assert list(content) == ["$edgeAgent"]
+    module = content["$edgeAgent"]["properties.desired.modules.companion"]
+    assert module["env"] == {"EDGEFERRY_NONCE": {"value": COMPANION_LAYER.nonce}}
+
+
+def test_the_companion_of_an_earlier_edgeferry_is_one_too() -> None:
+    labels = {"edgeferry": "companion", "digest": DIGEST}
+    found = parse_model_layer({"id": "edgeferry-companion-abab", "labels": labels, "priority": 1})
+    assert found is not None
+    assert (found.model, found.digest, found.release, found.nonce) == ("companion", DIGEST, "", "")
 
 
 def test_other_peoples_deployments_are_not_ours() -> None:
     assert parse_model_layer({"id": "x", "labels": None}) is None
-    assert parse_model_layer(render_companion_layer(f"r/c@{DIGEST}", DIGEST, FLEET)) is None
+    assert parse_model_layer(render_base(FLEET)) is None
 
 
 def is_base(configuration: dict[str, Any]) -> bool:
@@ -88,10 +107,10 @@ def is_base(configuration: dict[str, Any]) -> bool:
 
 def test_only_the_base_is_a_base() -> None:
     assert is_base(render_base(Fleet("*")))
-    assert not is_base(render_companion_layer(f"r/c@{DIGEST}", DIGEST, FLEET))
+    assert not is_base(render_companion_layer(COMPANION_LAYER, f"r/c@{DIGEST}", FLEET))
     assert not is_base({"content": {"deviceContent": {}}})
 
 
 def test_names_are_what_the_hub_allows() -> None:
-    assert companion_layer_name(DIGEST, FLEET) == "edgeferry-companion-abababababab"
+    assert model_layer_name("companion-v0.1.0-abababab", FLEET) == "edgeferry-companion-v0_1_0-abababab"
     assert model_layer_name("nyc_taxi-v1-abababab", FLEET) == "edgeferry-nyc_taxi-v1-abababab"

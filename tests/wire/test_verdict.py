@@ -35,6 +35,7 @@ VERDICT = Verdict(
     latency_ms=1.5,
     slowest_ms=3.25,
     at="2026-11-24T02:00:00.000Z",
+    companion="n9",
 )
 VERDICT_JSON = {
     "state": "Passed",
@@ -42,6 +43,7 @@ VERDICT_JSON = {
     "version": "3",
     "cases_sha256": "bb",
     "nonce": "n1",
+    "companion": "n9",
     "reason": "12 of 12 cases hold",
     "asked": 12,
     "failed": 0,

@@ -77,7 +77,7 @@ class Bench:
             "digest": image.digest,
             "config_digest": image.config_digest,
             "cases_sha256": "c" * 64,
-            "companion": {"digest": "sha256:" + "d" * 64, "config_digest": "sha256:dd"},
+            "companion": {"release": "companion-v1-dddddddd", "digest": "sha256:" + "d" * 64},
             "metrics": {"r2": 0.8},
             "verification_sha256": hashlib.sha256(report).hexdigest(),
         }

@@ -12,7 +12,7 @@ import pytest
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
-from edgeferry.errors import RefusedError
+from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, render_all
 from edgeferry.workflows.placing import (
@@ -53,6 +53,14 @@ def test_a_rollout_creates_what_render_shows_but_for_the_login_itself(client: Hu
             if member == "content":
                 found = {"modulesContent": found["modulesContent"]}
             assert found == expected, (kind, member)
+
+
+def test_a_release_of_before_companions_were_released_is_to_be_made_again_for_a_fleet_without_one() -> None:
+    old = replace(RELEASE, body={**BODY, "companion": {"digest": "sha256:" + "ef" * 32}})
+    with pytest.raises(UsageError, match="names no release of a companion"):
+        render_all(services(), old, FLEET, Fleet(FLEET), [])
+    theirs = {"id": "edgeferry-companion-ef", "labels": {"edgeferry": "companion", "digest": "sha256:ef"}}
+    assert list(render_all(services(), old, FLEET, Fleet(FLEET), [theirs])) == ["base", "layer"]
 
 
 def test_a_layer_that_is_placed_again_stays_as_it_is(client: HubClient) -> None:
@@ -97,7 +105,7 @@ def test_who_was_overtaken_touches_nothing(client: HubClient) -> None:
 def test_a_newer_release_stands_above_and_an_older_one_comes_again_as_a_layer_of_its_own(
     client: HubClient,
 ) -> None:
-    nonces = iter(["first", "second", "third"])
+    nonces = iter(["first", "companion", "second", "third"])
     given = services(hub=client, new_id=lambda: next(nonces))
     first = apply(given)
     newer = apply(given, NEWER)
@@ -125,8 +133,8 @@ def test_environments_that_share_a_hub_leave_each_others_deployments_alone(clien
     assert sorted(made) == [
         "edgeferry-base-dev",
         "edgeferry-base-prod",
-        "edgeferry-companion-efefefefefef-dev",
-        "edgeferry-companion-efefefefefef-prod",
+        "edgeferry-companion-v1_0-efefefef-dev",
+        "edgeferry-companion-v1_0-efefefef-prod",
         "edgeferry-nyc_taxi-v1-abababab-dev",
         "edgeferry-nyc_taxi-v1-abababab-prod",
     ]
@@ -168,7 +176,7 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     try:
         for release in releases:
             layer = apply(given, release, fleet=fleet)
-        collect_older(given, layer, releases[-1], fleet)
+        collect_older(given, layer, fleet)
     finally:
         puller.close()
     left = [one for one in client.configurations() if one["labels"]["edgeferry"] == "model"]

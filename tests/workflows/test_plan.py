@@ -298,7 +298,7 @@ def test_a_plan_for_a_bare_hub_is_what_a_rollout_then_makes_of_the_twins(world: 
     plan = world.plan()
     assert [one.id for one in scene.added] == [
         "edgeferry-base",
-        f"edgeferry-companion-{'ef' * 6}",
+        "edgeferry-companion-v1_0-efefefef",
         plan.layer,
     ]
     world.carry_out(CONDITION)
@@ -336,7 +336,7 @@ def test_the_same_fleet_gives_the_same_hash_and_another_policy_another(world: Wo
     world.device("d1")
     world.device("d2", rollout_bucket=2)
     world.base()
-    nonces = iter(["n1", "n2", "n3"])
+    nonces = iter("abcdef")
     world.ports = {"new_id": lambda: next(nonces)}
     one, same, other = world.plan(), world.plan(), world.plan(waves="1")
     assert plan_hash(one) == plan_hash(same)

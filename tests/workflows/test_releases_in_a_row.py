@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.domain.hollow import Pace
+from edgeferry.domain.hollow_device import Pace
 from edgeferry.domain.rollout import State
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services

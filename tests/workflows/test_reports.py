@@ -10,7 +10,7 @@ import pytest
 from edgeferry.domain.look_pace import FEW
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.ports import Hub, Services
-from edgeferry.workflows.placing import await_previous, model_layers
+from edgeferry.workflows.placing import await_previous, list_layers
 from edgeferry.workflows.reports import Reports
 from tests.hollows import CONDITION, FLEET, Hollows, open_services, release, roll, rules, say_yes
 from tests.hubs import RunningHub
@@ -73,7 +73,7 @@ def test_looks_by_queries_wait_for_what_the_hub_answers_and_say_so_once(
 def test_a_device_that_is_deleted_is_named_and_not_waited_for_when_a_release_is_taken_back(
     services: Services, released: Hollows, hub: RunningHub
 ) -> None:
-    [previous] = model_layers(services)
+    [previous] = [layer for layer in list_layers(services) if layer.model == "taxi"]
     hub.ask("DELETE", f"/devices/{NAMES[0]}")
     told: list[Outcome] = []
     began_s = services.now()

@@ -22,14 +22,24 @@ from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash
 from edgeferry.workflows.approve import approve, make_offer, make_wave_offer, propose
 from edgeferry.workflows.begin import resume
-from edgeferry.workflows.placing import model_layers
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_rollout, give_order, load_record, load_rollouts
 from edgeferry.workflows.serve import serve_rollouts
-from tests.hollows import CONDITION, FLEET, GATE, Hollows, open_services, release, roll, rules, say_yes
+from tests.hollows import (
+    CONDITION,
+    FLEET,
+    GATE,
+    Hollows,
+    layers_of,
+    open_services,
+    release,
+    roll,
+    rules,
+    say_yes,
+)
 from tests.hubs import RunningHub
 
 PATIENCE_S = 60
@@ -86,13 +96,13 @@ def test_an_approved_release_reaches_its_devices_wave_by_wave(services: Services
     by = rules(waves=WAVES)
     entry = release(services, 1)
     assert roll(services, entry, by).state is State.SKIPPED
-    assert model_layers(services) == []
+    assert layers_of(services, "taxi") == []
     say_yes(services, entry, by)
     result = roll(services, entry, by)
     assert (result.state, result.changed) == (State.SUCCEEDED, True), result.reason
     assert {outcome.device for outcome in result.outcomes} == set(sound.names)
     assert starts(services) == [(result.rollout, 1), (result.rollout, 2), (result.rollout, 3)]
-    assert [layer.target_condition for layer in model_layers(services)] == [CONDITION]
+    assert [layer.target_condition for layer in layers_of(services, "taxi")] == [CONDITION]
     again = roll(services, entry, by)
     assert (again.state, again.changed, again.rollout) == (State.SUCCEEDED, False, result.rollout)
     assert len(load_rollouts(services)) == 1
@@ -220,7 +230,7 @@ def test_a_person_stops_a_rollout_between_its_waves(
     result = roll(services, entry, rules(**texts))
     assert result.state is state
     assert "by ann: wrong day" in result.reason
-    assert len(model_layers(services)) == layers
+    assert len(layers_of(services, "taxi")) == layers
 
 
 def test_what_was_being_taken_back_is_gone_before_another_release_begins(
@@ -231,7 +241,7 @@ def test_what_was_being_taken_back_is_gone_before_another_release_begins(
     give_order(services, asked.rollout, "revert", "bad", "ann")  # and its controller is gone
     other = roll(services, released(services, 2, **texts), rules(**texts))
     assert other.state is State.PENDING, other.reason
-    assert [layer.name for layer in model_layers(services)] == [other.layer]
+    assert [layer.name for layer in layers_of(services, "taxi")] == [other.layer]
     assert "was removed" in str(load_record(services, asked.rollout).state.end)
 
 
@@ -279,7 +289,7 @@ def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Servi
         record = load_record(services, f"{entry.subject}-forged")
         with pytest.raises(RefusedError, match=says):
             resume(services, record, fleet=FLEET, rules=by, user="ann", on_change=lambda outcome: None)
-    assert model_layers(services) == []
+    assert layers_of(services, "taxi") == []
 
 
 @pytest.mark.parametrize(

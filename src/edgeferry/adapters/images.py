@@ -33,11 +33,11 @@ from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
 from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH_PORT_LABEL
 from edgeferry.domain.image import ONNX, Image, Layer, Serving
-from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.model import COMPANION, ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.settings import child_environment
 from edgeferry.wire.capture import CAPTURES_FOLDER
-from edgeferry.wire.deployment import COMPANION, SCORE_PORT
+from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest
 
 LIB = "opt/edgeferry/lib"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import typer
 
+from edgeferry.domain.model import COMPANION
 from edgeferry.ports import Services
 from edgeferry.settings import load_settings
-from edgeferry.wire.deployment import COMPANION
 from edgeferry.wiring import open_services
 
 PATIENCE_S = 2.0

@@ -46,8 +46,10 @@ def render(
     release: ReleaseArgument,
     base: Annotated[bool, typer.Option("--base", help="Write the base deployment.")] = False,
     pull: Annotated[bool, typer.Option("--pull", help="Write the layer with the pull login.")] = False,
-    companion: Annotated[bool, typer.Option("--companion", help="Write the companion's layer.")] = False,
-    layer: Annotated[bool, typer.Option("--layer", help="Write the model's layer.")] = False,
+    companion: Annotated[
+        bool, typer.Option("--companion", help="Write the first companion's layer.")
+    ] = False,
+    layer: Annotated[bool, typer.Option("--layer", help="Write the release's layer.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Write all of them; so it is when none is named.")
     ] = False,
@@ -79,8 +81,9 @@ def render(
         chosen = documents.keys() if everything or not named else named
         if missing := named - documents.keys():
             raise UsageError(
-                f"for this runtime there is no {', '.join(sorted(missing))}",
-                fix="devices with our agent got their login at enrolment; leave the flag out",
+                f"a rollout would put no {', '.join(sorted(missing))} there",
+                fix="leave the flag out: devices with our agent got their login at enrolment, and a "
+                "companion comes with a model only where there is none",
             )
         folder.mkdir(parents=True, exist_ok=True)
         facts = []

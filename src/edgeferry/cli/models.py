@@ -155,7 +155,7 @@ def push(
         limits = read_fleet(settings).limits
         proof = prove(services, definition, version, packed, limits)
         image, verification = proof.image, proof.verification
-        _, companion_bytes = carry_companion(services, limits)
+        *_, companion_bytes = carry_companion(services, limits)
         uploaded = push_image(services, image, verification) + companion_bytes
         reference = services.registry.reference(image.name, image.digest)
         terminal.answer(

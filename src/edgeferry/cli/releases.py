@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.confirm import YesOption, confirm
-from edgeferry.cli.console import Output, render_table, short
+from edgeferry.cli.console import Output, Terminal, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
 from edgeferry.cli.offers import evidence_facts, evidence_table, offer_facts, offer_tables
 from edgeferry.cli.project import (
     ConditionOption,
-    ModelArgument,
     OutputOption,
     ReleaseArgument,
+    SubjectArgument,
     TrainedAtOption,
     choose_condition,
     opened,
@@ -25,6 +25,7 @@ from edgeferry.cli.project import (
     read_rollout,
 )
 from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB, find_people, render_origin
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -32,7 +33,7 @@ from edgeferry.settings import Settings
 from edgeferry.wiring import open_approvals
 from edgeferry.workflows.approve import Offer, approve_from, make_offer, make_wave_offer, propose
 from edgeferry.workflows.approve import approve as approve_offer
-from edgeferry.workflows.companion import carry_companion
+from edgeferry.workflows.companion import release_companion, released_companion
 from edgeferry.workflows.evidence import weigh_evidence
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.prove import find_proof
@@ -61,37 +62,44 @@ def register(app: typer.Typer) -> None:
 
 def release(
     context: typer.Context,
-    model: ModelArgument,
+    model: SubjectArgument,
     model_version: VersionOption = "",
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Sign that this version, this image and this evidence belong together, in the ledger.
 
-    E.g. edgeferry release nyc_taxi --env prod"""
+    E.g. edgeferry release nyc_taxi --env prod
+
+    The companion that comes with this edgeferry, verified and pushed as well: edgeferry release companion"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
-        definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits
+        if model == COMPANION:
+            _tell_release(terminal, *release_companion(services, limits, settings["user"]))
+            return
+        definition, version, packed = package_version(services, model, model_version)
         proof = find_proof(services, definition, version, packed, limits)
         if proof is None:
             raise UsageError(
                 f"{model} is not pushed with a passed verification", fix=f"edgeferry push {model}"
             )
-        companion, _ = carry_companion(services, limits)
-        entry, created = release_image(
-            services, version, proof.image, proof.verification, companion, settings["user"]
+        companion = released_companion(services, limits, settings["user"])
+        _tell_release(
+            terminal,
+            *release_image(services, version, proof.image, proof.verification, companion, settings["user"]),
         )
-        state = "released" if created else "unchanged"
-        terminal.answer(
-            {
-                "release": entry.subject,
-                "entry": entry.id,
-                "author": entry.author,
-                "key": entry.key,
-                "state": state,
-            },
-            [f"{entry.subject} ({state}), signed by {entry.author} with {entry.key}"],
-        )
+
+
+def _tell_release(terminal: Terminal, entry: Entry, created: bool) -> None:
+    state = "released" if created else "unchanged"
+    facts = {
+        "release": entry.subject,
+        "entry": entry.id,
+        "author": entry.author,
+        "key": entry.key,
+        "state": state,
+    }
+    terminal.answer(facts, [f"{entry.subject} ({state}), signed by {entry.author} with {entry.key}"])
 
 
 def approve(
@@ -261,7 +269,7 @@ def show_release(
             facts,
             [
                 f"{entry.subject} by {entry.author} at {entry.at}: {distrust or 'its signature counts'}",
-                f"version {entry.body['version']} of {entry.body['registered_model']}",
+                f"version {entry.body['version']} of {entry.body.get('registered_model', COMPANION)}",
                 entry.body["digest"],
                 evidence_table(evidence),
                 render_table("Approvals", names, [[str(word[name]) for name in names] for word in words]),

@@ -9,9 +9,9 @@ import typer
 from edgeferry.cli.console import Output, Terminal, finish
 from edgeferry.cli.project import (
     ConditionOption,
-    ModelArgument,
     OutputOption,
     ReleaseArgument,
+    SubjectArgument,
     choose_condition,
     opened,
     read_fleet,
@@ -122,12 +122,13 @@ def rollout(
 
 def rollback(
     context: typer.Context,
-    model: ModelArgument,
+    model: SubjectArgument,
     reason: ReasonOption = "",
     timeout: TimeoutOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a model's newest release off its devices: what it replaced serves again, and each must prove it.
+    """Take the newest release of a model or the companion off its devices: what it replaced serves again,
+    and each must prove it.
     A rollout under way is ordered back.
 
     E.g. edgeferry rollback nyc_taxi --reason 'fares too low'"""

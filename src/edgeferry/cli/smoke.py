@@ -13,6 +13,7 @@ from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import Case
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
@@ -61,6 +62,8 @@ def run(
 ) -> None:
     """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes.
     E.g. edgeferry smoke run nyc_taxi --device device-1 --junit smoke.xml"""
+    if model == COMPANION:
+        raise UsageError("the companion asks, and is not asked", fix="edgeferry smoke run MODEL")
     with opened(context, output) as (settings, services, terminal):
         layer = _find_layer(settings, services, model)
         if layer is None:

@@ -18,21 +18,11 @@ import httpx
 
 from edgeferry.device.hollow_session import HubPlace, Session
 from edgeferry.device.identities import identity_path, new_identity
-from edgeferry.domain.hollow import (
-    COMPANION,
-    CasesOf,
-    Hollow,
-    advance,
-    ask,
-    is_on,
-    next_at,
-    note_traffic,
-    serve_until,
-    text_of,
-    want,
-)
+from edgeferry.domain.hollow import advance, ask, next_at, note_traffic, serve_until, want
+from edgeferry.domain.hollow_device import CasesOf, Hollow, is_on, is_up, nonce_of, text_of
 from edgeferry.domain.hollow_report import report_agent
 from edgeferry.domain.hollow_traffic import Served
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import SmokeRequest, Verdict
 from edgeferry.errors import DesiredError, HubError, UsageError
 from edgeferry.wire.edge import parse_desired
@@ -158,7 +148,7 @@ class HollowDevice:
         offline = is_on(self.hollow, "offline", now)
         await self._hold(AGENT, not offline)
         self.catch_up()
-        companion = COMPANION in self.hollow.running and not is_on(self.hollow, "no_companion", now)
+        companion = is_up(self.hollow, COMPANION, now) and not is_on(self.hollow, "no_companion", now)
         await self._hold(COMPANION, companion and not offline)
         self.catch_up()
         if not is_on(self.hollow, "stale_twin", now):
@@ -242,6 +232,8 @@ class HollowDevice:
         room = share_room(len(hollow.verdicts))
         verdicts = {model: render_verdict(one, room) for model, one in hollow.verdicts.items()}
         companion: Json = {"verdicts": verdicts, "evidence": self._tell_served()}
+        if nonce := nonce_of(hollow):
+            companion[COMPANION] = nonce
         if is_on(hollow, "lying_hand", now):
             agent["verdicts"], companion["verdicts"] = verdicts, {}
         return {AGENT: agent, COMPANION: companion}

@@ -34,7 +34,11 @@ RULES = {
         Rule("unknown-key", "error", "a key that nothing reads; the nearest known one is named"),
         Rule("missing-key", "error", "a key that must be there is not"),
         Rule("wrong-value", "error", "a value of another kind than its key takes"),
-        Rule("wrong-name", "error", "a model, step, input or output whose name cannot be referred to"),
+        Rule(
+            "wrong-name",
+            "error",
+            "a model, step, input or output whose name cannot be referred to, or is a program's of ours",
+        ),
         Rule("workspace-only", "error", "a component or environment that only an Azure ML workspace knows"),
         Rule("unsupported-job", "error", "a job that is no pipeline of commands"),
         Rule("outside-model", "error", "a path of model.yaml that leads out of the model's folder"),

@@ -10,84 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from edgeferry.domain.chance import draw, make_key
 from edgeferry.domain.device_layers import Aim, choose, find_units
-from edgeferry.domain.device_rules import TrialRules
 from edgeferry.domain.device_trial import Sight, judge
-from edgeferry.domain.hollow_faults import ABOUT_MODULES, Fault
-from edgeferry.domain.hollow_smoke import ask_hollow
+from edgeferry.domain.hollow_companion import answers_at, find_verdicts, gives_up_at, is_settled
+from edgeferry.domain.hollow_device import (
+    CasesOf,
+    Hollow,
+    Running,
+    crash_period,
+    find_fault,
+    is_up,
+    status_of,
+)
 from edgeferry.domain.hollow_traffic import Manner, Served, serve
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
-from edgeferry.domain.smoke import CaseSet, SmokeRequest, Verdict, unjudged
-
-CRASH_EVERY_S = 2.0
-"""How often a dead module ends."""
-FLAP_EVERY_S = 5.0
-"""How often a flapping one does; it is down for the last second of each turn."""
-COMPANION = "companion"
-
-CasesOf = Callable[[SmokeRequest], CaseSet | None]
-"""The smoke cases of a request; None where they are not at hand."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long things take."""
-
-    pull_s: float = 2.0
-    """An image's pull, give or take a half."""
-    ask_s: float = 0.5
-    """From a model that answers to the companion's verdict."""
-    patience_s: float = 60.0
-    """How long the companion waits for a model before it says Inconclusive."""
-    requests_per_s: float = 1.0
-    report_s: float = 60.0
-    """How often the companion reports what was served."""
-    trial: TrialRules = field(default_factory=TrialRules)
-
-
-@dataclass(frozen=True)
-class Running:
-    """A module that runs, or should."""
-
-    spec: ModuleSpec
-    started_at: float
-
-
-@dataclass(frozen=True)
-class Hollow:
-    """A device as it is; `Hollow(name, seed, born_at)` is a new one."""
-
-    device: str
-    seed: int
-    born_at: float
-    """The beginning of the simulation, from which the faults' seconds count."""
-    faults: tuple[Fault, ...] = ()
-    pace: Pace = field(default_factory=Pace)
-    wanted: DeviceManifest | None = None
-    wanted_version: int = 0
-    wanted_at: float = 0.0
-    done_version: int = 0
-    images: Mapping[str, float] = field(default_factory=dict)
-    """When each image's pull has ended, by reference."""
-    running: Mapping[str, Running] = field(default_factory=dict)
-    good: Mapping[str, ModuleSpec] = field(default_factory=dict)
-    trials: Mapping[str, float] = field(default_factory=dict)
-    """When each trial began, by the hash of its unit."""
-    failed: Mapping[str, str] = field(default_factory=dict)
-    """Why a unit failed, by its hash."""
-    requests: Mapping[str, tuple[SmokeRequest, float]] = field(default_factory=dict)
-    """What the companion is asked, and since when."""
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
-    served: Mapping[str, Served] = field(default_factory=dict)
-    """What each model has answered, of the image that runs now."""
-    earlier: Mapping[str, Served] = field(default_factory=dict)
-    """The same of the image that ran before."""
+from edgeferry.domain.model import COMPANION
+from edgeferry.domain.smoke import SmokeRequest
 
 
 def want(hollow: Hollow, manifest: DeviceManifest, version: int, now_s: float) -> Hollow:
@@ -117,7 +60,7 @@ def advance(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
     """The device as of now: what was to happen until then has happened."""
     while True:
         hollow = _reconcile(hollow, now_s)
-        verdicts = _find_verdicts(hollow, cases_of, now_s)
+        verdicts = find_verdicts(hollow, cases_of, now_s)
         if verdicts == hollow.verdicts:
             return hollow
         hollow = replace(hollow, verdicts=verdicts)  # the agent looks at them, too
@@ -150,27 +93,14 @@ def next_at(hollow: Hollow, now_s: float) -> float:
     trial = hollow.pace.trial
     times = [*hollow.images.values(), *(since + trial.window_s for since in hollow.trials.values())]
     for runs in hollow.running.values():
-        period = _crash_period(hollow, runs.spec, now_s)
+        period = crash_period(hollow, runs.spec, now_s)
         times += [runs.started_at, *([runs.started_at + trial.crashes * period] if period else [])]
-    for model, (_, since) in hollow.requests.items():
-        if model not in hollow.verdicts or hollow.verdicts[model].state == "Inconclusive":
-            times += [_answers_at(hollow, model, now_s), since + hollow.pace.patience_s]
+    for model in hollow.requests:
+        if not is_settled(hollow, hollow.verdicts.get(model)):
+            times += [answers_at(hollow, model, now_s), gives_up_at(hollow, model)]
     for fault in hollow.faults:
         times += [hollow.born_at + fault.from_s, hollow.born_at + fault.until_s]
     return min((at for at in times if at > now_s), default=math.inf)
-
-
-def is_on(hollow: Hollow, kind: str, now_s: float) -> bool:
-    """Whether the device has a fault of that kind now."""
-    return any(fault.kind == kind and fault.is_on(now_s - hollow.born_at) for fault in hollow.faults)
-
-
-def is_up(hollow: Hollow, module: str, now_s: float) -> bool:
-    """Whether the module answers."""
-    runs = hollow.running.get(module)
-    if runs is None or now_s < _ready_at(hollow, runs, now_s):
-        return False
-    return status_of(hollow, runs, now_s)[0] == "running"
 
 
 def manner(hollow: Hollow, spec: ModuleSpec, now_s: float) -> Manner:
@@ -255,43 +185,6 @@ def _serve_anew(hollow: Hollow, runs: Running) -> Served:
     return Served(digest, version, runs.started_at)
 
 
-def _find_verdicts(hollow: Hollow, cases_of: CasesOf, now_s: float) -> dict[str, Verdict]:
-    """What the companion has found out by now."""
-    verdicts = dict(hollow.verdicts)
-    for model, (request, since) in hollow.requests.items():
-        before = verdicts.get(model)
-        if before is not None and before.state != "Inconclusive":
-            continue
-        at = _answers_at(hollow, model, now_s)
-        if at <= now_s:
-            spec = hollow.running[model].spec
-            kinds = [fault.kind for fault in hollow.faults if _is_about(hollow, fault, spec, at)]
-            verdicts[model] = ask_hollow(request, cases_of(request), kinds, text_of(at))
-        elif before is None and now_s >= since + hollow.pace.patience_s:
-            told = text_of(since + hollow.pace.patience_s)
-            verdicts[model] = unjudged(request, "Inconclusive", f"{model} does not answer", told)
-    return verdicts
-
-
-def _answers_at(hollow: Hollow, model: str, now_s: float) -> float:
-    """When the companion has its verdict on the model; infinity while what it asks for does not run."""
-    request, since = hollow.requests[model]
-    runs = hollow.running.get(model)
-    if runs is None or not runs.spec.image.endswith("@" + request.digest):
-        return math.inf
-    if COMPANION not in hollow.running or is_on(hollow, "no_companion", now_s):
-        return math.inf
-    if find_fault(hollow, "dead", runs.spec, now_s):
-        return math.inf
-    up_at = max(_ready_at(hollow, runs, now_s), since, hollow.running[COMPANION].started_at)
-    return up_at + hollow.pace.ask_s
-
-
-def _ready_at(hollow: Hollow, runs: Running, now_s: float) -> float:
-    slow = find_fault(hollow, "slow_start", runs.spec, now_s)
-    return runs.started_at + (slow.seconds if slow else 0.0)
-
-
 def _sight(hollow: Hollow, runs: Running, now_s: float) -> Sight:
     status, _, restarts = status_of(hollow, runs, now_s)
     request = hollow.requests.get(runs.spec.name)
@@ -305,26 +198,6 @@ def _sight(hollow: Hollow, runs: Running, now_s: float) -> Sight:
         crashes=restarts,
         smoke=smoke,
     )
-
-
-def status_of(hollow: Hollow, runs: Running, now_s: float) -> tuple[str, str, int]:
-    """(the agent's word, why, how often it was started again)."""
-    period = _crash_period(hollow, runs.spec, now_s)
-    if not period or now_s < runs.started_at:
-        return "running", "", 0
-    turns, within_s = divmod(now_s - runs.started_at, period)
-    flaps = period == FLAP_EVERY_S
-    is_down = not flaps or within_s >= period - 1
-    ended = int(turns) + (1 if flaps and is_down else 0)
-    if is_down:
-        return "backoff", f"ended with exit code 1, {max(ended, 1)} times", ended
-    return "running", "", ended
-
-
-def _crash_period(hollow: Hollow, spec: ModuleSpec, now_s: float) -> float:
-    if find_fault(hollow, "dead", spec, now_s):
-        return CRASH_EVERY_S
-    return FLAP_EVERY_S if find_fault(hollow, "flapping", spec, now_s) else 0.0
 
 
 def _pulled_at(hollow: Hollow, spec: ModuleSpec, now_s: float) -> float:
@@ -374,18 +247,6 @@ def _is_same(one: ModuleSpec, other: ModuleSpec) -> bool:
     return one == other or replace(one, layer="") == replace(other, layer="")
 
 
-def find_fault(hollow: Hollow, kind: str, spec: ModuleSpec, now_s: float) -> Fault | None:
-    """The fault of that kind which the module has now."""
-    return next(
-        (one for one in hollow.faults if one.kind == kind and _is_about(hollow, one, spec, now_s)), None
-    )
-
-
-def _is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> bool:
-    is_now = fault.is_on(now_s - hollow.born_at)
-    return is_now and (fault.kind not in ABOUT_MODULES or fault.hits(spec.name, spec.image))
-
-
 def _hash(specs: Mapping[str, ModuleSpec]) -> str:
     said = [(name, {**vars(spec), "layer": ""}) for name, spec in sorted(specs.items())]
     return hashlib.sha256(repr(said).encode()).hexdigest()
@@ -394,7 +255,3 @@ def _hash(specs: Mapping[str, ModuleSpec]) -> str:
 @lru_cache(maxsize=4096)
 def _traffic_key(seed: int, device: str, module: str, image: str) -> int:
     return make_key(seed, "traffic", device, module, image)
-
-
-def text_of(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")

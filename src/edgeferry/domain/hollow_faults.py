@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeferry.domain.chance import draw, make_key
 from edgeferry.domain.condition import matches, parse_condition
+from edgeferry.domain.model import COMPANION
 from edgeferry.errors import ConditionError, UsageError
 
 KINDS: Mapping[str, str] = {
@@ -32,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "lying_nonce": "the companion's verdict names another rollout's nonce",
     "lying_hand": "a verdict stands in another module's twin than the companion's",
     "lying_verdict": "the companion says Passed, whatever was answered",
+    "asks_nothing": "the companion says Passed and has asked nothing",
 }
 ABOUT_MODULES = frozenset(
     {
@@ -49,6 +51,8 @@ ABOUT_MODULES = frozenset(
     }
 )
 """Kinds that `module` and `digest` narrow."""
+ABOUT_COMPANIONS = frozenset({"lying_digest", "lying_cases", "lying_nonce", "lying_verdict", "asks_nothing"})
+"""Kinds that `digest` narrows to companions of such an image."""
 _KEYS = ("devices", "kind", "from_s", "until_s", "module", "digest", "rate", "seconds")
 
 
@@ -66,7 +70,8 @@ class Fault:
     module: str = ""
     """Which module; "": every one but the companion."""
     digest: str = ""
-    """Only while the module is of an image whose digest begins so; "": of any."""
+    """Only while the module, of a fault of the companion's word the companion, is of an image whose digest
+    begins so; "": of any."""
     rate: float = 1.0
     seconds: float = 0.0
 
@@ -76,7 +81,7 @@ class Fault:
 
     def hits(self, module: str, image: str) -> bool:
         """Whether it is about this module, of this image (a reference with a digest)."""
-        is_it = module == self.module if self.module else module != "companion"
+        is_it = module == self.module if self.module else module != COMPANION
         return is_it and image.partition("@")[2].startswith(self.digest)
 
 

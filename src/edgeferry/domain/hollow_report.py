@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 
-from edgeferry.domain.hollow import (
+from edgeferry.domain.hollow import aims_of, find_missing
+from edgeferry.domain.hollow_device import (
+    CasesOf,
     Hollow,
     Running,
-    aims_of,
     find_fault,
-    find_missing,
     is_on,
+    is_up,
+    nonce_of,
     status_of,
     text_of,
 )
 from edgeferry.domain.manifest import DeviceReport, LayerState, ModuleState
-from edgeferry.domain.rollout import DeviceFacts
+from edgeferry.domain.model import COMPANION
+from edgeferry.domain.rollout import Asked, DeviceFacts
 
 
 def report_agent(hollow: Hollow, now_s: float) -> DeviceReport:
@@ -79,8 +82,14 @@ def report_layers(hollow: Hollow, now_s: float) -> dict[str, LayerState]:
     return said
 
 
-def tell_facts(hollow: Hollow, module: str, brought_by: int, now_s: float) -> DeviceFacts:
+def tell_facts(
+    hollow: Hollow, module: str, brought_by: int, now_s: float, cases_of: CasesOf = lambda _: None
+) -> DeviceFacts:
     """What the hub would know of one module that a desired version brought: what the twins say, unwritten."""
+    is_heard = is_up(hollow, COMPANION, now_s) and not is_on(hollow, "no_companion", now_s)
+    asked = [
+        Asked(one, hollow.verdicts.get(model), cases_of(one)) for model, (one, _) in hollow.requests.items()
+    ]
     wanted = hollow.wanted.modules.get(module) if hollow.wanted else None
     runs = hollow.running.get(module)
     state = report_module(hollow, runs, now_s) if runs else None
@@ -102,6 +111,8 @@ def tell_facts(hollow: Hollow, module: str, brought_by: int, now_s: float) -> De
         verdict=hollow.verdicts.get(module),
         layer_outcome=layer.outcome if layer else "",
         layer_reason=layer.reason if layer else "",
+        companion=nonce_of(hollow) if is_heard else "",
+        asked=tuple(asked) if module == COMPANION else (),
     )
 
 

@@ -36,6 +36,8 @@ def ask_hollow(request: SmokeRequest, cases: CaseSet | None, kinds: Sequence[str
         evidence = tuple(Evidence(case.id, _answers(case, kinds)) for case in cases.cases)
         latencies = [each.latency_ms for shown in evidence for each in shown.answers]
         verdict = decide(request, cases, judge_all(cases, evidence), latencies, at, evidence)
+    if "asks_nothing" in kinds:
+        verdict = replace(_word_only(request, (), at), asked=len(cases.cases) if cases else 1)
     if "lying_verdict" in kinds:
         verdict = replace(verdict, state="Passed", failed=0, reason="all cases hold")
     return replace(

@@ -13,6 +13,11 @@ from edgeferry.domain.finding import Fault, Report, refuse
 from edgeferry.domain.notation import render_path
 from edgeferry.errors import ConditionError
 
+COMPANION = "companion"
+"""The module beside the models, and its name wherever a model's could stand: it is released and rolled out
+as they are."""
+RESERVED = frozenset({COMPANION, "agent"})
+"""Names of programs of ours, which no model may have."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PIXELS = 4096
 """The widest and highest image a model may take."""
@@ -138,6 +143,9 @@ def parse_model(
     if not _NAME.fullmatch(name):
         fix = "rename its folder: small letters, digits and _, no _ in front"
         report(Fault("wrong-name", f"`{name}` is no name for a model", fix))
+    if name in RESERVED:
+        problem = f"`{name}` is the name of a program of edgeferry's"
+        report(Fault("wrong-name", problem, "rename its folder"))
     check_keys(document, _KEYS, report=report)
     runtime = text(document, "runtime", "auto", report=report)
     if runtime not in RUNTIMES:

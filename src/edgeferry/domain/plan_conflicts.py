@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from edgeferry.domain.claims import Claims, find_clashes
 from edgeferry.domain.layering import AGENT, Deployment, is_base, rank
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.plan_groups import Group, Merged
 from edgeferry.domain.portability import find_remarks
 
@@ -29,6 +30,8 @@ class Kind(StrEnum):
     DEVICE_PATH = "device-path"
     EQUAL_PRIORITY = "equal-priority"
     MISSING_BASE = "missing-base"
+    NO_COMPANION = "no-companion"
+    """Nobody on a device could ask the model."""
     BELOW_BASE = "below-base"
     FOREIGN_BASE = "foreign-base"
     COVERED_BASE = "covered-base"
@@ -83,7 +86,8 @@ class Subject:
     image: str
     layer: Deployment
     kin: frozenset[str]
-    """The ids of the model's own layers in this environment, this one among them."""
+    """The ids of the module's own layers in this environment, this one among them; of a companion those of
+    the models that it is to ask, too."""
     bases: frozenset[str]
     """The ids of our bases."""
 
@@ -284,6 +288,7 @@ def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -
     ours, applied = subject.layer, group.after.applied
     if not applied or rank(ours) < rank(applied[0]):
         return
+    is_covered = False
     for one in applied:
         wins = rank(one) > rank(ours)
         if one.id in subject.kin:
@@ -298,6 +303,7 @@ def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -
                 (one.id,),
             )
         elif wins and (place := _find_covered(ours, one)):
+            is_covered = True
             yield (
                 Kind.COVERED,
                 "blocks",
@@ -305,6 +311,14 @@ def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -
                 "lower its priority, or let it set no more than the paths that it means",
                 (one.id,),
             )
+    if COMPANION not in group.after.modules and not is_covered:
+        yield (
+            Kind.NO_COMPANION,
+            "blocks",
+            "no companion is on them, so that nobody asks the model there",
+            f"roll one out to them: edgeferry rollout {COMPANION}",
+            (),
+        )
 
 
 def _touches(deployment: Deployment, model: str) -> bool:

@@ -2,7 +2,8 @@
 
 Green means measured on the device: a device counts only when it *reports* a version at or past the one
 that brought this release, this release's image, running, and a passed verdict of its own companion for
-this digest, these cases and this rollout's nonce, which shows what was answered (`smoke_proof`).
+this digest, these cases and this rollout's nonce, which shows what was answered (`smoke_proof`). Of a
+companion's release, such a verdict of every model that the device has, asked through this very companion.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeferry.domain.smoke import CaseSet, Verdict
+from edgeferry.domain.model import COMPANION
+from edgeferry.domain.smoke import CaseSet, SmokeRequest, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
 
 
@@ -48,6 +50,16 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A model that the companion of a device is to ask, and its word on it."""
+
+    request: SmokeRequest
+    verdict: Verdict | None
+    cases: CaseSet | None = None
+    """The cases of `request`; None when they are not at hand."""
+
+
+@dataclass(frozen=True)
 class DeviceFacts:
     """What one targeted device's twins say about one module."""
 
@@ -72,6 +84,10 @@ class DeviceFacts:
     """What the agent says of the deployment that brought the module; "" where it says nothing of any (Azure
     IoT Edge)."""
     layer_reason: str = ""
+    companion: str = ""
+    """The nonce of the rollout that brought the companion, by its own word."""
+    asked: tuple[Asked, ...] = ()
+    """All models of the device, where it is the companion that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,31 @@ def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
         return say(State.PENDING, "its agent is not connected")
     if facts.runtime_status != "running":
         return say(State.PENDING, f"the module is {facts.runtime_status}: {facts.runtime_reason}")
+    if wanted.module == COMPANION:
+        return _judge_companion(wanted, facts, say)
     return _judge_verdict(wanted, facts, say)
+
+
+def _judge_companion(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
+    if facts.companion != wanted.nonce:
+        return say(State.PENDING, "the companion of this rollout has not answered")
+    found = [(one.request.model, *_weigh_through(wanted, one)) for one in facts.asked]
+    for worth, state in (("Failed", State.FAILED), ("Inconclusive", State.PENDING)):
+        for model, is_worth, reason in found:
+            if is_worth == worth:
+                return say(state, f"{model}: {reason}")
+    models = f"{len(found)} model{'s' if len(found) != 1 else ''} passed through it"
+    return say(State.SUCCEEDED, models if found else "it answers; the device has no models")
+
+
+def _weigh_through(wanted: Wanted, asked: Asked) -> tuple[str, str]:
+    """What is to be believed of a model, by what this companion shows of it."""
+    request, verdict = asked.request, asked.verdict
+    if verdict is None or (verdict.companion, verdict.nonce) != (wanted.nonce, request.nonce):
+        return "Inconclusive", "it was not asked through this companion"
+    question = Question(request.digest, request.cases_sha256, request.nonce, asked.cases)
+    state, reason = weigh(verdict, question, unshown="Failed")
+    return state, reason if state == "Passed" else f"smoke test {state.lower()}: {reason}"
 
 
 def _runs(wanted: Wanted, facts: DeviceFacts) -> bool:
@@ -149,7 +189,14 @@ def _judge_verdict(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
     return say(State.PENDING, f"smoke test inconclusive: {reason}")
 
 
-def _is_inconclusive(wanted: Wanted, verdict: Verdict) -> bool:
+def _is_inconclusive(wanted: Wanted, facts: DeviceFacts) -> bool:
+    """Whether it was asked in this rollout, and that says nothing."""
+    if wanted.module == COMPANION:
+        heard = [one for one in facts.asked if one.verdict and one.verdict.companion == wanted.nonce]
+        return any(_weigh_through(wanted, one)[0] == "Inconclusive" for one in heard)
+    verdict = facts.verdict
+    if verdict is None or verdict.nonce != wanted.nonce:
+        return False
     return weigh(verdict, wanted.question)[0] == "Inconclusive"
 
 
@@ -158,12 +205,11 @@ def judge_at_deadline(wanted: Wanted, facts: DeviceFacts) -> Outcome:
     outcome = judge_device(wanted, facts)
     if outcome.state is not State.PENDING:
         return outcome
-    verdict = facts.verdict
     if not facts.connected:
         state = State.UNREACHABLE
     elif (_faulty(facts) and not _runs(wanted, facts)) or facts.runtime_status in _BROKEN:
         state = State.FAILED
-    elif verdict is not None and verdict.nonce == wanted.nonce and _is_inconclusive(wanted, verdict):
+    elif _is_inconclusive(wanted, facts):
         state = State.INCONCLUSIVE
     else:
         state = State.TIMED_OUT

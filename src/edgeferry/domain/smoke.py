@@ -164,6 +164,11 @@ class Evidence:
     answers: tuple[Answer, ...]
 
 
+NONCE_VARIABLE = "EDGEFERRY_NONCE"
+"""The environment variable that tells a companion which rollout brought it: what another container of it
+says does not have that."""
+
+
 @dataclass(frozen=True)
 class SmokeRequest:
     """What a model's layer asks of the companion: test this model, at this address, for this rollout."""
@@ -198,6 +203,8 @@ class Verdict:
     """What was answered; not all of it where there is not room for all."""
     left_out: int = 0
     """Of how many cases the evidence was left out for want of room."""
+    companion: str = ""
+    """The nonce of the rollout that brought the companion, by its own word; "" where it was told none."""
     room: int = field(default=0, compare=False)
     """How many characters of evidence its companion had room for, at least; 0: not known."""
 

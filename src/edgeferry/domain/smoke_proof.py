@@ -30,9 +30,13 @@ class Question:
     """The cases of `cases_sha256`; None when they are not at hand: then nothing it shows can be judged."""
 
 
-def weigh(verdict: Verdict, question: Question) -> tuple[State, str]:
+def weigh(verdict: Verdict, question: Question, unshown: State = "Inconclusive") -> tuple[State, str]:
     """What is to be believed, and why. `Passed` only for a verdict on this question that shows what was
-    answered to every case for which there was room, all of it right, and at least one comparison."""
+    answered to every case for which there was room, all of it right, and at least one comparison.
+
+    `unshown`: what a `Passed` is worth that could have been shown and was not. It says nothing of the model,
+    and all of the companion.
+    """
     if verdict.nonce != question.nonce:
         return "Inconclusive", "the verdict answers another question"
     if (verdict.digest, verdict.cases_sha256) != (question.digest, question.cases_sha256):
@@ -45,28 +49,25 @@ def weigh(verdict: Verdict, question: Question) -> tuple[State, str]:
     if verdict.failed:
         return "Failed", f"the companion says Passed, and that {verdict.failed} cases do not hold"
     if verdict.asked < 1:
-        return "Inconclusive", "the companion says Passed, and that it asked nothing"
+        return unshown, "the companion says Passed, and that it asked nothing"
     if question.cases is None:
         return (
             "Inconclusive",
             "the companion says Passed, but the cases are not at hand to check that",
         )
-    return _weigh_evidence(verdict, question.cases)
+    return _weigh_evidence(verdict, question.cases, unshown)
 
 
-def _weigh_evidence(verdict: Verdict, cases: CaseSet) -> tuple[State, str]:
+def _weigh_evidence(verdict: Verdict, cases: CaseSet, unshown: State) -> tuple[State, str]:
     count = len(cases.cases)
     if verdict.asked != count:
-        return "Inconclusive", f"the companion says Passed after {verdict.asked} of {count} cases"
+        return unshown, f"the companion says Passed after {verdict.asked} of {count} cases"
     for judgement in judge_all(cases, verdict.evidence):
         if not judgement.passed:
             return "Failed", f"the companion says Passed, but {judgement.case}: {judgement.reason}"
     shown = {one.case for one in verdict.evidence}
     if len(shown) + verdict.left_out != count or len(shown) != len(verdict.evidence):
-        return (
-            "Inconclusive",
-            f"the companion says Passed, but shows the answers to {len(shown)} of {count} cases",
-        )
+        return unshown, f"the companion says Passed, but shows the answers to {len(shown)} of {count} cases"
     taken = sum(
         _most_characters(one.case, len(one.answers), sum(len(answer.values or ()) for answer in one.answers))
         for one in verdict.evidence
@@ -74,7 +75,7 @@ def _weigh_evidence(verdict: Verdict, cases: CaseSet) -> tuple[State, str]:
     for case in cases.cases:
         if case.id not in shown and taken + _most_to_show(case) < verdict.room:
             why = f"leaves out the answers to {case.id}, for which there is room"
-            return "Inconclusive", f"the companion says Passed, but {why}"
+            return unshown, f"the companion says Passed, but {why}"
     compared = [case for case in cases.cases if isinstance(case, EqualCase)]
     if not any(case.id in shown for case in compared):
         return "Inconclusive", "the companion says Passed, but shows no answer that can be compared"

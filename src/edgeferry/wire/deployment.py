@@ -1,4 +1,4 @@
-"""Deployments as the hub takes them: base, companion layer, one layer per model; and reading them back.
+"""Deployments as the hub takes them: base, layers of the companion and of models; and reading them back.
 
 Format: IoT Hub service REST 2021-04-12 `Configuration`; `$edgeAgent` and `$edgeHub` desired properties schema
 1.1 (IoT Edge 1.0.10 and later); layered keys are full paths, `properties.desired.modules.<name>`. A layer is
@@ -17,8 +17,9 @@ from edgeferry.domain.fields import members
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import AGENT
 from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.notation import render_path, render_text
-from edgeferry.domain.smoke import SmokeRequest
+from edgeferry.domain.smoke import NONCE_VARIABLE, SmokeRequest
 from edgeferry.wire.capture import CAPTURES_FOLDER
 from edgeferry.wire.capture_page import CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
@@ -28,10 +29,10 @@ Json = dict[str, Any]
 
 _BASE_NAME = "edgeferry-base"
 BASE_PRIORITY = 0
-COMPANION = "companion"
-COMPANION_PRIORITY = 1
 FIRST_MODEL_PRIORITY = 1000
-"""Model layers rise from here with each release."""
+"""Layers rise from here with each rollout."""
+COMPANION_PRIORITY = FIRST_MODEL_PRIORITY - 1
+"""Of the first companion, which comes with the first model, and stands above the same bases."""
 SCORE_PORT = 8080
 _SYSTEM_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECOND_NS = 1_000_000_000
@@ -39,10 +40,11 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class ModelLayer:
-    """What a model's layer on the hub says about itself (its labels)."""
+    """What a layer on the hub says about itself (its labels): a model's, or the companion's."""
 
     name: str
     model: str
+    """The name of its module."""
     release: str
     digest: str
     cases_sha256: str
@@ -96,26 +98,19 @@ def render_base(fleet: Fleet) -> Json:
     )
 
 
-def render_companion_layer(image: str, digest: str, fleet: Fleet, priority: int = COMPANION_PRIORITY) -> Json:
-    """The layer that brings the companion; its name carries the digest, so a new one is a new layer."""
+def render_companion_layer(layer: ModelLayer, image: str, fleet: Fleet) -> Json:
+    """The layer that brings a companion, and tells it by which rollout."""
     options = render_limits(fleet.limits, port=COMPANION_PORT)
     spec = ModuleSpec(
         name=COMPANION,
         image=image,
         create_options={**options, **_render_health(fleet.runtime, COMPANION_PORT, "/verdict")},
-        env={},
+        env={NONCE_VARIABLE: layer.nonce},
         startup_order=1,
     )
     content = {"$edgeAgent": {f"properties.desired.modules.{COMPANION}": render_module(spec)}}
-    labels = {"edgeferry": "companion", "digest": digest, **fleet.labels}
-    return render_configuration(
-        companion_layer_name(digest, fleet), content, fleet.all_devices, priority, labels
-    )
-
-
-def companion_layer_name(digest: str, fleet: Fleet) -> str:
-    """The name of the layer that brings this companion."""
-    return f"edgeferry-companion-{digest.removeprefix('sha256:')[:12]}{fleet.suffix}"
+    labels = _render_labels(layer, COMPANION, fleet)
+    return render_configuration(layer.name, content, layer.target_condition, layer.priority, labels)
 
 
 def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet) -> Json:
@@ -151,15 +146,7 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet
             ),
         },
     }
-    labels = {
-        "edgeferry": "model",
-        "model": layer.model,
-        "release": layer.release,
-        "digest": layer.digest,
-        "cases_sha256": layer.cases_sha256,
-        "nonce": layer.nonce,
-        **fleet.labels,
-    }
+    labels = _render_labels(layer, "model", fleet)
     verdict = render_path("properties", "reported", "verdicts", layer.model)
     proven = (
         f"SELECT deviceId FROM devices.modules WHERE moduleId = {render_text(COMPANION)} "
@@ -170,19 +157,31 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet
     )
 
 
+def _render_labels(layer: ModelLayer, kind: str, fleet: Fleet) -> dict[str, str]:
+    return {
+        "edgeferry": kind,
+        "model": layer.model,
+        "release": layer.release,
+        "digest": layer.digest,
+        "cases_sha256": layer.cases_sha256,
+        "nonce": layer.nonce,
+        **fleet.labels,
+    }
+
+
 def model_layer_name(release: str, fleet: Fleet) -> str:
-    """The name of a release's layer."""
-    return f"edgeferry-{release}{fleet.suffix}".lower()
+    """The name of a release's layer, in the letters that a deployment's may have."""
+    return f"edgeferry-{release}{fleet.suffix}".lower().replace(".", "_")
 
 
 def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
-    """What a deployment says about itself, when it is one of our model layers."""
+    """What a deployment says about itself, when it is one of our layers of a model or the companion."""
     labels = configuration.get("labels") or {}
-    if labels.get("edgeferry") != "model":
+    if labels.get("edgeferry") not in ("model", COMPANION):
         return None
     return ModelLayer(
         name=configuration["id"],
-        model=labels.get("model", ""),
+        model=labels.get("model") or COMPANION,
         release=labels.get("release", ""),
         digest=labels.get("digest", ""),
         cases_sha256=labels.get("cases_sha256", ""),
@@ -197,9 +196,13 @@ def holds_layer(configuration: Mapping[str, Any], layer: ModelLayer) -> bool:
     What its labels say does not count: anybody may edit them, and nobody the content."""
     content = members(members(configuration.get("content")).get("modulesContent"))
     module = members(members(content.get(AGENT)).get(f"properties.desired.modules.{layer.model}"))
-    asked = members(members(content.get(COMPANION)).get(f"properties.desired.models.{layer.model}"))
+    if layer.model == COMPANION:
+        nonce = members(members(module.get("env")).get(NONCE_VARIABLE)).get("value")
+    else:
+        asked = members(content.get(COMPANION)).get(f"properties.desired.models.{layer.model}")
+        nonce = members(asked).get("nonce")
     image = str(members(module.get("settings")).get("image") or "")
-    return image.endswith(f"@{layer.digest}") and asked.get("nonce") == layer.nonce
+    return image.endswith(f"@{layer.digest}") and nonce == layer.nonce
 
 
 def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False) -> Json:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeferry.domain.fields import members
-from edgeferry.domain.rollout import DeviceFacts
+from edgeferry.domain.model import COMPANION
+from edgeferry.domain.rollout import Asked, DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.domain.smoke import Verdict
+from edgeferry.domain.smoke import SmokeRequest, Verdict
 from edgeferry.errors import UsageError
 from edgeferry.wire.evidence_report import EvidenceReport, parse_earlier_report, parse_evidence_report
-from edgeferry.wire.verdict import parse_verdict, share_room
+from edgeferry.wire.verdict import parse_smoke_request, parse_verdict, share_room
 
 
 def parse_facts(
@@ -47,7 +48,24 @@ def parse_facts(
         verdict=parse_reported_verdict(companion, module),
         layer_outcome=str(stands.get("outcome", "")),
         layer_reason=str(stands.get("reason", "")),
+        companion=str(
+            members(members(members(companion).get("properties")).get("reported")).get(COMPANION, "")
+        ),
+        asked=_parse_asked(companion) if module == COMPANION else (),
     )
+
+
+def _parse_asked(companion: Mapping[str, Any] | None) -> tuple[Asked, ...]:
+    """Every model that the companion is to ask; a request that cannot be read is one that nothing answers."""
+    desired = members(members(members(companion).get("properties")).get("desired"))
+    asked = []
+    for model, said in members(desired.get("models")).items():
+        try:
+            request = parse_smoke_request(model, said)
+        except UsageError:
+            request = SmokeRequest(model, "", "", "", "", "")
+        asked.append(Asked(request, parse_reported_verdict(companion, model)))
+    return tuple(asked)
 
 
 def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> Verdict | None:

@@ -3,7 +3,8 @@
 desired   models.<model>   = {url, digest, version, cases_sha256, nonce}
           smoke.schedule_s = how often models are asked again; 0: only after a change or a restart
 reported  verdicts.<model> = {state, digest, version, cases_sha256, nonce, reason, asked, failed,
-                              latency_ms, slowest_ms, at, evidence?, left_out?}
+                              latency_ms, slowest_ms, at, evidence?, left_out?, companion?}
+          companion = the nonce of the rollout that brought this companion, which has it from its environment
           evidence = JSON text [[case, [[status, values or null, latency_ms, media_type?, memory_bytes?], …]],
           …] left_out = of how many cases there was no room for it
 method    smokeTest {"model"?: name, "nonce": str} -> {"verdicts": {<model>: as reported, with more evidence}}
@@ -69,8 +70,10 @@ def render_verdict(verdict: Verdict, room: int = TWIN_EVIDENCE_BYTES) -> dict[st
     said = {
         key: value
         for key, value in vars(verdict).items()
-        if key not in ("model", "evidence", "left_out", "room")
+        if key not in ("model", "evidence", "left_out", "companion", "room")
     }
+    if verdict.companion:
+        said["companion"] = verdict.companion
     said["reason"] = verdict.reason[:REASON_LENGTH]
     shown: list[str] = []
     for one in verdict.evidence:
@@ -106,6 +109,7 @@ def parse_verdict(model: str, said: object, room: int = 0) -> Verdict:
             slowest_ms=float(said["slowest_ms"]),
             evidence=_parse_evidence(said.get("evidence", "[]")),
             left_out=int(said.get("left_out", 0)),
+            companion=str(said.get("companion", "")),
             room=room,
             **_texts(where, said, _VERDICT_TEXTS),
         )

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_need import render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_policy import parse_policy
+from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.rollout_state import Phase
 from edgeferry.domain.typed import render_choices, render_command
 from edgeferry.errors import RefusedError, UsageError
@@ -185,12 +186,19 @@ def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePol
         record.id,
         release,
         plan,
-        parse_policy(start["policy"]),
+        _read_policy(start["policy"], layer.model),
         layer,
         fleet,
         gate,
         _find_unapproved(services, record.start, release, plan, gate),
     )
+
+
+def _read_policy(texts: Mapping[str, str], model: str) -> RolloutPolicy:
+    """What the rollout goes by. Users ask a companion nothing, so that there is nothing to be compared."""
+    policy = parse_policy(texts)
+    guard = replace(policy.guard, compare=policy.guard.compare and model != COMPANION)
+    return replace(policy, guard=guard)
 
 
 def _find_unapproved(

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.capture import SMOKE, USER, Counts, Cursor, Record
+from edgeferry.domain.model import COMPANION
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.capture import parse_record
 from edgeferry.wire.capture_page import Page, parse_counts, parse_cursor, parse_page, render_cursor
-from edgeferry.wire.deployment import COMPANION
 from edgeferry.workflows.survey import survey
 
 _PAGE_RECORDS = 1000

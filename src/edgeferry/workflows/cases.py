@@ -1,15 +1,33 @@
-"""The smoke cases of a release, as they were attached to its image."""
+"""The smoke cases of releases, as they were attached to their images."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import MutableMapping
+from dataclasses import replace
 
+from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.smoke import CaseSet
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, parse_cases
 
 _WORD = "without them no companion's verdict counts"
+
+
+Known = MutableMapping[tuple[str, str, str], CaseSet | None]
+"""The cases of each release that was asked for, by model, digest and sha256."""
+
+
+def add_cases(services: Services, facts: DeviceFacts, known: Known) -> DeviceFacts:
+    """The facts with the cases of each model that the companion is to ask. Each are fetched once."""
+    asked = []
+    for one in facts.asked:
+        key = (one.request.model, one.request.digest, one.request.cases_sha256)
+        if key not in known:
+            known[key] = fetch_cases(services, *key)
+        asked.append(replace(one, cases=known[key]))
+    return replace(facts, asked=tuple(asked))
 
 
 def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:

@@ -1,13 +1,18 @@
-"""The companion's image: assembled, verified and pushed like a model's."""
+"""The companion's image and its releases: assembled, verified, pushed and signed like a model's."""
 
 from __future__ import annotations
 
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.image import Image
-from edgeferry.errors import OutsideError, RefusedError
+from edgeferry.domain.model import COMPANION, Tolerance
+from edgeferry.domain.release import Entry
+from edgeferry.domain.verification import Verification
+from edgeferry.errors import OutsideError
 from edgeferry.ports import Services
 from edgeferry.ports_models import Reply, RunningModule
 from edgeferry.wire.verdict import COMPANION_PORT
+from edgeferry.workflows.push import find_verification, push
+from edgeferry.workflows.release import sign_release
 
 READY_S = 30.0
 _POLL_S = 0.02
@@ -16,23 +21,67 @@ _NOWHERE = (
 )
 
 
-def carry_companion(services: Services, limits: DeviceClass) -> tuple[Image, int]:
-    """The companion's image in the registry, and the bytes uploaded; one that is there was verified before.
+def carry_companion(services: Services, limits: DeviceClass) -> tuple[Image, Verification, int]:
+    """The companion's image in the registry, what it showed, and the bytes uploaded; one that is there was
+    verified before.
 
     RefusedError, and nothing pushed, when it does not start and answer under a device's limits.
     """
     image = services.images.assemble_companion()
-    if services.registry.has(image.name, image.digest):
-        return image, 0
+    known = find_verification(services, image) if services.registry.has(image.name, image.digest) else None
+    if known is not None:
+        return image, known, 0
+    verification = _verify(services, image, limits)
+    return image, verification, push(services, image, verification)
+
+
+def release_companion(services: Services, limits: DeviceClass, user: str) -> tuple[Entry, bool]:
+    """The release entry of the companion that comes with this edgeferry, and whether it is new; its image is
+    in the registry. Errors as `carry_companion`."""
+    image, verification, _ = carry_companion(services, limits)
+    return sign_release(services, image, verification, verification.version, user)
+
+
+def released_companion(services: Services, limits: DeviceClass, user: str) -> Entry:
+    """The companion's newest release that counts and that this registry holds; made where there is none."""
+    for entry in reversed(services.ledger.entries("release")):
+        if entry.body.get("model") != COMPANION or services.ledger.distrust(entry):
+            continue
+        if services.registry.has(COMPANION, entry.body["digest"]):
+            return entry
+    return release_companion(services, limits, user)[0]
+
+
+def _verify(services: Services, image: Image, limits: DeviceClass) -> Verification:
+    """Whether it starts and answers under a device's limits."""
+    began_s = services.now()
+    problems: tuple[str, ...] = ()
     with services.stage.run(image, {"EdgeHubConnectionString": _NOWHERE}, limits, COMPANION_PORT) as module:
         reply = _await_reply(services, module)
         if reply is None or reply.status != 200 or reply.body != b'{"verdicts": {}}':
             said = f"answered {reply.status}" if reply else "did not answer"
-            raise RefusedError(
-                f"the companion's image {said}; it is {module.state()}: {module.logs()[-300:].strip()}",
-                fix="report this: the companion ships with edgeferry",
-            )
-    return image, services.registry.push(image)
+            problems = (f"it {said}; it is {module.state()}: {module.logs()[-300:].strip()}",)
+        image_id = module.image_id
+    return Verification(
+        model=image.name,
+        version=image.labels["io.edgeferry.version"],
+        digest=image.digest,
+        config_digest=image.config_digest,
+        image_id=image_id,
+        device_class=limits.name,
+        memory_bytes=limits.memory_bytes,
+        tolerance=Tolerance(0.0, 0.0),
+        passed=not problems,
+        problems=problems,
+        rows=0,
+        single_rows=0,
+        worst_relative=0.0,
+        worst_absolute=0.0,
+        ready_s=round(services.now() - began_s, 3),
+        latency_ms=0.0,
+        runtime=COMPANION,
+        runtime_reason="it starts, and answers what it knows",
+    )
 
 
 def _await_reply(services: Services, module: RunningModule) -> Reply | None:

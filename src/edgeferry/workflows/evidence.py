@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_evidence import EvidenceFact, LiveVersion, Weight, judge_metrics
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -23,14 +24,22 @@ def weigh_evidence(
 
     The hub is asked only where a rule of the policy compares with the version live for `condition`.
     """
-    compared = any(rule.against_live for rule in policy.metrics)
-    live = find_live(services, release, condition, environment) if compared else None
     return (
         _weigh_image(services, release),
         _weigh_verification(services, release),
-        *judge_metrics(policy.metrics, release.body.get("metrics") or {}, live),
+        *_weigh_metrics(services, release, policy, condition, environment),
         *_weigh_missing(),
     )
+
+
+def _weigh_metrics(
+    services: Services, release: Entry, policy: GatePolicy, condition: str, environment: str
+) -> tuple[EvidenceFact, ...]:
+    if release.body["model"] == COMPANION:
+        return (EvidenceFact("metrics", Weight.HELD, "the companion is not trained, and has none"),)
+    compared = any(rule.against_live for rule in policy.metrics)
+    live = find_live(services, release, condition, environment) if compared else None
+    return judge_metrics(policy.metrics, release.body.get("metrics") or {}, live)
 
 
 def find_live(services: Services, release: Entry, condition: str, environment: str) -> LiveVersion | None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import find_content_fault
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
-    COMPANION,
     COMPANION_PRIORITY,
     FIRST_MODEL_PRIORITY,
     ModelLayer,
@@ -32,29 +32,43 @@ def render_all(
     existing: Sequence[Json],
 ) -> dict[str, Json]:
     """What a rollout of the release would put on a hub that holds `existing`, in the order in which it would:
-    `base`, for IoT Edge `pull` with placeholders for the login, `companion`, `layer`."""
+    `base`, for IoT Edge `pull` with placeholders for the login, `companion` where there is none, `layer`."""
     documents = {"base": render_base(fleet)}
     if fleet.runtime.kind == "iotedge":
         login = placeholder_login(services.registry.host)
         earlier = pull_layers(filter(fleet.owns, existing), login.address)
         documents["pull"] = render_pull_layer(next_pull_layer(login, fleet, earlier), fleet)
-    documents["companion"] = render_companion(services, release, fleet, existing)
+    if first := first_companion(services, release, fleet, existing):
+        documents["companion"] = render_layer(services, release, first, fleet)
     layer = choose_layer(services, release, condition, fleet, existing)
     documents["layer"] = render_layer(services, release, layer, fleet)
     return documents
 
 
-def render_companion(
-    services: Services,
-    release: Entry,
-    fleet: Fleet,
-    existing: Sequence[Json],
-) -> Json:
-    """The layer of the release's companion, above the companions of earlier releases."""
-    digest = release.body["companion"]["digest"]
-    earlier = [c["priority"] for c in existing if (c.get("labels") or {}).get("edgeferry") == "companion"]
-    image = services.registry.reference(COMPANION, digest)
-    return render_companion_layer(image, digest, fleet, max([COMPANION_PRIORITY - 1, *earlier]) + 1)
+def first_companion(
+    services: Services, release: Entry, fleet: Fleet, existing: Sequence[Json]
+) -> ModelLayer | None:
+    """The layer of the companion that comes with a model where the environment has none, for all its devices;
+    None where there is one: then it changes by its own rollouts only."""
+    layers = [layer for one in existing if fleet.owns(one) and (layer := parse_model_layer(one))]
+    if COMPANION in (release.body["model"], *(layer.model for layer in layers)):
+        return None
+    companion = release.body["companion"]
+    if "release" not in companion:  # of an edgeferry that did not release companions
+        raise UsageError(
+            f"{release.subject} names no release of a companion, and the fleet has none",
+            fix=f"release it again: edgeferry release {release.body['model']}",
+        )
+    return ModelLayer(
+        name=model_layer_name(companion["release"], fleet),
+        model=COMPANION,
+        release=companion["release"],
+        digest=companion["digest"],
+        cases_sha256="",
+        nonce=services.new_id(),
+        target_condition=fleet.all_devices,
+        priority=COMPANION_PRIORITY,
+    )
 
 
 def choose_layer(
@@ -97,9 +111,12 @@ def next_layer(
 
 
 def render_layer(services: Services, release: Entry, layer: ModelLayer, fleet: Fleet) -> Json:
-    """The model's layer as a deployment; UsageError when a device's twin could not hold it."""
+    """The layer as a deployment; UsageError when a device's twin could not hold it."""
     image = services.registry.reference(layer.model, layer.digest)
-    document = render_model_layer(layer, image, release.body["version"], fleet)
+    if layer.model == COMPANION:
+        document = render_companion_layer(layer, image, fleet)
+    else:
+        document = render_model_layer(layer, image, release.body["version"], fleet)
     fault = find_content_fault(document["content"]["modulesContent"])
     if fault:
         raise UsageError(f"the layer of {release.subject} fits no twin: {fault}", fix="use shorter names")

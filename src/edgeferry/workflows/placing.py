@@ -20,12 +20,11 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import (
     ModelLayer,
     base_name,
-    companion_layer_name,
     holds_layer,
     parse_model_layer,
     render_base,
 )
-from edgeferry.workflows.layers import render_companion, render_layer
+from edgeferry.workflows.layers import first_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.removal import collect, remove_as_read
@@ -43,17 +42,16 @@ _TRIES = 10
 
 
 def lay_ground(services: Services, release: Entry, fleet: Fleet, targeted: Sequence[str]) -> None:
-    """The base, the login to pull with and the companion's layer are on the hub: made where they are missing.
-    A base that is not ours is never covered."""
+    """The base, the login to pull with and, beneath a model, a companion's layer are on the hub: made where
+    they are missing. A base that is not ours is never covered."""
     existing = services.hub.configurations()
     names = {configuration["id"] for configuration in existing}
     if base_name(fleet) not in names and _some_lack_a_base(services, targeted):
         _create(services, render_base(fleet))
     if fleet.runtime.kind == "iotedge":
         apply_pull_login(services, services.pull_login(), fleet)
-    companion = render_companion(services, release, fleet, existing)
-    if companion["id"] not in names:
-        _create(services, companion)
+    if first := first_companion(services, release, fleet, existing):
+        _create(services, render_layer(services, release, first, fleet))
 
 
 def place_layer(
@@ -73,7 +71,7 @@ def place_layer(
     if not still():
         return "overtaken"
     if found is None:
-        priority = max([layer.priority, *(each.priority + 1 for each in model_layers(services))])
+        priority = max([layer.priority, *(each.priority + 1 for each in list_layers(services))])
         placed = replace(layer, target_condition=condition, priority=priority)
         if not _create(services, render_layer(services, release, placed, fleet)):
             return "overtaken"
@@ -97,8 +95,8 @@ def place_layer(
     return "overtaken"
 
 
-def model_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
-    """The layers of models on the hub; with a fleet those of its environment."""
+def list_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
+    """The layers of models and of the companion on the hub; with a fleet those of its environment."""
     existing = [one for one in services.hub.configurations() if fleet is None or fleet.owns(one)]
     return [layer for one in existing if (layer := parse_model_layer(one))]
 
@@ -196,9 +194,9 @@ def await_previous(
         return f"what serves now is not known: {error.problem}"
 
 
-def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: Fleet) -> None:
+def collect_older(services: Services, layer: ModelLayer, fleet: Fleet) -> None:
     """Remove what is older than the previous release for the same devices: its layer, its image and tag in
-    the registry; and older companions. The previous release stays, beneath this one. Images stay where there
+    the registry. The previous release stays, beneath this one. Images stay where there
     are environments: another one, perhaps on another hub, may run what this one has left behind."""
     found = find_beneath(services, layer, fleet)
     beneath = found.same_devices(layer, layer.target_condition)
@@ -213,11 +211,6 @@ def collect_older(services: Services, layer: ModelLayer, release: Entry, fleet: 
             services.registry.remove(layer.model, digest)
         except OutsideError as error:  # the release is on its devices all the same
             services.say(f"{layer.model}@{digest} stays in the registry: {error.problem}")
-    companion = companion_layer_name(release.body["companion"]["digest"], fleet)
-    for configuration in filter(fleet.owns, services.hub.configurations()):
-        labels = configuration.get("labels") or {}
-        if labels.get("edgeferry") == "companion" and configuration["id"] != companion:
-            collect(services, configuration)
 
 
 def _taken(layer: ModelLayer, fleet: Fleet) -> RefusedError:

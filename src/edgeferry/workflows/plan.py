@@ -13,6 +13,7 @@ from edgeferry.domain.condition import matches
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import Deployment, is_base
 from edgeferry.domain.limits import AZURE_SIZES
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.plan_conflicts import (
     Quota,
     Subject,
@@ -44,10 +45,10 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.canonical import render_canonical
 from edgeferry.wire.configuration import parse_deployment
 from edgeferry.wire.connection import azure_hub_name
-from edgeferry.wire.deployment import base_name, parse_model_layer, render_base
+from edgeferry.wire.deployment import ModelLayer, base_name, parse_model_layer, render_base
 from edgeferry.wire.edge import parse_module
 from edgeferry.wire.pull_login import next_pull_layer, placeholder_login, render_pull_layer
-from edgeferry.workflows.layers import choose_layer, render_companion, render_layer
+from edgeferry.workflows.layers import choose_layer, first_companion, render_layer
 from edgeferry.workflows.pull_login import pull_layers
 
 EVALUATION_S = 300.0
@@ -129,7 +130,7 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
             layer.model,
             services.registry.reference(layer.model, layer.digest),
             ours,
-            frozenset({ours.id, *(one.name for one in layers if one and one.model == layer.model)}),
+            frozenset({ours.id, *(one.name for one in layers if one and _is_kin(one, layer))}),
             frozenset({base_name(fleet), *bases}),
         ),
         content_sha256=hashlib.sha256(render_canonical(bare["content"])).hexdigest(),
@@ -191,8 +192,7 @@ def _render_beneath(
     documents: Sequence[Json],
     layer: Deployment,
 ) -> Iterator[Json]:
-    """What a rollout would put beneath the model's layer, as far as it is not there; the login with a
-    placeholder."""
+    """What a rollout would put beneath the layer, as far as it is not there; the login with a placeholder."""
     names = {one["id"] for one in existing}
     bases = [one for one in before if is_base(one.modules)]
     if base_name(fleet) not in names and any(
@@ -204,9 +204,13 @@ def _render_beneath(
         login = placeholder_login(services.registry.host)
         if not (earlier := pull_layers(filter(fleet.owns, existing), login.address)):
             yield render_pull_layer(next_pull_layer(login, fleet, earlier), fleet)
-    companion = render_companion(services, release, fleet, existing)
-    if companion["id"] not in names:
-        yield companion
+    if first := first_companion(services, release, fleet, existing):
+        yield render_layer(services, release, first, fleet)
+
+
+def _is_kin(one: ModelLayer, ours: ModelLayer) -> bool:
+    """Whether a layer is no stranger to ours: of the same module, or a model's question to the companion."""
+    return ours.model in (one.model, COMPANION)
 
 
 def _parse(document: Json, created_at: str) -> Deployment:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from edgeferry.domain.layering import AGENT
 from edgeferry.domain.look_pace import is_few, pace_look
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.notation import render_text
 from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION
 from edgeferry.wire.facts import parse_evidence, parse_facts
+from edgeferry.workflows.cases import Known, add_cases
 
 POLL_S = 0.25
 """Between two looks at few devices."""
@@ -46,6 +47,7 @@ class Reports:
         self._read = 0
         """So many pages were read since the last pause."""
         self._said = 0
+        self._cases: Known = {}
 
     def is_few(self, devices: int) -> bool:
         """Whether so many devices are read one by one."""
@@ -124,7 +126,7 @@ class Reports:
 
     def _parse(self, device: str, agent: Json | None, companion: Json | None) -> Report:
         return Report(
-            parse_facts(device, self._module, agent, companion),
+            add_cases(self._services, parse_facts(device, self._module, agent, companion), self._cases),
             parse_evidence(companion, self._module),
             agent is not None,
             companion is not None,

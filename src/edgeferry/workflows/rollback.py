@@ -1,4 +1,5 @@
-"""Rollback: the newest layer of a model goes, and what it replaced serves again, because a person said so."""
+"""Rollback: the newest layer of a model or the companion goes, and what it replaced serves again, because a
+person said so."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.begin import Rules, resume
-from edgeferry.workflows.placing import NO_EARLIER, find_beneath, model_layers, take_away
+from edgeferry.workflows.placing import NO_EARLIER, find_beneath, list_layers, take_away
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollout import RolloutResult
@@ -85,7 +86,7 @@ def is_back(result: RolloutResult) -> bool:
 
 
 def _find_top(services: Services, model: str, fleet: Fleet) -> ModelLayer:
-    layers = [layer for layer in model_layers(services, fleet) if layer.model == model]
+    layers = [layer for layer in list_layers(services, fleet) if layer.model == model]
     if not layers:
         raise UsageError(
             f"no layer of {model} is on the hub",

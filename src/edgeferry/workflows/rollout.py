@@ -224,7 +224,7 @@ class _Drive:
                     self._alarm("failed", verdict.reason)
                 self._unwritten = ""
             case Commit(state=ended, reason=reason):
-                collect_older(self._services, self._running.layer, self._running.release, self._running.fleet)
+                collect_older(self._services, self._running.layer, self._running.fleet)
                 self._end(ended, reason, look)
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")

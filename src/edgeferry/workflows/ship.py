@@ -15,7 +15,7 @@ from edgeferry.ports import Services
 from edgeferry.wire.deployment import parse_model_layer
 from edgeferry.workflows.approve import approve, ask_gate, make_offer
 from edgeferry.workflows.begin import Rules, rollout
-from edgeferry.workflows.companion import carry_companion
+from edgeferry.workflows.companion import released_companion
 from edgeferry.workflows.package import package
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.prove import prove
@@ -109,11 +109,11 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     close("verify", since, _render_verified(verification), state=done(proof.fresh))
 
     since = services.now()
-    companion, companion_bytes = carry_companion(services, order.fleet.limits)
-    uploaded = push(services, image, verification) + companion_bytes
+    uploaded = push(services, image, verification)
     close("push", since, f"{uploaded / 1e6:.1f} MB uploaded", state=done(uploaded > 0))
 
     since = services.now()
+    companion = released_companion(services, order.fleet.limits, order.user)
     entry, created = release(services, version, image, verification, companion, order.user)
     close("release", since, entry.subject, state=done(created))
 

@@ -9,7 +9,7 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.next_step import ModelFacts, Situation
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.ports import Services
-from edgeferry.workflows.placing import model_layers
+from edgeferry.workflows.placing import list_layers
 
 
 def look_around(
@@ -21,7 +21,7 @@ def look_around(
     if servers == "none":
         return now
     try:
-        there = {layer.model for layer in model_layers(services, fleet)}
+        there = {layer.model for layer in list_layers(services, fleet)}
         return replace(
             now,
             answers=True,

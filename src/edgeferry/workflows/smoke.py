@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import CaseSet, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import COMPANION, ModelLayer
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
 from edgeferry.workflows.cases import fetch_cases
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import Verdict
 from edgeferry.ports import Json, Services
-from edgeferry.wire.deployment import COMPANION, SCORE_PORT
+from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.facts import parse_facts
 
 _NOTHING_YET = "nothing is deployed to it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
 from edgeferry.errors import HubError, RefusedError
@@ -26,13 +27,14 @@ class Watched:
 
 def fetch_wanted(services: Services, release: Entry, layer: ModelLayer) -> Wanted:
     """What a device must report to have proven the layer."""
+    asked = layer.model != COMPANION
     return Wanted(
         module=layer.model,
         digest=layer.digest,
         image_hashes=frozenset({layer.digest, release.body["config_digest"]}),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
-        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256),
+        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256) if asked else None,
     )
 
 

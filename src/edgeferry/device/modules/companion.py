@@ -4,7 +4,8 @@
 its key stays with IoT Edge, which signs) or its simulator and our agent (EdgeHubConnectionString,
 EdgeModuleCACertificateFile). What to test stands in its desired properties;
 verdicts go to its reported properties, to the answer of method `smokeTest`, and to `GET /verdict`. A model is
-asked when the request changes, when its server was started anew, and on a schedule. Methods
+asked when the request changes, when its server was started anew, and on a schedule; and all are by a
+companion that another rollout brought, of which EDGEFERRY_NONCE tells (`wire.verdict`). Methods
 `captures` and `countCaptures` pass on what model servers answer (`wire.capture_page`). What servers counted
 goes to the reported properties as well, and to the answer of method `evidence` (`wire.evidence_report`).
 Needs paho-mqtt and no more of edgeferry than the link and the smoke cases do.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -31,7 +33,8 @@ from edgeferry.device.modules.evidence import Evidence
 from edgeferry.device.modules.hub_login import read_login
 from edgeferry.device.modules.small_server import serve_small
 from edgeferry.device.modules.watching import Pace, watch
-from edgeferry.domain.smoke import SmokeRequest, Verdict, unjudged
+from edgeferry.domain.model import COMPANION
+from edgeferry.domain.smoke import NONCE_VARIABLE, SmokeRequest, Verdict, unjudged
 from edgeferry.domain.twin import merge
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.wire.evidence_report import METHOD as EVIDENCE
@@ -57,14 +60,16 @@ class Companion:
     """What is asked for, and the verdicts so far. Each model is watched by a thread of its own, until
     something else is asked for."""
 
-    def __init__(self, pace: Pace = Pace()) -> None:
+    def __init__(self, pace: Pace = Pace(), nonce: str = "") -> None:
         self._pace = pace
+        self._nonce = nonce
         self.schedule_s = SCHEDULE_S
         self._lock = threading.Lock()
         self._requests: dict[str, SmokeRequest] = {}
         self._sources: Mapping[str, Any] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._reported: dict[str, Any] = {}
+        self._told_nonce = ""
         self._changed = threading.Event()
         self.stopping = threading.Event()
         self.evidence = Evidence(self.requests, self.stopping)
@@ -90,6 +95,7 @@ class Companion:
         verdicts = reported.get("verdicts")
         with self._lock:
             self._reported = dict(verdicts) if isinstance(verdicts, Mapping) else {}
+            self._told_nonce = str(reported.get(COMPANION, ""))
 
     def take_connected(self) -> None:
         """Reports can be sent."""
@@ -142,7 +148,7 @@ class Companion:
     def _ask_afresh(self, requests: list[SmokeRequest]) -> list[Verdict]:
         with ThreadPoolExecutor(max_workers=4) as pool:
             asking = partial(ask, patience_s=METHOD_PATIENCE_S, stopping=self.stopping)
-            return list(pool.map(asking, requests))
+            return [replace(verdict, companion=self._nonce) for verdict in pool.map(asking, requests)]
 
     def requests(self) -> list[SmokeRequest]:
         """What is asked for, by model."""
@@ -169,7 +175,7 @@ class Companion:
             said = (verdict.state, verdict.reason)
             is_same = before is not None and (before.state, before.reason) == said
             if verdict.state != "Inconclusive" or not is_same:
-                self._verdicts[request.model] = verdict
+                self._verdicts[request.model] = replace(verdict, companion=self._nonce)
         self._changed.set()
         was = before.state if before else "none"
         level = logging.WARNING if was == "Passed" != verdict.state else logging.INFO
@@ -200,10 +206,14 @@ class Companion:
             gone = [model for model in known if model not in current and model not in self._requests]
         patch: dict[str, Any] = {model: said for model, said in current.items() if known.get(model) != said}
         patch |= dict.fromkeys(gone)
-        if not patch:
+        said: dict[str, Any] = {"verdicts": patch} if patch else {}
+        if self._told_nonce != self._nonce:
+            said[COMPANION] = self._nonce or None
+        if not said:
             return
-        link.report({"verdicts": patch})
+        link.report(said)
         with self._lock:
+            self._told_nonce = self._nonce
             if self._reported is known:
                 self._reported = merge(known, patch)
 
@@ -213,25 +223,27 @@ class Companion:
         except UsageError as error:
             nothing = SmokeRequest(model, "", "", "", "", "")
             self._requests.pop(model, None)
-            self._verdicts[model] = unjudged(nothing, "Inconclusive", error.problem, now())
+            said_so = unjudged(nothing, "Inconclusive", error.problem, now())
+            self._verdicts[model] = replace(said_so, companion=self._nonce)
             return
         if self._requests.get(model) == request:
             return
         self._requests[model] = request
         self._verdicts.pop(model, None)
-        settled = _settled(request, self._reported.get(model))
+        settled = _settled(request, self._reported.get(model), self._nonce)
         if settled is not None:
             self._verdicts[model] = settled
         threading.Thread(target=watch, args=(request, settled, self, self._pace), daemon=True).start()
 
 
-def _settled(request: SmokeRequest, reported: object) -> Verdict | None:
-    """A conclusive verdict on this very request that was reported earlier, before a restart."""
+def _settled(request: SmokeRequest, reported: object, nonce: str) -> Verdict | None:
+    """A conclusive verdict on this very request that this companion reported earlier, before a restart."""
     try:
         verdict = parse_verdict(request.model, reported)
     except UsageError:
         return None
-    same = (verdict.digest, verdict.version, verdict.cases_sha256, verdict.nonce) == (
+    same = (verdict.companion, verdict.digest, verdict.version, verdict.cases_sha256, verdict.nonce) == (
+        nonce,
         request.digest,
         request.version,
         request.cases_sha256,
@@ -258,7 +270,7 @@ def main(arguments: list[str]) -> int:
     except EdgeferryError as error:
         sys.stderr.write(f"{error.problem}\n{error.fix}\n")
         return error.exit_code
-    companion = Companion()
+    companion = Companion(nonce=os.environ.get(NONCE_VARIABLE, ""))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: companion.stop())
     handlers = Handlers(
