@@ -57,7 +57,7 @@ def read_given(path: Path, sample: Path | None, name: str) -> GivenModel:
         raise UsageError(
             f"{path} or {sample} cannot be read: {error}", fix="check the path and the file"
         ) from error
-    return GivenModel(name, form, path, sample, requirements, warnings)
+    return GivenModel(name, form, str(path), str(sample), requirements, warnings)
 
 
 def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:

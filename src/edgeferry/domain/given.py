@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgeferry.errors import RefusedError, UsageError
@@ -54,8 +54,10 @@ class GivenModel:
     name: str
     form: str
     """One of FORMS."""
-    file: Path
-    sample: Path
+    file: str
+    """Its absolute path, a file or a folder."""
+    sample: str
+    """The path of the rows."""
     requirements: tuple[str, ...]
     """What its step environment takes besides MLflow."""
     warnings: tuple[str, ...]
@@ -80,7 +82,7 @@ def form_of(name: str, head: bytes, parts: Sequence[str] | None) -> str:
         raise UsageError(
             f"{name} is a folder without a file MLmodel", fix="name the folder that MLflow saved"
         )
-    form = _ENDINGS.get(Path(name).suffix.lower(), "")
+    form = _ENDINGS.get(posixpath.splitext(name)[1].lower(), "")
     if not form:
         raise UsageError(
             f"{name} is none of the models that can be taken as they are",

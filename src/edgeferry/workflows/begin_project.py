@@ -40,8 +40,8 @@ def example_part(name: str) -> Part:
 def given_part(given: GivenModel) -> Part:
     """A model that is there before any pipeline; UsageError when it cannot be called that."""
     check_model_name(given.name)
-    file = "model" if given.form == "mlflow" else f"model{given.file.suffix.lower()}"
-    sample = f"sample{given.sample.suffix.lower()}"
+    file = "model" if given.form == "mlflow" else f"model{Path(given.file).suffix.lower()}"
+    sample = f"sample{Path(given.sample).suffix.lower()}"
     answers = {
         "kind": "given",
         "name": given.name,
@@ -50,7 +50,7 @@ def given_part(given: GivenModel) -> Part:
         "sample": sample,
         "requirements": list(given.requirements),
     }
-    files = {f"given/{file}": given.file, f"given/{sample}": given.sample}
+    files = {f"given/{file}": Path(given.file), f"given/{sample}": Path(given.sample)}
     return Part(f"models/{given.name}", answers, files)
 
 
