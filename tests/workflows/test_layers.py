@@ -258,7 +258,7 @@ def test_an_older_layer_that_changed_meanwhile_is_not_collected(client: HubClien
     first, _, newest = (apply(given, release, fleet=fleet) for release in releases)
     hub = Meanwhile(client, "configuration", lambda: replaced(client, first.name))
     given = services(hub=hub, say=said.append, ledger=NO_ROLLOUTS)
-    collect_older(given, newest, releases[-1], fleet)
+    collect_older(given, newest, fleet)
     there = client.configuration(first.name)
     assert there is not None
     assert "properties.desired.modules.debug" in there["content"]["modulesContent"]["$edgeAgent"]
