@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.diagnosis import Diagnosis
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.limits import AZURE_SIZES
+from edgeferry.domain.tags import render_wanted
+from edgeferry.domain.typed import render_command
 
 MOST_SKEW_S = 60.0
 """A soak is minutes long, an approval's age hours; beyond five minutes signatures are refused too."""
@@ -148,10 +149,6 @@ def _about(check: str, devices: Sequence[str], what: str, fix: str) -> Iterator[
 
 def _tag(condition: str) -> str:
     """The command that makes a device match, where tags alone do."""
-    wanted = wanted_tags(parse_condition(condition)) if condition else None
-    if not wanted:
-        return "edgeferry devices list shows their tags; change those, or the condition"
-    pairs = " ".join(
-        f"{path}={str(value).lower() if isinstance(value, bool) else value}" for path, value in wanted.items()
-    )
-    return f"edgeferry devices tag DEVICE {pairs}"
+    if words := render_wanted(condition):
+        return render_command("", "devices", "tag", "DEVICE", *words)
+    return "edgeferry devices list shows their tags; change those, or the condition"
