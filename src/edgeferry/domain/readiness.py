@@ -59,15 +59,24 @@ def judge_gate(policy: GatePolicy, trusted: Sequence[str], folder: str) -> Itera
         )
 
 
-def judge_clock(offset_s: float) -> Diagnosis:
-    """`offset_s`: how far this machine's clock is ahead of the hub's."""
-    if abs(offset_s) <= MOST_SKEW_S:
-        return Diagnosis("hub.clock", "fine", f"{abs(offset_s):.0f} s from the hub's")
-    where = "ahead of" if offset_s > 0 else "behind"
+def find_skew(skew_s: float | None) -> str:
+    """How far this machine's clock is off the hub's where that is too much for a rollout, or "". `skew_s`:
+    how far it is ahead; None where that is not known."""
+    if skew_s is None or abs(skew_s) <= MOST_SKEW_S:
+        return ""
+    return f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the hub's"
+
+
+def judge_clock(skew_s: float | None) -> Diagnosis:
+    """The same as a diagnosis."""
+    if skew_s is None:
+        return Diagnosis("hub.clock", "note", "the hub's answers do not say what time it is")
+    if not (skew := find_skew(skew_s)):
+        return Diagnosis("hub.clock", "fine", f"{abs(skew_s):.0f} s from the hub's")
     return Diagnosis(
         "hub.clock",
         "blocker",
-        f"this machine's clock is {abs(offset_s):.0f} s {where} the hub's: rollouts decide nothing",
+        f"this machine's clock is {skew}: rollouts decide nothing",
         "sudo timedatectl set-ntp true",
     )
 
