@@ -127,6 +127,12 @@ class ListedLedger:
     def distrust(self, entry: Entry) -> str:
         return ""
 
+    def require_keys(self, entries: Sequence[Entry]) -> None:
+        pass
+
+    def trusted(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
 
 def companion_digest(version: int) -> str:
     """Of the companion's image of that version."""

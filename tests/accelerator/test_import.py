@@ -175,7 +175,9 @@ def test_the_environment_loads_and_its_pipelines_are_written(done: tuple[Path, P
     fleet = read_fleet("dev", settings.written)
     layout = Layout(new, new, place)
     folder = LocalTextFolder(place)
-    write_pipelines(ProjectFolder(new), folder, layout, fleet, environment_names(new), "1", check=False)
+    names = environment_names(new)
+    platform = "azure-devops"
+    write_pipelines(ProjectFolder(new), folder, layout, fleet, names, "1", platform=platform, check=False)
     text = (place / "nyc_taxi_dev_main.yml").read_text()
     assert "cabs_connection" in text
     check = yaml.load((place / "nyc_taxi_pr.yml").read_text(), yaml.BaseLoader)

@@ -24,6 +24,7 @@ def test_small_letters_digits_and_underscores_make_a_name(name: str) -> None:
         pytest.param("class", "class_model", id="a word of Python's"),
         pytest.param("sklearn", "sklearn_model", id="a library of the steps"),
         pytest.param("companion", "companion_model", id="a module of ours"),
+        pytest.param("agent", "agent_model", id="a program of ours"),
     ],
 )
 def test_what_cannot_be_a_package_is_refused_with_a_name_that_can(name: str, fix: str) -> None:

@@ -53,8 +53,13 @@ CLOUD = replace(THERE, environment="prod", servers="elsewhere")
         ),
         pytest.param(
             replace(THERE, models=(replace(FAN, condition="tags.a = 1 AND tags.b = 2"),)),
-            "edgeferry devices list",
+            "edgeferry devices tag device-1 a=1 b=2",
             id="a condition of several tags",
+        ),
+        pytest.param(
+            replace(THERE, models=(replace(FAN, condition="tags.a = 1 OR tags.b = 2"),)),
+            "edgeferry devices list",
+            id="a condition of more than tags' values",
         ),
         pytest.param(
             replace(THERE, models=(replace(PUMP, devices=1),)),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.domain.tags import is_change, parse_changes
+from edgeferry.domain.tags import is_change, parse_changes, render_wanted
 from edgeferry.errors import UsageError
 
 
@@ -33,6 +33,25 @@ def test_words_are_read(words: list[str], patch: dict[str, Any]) -> None:
 def test_words_that_cannot_be_read_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         parse_changes(words)
+
+
+@pytest.mark.parametrize(
+    ("condition", "patch"),
+    [
+        pytest.param("tags.models.pump = true", {"models": {"pump": True}}, id="true"),
+        pytest.param(
+            "tags.floor = 3 AND tags.site = 'north sea'", {"floor": 3, "site": "north sea"}, id="two"
+        ),
+        pytest.param(
+            "tags.line = '42' AND tags.on = 'true'", {"line": "42", "on": "true"}, id="text like JSON"
+        ),
+        pytest.param("tags.note = ''", {"note": ""}, id="no letters"),
+        pytest.param("tags.a = 1 OR tags.b = 2", {}, id="more than values of tags"),
+        pytest.param("", {}, id="no condition"),
+    ],
+)
+def test_the_words_of_a_condition_say_what_it_wants(condition: str, patch: dict[str, Any]) -> None:
+    assert parse_changes(render_wanted(condition)) == patch
 
 
 def test_a_device_is_no_change() -> None:

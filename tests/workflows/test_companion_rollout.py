@@ -210,4 +210,4 @@ def started_by(entry: Entry) -> bool:
 
 def plan_of(services: Services, result: RolloutResult) -> RolloutPlan:
     record = load_record(services, result.rollout)
-    return load_plan(services, result.release, record.state.plan_hash)
+    return load_plan(services, result.release, record.state.plan_hash, "")

@@ -12,16 +12,22 @@ import pytest
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.deployment import render_configuration
+from edgeferry.workflows.begin import Rules
 from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, render_all
 from edgeferry.workflows.placing import (
+    await_previous,
     collect_older,
     lay_ground,
+    list_layers,
     place_layer,
     remove_layer,
     take_away,
 )
+from edgeferry.workflows.rollback import roll_back
 from tests.iot_edge import AGENT, BODY, IOT_EDGE, RELEASE, documents, services
 from tests.registries import RegistryServer
 
@@ -258,13 +264,36 @@ def test_an_older_layer_that_changed_meanwhile_is_not_collected(client: HubClien
     first, _, newest = (apply(given, release, fleet=fleet) for release in releases)
     hub = Meanwhile(client, "configuration", lambda: replaced(client, first.name))
     given = services(hub=hub, say=said.append, ledger=NO_ROLLOUTS)
-    collect_older(given, newest, releases[-1], fleet)
+    collect_older(given, newest, fleet)
     there = client.configuration(first.name)
     assert there is not None
     assert "properties.desired.modules.debug" in there["content"]["modulesContent"]["$edgeAgent"]
     assert said == [
         f"{first.name} was changed since it was read, so it stays: the next rollout looks at it again"
     ]
+
+
+def test_a_companion_of_before_they_were_released_is_not_gone_back_to_unmeasured(client: HubClient) -> None:
+    for name, priority, labels in (
+        ("edgeferry-companion-ef", 999, {"digest": "sha256:ef"}),
+        ("edgeferry-companion-v2-abababab", 1000, {"model": "companion", "release": "companion-v2-abababab"}),
+    ):
+        module = {"properties.desired.modules.companion": {"settings": {"image": "r/companion"}}}
+        content = {"$edgeAgent": module}
+        client.create_configuration(
+            render_configuration(name, content, FLEET, priority, {"edgeferry": "companion", **labels})
+        )
+    given = services(hub=client, ledger=NO_ROLLOUTS)
+    fleet, there = Fleet(FLEET), client.configurations()
+    rules = Rules({}, GatePolicy())
+    with pytest.raises(RefusedError, match=r"edgeferry-companion-ef, .* is of no release"):
+        roll_back(
+            given, "companion", fleet=fleet, reason="", user="ann", rules=rules, on_change=lambda _: None
+        )
+    assert client.configurations() == there
+    [top] = [layer for layer in list_layers(given) if layer.release]
+    said = await_previous(given, top, FLEET, fleet, ["device-1"], 1.0, lambda _: None)
+    assert said == "edgeferry-companion-ef serves again, which is of no release and is not measured"
 
 
 def test_who_is_so_slow_that_the_rollout_was_ended_takes_back_what_they_placed(client: HubClient) -> None:

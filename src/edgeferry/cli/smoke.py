@@ -62,8 +62,7 @@ def run(
 ) -> None:
     """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes.
     E.g. edgeferry smoke run nyc_taxi --device device-1 --junit smoke.xml"""
-    if model == COMPANION:
-        raise UsageError("the companion asks, and is not asked", fix="edgeferry smoke run MODEL")
+    _refuse_companion(model, "run")
     with opened(context, output) as (settings, services, terminal):
         layer = _find_layer(settings, services, model)
         if layer is None:
@@ -96,6 +95,7 @@ def show(context: typer.Context, release: ReleaseArgument, output: OutputOption 
         has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
         entry = find_release(services, release)
         model, digest, sha256 = (str(entry.body[key]) for key in ("model", "digest", "cases_sha256"))
+        _refuse_companion(model, "show")
         cases = fetch_cases(services, model, digest, sha256)
         sightings = [seen for seen in survey(services) if seen.module == model] if has_hub else []
         facts = {
@@ -155,6 +155,11 @@ def make(
             terminal.answer(facts)
         else:
             print(text, end="")
+
+
+def _refuse_companion(model: str, word: str) -> None:
+    if model == COMPANION:
+        raise UsageError("the companion asks, and is not asked", fix=f"edgeferry smoke {word} MODEL")
 
 
 def _find_layer(settings: Settings, services: Services, model: str) -> ModelLayer | None:

@@ -6,13 +6,14 @@ import keyword
 import re
 import sys
 
+from edgeferry.domain.model import RESERVED
 from edgeferry.errors import UsageError
 
 FIRST_MODEL = "cold_store"
 """The model of a new project whose user named none: what the template's example is about."""
 _MODEL = re.compile(r"[a-z][a-z0-9_]*")
 _IMPORTED = ("alembic", "joblib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "skl2onnx", "sklearn")
-_ALSO = ("companion", "edgeferry", "pytest", "skops", "sqlalchemy", "tests")
+_ALSO = ("edgeferry", "pytest", "skops", "sqlalchemy", "tests", *RESERVED)
 
 
 def check_model_name(name: str) -> None:
@@ -23,7 +24,7 @@ def check_model_name(name: str) -> None:
         )
     if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in (*_IMPORTED, *_ALSO):
         raise UsageError(
-            f"`{name}` is the name of something that Python or a step imports",
+            f"`{name}` is taken: Python or a step imports it, or it is a program of edgeferry's",
             fix=f"call it another way, e.g. {name}_model",
         )
 

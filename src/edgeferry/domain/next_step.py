@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-_BY_TAG = re.compile(r"tags\.([A-Za-z_][\w.]*) *= *('[^' ]*'|true|false|\d+)")
+from edgeferry.domain.tags import render_wanted
+from edgeferry.domain.typed import render_command
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,9 @@ def _carry(now: Situation, model: ModelFacts) -> Iterator[Step]:
         )
         yield Step(f"edgeferry train {model.name}", "or only train it")
         return
-    tag = _BY_TAG.fullmatch(model.condition.strip())
     why = f"{model.name} is for devices with {model.condition}, and none has that"
-    if tag:
-        yield Step(f"edgeferry devices tag {now.devices[0]} {tag[1]}={tag[2].strip(chr(39))}", why)
+    if words := render_wanted(model.condition):
+        yield Step(render_command("", "devices", "tag", now.devices[0], *words), why)
     else:
         yield Step("edgeferry devices list", f"{why}: see their tags")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.diagnosis import Diagnosis
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.limits import AZURE_SIZES
+from edgeferry.domain.tags import render_wanted
+from edgeferry.domain.typed import render_command
 
 MOST_SKEW_S = 60.0
 """A soak is minutes long, an approval's age hours; beyond five minutes signatures are refused too."""
@@ -58,15 +59,24 @@ def judge_gate(policy: GatePolicy, trusted: Sequence[str], folder: str) -> Itera
         )
 
 
-def judge_clock(offset_s: float) -> Diagnosis:
-    """`offset_s`: how far this machine's clock is ahead of the hub's."""
-    if abs(offset_s) <= MOST_SKEW_S:
-        return Diagnosis("hub.clock", "fine", f"{abs(offset_s):.0f} s from the hub's")
-    where = "ahead of" if offset_s > 0 else "behind"
+def find_skew(skew_s: float | None) -> str:
+    """How far this machine's clock is off the hub's where that is too much for a rollout, or "". `skew_s`:
+    how far it is ahead; None where that is not known."""
+    if skew_s is None or abs(skew_s) <= MOST_SKEW_S:
+        return ""
+    return f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the hub's"
+
+
+def judge_clock(skew_s: float | None) -> Diagnosis:
+    """The same as a diagnosis."""
+    if skew_s is None:
+        return Diagnosis("hub.clock", "note", "the hub's answers do not say what time it is")
+    if not (skew := find_skew(skew_s)):
+        return Diagnosis("hub.clock", "fine", f"{abs(skew_s):.0f} s from the hub's")
     return Diagnosis(
         "hub.clock",
         "blocker",
-        f"this machine's clock is {abs(offset_s):.0f} s {where} the hub's: rollouts decide nothing",
+        f"this machine's clock is {skew}: rollouts decide nothing",
         "sudo timedatectl set-ntp true",
     )
 
@@ -148,10 +158,6 @@ def _about(check: str, devices: Sequence[str], what: str, fix: str) -> Iterator[
 
 def _tag(condition: str) -> str:
     """The command that makes a device match, where tags alone do."""
-    wanted = wanted_tags(parse_condition(condition)) if condition else None
-    if not wanted:
-        return "edgeferry devices list shows their tags; change those, or the condition"
-    pairs = " ".join(
-        f"{path}={str(value).lower() if isinstance(value, bool) else value}" for path, value in wanted.items()
-    )
-    return f"edgeferry devices tag DEVICE {pairs}"
+    if words := render_wanted(condition):
+        return render_command("", "devices", "tag", "DEVICE", *words)
+    return "edgeferry devices list shows their tags; change those, or the condition"

@@ -110,7 +110,7 @@ def _watch(
     state: RolloutState, policy: RolloutPolicy, look: Look, now_s: float, verdict: WaveVerdict
 ) -> Action:
     """What to do with a wave that has yet to pass. `verdict`: what the devices show now."""
-    reached = _reached(look)
+    reached = find_reached(look)
     pending = sum(each.state is State.PENDING for each in reached.values())
     proven = all(each.succeeded >= policy.success.needed(each.devices) for each in verdict.strata.values())
     if state.soaking_since is None:
@@ -130,7 +130,7 @@ def _watch(
 
 
 def _hold(verdict: WaveVerdict, look: Look) -> Action:
-    return Hold(_find_word(map(_time_out, _reached(look).values())), verdict.reason)
+    return Hold(_find_word(map(_time_out, find_reached(look).values())), verdict.reason)
 
 
 def _find_word(outcomes: Iterable[Outcome]) -> State:
@@ -149,7 +149,7 @@ def _judge(
     state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: Look, now_s: float
 ) -> WaveVerdict:
     """What the wave's devices show now."""
-    reached = _reached(look)
+    reached = find_reached(look)
     if now_s >= find_deadline(replace(state, phase=Phase.ROLLING), policy):
         reached = {device: _time_out(outcome) for device, outcome in reached.items()}
     verdict = judge_wave(state.wave, reached, plan.strata, policy, now_s)
@@ -237,7 +237,7 @@ def _keep_budget(
     if policy.budget is None:
         return None
     coming = count_at_once(wave.members, plan.groups)
-    ill = [each.device for each in _reached(look).values() if each.state is not State.SUCCEEDED]
+    ill = [each.device for each in find_reached(look).values() if each.state is not State.SUCCEEDED]
     down = count_at_once(ill, plan.groups)
     most, tag = policy.budget.most, policy.budget.tag
     for group in sorted(coming):
@@ -253,7 +253,7 @@ def _keep_budget(
 
 def _commit(state: RolloutState, verdict: WaveVerdict, look: Look) -> Action:
     """The end of the last wave: green only by what was measured."""
-    reached = _reached(look)
+    reached = find_reached(look)
     whole, reason = judge_rollout(tuple(reached.values()))
     failed = _say_failed(reached)
     if state.phase is Phase.WAITING and verdict.state == "pass":
@@ -271,7 +271,7 @@ def _abort(state: RolloutState, look: Look, order: Order) -> Action:
     if not state.wave:
         return End(State.SKIPPED, f"aborted by {_say(order)}")
     return End(
-        State.INCONCLUSIVE, f"aborted by {_say(order)}; {len(_reached(look))} devices keep the release"
+        State.INCONCLUSIVE, f"aborted by {_say(order)}; {len(find_reached(look))} devices keep the release"
     )
 
 
@@ -297,7 +297,7 @@ def _find_promotion(state: RolloutState) -> Order | None:
     )
 
 
-def _reached(look: Look) -> dict[str, Outcome]:
+def find_reached(look: Look) -> dict[str, Outcome]:
     """The outcomes of the devices that the release should run on: who was deleted, or is targeted no more,
     proves nothing and is in nobody's way."""
     return {device: each for device, each in look.outcomes.items() if device in look.targeted}

@@ -1,4 +1,4 @@
-"""Settings given as words on a command line: `a.b=1` puts, `a.b-` or `a.b=` takes away. Pure."""
+"""Settings as words on a command line: `a.b=1` puts, `a.b-` or `a.b=` takes away. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.twin import TAGS_BYTES, find_fault
 from edgeferry.errors import UsageError
 
@@ -49,6 +50,17 @@ def parse_tags(words: Sequence[str]) -> Json:
     if fault := find_fault(patch, TAGS_BYTES):
         raise UsageError(f"the tags cannot be set: {fault}", fix="shorten or rename them")
     return patch
+
+
+def render_wanted(condition: str) -> list[str]:
+    """The words that let a device match the target condition; none where not only values of tags decide."""
+    wanted = wanted_tags(parse_condition(condition)) if condition else None
+    return [f"{name}={_render(value)}" for name, value in (wanted or {}).items()]
+
+
+def _render(value: str | float | bool) -> str:
+    """As text where it would be read as text again, else as JSON."""
+    return value if isinstance(value, str) and _read(value) == value else json.dumps(value)
 
 
 def _read(text: str) -> Any:

@@ -3,11 +3,9 @@ that is there already is taken up."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgeferry.domain.condition import parse_condition, wanted_tags
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.model import COMPANION
@@ -17,6 +15,7 @@ from edgeferry.domain.rollout_need import render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.rollout_state import Phase
+from edgeferry.domain.tags import render_wanted
 from edgeferry.domain.typed import render_choices, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
@@ -101,7 +100,7 @@ def rollout(
     if not fresh.targeted:
         state, reason = judge_rollout(())
         fix = "correct the condition, or tag a device: " + render_command(
-            fleet.environment, "devices", "tag", "DEVICE", *_render_tags(condition)
+            fleet.environment, "devices", "tag", "DEVICE", *(render_wanted(condition) or ["KEY=VALUE"])
         )
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
@@ -315,19 +314,3 @@ def _has_proven(record: Record, layer: ModelLayer) -> bool:
 def _wait_for(rollout: str, fleet: Fleet) -> str:
     choices = {"wait for it": ("rollouts", "watch", rollout), "or end it": ("rollouts", "abort", rollout)}
     return render_choices(fleet.environment, choices)
-
-
-def _render_tags(condition: str) -> list[str]:
-    """What `edgeferry devices tag` takes to let a device match; KEY=VALUE where that cannot be told."""
-    wanted = wanted_tags(parse_condition(condition)) or {}
-    return [f"{name}={_render_value(value)}" for name, value in wanted.items()] or ["KEY=VALUE"]
-
-
-def _render_value(value: str | float | bool) -> str:
-    """As text where it would be read as text again, else as JSON."""
-    try:
-        json.loads(str(value))
-    except ValueError:
-        if isinstance(value, str):
-            return value
-    return json.dumps(value)

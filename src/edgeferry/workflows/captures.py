@@ -179,7 +179,8 @@ def _ask(services: Services, device: str, method: str, request: Json) -> object:
         if error.status == 404 and _lacks_companion(services, device):
             raise UsageError(
                 f"{device} has no companion to ask: nothing has been rolled out to it yet",
-                fix=f"edgeferry ship {request['model']} brings model and companion to the devices it targets",
+                fix=f"edgeferry ship {request['model']} brings a fleet's first one with the model; "
+                f"where there is one: edgeferry rollout {COMPANION}",
             ) from error
         raise
     payload = answer.get("payload")

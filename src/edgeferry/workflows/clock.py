@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeferry.domain.readiness import MOST_SKEW_S
+from edgeferry.domain.readiness import find_skew
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 
@@ -10,10 +10,8 @@ from edgeferry.ports import Services
 def require_clock(services: Services) -> None:
     """RefusedError when this machine's clock is not the hub's: a soak would be cut short, a deadline pass too
     early, an old approval count as young."""
-    skew_s = services.hub.skew_s
-    if skew_s is not None and abs(skew_s) > MOST_SKEW_S:
-        way = "ahead of" if skew_s > 0 else "behind"
+    if skew := find_skew(services.hub.skew_s):
         raise RefusedError(
-            f"the clock of this machine is {abs(skew_s):.0f} s {way} the hub's, and rollouts go by the time",
+            f"the clock of this machine is {skew}, and rollouts go by the time",
             fix="set it, then the same again; where it is let go: timedatectl set-ntp true",
         )

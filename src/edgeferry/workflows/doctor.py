@@ -152,10 +152,10 @@ def _examine_hub(services: Services, machine: Machine, setup: Setup) -> Iterator
     try:
         quota = judge_quota(len(services.hub.configurations()))
     except EdgeferryError as error:
-        clock = judge_clock(services.hub.skew_s or 0.0)  # an answer that refuses tells the time, too
-        yield diagnose("hub", error) if clock.grade == "fine" else clock
+        clock = judge_clock(services.hub.skew_s)  # an answer that refuses tells the time, too
+        yield clock if clock.grade == "blocker" else diagnose("hub", error)
         return
-    yield judge_clock(services.hub.skew_s or 0.0)
+    yield judge_clock(services.hub.skew_s)
     yield quota
     yield _fine("hub", services.hub.host)
     yield from _tried("hub.from-container", machine.reach_hub, judge_reach)

@@ -186,6 +186,8 @@ def await_previous(
             await_gone(services, devices, layer.model, timeout_s)
             return f"{layer.model} with it: {NO_EARLIER}"
         previous = beneath[-1]
+        if not previous.release:
+            return f"{previous.name} serves again, which is of no release and is not measured"
         entry = find_release(services, previous.release)
         watched = watch(services, entry, previous, devices, timeout_s, on_change)
         state, reason = judge_rollout(watched.outcomes)

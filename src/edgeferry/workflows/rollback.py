@@ -103,4 +103,10 @@ def _find_previous(services: Services, layer: ModelLayer, condition: str, fleet:
             f"{layer.release} is the only release of {layer.model} for {condition!r}",
             fix="ship a better one; to take the model off devices, change their tags",
         )
-    return beneath[-1]
+    previous = beneath[-1]
+    if not previous.release:
+        raise RefusedError(
+            f"{previous.name}, which would serve then, is of no release: nobody could measure it",
+            fix=f"release and roll out another {layer.model}",
+        )
+    return previous

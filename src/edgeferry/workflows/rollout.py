@@ -30,7 +30,7 @@ from edgeferry.domain.rollout_action import (
     StartWave,
     Wait,
 )
-from edgeferry.domain.rollout_decision import Look, decide, needs_evidence
+from edgeferry.domain.rollout_decision import Look, decide, find_reached, needs_evidence
 from edgeferry.domain.rollout_need import render_fix, render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy
@@ -225,7 +225,7 @@ class _Drive:
                 self._unwritten = ""
             case Commit(state=ended, reason=reason):
                 collect_older(self._services, self._running.layer, self._running.fleet)
-                self._end(ended, reason, look)
+                self._end(ended, reason, replace(look, outcomes=find_reached(look)))
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")
                 self._services.say(take_away(self._services, self._running.layer, self._running.fleet))
