@@ -24,7 +24,7 @@ from edgeferry.domain.readiness import (
 )
 from edgeferry.domain.rollout_policy import parse_policy
 from edgeferry.domain.wave import parse_waves
-from edgeferry.errors import EdgeferryError
+from edgeferry.errors import EdgeferryError, HubError
 from edgeferry.ports import Json, Machine, Services
 from edgeferry.workflows.validate import validate
 
@@ -151,9 +151,12 @@ def _examine_hub(services: Services, machine: Machine, setup: Setup) -> Iterator
         return
     try:
         quota = judge_quota(len(services.hub.configurations()))
-    except EdgeferryError as error:
+    except HubError as error:
         clock = judge_clock(services.hub.skew_s)  # an answer that refuses tells the time, too
         yield clock if clock.grade == "blocker" else diagnose("hub", error)
+        return
+    except EdgeferryError as error:
+        yield diagnose("hub", error)
         return
     yield judge_clock(services.hub.skew_s)
     yield quota
