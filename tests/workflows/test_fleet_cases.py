@@ -150,7 +150,7 @@ def test_each_device_is_judged_by_what_it_reports(
         if told[case.name].state is not case.state or case.reason not in told[case.name].reason
     ]
     assert wrong == []
-    assert result.state is State.FAILED
+    assert result.state is State.UNREACHABLE  # as many as like may fail: the others' worst word it is
     assert in_time(took_s - more_s)
 
 
