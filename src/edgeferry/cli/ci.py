@@ -12,6 +12,7 @@ from edgeferry.cli.console import Output, finish, render_table
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB
 from edgeferry.settings import environment_names, find_repository
+from edgeferry.wire.ci_needs import find_needs
 from edgeferry.wiring import open_folder
 from edgeferry.workflows.ci import Layout, read_fleet, write_pipelines
 
@@ -81,7 +82,10 @@ def _write(
         )
         facts = [{"file": str(place / file.name), "state": file.state} for file in files]
         rows = [[file.name, file.state] for file in files]
+        needs = find_needs(platform, (file.text for file in files))
+        asked = "; ".join(f"{kind} {', '.join(names)}" for kind, names in needs.items())
         terminal.answer(facts, [render_table(str(place), ("file", "state"), rows)])
+        terminal.say(f"they run for the branch main, and ask of the platform: {asked} (docs/ci.md says how)")
         differing = [file.name for file in files if file.state == "differs"]
         environment = f" --env {settings.environment}" if settings.environment else ""
         finish(

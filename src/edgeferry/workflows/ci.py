@@ -35,6 +35,8 @@ class Written:
 
     name: str
     state: str
+    text: str
+    """What it holds, or would."""
 
 
 def write_pipelines(
@@ -70,7 +72,7 @@ def write_pipelines(
         same = folder.read(name) == text
         if not same and not check:
             folder.write(name, text)
-        states.append(Written(name, "unchanged" if same else "differs" if check else "written"))
+        states.append(Written(name, "unchanged" if same else "differs" if check else "written", text))
     return states
 
 
