@@ -70,17 +70,14 @@ from edgeferry.ports import (
     Ledger,
     Machine,
     Messages,
-    NewProject,
-    PipelineFunctions,
-    ProjectTree,
     Registry,
     Services,
     Sheet,
     Signer,
-    Templates,
     TextFolder,
 )
 from edgeferry.ports_models import Images, Place
+from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree, Templates
 from edgeferry.sandbox.engine import DEFAULT_SOCKET
 from edgeferry.sandbox.local import HUB_PORT, load_sandbox
 from edgeferry.settings import (

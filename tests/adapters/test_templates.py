@@ -17,7 +17,7 @@ import pytest
 from edgeferry.adapters.faults import find_faults
 from edgeferry.adapters.templates import TEMPLATES, CopierTemplates
 from edgeferry.errors import UsageError
-from edgeferry.ports import Carried
+from edgeferry.ports_projects import Carried
 from edgeferry.workflows.begin_project import begin_project, example_part
 
 PUMP = "models/pump"

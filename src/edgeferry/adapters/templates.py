@@ -22,7 +22,7 @@ import yaml
 
 from edgeferry.adapters.planting import plant
 from edgeferry.errors import RefusedError, UsageError
-from edgeferry.ports import Carried, Part
+from edgeferry.ports_projects import Carried, Part
 from edgeferry.settings import child_environment
 
 ANSWERS = ".edgeferry-template.yml"

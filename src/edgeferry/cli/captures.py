@@ -166,6 +166,9 @@ def _show_newest(
     terminal.answer(None, [_narrow_table(f"Captures of {model}", columns, cells)])
     if any(len(captured.records) == wanted.newest for captured in every):
         terminal.say(f"the newest {wanted.newest} of each device; --limit and --output json show more")
+    shown = [record.purpose for captured in every for record in captured.records]
+    if not wanted.purpose and set(shown) == {Purpose.SMOKE}:
+        terminal.say("all of them were asked by smoke tests; --purpose user shows the others")
     return problems
 
 

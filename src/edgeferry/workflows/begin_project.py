@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeferry.domain.beginning import check_model_name, suggest_project
 from edgeferry.domain.given import GivenModel
-from edgeferry.ports import Carried, Part, Templates
+from edgeferry.ports_projects import Carried, Part, Templates
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from edgeferry.domain.accelerator_source import find_pipeline_function
 from edgeferry.domain.fields import members
 from edgeferry.domain.finding import Finding
 from edgeferry.errors import UsageError
-from edgeferry.ports import NewProject, PipelineFunctions, ProjectTree
+from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree
 from edgeferry.wire.import_report import Work, gather, render_report
 from edgeferry.wire.settings_file import render_settings
 from edgeferry.workflows.import_model import import_model

@@ -24,7 +24,7 @@ from edgeferry.domain.accelerator_pipeline import (
 from edgeferry.domain.accelerator_source import Reading, find_step_edits, read_source
 from edgeferry.domain.fields import members
 from edgeferry.domain.pipeline import FOLDERS, PATHS
-from edgeferry.ports import Located, NewProject
+from edgeferry.ports_projects import Located, NewProject
 from edgeferry.wire.yaml_text import Map, Note, render_yaml, to_node
 from edgeferry.workflows.import_serving import import_serving
 from edgeferry.workflows.import_source import Ported, Source

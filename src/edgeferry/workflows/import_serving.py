@@ -14,7 +14,7 @@ from edgeferry.domain.accelerator_serving import (
     render_score,
 )
 from edgeferry.domain.accelerator_source import find_score_edits, read_source
-from edgeferry.ports import NewProject
+from edgeferry.ports_projects import NewProject
 from edgeferry.workflows.import_source import Ported, Source
 
 

@@ -10,7 +10,7 @@ from edgeferry.domain.accelerator_devops import Pipelines
 from edgeferry.domain.accelerator_edge import Template
 from edgeferry.domain.finding import Report, place, refuse_found
 from edgeferry.errors import DefinitionError
-from edgeferry.ports import Located, ProjectTree
+from edgeferry.ports_projects import Located, ProjectTree
 
 
 @dataclass(frozen=True)
