@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -556,6 +557,7 @@ class Engine:
 
     def _connected(self) -> docker.APIClient:
         if self._client is None:
+            _must_listen(self.url)
             self._client = docker.APIClient(base_url=self.url, version="auto", timeout=self._timeout_s)
         return self._client
 
@@ -595,6 +597,18 @@ class Engine:
             problem = problem or _problem_of(line)
         if problem:
             raise explain(doing, problem)
+
+
+def _must_listen(url: str) -> None:
+    """Somebody listens at a url of this machine; DockerException when nobody does. docker-py would leave the
+    socket open that it tried."""
+    if not url.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+        try:
+            tried.connect(url.removeprefix("unix://"))
+        except OSError as error:
+            raise docker_errors.DockerException(str(error)) from error
 
 
 def _problem_of(line: Mapping[str, Any]) -> str:

@@ -24,8 +24,6 @@ from tests.engines import find_engine
 
 ROOT = Path(__file__).parents[2]
 IGNORED = ".edgeferry/\nsmall/\nelsewhere/\nnotes/\n"
-# docker-py leaves a socket behind when no engine answers at it
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 SMALL = "small"
 """Where file systems of another kind are mounted."""
 PROJECT = """[rollout]
