@@ -25,6 +25,7 @@ from edgeferry.cli.watching import (
     reverted_facts,
     rollout_facts,
     rollout_table,
+    serving_table,
     story_facts,
     story_tables,
     word_of,
@@ -142,7 +143,8 @@ def rollback(
             rules=read_rules(settings),
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
-        terminal.answer(reverted_facts(result), [rollout_table(result), result.reason])
+        table = [serving_table(result.previous, result.outcomes)] if result.previous else []
+        terminal.answer(reverted_facts(result), [*table, result.reason])
         finish(result.ok, f"{result.state}: {result.reason}", result.fix)
 
 
