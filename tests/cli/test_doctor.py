@@ -165,8 +165,8 @@ def approver_without_key(world: World) -> Mend:
 
 
 def folder_without_keys(world: World) -> Mend:
-    (world.root / "keys").mkdir(exist_ok=True)
-    world.env["EDGEFERRY_LEDGER__TRUSTED_KEYS"] = "keys"
+    (world.root / "keys").mkdir()
+    world.write("edgeferry.toml", PROJECT + '[ledger]\ntrusted_keys = "keys"\n')
 
     def mend(fix: str) -> None:
         source, target = fix.removeprefix("copy ").split(" of the state folders of those who approve to ")

@@ -23,9 +23,9 @@ from edgeferry.cli.watching import (
     record_facts,
     record_table,
     reverted_facts,
+    reverted_tables,
     rollout_facts,
     rollout_table,
-    serving_table,
     story_facts,
     story_tables,
     word_of,
@@ -143,8 +143,7 @@ def rollback(
             rules=read_rules(settings),
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
-        table = [serving_table(result.previous, result.outcomes)] if result.previous else []
-        terminal.answer(reverted_facts(result), [*table, result.reason])
+        terminal.answer(reverted_facts(result), reverted_tables(result))
         finish(result.ok, f"{result.state}: {result.reason}", result.fix)
 
 

@@ -43,13 +43,8 @@ def serving_facts(serving: Serving | None) -> dict[str, Any] | None:
 def rollout_table(result: RolloutResult) -> Table:
     """Its devices; where a person took it back, with what serves now."""
     if result.state is State.REVERTED and result.serving:
-        return serving_table(result.serving.release, result.serving.outcomes)
+        return _serving_table(result.serving.release, result.serving.outcomes)
     return _outcome_table(result.release, result.outcomes)
-
-
-def serving_table(release: str, outcomes: Iterable[Outcome]) -> Table:
-    """The devices on which this release serves again."""
-    return _outcome_table(f"{release} serves again", outcomes)
 
 
 def reverted_facts(result: Reverted) -> dict[str, Any]:
@@ -63,6 +58,12 @@ def reverted_facts(result: Reverted) -> dict[str, Any]:
         "reason": result.reason,
         "devices": _outcome_facts(result.outcomes),
     }
+
+
+def reverted_tables(result: Reverted) -> list[Table | str]:
+    """The devices with what serves there now, and what is to be said of them."""
+    table = _serving_table(result.previous, result.outcomes)
+    return [table, result.reason] if result.previous else [result.reason]
 
 
 def record_facts(record: Record) -> dict[str, Any]:
@@ -112,8 +113,13 @@ def story_tables(record: Record) -> list[Table | str]:
         lines = [[each.device, str(each.state), each.reason] for each in devices]
         parts.append(render_table("Devices", ("device", "state", "reason"), lines))
     if serving := serving_of(record):
-        parts.append(serving_table(serving.release, serving.outcomes))
+        parts.append(_serving_table(serving.release, serving.outcomes))
     return parts
+
+
+def _serving_table(release: str, outcomes: Iterable[Outcome]) -> Table:
+    """The devices on which this release serves again."""
+    return _outcome_table(f"{release} serves again", outcomes)
 
 
 def _outcome_table(title: str, outcomes: Iterable[Outcome]) -> Table:
