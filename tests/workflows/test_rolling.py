@@ -276,11 +276,28 @@ def test_a_rollout_that_was_aborted_between_its_waves_can_be_taken_back(
     give_order(services, asked.rollout, "abort", "", "ann")
     assert roll(services, entry, rules(**texts)).state is State.INCONCLUSIVE
     assert live_releases(hub) == {digest(1), digest(2)}
+    ledger = services.ledger
+
+    class Full:
+        """The ledger, which takes orders and no ends any more."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ledger, name)
+
+        def append(self, kind: str, *more: Any) -> Entry:
+            if kind == "end":
+                raise LedgerError("its disk is full", fix="")
+            return ledger.append(kind, *more)
+
+    services.ledger = Full()  # type: ignore[misc,assignment]
     back = roll_back(
         services, "taxi", fleet=FLEET, reason="", rules=rules(), user="ann", on_change=lambda outcome: None
     )
     assert (back.ok, back.previous.split("-")[1]) == (True, "v1"), back
     assert live_releases(hub) == {digest(1)}
+    services.ledger = ledger  # type: ignore[misc]
+    said = "reverted by ann; how that ended is not in the ledger"
+    assert load_record(services, back.rollout).state.end == (State.REVERTED, said)
 
 
 def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Services, sound: Hollows) -> None:
