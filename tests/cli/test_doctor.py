@@ -162,6 +162,21 @@ def approver_without_key(world: World) -> Mend:
     return mend
 
 
+def folder_without_keys(world: World) -> Mend:
+    (world.root / "keys").mkdir()
+    world.write("edgeferry.toml", PROJECT + '[ledger]\ntrusted_keys = "keys"\n')
+
+    def mend(fix: str) -> None:
+        source, target = fix.removeprefix("copy ").split(" of the state folders of those who approve to ")
+        assert (source, Path(target).parent.name) == ("keys/NAME.pub.pem", "keys")
+        world.shell(
+            "openssl ecparam -name prime256v1 -genkey -noout | openssl ec -pubout -out "
+            + target.replace("NAME", "ann")
+        )
+
+    return mend
+
+
 def state_that_is_a_file(world: World) -> Mend:
     (world.root / "notes").write_text("a file")
     world.env["EDGEFERRY_STATE"] = "notes"
@@ -325,6 +340,8 @@ SEEDS = [
         id="more approvals than people",
     ),
     pytest.param("gate.keys", ["project"], approver_without_key, id="an approver without a key"),
+    pytest.param("gate.keys", ["project"], folder_without_keys, id="a folder of keys without a key"),
+    pytest.param("rollout", ["project"], edit("edgeferry.toml", "100 %", "many"), id="a wave of a bare name"),
     pytest.param(
         "models",
         ["project"],

@@ -54,6 +54,13 @@ def test_a_name_that_is_nearly_right_gets_the_right_one(words: str, meant: str, 
     assert meant in done.stderr
 
 
+def test_the_identity_that_holds_the_ledgers_anchor_is_offered_as_no_device(shell: Shell) -> None:
+    shell.done("devices", "create", "edgeferry-ledger", "--no-edge")
+    for name in ("press", "edgeferry-ledge"):
+        done = shell.run("devices", "show", name)
+        assert (done.returncode, "known here: device-1\n" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_setting_that_is_nearly_right_gets_the_right_one(shell: Shell) -> None:
     done = shell.run("config", "show", EDGEFERRY_ROLLOUT__WAVE="1")
     assert (done.returncode, "did you mean rollout.waves?" in done.stderr) == (2, True)

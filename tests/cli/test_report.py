@@ -18,6 +18,7 @@ from edgeferry.workflows.smoke import SmokeResult
         (State.UNREACHABLE, "error"),
         (State.INCONCLUSIVE, "error"),
         (State.SKIPPED, "error"),
+        (State.REVERTED, "error"),
         (State.PENDING, "error"),
     ],
 )

@@ -190,6 +190,73 @@ def test_what_is_no_date_is_refused() -> None:
         parse_moment("soon", NOW)
 
 
+def apply(day: int, outcome: str, ended: int = 0, gone: str = "", **images: str) -> Mapping[str, Any]:
+    at, until = (f"2026-11-{one:02d}T00:00:00Z" for one in (day, ended))
+    end = {"ended_at": until if ended else "", "reason": f"ended {ended}" if ended else ""}
+    return {"at": at, "images": images, "outcome": outcome, "gone": gone.split(), **end}
+
+
+@pytest.mark.parametrize(
+    ("applies", "images", "outcome", "undone"),
+    [
+        pytest.param(
+            [apply(2, "Proven", 2, taxi="v1"), apply(3, "Superseded", 5, taxi="v2")],
+            {"taxi": "v1"},
+            "Proven",
+            "taxi: v2, applied at 2026-11-03T00:00:00Z, Superseded: ended 5",
+            id="one that was taken back before it was proven",
+        ),
+        pytest.param(
+            [apply(2, "Proven", 2, taxi="v1"), apply(3, "Superseded", 9, taxi="v2")],
+            {"taxi": "v2"},
+            "Trial",
+            "",
+            id="one that was taken back later",
+        ),
+        pytest.param(
+            [apply(2, "Proven", 2, taxi="v1"), apply(3, "Failed", taxi="v2")],
+            {"taxi": "v2"},
+            "Failed",
+            "",
+            id="one that failed with nothing to go back to",
+        ),
+        pytest.param(
+            [apply(2, "Proven", 2, taxi="v1"), apply(3, "Proven", 3, pump="v1")],
+            {"taxi": "v1", "pump": "v1"},
+            "Proven",
+            "",
+            id="another module came after it",
+        ),
+        pytest.param(
+            [apply(2, "Proven", 2, taxi="v1", pump="v1"), apply(3, "Proven", 3, gone="taxi")],
+            {"pump": "v1"},
+            "Proven",
+            "",
+            id="a module that went",
+        ),
+        pytest.param(
+            [apply(2, "Superseded", 3, taxi="v1"), apply(3, "Proven", 3, taxi="v2")],
+            {"taxi": "v2"},
+            "Proven",
+            "",
+            id="what was undone before it is not told",
+        ),
+    ],
+)
+def test_what_ran_is_what_was_applied_last_and_not_undone(
+    applies: list[Any], images: Mapping[str, str], outcome: str, undone: str
+) -> None:
+    answer = {"status": 200, "payload": {"applies": applies[::-1]}}
+    ran = read_applies(answer, parse_moment("2026-11-06", NOW))
+    assert (ran.note, ran.images, ran.outcome, ran.undone) == ("", images, outcome, undone)
+
+
+def test_where_nothing_that_was_applied_stayed_it_is_not_known_what_ran() -> None:
+    answer = {"status": 200, "payload": {"applies": [apply(3, "RolledBack", 4, taxi="v2")]}}
+    ran = read_applies(answer, NOW)
+    assert (ran.images, "gone again: taxi: v2" in ran.note) == ({}, True)
+
+
 APPLIES = [
     {"at": "2026-11-03T00:00:00Z", "images": {"taxi": "r/taxi@sha256:bb"}, "outcome": "RolledBack"},
     {"at": "2026-11-02T00:00:00Z", "images": {"taxi": "r/taxi@sha256:aa"}, "outcome": "Proven"},
@@ -202,7 +269,10 @@ APPLIES = [
     ("answer", "day", "ran"),
     [
         pytest.param(
-            {"status": 200, "payload": {"applies": APPLIES}}, 9, "RolledBack r/taxi@sha256:bb", id="last"
+            {"status": 200, "payload": {"applies": APPLIES}},
+            9,
+            "Proven r/taxi@sha256:aa",
+            id="last that stayed",
         ),
         pytest.param(
             {"status": 200, "payload": {"applies": APPLIES}}, 2, "Proven r/taxi@sha256:aa", id="earlier"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.domain.diagnosis import Diagnosis, is_healthy
+from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.machine import (
     GIB,
     ContainerReach,
@@ -17,7 +18,7 @@ from edgeferry.domain.machine import (
     judge_machine,
     judge_reach,
 )
-from edgeferry.domain.readiness import DeviceSeen, judge_clock, judge_fleet, judge_quota
+from edgeferry.domain.readiness import DeviceSeen, judge_clock, judge_fleet, judge_gate, judge_quota
 
 GOOD = MachineFacts(
     system="Debian GNU/Linux 12 (bookworm)",
@@ -100,6 +101,24 @@ def test_an_engine_must_run_images_under_limits(changed, expected):
 )
 def test_containers_must_reach_every_port_of_the_hub(reach, expected):
     assert [one.grade for one in judge_reach(reach)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "approvals", "grows", "grade", "says"),
+    [
+        pytest.param((), 1, True, "fine", "one: whoever signs first", id="keys are made on first use"),
+        pytest.param(("ann",), 1, True, "fine", "one: 1", id="one has signed"),
+        pytest.param(("ann",), 2, True, "fine", "one: 1 and whoever signs first", id="a second one may"),
+        pytest.param((), 1, False, "blocker", "are those of nobody", id="a project's folder without keys"),
+        pytest.param(("ann",), 2, False, "blocker", "are those of ann", id="with too few"),
+        pytest.param(("ann", "bob"), 2, False, "fine", "one: 2", id="with enough"),
+    ],
+)
+def test_a_gate_is_ready_when_enough_people_have_a_key_or_may_make_one(
+    trusted, approvals, grows, grade, says
+):
+    (found,) = judge_gate(GatePolicy(approvals=approvals), trusted, "keys", grows=grows)
+    assert (found.grade, says in found.seen) == (grade, True), found
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_a_paused_rollout_still_goes_back_when_it_fails() -> None:
     ("order", "word", "layer"),
     [
         pytest.param("abort", State.INCONCLUSIVE, "wave 1", id="abort leaves what is there"),
-        pytest.param("revert", State.SKIPPED, None, id="revert takes it back"),
+        pytest.param("revert", State.REVERTED, None, id="revert takes it back"),
     ],
 )
 def test_what_a_person_may_end(order: str, word: State, layer: str | None) -> None:
@@ -558,6 +558,38 @@ def test_the_phase_that_entries_tell_of(events: list[tuple[str, int]], wave: int
             entries.append(an_entry("order", {"order": event, "reason": ""}, START_S))
     state = fold(entries)
     assert (state.wave, str(state.phase)) == (wave, phase)
+
+
+@pytest.mark.parametrize(
+    ("ends", "word", "reason"),
+    [
+        pytest.param(["Succeeded"], State.SUCCEEDED, "0", id="not taken back"),
+        pytest.param(
+            ["Succeeded", "revert"],
+            State.REVERTED,
+            "reverted by ana: fares; how that ended is not in the ledger",
+            id="ordered back, and no more is known, as in older ledgers",
+        ),
+        pytest.param(["Succeeded", "revert", "Reverted"], State.REVERTED, "2", id="taken back"),
+        pytest.param(["Inconclusive", "revert", "Reverted"], State.REVERTED, "2", id="aborted, taken back"),
+        pytest.param(["Succeeded", "Reverted"], State.SUCCEEDED, "0", id="nobody ordered that"),
+        pytest.param(
+            ["Succeeded", "revert", "Reverted", "Succeeded"], State.REVERTED, "2", id="an end that is none"
+        ),
+        pytest.param(["Succeeded", "abort", "Reverted"], State.SUCCEEDED, "0", id="another order"),
+        pytest.param(["Failed", "revert", "Reverted"], State.FAILED, "0", id="it was back already"),
+        pytest.param(["Skipped", "revert"], State.SKIPPED, "0", id="back already, in the word of before"),
+    ],
+)
+def test_a_rollout_that_has_ended_can_be_taken_back(ends: list[str], word: State, reason: str) -> None:
+    entries = [a_start(), an_entry("wave", {"wave": 1, "event": "started", "condition": ""}, START_S)]
+    for number, each in enumerate(ends):
+        if each in ("revert", "abort"):
+            entries.append(an_entry("order", {"order": each, "reason": "fares"}, START_S))
+        else:
+            entries.append(an_entry("end", {"state": each, "reason": str(number)}, START_S))
+    state = fold(entries)
+    assert (state.end, str(state.phase)) == ((word, reason), "ended")
 
 
 WORDS = st.sampled_from([State.SUCCEEDED, State.SUCCEEDED, State.PENDING, State.FAILED, State.UNREACHABLE])

@@ -14,7 +14,7 @@ import pytest
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.plan_conflicts import Conflict, Kind
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, judge_at_deadline, judge_device
-from edgeferry.domain.rollout_action import AskApproval, Hold
+from edgeferry.domain.rollout_action import AskApproval, Hold, RollBack
 from edgeferry.domain.rollout_decision import find_deadline
 from edgeferry.domain.rollout_need import find_need, find_unapproved_wave
 from edgeferry.domain.rollout_policy import Limit, RolloutPolicy, Share
@@ -99,6 +99,12 @@ OTHERWISE: dict[str, tuple[FactsAt, RolloutPolicy, int]] = {
         RolloutPolicy(approve_waves=True),
         1,
     ),
+    "all of it measured; a person takes it back between waves": (
+        steady(),
+        RolloutPolicy(approve_waves=True),
+        1,
+    ),
+    "all of it measured and committed; a person takes it back": (steady(), RolloutPolicy(), 1),
 }
 """The facts, the policy, how many devices are so."""
 BLOCKED = {
@@ -127,12 +133,12 @@ def story_of(world: World) -> tuple[str, str, str, str]:
     end, last = world.state.end, world.log[-1]
     word = end[0] if end else last.state if isinstance(last, Hold) else None
     word = State.PENDING if isinstance(last, AskApproval) else word
-    if world.committed:
-        became = "committed"
-    elif not world.started():
+    if not world.started():
         became = "nothing touched"
+    elif look.layer_condition is None:
+        became = "taken back"
     else:
-        became = "taken back" if look.layer_condition is None else "held"
+        became = "committed" if world.committed else "held"
     told = str(device) if "d1" in world.reached_at and "d1" not in world.gone else "-"
     return told, str(word), became, "0" if word is State.SUCCEEDED else "1"
 
@@ -150,6 +156,11 @@ def play(case: str) -> tuple[str, str, str, str]:
         world.run()
         if case.endswith("promotes"):
             world.order("promote")
+            world.run()
+        elif "takes it back" in case:
+            world.order("revert")
+            if world.committed:
+                world.carry_out(RollBack("as `rollback` does"))
             world.run()
         return story_of(world)
     if case == "nobody is targeted":

@@ -27,6 +27,11 @@ from edgeferry.errors import UsageError
             ["tags.ring = 'a;b'", "50 %", "100 %"],
             id="a semicolon in a text divides nothing",
         ),
+        pytest.param(
+            "deviceId = 'press-1'; properties.reported.os = 'x'; *",
+            ["deviceId = 'press-1'", "properties.reported.os = 'x'", "*", "100 %"],
+            id="conditions by name and by what is reported, and that of all",
+        ),
     ],
 )
 def test_rules_are_read(text: str, rules: list[str]) -> None:
@@ -43,6 +48,9 @@ def test_rules_are_read(text: str, rules: list[str]) -> None:
         pytest.param("20 %; 10 %", "no further than 20 %", id="falling percentages"),
         pytest.param("100 %; 5", "before it", id="a wave after all devices"),
         pytest.param("1; tags.ring =", "wave 'tags.ring ='", id="half a condition"),
+        pytest.param("many", "rollout.waves: wave 'many' .* neither tags nor", id="a bare name"),
+        pytest.param("1; status = 'enabled'", "names neither tags", id="what tells no devices apart"),
+        pytest.param("true; 50 %", "names neither tags", id="a constant"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(text: str, problem: str) -> None:

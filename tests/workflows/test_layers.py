@@ -293,7 +293,7 @@ def test_a_companion_of_before_they_were_released_is_not_gone_back_to_unmeasured
     assert client.configurations() == there
     [top] = [layer for layer in list_layers(given) if layer.release]
     said = await_previous(given, top, FLEET, fleet, ["device-1"], 1.0, lambda _: None)
-    assert said == "edgeferry-companion-ef serves again, which is of no release and is not measured"
+    assert said == ("edgeferry-companion-ef serves again, which is of no release and is not measured", None)
 
 
 def test_who_is_so_slow_that_the_rollout_was_ended_takes_back_what_they_placed(client: HubClient) -> None:

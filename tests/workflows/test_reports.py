@@ -78,15 +78,16 @@ def test_a_device_that_is_deleted_is_named_and_not_waited_for_when_a_release_is_
     told: list[Outcome] = []
     began_s = services.now()
     try:
-        said = await_previous(
+        said, serving = await_previous(
             services, replace(previous, name="gone"), CONDITION, FLEET, NAMES, 600, told.append
         )
         assert said.endswith(f"serves again: Succeeded: measured on 2 devices; deleted meanwhile: {NAMES[0]}")
         assert {outcome.device for outcome in told} == set(NAMES[1:])
+        assert serving is not None
+        assert {outcome.device for outcome in serving.outcomes} == set(NAMES[1:])
         layer = replace(previous, name="gone", model="never-there")
-        assert "there is no earlier release" in await_previous(
-            services, layer, CONDITION, FLEET, NAMES, 600, told.append
-        )
+        said, serving = await_previous(services, layer, CONDITION, FLEET, NAMES, 600, told.append)
+        assert ("there is no earlier release" in said, serving) == (True, None)
     finally:
         hub.create_device(NAMES[0])  # to be deleted at the end
     assert services.now() - began_s < 600

@@ -26,7 +26,14 @@ from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.rollback import is_back, roll_back
 from edgeferry.workflows.rollout import RolloutResult
-from edgeferry.workflows.rollouts import find_rollout, give_order, load_record, load_rollouts
+from edgeferry.workflows.rollouts import (
+    find_rollout,
+    give_order,
+    load_record,
+    load_rollouts,
+    outcomes_of,
+    serving_of,
+)
 from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import (
     CONDITION,
@@ -126,6 +133,17 @@ def test_releases_in_a_row_leave_two_layers_and_a_person_goes_back_to_the_one_be
     )
     assert (back.ok, back.release.split("-")[1], back.previous.split("-")[1]) == (True, "v3", "v2"), back
     assert live_releases(hub) == {digest(2)}
+    record = load_record(services, back.rollout)
+    assert record.state.end is not None
+    word, why = record.state.end
+    assert word is State.REVERTED
+    assert why.startswith("reverted by ann: fares; the layer ")
+    assert why.endswith(f"{back.previous} serves again: Succeeded: measured on 4 devices")
+    serving = serving_of(record)
+    assert serving is not None
+    proofs = {each.device: (each.state, each.digest) for each in serving.outcomes}
+    assert (serving.release, proofs) == (back.previous, dict.fromkeys(NAMES, (State.SUCCEEDED, digest(2))))
+    assert {each.digest for each in outcomes_of(record)} == {digest(3)}, "how it had ended is told on"
     again = roll(services, find_release(services, back.release), rules())
     assert (again.state, "ann took it back" in again.reason) == (State.SKIPPED, True), again.reason
     with pytest.raises(RefusedError, match="only release"):
@@ -169,6 +187,8 @@ def test_a_release_that_fails_on_one_device_is_taken_back_from_all_when_the_ledg
         result = roll(services, entry, rules(waves=WAVES))
         assert result.state is State.FAILED
         assert f"taxi-v1-{1:08x} serves again: Succeeded" in result.reason
+        assert result.serving is not None
+        assert {each.digest for each in result.serving.outcomes} == {digest(1)}
         assert live_releases(hub) == {digest(1)}
         assert [one["event"] for one in told][-1] == "failed"
     finally:
@@ -210,7 +230,7 @@ def test_what_another_release_leaves_open_is_superseded(services: Services, hub:
     ("order", "state", "layers"),
     [
         pytest.param("abort", State.INCONCLUSIVE, 1, id="abort: what runs stays"),
-        pytest.param("revert", State.SKIPPED, 0, id="revert: the release goes"),
+        pytest.param("revert", State.REVERTED, 0, id="revert: the release goes"),
     ],
 )
 def test_a_person_stops_a_rollout_between_its_waves(
@@ -256,11 +276,28 @@ def test_a_rollout_that_was_aborted_between_its_waves_can_be_taken_back(
     give_order(services, asked.rollout, "abort", "", "ann")
     assert roll(services, entry, rules(**texts)).state is State.INCONCLUSIVE
     assert live_releases(hub) == {digest(1), digest(2)}
+    ledger = services.ledger
+
+    class Full:
+        """The ledger, which takes orders and no ends any more."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ledger, name)
+
+        def append(self, kind: str, *more: Any) -> Entry:
+            if kind == "end":
+                raise LedgerError("its disk is full", fix="")
+            return ledger.append(kind, *more)
+
+    services.ledger = Full()  # type: ignore[misc,assignment]
     back = roll_back(
         services, "taxi", fleet=FLEET, reason="", rules=rules(), user="ann", on_change=lambda outcome: None
     )
     assert (back.ok, back.previous.split("-")[1]) == (True, "v1"), back
     assert live_releases(hub) == {digest(1)}
+    services.ledger = ledger  # type: ignore[misc]
+    said = "reverted by ann; how that ended is not in the ledger"
+    assert load_record(services, back.rollout).state.end == (State.REVERTED, said)
 
 
 def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Services, sound: Hollows) -> None:
@@ -296,9 +333,10 @@ def test_a_rollout_that_nobody_approved_is_carried_out_by_nobody(services: Servi
 @pytest.mark.parametrize(
     ("state", "reason", "back"),
     [
-        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: Succeeded: measured", True, id="back"),
-        pytest.param(State.SKIPPED, "reverted; taxi with it: there is no earlier release", True, id="gone"),
-        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: TimedOut: d1", False, id="not proven"),
+        pytest.param(State.REVERTED, "reverted; taxi-v1 serves again: Succeeded: measured", True, id="back"),
+        pytest.param(State.SKIPPED, "reverted; taxi-v1 serves again: Succeeded: d", True, id="the old word"),
+        pytest.param(State.REVERTED, "reverted; taxi with it: there is no earlier release", True, id="gone"),
+        pytest.param(State.REVERTED, "reverted; taxi-v1 serves again: TimedOut: d1", False, id="not proven"),
         pytest.param(State.SUCCEEDED, "measured on 1 device", False, id="it was committed before"),
         pytest.param(State.INCONCLUSIVE, "aborted; 1 devices keep the release", False, id="aborted before"),
     ],

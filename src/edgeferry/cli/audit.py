@@ -185,6 +185,7 @@ def _ran_facts(ran: Ran) -> dict[str, Any]:
         "images": dict(ran.images),
         "outcome": ran.outcome,
         "reason": ran.reason,
+        "undone": ran.undone,
     }
 
 
@@ -201,6 +202,7 @@ def _device_lines(found: DeviceAudit) -> list[str]:
         reason_ = f": {ran.reason}" if ran.reason else ""
         lines += ["", f"what ran, as its agent says: applied at {ran.at}, {ran.outcome}{reason_}"]
         lines += [f"  {module}: {image}" for module, image in sorted(ran.images.items())]
+        lines += [f"  gone again: {ran.undone}"] if ran.undone else []
     if found.ignored:
         lines += ["", f"{_entries(len(found.ignored))} do not count; edgeferry audit verify says why"]
     return lines

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.fields import nearest
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Json
@@ -46,6 +47,11 @@ def read_deployment(hub: Hub, name: str) -> Json:
     return found
 
 
+def is_reserved(twin: Json) -> bool:
+    """Whether it is the identity that holds the ledger's anchor, which is no device of the fleet."""
+    return twin.get("deviceId") == ANCHOR
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """The name probably meant, or some that are known."""
     names = sorted(known)
@@ -58,7 +64,7 @@ def near(word: str, known: Iterable[str]) -> str:
 def _guess(hub: Hub, device: str) -> str:
     names: list[str] = []
     for number, page in enumerate(hub.query("SELECT deviceId FROM devices"), 1):
-        names += [str(row["deviceId"]) for row in page]
+        names += [str(row["deviceId"]) for row in page if not is_reserved(row)]
         if number == _MOST_PAGES:
             break
     return near(device, names) if names else "the hub has no device yet: edgeferry devices create NAME"

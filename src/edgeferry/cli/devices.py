@@ -10,7 +10,7 @@ import typer
 
 from edgeferry.cli import credentials, enrolment, messages, twins, why
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import YesOption, confirm, read_device
+from edgeferry.cli.confirm import YesOption, confirm, is_reserved, read_device
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.device_facts import (
     agent_lines,
@@ -23,7 +23,6 @@ from edgeferry.cli.device_facts import (
 )
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
-from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.portability import find_unknown
 from edgeferry.domain.tags import is_change, parse_tags
@@ -306,11 +305,6 @@ def choose(hub: Hub, names: Sequence[str], where: str, terminal: Terminal) -> Se
         return list(dict.fromkeys(names))
     rows = fetch(hub, f"SELECT deviceId FROM devices{_render_where(where, terminal)}", terminal)
     return sorted(str(row["deviceId"]) for row in rows if not is_reserved(row))
-
-
-def is_reserved(twin: Json) -> bool:
-    """Whether it is the identity that holds the ledger's anchor, which is no device of the fleet."""
-    return twin.get("deviceId") == ANCHOR
 
 
 def fetch(hub: Hub, text: str, terminal: Terminal, top: int = 0) -> list[Json]:

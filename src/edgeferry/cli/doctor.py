@@ -93,6 +93,7 @@ def _read_setup(settings: Settings) -> Setup:
         architecture=architecture or _MACHINES.get(platform.machine(), platform.machine()),
         trusted=tuple(sorted(path.stem for path in trusted.glob("*.pem"))),
         trusted_folder=str(trusted),
+        trusts_new=trusted == settings.state / "trust",
         unset={name: _UP for name, given in _addresses(settings).items() if not given},
     )
 

@@ -23,6 +23,7 @@ from edgeferry.cli.watching import (
     record_facts,
     record_table,
     reverted_facts,
+    reverted_tables,
     rollout_facts,
     rollout_table,
     story_facts,
@@ -142,7 +143,7 @@ def rollback(
             rules=read_rules(settings),
             on_change=lambda outcome: terminal.say(render_outcome(outcome)),
         )
-        terminal.answer(reverted_facts(result), [rollout_table(result), result.reason])
+        terminal.answer(reverted_facts(result), reverted_tables(result))
         finish(result.ok, f"{result.state}: {result.reason}", result.fix)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.table import Table
 
 from edgeferry.cli.console import render_table, short
-from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout import Outcome, State
+from edgeferry.domain.rollout_record import Serving
 from edgeferry.domain.rollout_state import Phase
 from edgeferry.domain.story import describe
 from edgeferry.workflows.rollback import Reverted
 from edgeferry.workflows.rollout import RolloutResult
-from edgeferry.workflows.rollouts import Record, devices_of
+from edgeferry.workflows.rollouts import Record, outcomes_of, serving_of
 
 
 def rollout_facts(result: RolloutResult) -> dict[str, Any]:
@@ -26,17 +28,23 @@ def rollout_facts(result: RolloutResult) -> dict[str, Any]:
         "reason": result.reason,
         "fix": result.fix,
         "changed": result.changed,
-        "devices": [
-            {"device": o.device, "state": str(o.state), "reason": o.reason, "digest": o.digest}
-            for o in result.outcomes
-        ],
+        "devices": _outcome_facts(result.outcomes),
+        "serves": serving_facts(result.serving),
     }
 
 
-def rollout_table(result: RolloutResult | Reverted) -> Table:
-    """Its devices."""
-    rows = [[o.device, str(o.state), short(o.digest), o.reason] for o in result.outcomes]
-    return render_table(result.release, ("device", "state", "digest", "reason"), rows)
+def serving_facts(serving: Serving | None) -> dict[str, Any] | None:
+    """What serves since a rollout was taken back, as JSON."""
+    if serving is None:
+        return None
+    return {"release": serving.release, "devices": _outcome_facts(serving.outcomes)}
+
+
+def rollout_table(result: RolloutResult) -> Table:
+    """Its devices; where a person took it back, with what serves now."""
+    if result.state is State.REVERTED and result.serving:
+        return _serving_table(result.serving.release, result.serving.outcomes)
+    return _outcome_table(result.release, result.outcomes)
 
 
 def reverted_facts(result: Reverted) -> dict[str, Any]:
@@ -44,11 +52,18 @@ def reverted_facts(result: Reverted) -> dict[str, Any]:
     return {
         "ok": result.ok,
         "release": result.release,
+        "rollout": result.rollout,
         "previous": result.previous,
         "state": str(result.state),
         "reason": result.reason,
-        "devices": [{"device": o.device, "state": str(o.state), "reason": o.reason} for o in result.outcomes],
+        "devices": _outcome_facts(result.outcomes),
     }
+
+
+def reverted_tables(result: Reverted) -> list[Table | str]:
+    """The devices with what serves there now, and what is to be said of them."""
+    table = _serving_table(result.previous, result.outcomes)
+    return [table, result.reason] if result.previous else [result.reason]
 
 
 def record_facts(record: Record) -> dict[str, Any]:
@@ -69,6 +84,7 @@ def record_facts(record: Record) -> dict[str, Any]:
         "layer": state.layer,
         "approvals": list(record.start.body.get("approvals") or ()),
         "policy": dict(record.start.body.get("policy") or {}),
+        "serves": serving_facts(serving_of(record)),
     }
 
 
@@ -93,11 +109,29 @@ def story_tables(record: Record) -> list[Table | str]:
     """A rollout's entries, and how its devices ended."""
     rows = [[one["at"], one["author"], one["what"]] for one in story_facts(record)]
     parts: list[Table | str] = [render_table(record.id, ("at", "by", "what"), rows)]
-    devices = devices_of(record)
-    if devices:
-        lines = [[name, said.get("state", ""), said.get("reason", "")] for name, said in devices.items()]
+    if devices := outcomes_of(record):
+        lines = [[each.device, str(each.state), each.reason] for each in devices]
         parts.append(render_table("Devices", ("device", "state", "reason"), lines))
+    if serving := serving_of(record):
+        parts.append(_serving_table(serving.release, serving.outcomes))
     return parts
+
+
+def _serving_table(release: str, outcomes: Iterable[Outcome]) -> Table:
+    """The devices on which this release serves again."""
+    return _outcome_table(f"{release} serves again", outcomes)
+
+
+def _outcome_table(title: str, outcomes: Iterable[Outcome]) -> Table:
+    rows = [[each.device, str(each.state), short(each.digest), each.reason] for each in outcomes]
+    return render_table(title, ("device", "state", "digest", "reason"), rows)
+
+
+def _outcome_facts(outcomes: Iterable[Outcome]) -> list[dict[str, str]]:
+    return [
+        {"device": each.device, "state": str(each.state), "reason": each.reason, "digest": each.digest}
+        for each in outcomes
+    ]
 
 
 def word_of(record: Record) -> str:

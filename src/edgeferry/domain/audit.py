@@ -43,14 +43,17 @@ class Desire:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a device's agent says it applied."""
+    """What ran on a device: what its agent says it applied, and has not taken away again."""
 
     at: str = ""
+    """When the newest of it was applied."""
     images: Mapping[str, str] = field(default_factory=dict)
     """By module."""
     outcome: str = ""
-    """As `GetApplyHistory` says it: Trial, Proven, RolledBack, Failed or Superseded."""
+    """Of the newest, as `GetApplyHistory` says it: Proven, Trial, or Failed with nothing to go back to."""
     reason: str = ""
+    undone: str = ""
+    """What was applied after that and is gone again, when, and why; "" where nothing was."""
     note: str = ""
     """Why it is not known; "" when it is."""
 
@@ -91,7 +94,8 @@ def find_desires(
 
 
 def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
-    """What ran at that moment, from an agent's answer to `GetApplyHistory`: the last apply until then."""
+    """What ran at that moment, from an agent's answer to `GetApplyHistory`: of each module the last apply
+    until then that was not undone. What serves again because the next is gone is applied no second time."""
     payload = members(answer.get("payload"))
     applies = payload.get("applies")
     if answer.get("status") != 200 or not isinstance(applies, Sequence) or isinstance(applies, str):
@@ -103,13 +107,47 @@ def read_applies(answer: Mapping[str, Any], at: datetime) -> Ran:
     ]
     if not past:
         return Ran(note="its agent remembers no apply so long ago")
-    found = max(past, key=lambda pair: pair[0])[1]
+    past.sort(key=lambda pair: pair[0])
+    images: dict[str, str] = {}
+    newest: Mapping[str, Any] = {}
+    undone = ""
+    for _, one in past:
+        if _is_undone(one, at):
+            undone = _render_undone(one)
+            continue
+        newest, undone = one, ""
+        gone = one.get("gone")
+        for module in gone if isinstance(gone, Sequence) else ():
+            images.pop(str(module), None)
+        images |= {str(module): str(image) for module, image in members(one.get("images")).items()}
+    if not newest:
+        return Ran(note=f"what its agent remembers of it is gone again: {undone}")
+    ended = _read_moment(newest.get("ended_at"))
+    on_trial = ended is not None and ended > at
     return Ran(
-        at=str(found["at"]),
-        images={str(name): str(image) for name, image in members(found.get("images")).items()},
-        outcome=str(found.get("outcome") or ""),
-        reason=str(found.get("reason") or ""),
+        at=str(newest["at"]),
+        images=images,
+        outcome="Trial" if on_trial else str(newest.get("outcome") or ""),
+        reason="" if on_trial else str(newest.get("reason") or ""),
+        undone=undone,
     )
+
+
+def _is_undone(apply: Mapping[str, Any], at: datetime) -> bool:
+    """Whether its modules went back at that moment or before, or something else took their place."""
+    ended = _read_moment(apply.get("ended_at"))
+    match apply.get("outcome"):
+        case "RolledBack" | "Superseded":
+            return ended is None or ended <= at
+        case "Failed":  # with nothing to go back to it stays, until something else is desired
+            return ended is not None and ended <= at
+    return False
+
+
+def _render_undone(apply: Mapping[str, Any]) -> str:
+    images = ", ".join(f"{module}: {image}" for module, image in sorted(members(apply.get("images")).items()))
+    reason = f": {apply['reason']}" if apply.get("reason") else ""
+    return f"{images or 'no module'}, applied at {apply.get('at')}, {apply.get('outcome')}{reason}"
 
 
 def _trace(

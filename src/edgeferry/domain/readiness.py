@@ -32,9 +32,11 @@ class DeviceSeen:
     """`amd64`, `x86_64`; "" where unknown."""
 
 
-def judge_gate(policy: GatePolicy, trusted: Sequence[str], folder: str) -> Iterator[Diagnosis]:
+def judge_gate(
+    policy: GatePolicy, trusted: Sequence[str], folder: str, *, grows: bool = False
+) -> Iterator[Diagnosis]:
     """Whether as many people can say yes as the gate asks for; `trusted` are the names whose keys count, in
-    `folder`."""
+    `folder`. `grows`: that is the state folder's own, where a key counts as soon as it is made."""
     able = [name for name in policy.approvers or trusted if name in trusted]
     lacking = [name for name in policy.approvers if name not in trusted]
     if policy.approvers and len(policy.approvers) < policy.approvals:
@@ -53,10 +55,19 @@ def judge_gate(policy: GatePolicy, trusted: Sequence[str], folder: str) -> Itera
             + (f": {len(able)} of {policy.approvals} can approve" if few else ""),
             f"copy keys/{lacking[0]}.pub.pem of their state folder to {folder}/{lacking[0]}.pem",
         )
-    else:
+    elif len(able) < policy.approvals and not grows:
         yield Diagnosis(
-            "gate", "fine", f"approvals wanted: {policy.approvals}; people who can give one: {len(able)}"
+            "gate.keys",
+            "blocker",
+            f"the gate wants {policy.approvals} approval{'s' * (policy.approvals != 1)}, and the keys that "
+            f"count, in {folder}, are those of {', '.join(able) or 'nobody'}",
+            f"copy keys/NAME.pub.pem of the state folders of those who approve to {folder}/NAME.pem",
         )
+    else:
+        few = len(able) < policy.approvals
+        who = [str(len(able))] * bool(able) + ["whoever signs first"] * few
+        wanted = f"approvals wanted: {policy.approvals}"
+        yield Diagnosis("gate", "fine", f"{wanted}; people who can give one: {' and '.join(who)}")
 
 
 def find_skew(skew_s: float | None) -> str:

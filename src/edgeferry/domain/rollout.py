@@ -27,6 +27,8 @@ class State(StrEnum):
     UNREACHABLE = "Unreachable"
     INCONCLUSIVE = "Inconclusive"
     SKIPPED = "Skipped"
+    REVERTED = "Reverted"
+    """A person took back what devices had."""
 
 
 @dataclass(frozen=True)

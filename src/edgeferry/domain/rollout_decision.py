@@ -225,7 +225,7 @@ def _start_next(
         since = {name: tally(each, known[name]) for name, each in rest.items() if name in known}
     before = f"wave {state.wave} has passed; " if state.verdict and state.verdict.state == "pass" else ""
     if (order := _find_promotion(state)) is not None:
-        before = f"promoted by {_say(order)}; "
+        before = f"promoted by {order.said}; "
     reason = f"{before}{_say_more(wave)}, {wave.rule}"
     return StartWave(wave.number, wave.condition, reason, baseline, since)
 
@@ -264,14 +264,14 @@ def _commit(state: RolloutState, verdict: WaveVerdict, look: Look) -> Action:
     promoted = _find_promotion(state)
     if promoted is None:
         return Hold(word, verdict.reason)
-    return Commit(word, f"promoted by {_say(promoted)}; {verdict.reason}{failed}")
+    return Commit(word, f"promoted by {promoted.said}; {verdict.reason}{failed}")
 
 
 def _abort(state: RolloutState, look: Look, order: Order) -> Action:
     if not state.wave:
-        return End(State.SKIPPED, f"aborted by {_say(order)}")
+        return End(State.SKIPPED, f"aborted by {order.said}")
     return End(
-        State.INCONCLUSIVE, f"aborted by {_say(order)}; {len(find_reached(look))} devices keep the release"
+        State.INCONCLUSIVE, f"aborted by {order.said}; {len(find_reached(look))} devices keep the release"
     )
 
 
@@ -281,13 +281,14 @@ def _revert(state: RolloutState, look: Look) -> Action:
         word, reason = State.FAILED, failed.reason
     else:
         order = state.find_order("revert")
-        word, reason = State.SKIPPED, f"reverted by {_say(order)}" if order else ""
+        word = State.REVERTED if state.wave else State.SKIPPED
+        reason = f"reverted by {order.said}" if order else ""
     return RollBack(reason) if look.layer_condition is not None else End(word, reason)
 
 
 def _pause(state: RolloutState) -> Action:
     order = state.find_order("pause")
-    return Hold(State.INCONCLUSIVE, f"paused by {_say(order)}" if order else "paused")
+    return Hold(State.INCONCLUSIVE, f"paused by {order.said}" if order else "paused")
 
 
 def _find_promotion(state: RolloutState) -> Order | None:
@@ -311,7 +312,3 @@ def _count(outcomes: Mapping[str, Outcome]) -> str:
 def _say_more(wave: Wave) -> str:
     count = len(wave.members)
     return f"{count} more device{'s' if count != 1 else ''}"
-
-
-def _say(order: Order | None) -> str:
-    return "" if order is None else f"{order.author}: {order.reason}" if order.reason else order.author

@@ -5,21 +5,31 @@
            {wave, event: "soaking"}
            {wave, event: "judged", verdict: {state, reason, strata, devices}}
 `order`    {order, reason, wave?}: a person's, who saw that wave run
-`end`      {state, reason, …}
+`end`      {state, reason, devices: {NAME: {state, reason, digest}}, serves?: {release, devices}}: after a
+           rollout that had ended was ordered back another one, of how that ended
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.domain.fields import members
-from edgeferry.domain.rollout import State
+from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.rollout_action import Soak, StartWave
 from edgeferry.domain.rollout_evidence import MEASURES, Baseline, Judgement, Tallies, Tally
 from edgeferry.domain.wave_verdict import StratumVerdict, WaveVerdict
 
 _JUDGEMENTS: Mapping[str, Judgement] = {"pass": "pass", "fail": "fail", "inconclusive": "inconclusive"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serves on a rollout's devices after it was taken back, as measured there."""
+
+    release: str
+    outcomes: tuple[Outcome, ...]
 
 
 def render_started(action: StartWave) -> dict[str, Any]:
@@ -62,6 +72,33 @@ def render_judged(verdict: WaveVerdict) -> dict[str, Any]:
     }
 
 
+def render_end(
+    state: State, reason: str, outcomes: Iterable[Outcome], serving: Serving | None = None
+) -> dict[str, Any]:
+    """The body of the entry that ends a rollout, with how each device ended."""
+    body: dict[str, Any] = {"state": str(state), "reason": reason, "devices": _render_outcomes(outcomes)}
+    if serving:
+        body["serves"] = {"release": serving.release, "devices": _render_outcomes(serving.outcomes)}
+    return body
+
+
+def parse_serving(body: Mapping[str, Any]) -> Serving | None:
+    """What serves instead, as an `end` entry tells it; None where it tells nothing."""
+    said = members(body.get("serves"))
+    if not said.get("release"):
+        return None
+    return Serving(str(said["release"]), parse_outcomes(said.get("devices")))
+
+
+def parse_outcomes(said: object) -> tuple[Outcome, ...]:
+    """How devices ended, as an `end` entry tells it: without what was answered."""
+    found = {device: members(each) for device, each in members(said).items()}
+    return tuple(
+        Outcome(device, parse_state(one.get("state")), str(one.get("reason", "")), str(one.get("digest", "")))
+        for device, one in found.items()
+    )
+
+
 def parse_verdict(body: Mapping[str, Any], at_s: float) -> WaveVerdict:
     """The verdict of a `judged` entry; a word that is none is inconclusive, which starts nothing."""
     said = members(body.get("verdict"))
@@ -99,6 +136,13 @@ def parse_control(body: Mapping[str, Any]) -> Mapping[str, Tallies]:
 def parse_state(said: object) -> State:
     """The word for how something ended; what is none is `Inconclusive`."""
     return next((state for state in State if state == said), State.INCONCLUSIVE)
+
+
+def _render_outcomes(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
+    return {
+        each.device: {"state": str(each.state), "reason": each.reason, "digest": each.digest}
+        for each in outcomes
+    }
 
 
 def _render_tallies(tallies: Tallies) -> dict[str, list[float]]:

@@ -22,6 +22,8 @@ from edgeferry.domain.wave_verdict import WaveVerdict
 
 OrderName = Literal["pause", "resume", "abort", "revert", "promote"]
 ORDERS = get_args(OrderName)
+_NOT_THERE = frozenset({State.FAILED, State.SKIPPED, State.REVERTED})
+"""Ends after which no device has the release."""
 
 
 class Phase(StrEnum):
@@ -55,6 +57,11 @@ class Order:
     wave: int
     """The wave that its author saw run; 0 before the first."""
     at_s: float
+
+    @property
+    def said(self) -> str:
+        """Whose it is, and why."""
+        return f"{self.author}: {self.reason}" if self.reason else self.author
 
 
 @dataclass(frozen=True)
@@ -102,13 +109,12 @@ def fold(entries: Sequence[Entry], promoters: Promoters | None = None) -> Rollou
 
     `promoters`: who may promote a wave; without, anybody may, which nothing is to be carried out by.
 
-    What cannot follow on what came before (a wave started twice or out of turn, anything after the end) is
-    passed over: it was written by somebody who had not read the rest.
+    What cannot follow on what came before (a wave started twice or out of turn, after the end anything but
+    that it was taken back) is passed over: it was written by somebody who had not read the rest.
     """
     state = RolloutState()
     for entry in entries:
-        if state.end is None:
-            state = _follow(state, entry, promoters)
+        state = _follow(state, entry, promoters) if state.end is None else _follow_end(state, entry)
     return replace(state, phase=_find_phase(state))
 
 
@@ -129,6 +135,21 @@ def _follow(state: RolloutState, entry: Entry, promoters: Promoters | None) -> R
         return _follow_order(state, entry, at_s, promoters)
     if entry.kind == "end":
         return replace(state, end=(parse_state(body.get("state")), str(body.get("reason", ""))))
+    return state
+
+
+def _follow_end(state: RolloutState, entry: Entry) -> RolloutState:
+    """A person may take back a rollout that has ended; how that went is a second end."""
+    if entry.subject != state.id or state.end is None:
+        return state
+    body, word = entry.body, state.end[0]
+    if entry.kind == "order" and body.get("order") == "revert" and word not in _NOT_THERE:
+        at_s = datetime.fromisoformat(entry.at).timestamp()
+        order = Order("revert", str(body.get("reason", "")), entry.author, state.wave, at_s)
+        end = (State.REVERTED, f"reverted by {order.said}; how that ended is not in the ledger")
+        return replace(state, orders=(*state.orders, order), end=end)
+    if entry.kind == "end" and word is State.REVERTED is parse_state(body.get("state")):
+        return replace(state, end=(State.REVERTED, str(body.get("reason", ""))))
     return state
 
 

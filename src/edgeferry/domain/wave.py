@@ -17,13 +17,15 @@ from typing import Any, Literal
 from edgeferry.domain.bucket import BUCKETS
 from edgeferry.domain.condition import Condition, matches, parse_condition
 from edgeferry.domain.enrolment import BUCKET_TAG
-from edgeferry.domain.expression import Call, Path, follow
+from edgeferry.domain.expression import Call, Path, find_paths, follow
 from edgeferry.domain.notation import render_path, render_text
 from edgeferry.errors import ConditionError, UsageError
 
 _PART = re.compile(r"""(?:[^;'"]|'[^']*'|"[^"]*"|['"])+""")
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)")
 _BUCKET = Path(("tags", BUCKET_TAG))
+_SELECTING = frozenset({"tags", "properties", "deviceId"})
+"""What tells one device from another; a bare name, as of `many`, is of none of them."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,11 @@ def cut_waves(
 def _parse_rule(part: str, text: str) -> WaveRule:
     if not (amount := _AMOUNT.fullmatch(part)):
         try:
-            parse_condition(part)
+            parsed = parse_condition(part)
         except ConditionError as error:
             raise _wrong(part, text, error.problem) from error
+        if part != "*" and not any(path.segments[0] in _SELECTING for path in find_paths(parsed.expression)):
+            raise _wrong(part, text, "as a condition it names neither tags nor properties nor deviceId")
         return WaveRule(part, "selector", condition=part)
     number = float(amount[1])
     if amount[2]:
@@ -174,7 +178,7 @@ def _parse_rule(part: str, text: str) -> WaveRule:
 
 def _wrong(part: str, text: str, why: str) -> UsageError:
     return UsageError(
-        f"wave {part!r} of {text!r}: {why}",
+        f"rollout.waves: wave {part!r} of {text!r}: {why}",
         fix="write numbers, percentages and conditions that reach ever further: 1; 10 %; tags.ring = 'early'",
     )
 

@@ -270,7 +270,7 @@ def _supersede(services: Services, record: Record, by: str, user: str) -> None:
     if record.state.phase is Phase.REVERTING:  # whoever was to take it back has not got to it
         failed = any(each.state == "fail" for each in record.state.judged)
         layer = _layer_of(record)
-        state = State.FAILED if failed else State.SKIPPED
+        state = State.FAILED if failed else State.REVERTED
         removed = remove_layer(services, layer) or f"the layer {layer.name} is gone, another has its name"
         reason = f"{reason}; {removed}"
     body: Json = {"state": str(state), "reason": reason, "devices": {}}

@@ -63,6 +63,8 @@ class Setup:
     trusted: tuple[str, ...] = ()
     """Whose keys count."""
     trusted_folder: str = ""
+    trusts_new: bool = False
+    """Whether a key counts there as soon as it is made."""
     unset: Mapping[str, str] = field(default_factory=dict)
     """Address of a server that nobody set -> what would set it."""
 
@@ -104,7 +106,9 @@ def _examine_project(services: Services, setup: Setup) -> Iterator[Diagnosis]:
         lambda waves: [_fine("rollout", f"waves: {len(waves)}")],
     )
     yield from _tried(
-        "gate", setup.gate, lambda policy: judge_gate(policy, setup.trusted, setup.trusted_folder)
+        "gate",
+        setup.gate,
+        lambda policy: judge_gate(policy, setup.trusted, setup.trusted_folder, grows=setup.trusts_new),
     )
     names = services.project.model_names()
     if not names:

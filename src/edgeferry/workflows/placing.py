@@ -14,6 +14,7 @@ from typing import Literal
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
+from edgeferry.domain.rollout_record import Serving
 from edgeferry.domain.typed import render_choices
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
@@ -30,7 +31,7 @@ from edgeferry.workflows.release import find_release
 from edgeferry.workflows.removal import collect, remove_as_read
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollouts import Record, load_rollouts
-from edgeferry.workflows.watch import await_gone, render_deleted, watch
+from edgeferry.workflows.watch import Watched, await_gone, render_deleted, watch
 
 NO_EARLIER = "there is no earlier release"
 """What is said where nothing serves after a layer was removed."""
@@ -177,23 +178,28 @@ def await_previous(
     devices: Sequence[str],
     timeout_s: float,
     on_change: Callable[[Outcome], None],
-) -> str:
+) -> tuple[str, Serving | None]:
     """What became of the devices after the layer was removed: the previous release serves again, as measured
     on them, or the model is gone."""
     try:
         beneath = find_beneath(services, layer, fleet).same_devices(layer, condition)
         if not beneath:
             await_gone(services, devices, layer.model, timeout_s)
-            return f"{layer.model} with it: {NO_EARLIER}"
+            return f"{layer.model} with it: {NO_EARLIER}", None
         previous = beneath[-1]
         if not previous.release:
-            return f"{previous.name} serves again, which is of no release and is not measured"
+            return f"{previous.name} serves again, which is of no release and is not measured", None
         entry = find_release(services, previous.release)
         watched = watch(services, entry, previous, devices, timeout_s, on_change)
-        state, reason = judge_rollout(watched.outcomes)
-        return f"{previous.release} serves again: {state}: {reason}{render_deleted(watched)}"
+        return render_settled(previous, watched), Serving(previous.release, watched.outcomes)
     except (OutsideError, RefusedError, UsageError) as error:
-        return f"what serves now is not known: {error.problem}"
+        return f"what serves now is not known: {error.problem}", None
+
+
+def render_settled(previous: ModelLayer, watched: Watched) -> str:
+    """What is said of the release that serves after another was taken back."""
+    state, reason = judge_rollout(watched.outcomes)
+    return f"{previous.release} serves again: {state}: {reason}{render_deleted(watched)}"
 
 
 def collect_older(services: Services, layer: ModelLayer, fleet: Fleet) -> None:

@@ -7,14 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_need import render_look
+from edgeferry.domain.rollout_record import Serving, render_end
+from edgeferry.domain.rollout_state import Order
 from edgeferry.domain.typed import render_command
-from edgeferry.errors import RefusedError, UsageError
+from edgeferry.errors import EdgeferryError, RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.begin import Rules, resume
-from edgeferry.workflows.placing import NO_EARLIER, find_beneath, list_layers, take_away
+from edgeferry.workflows.placing import (
+    NO_EARLIER,
+    find_beneath,
+    list_layers,
+    render_settled,
+    take_away,
+)
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollout import RolloutResult
@@ -28,14 +37,17 @@ class Reverted:
 
     release: str
     previous: str
-    """The release that serves now; "" for none."""
+    """The release that serves now; "" for none, or where that is not known."""
     state: State
     """`Succeeded` only when the previous one was measured on every device."""
     reason: str
     outcomes: tuple[Outcome, ...]
+    """Of the devices, with the previous release."""
     ok: bool
     """Whether what was wanted came about."""
     fix: str = ""
+    rollout: str = ""
+    """The id of the rollout that was taken back; "" where the ledger has none."""
 
 
 def roll_back(
@@ -48,8 +60,9 @@ def roll_back(
     rules: Rules,
     on_change: Callable[[Outcome], None],
 ) -> Reverted:
-    """What became of the devices. A rollout that is under way is ordered back, and ends; the layer of one
-    that has ended is removed. RefusedError, and nothing is touched, when there is nothing to go back to."""
+    """What became of the devices, which the ledger tells too. A rollout that is under way is ordered back,
+    and ends; the layer of one that has ended is removed. RefusedError, and nothing is touched, when there is
+    nothing to go back to."""
     layer = _find_top(services, model, fleet)
     record = find_by_layer(services, layer)
     if record and not record.ended:
@@ -58,27 +71,50 @@ def roll_back(
             services, record, fleet=fleet, rules=rules, user=user, on_change=on_change, patient=True
         )
         back = is_back(result)
+        now = result.serving or Serving("", ())
         fix = "" if back else result.fix
-        return Reverted(layer.release, "", result.state, result.reason, result.outcomes, back, fix)
+        return Reverted(
+            layer.release, now.release, result.state, result.reason, now.outcomes, back, fix, record.id
+        )
     condition = str(record.start.body["condition"]) if record else layer.target_condition
     previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
     devices = sorted(Reports(services, model).select(layer.target_condition))
-    if record:
-        give_order(services, record.id, "revert", reason, user)
-    services.say(take_away(services, layer, fleet))
-    watched = watch(services, entry, previous, devices, rules.timeout_s, on_change)
+    order = give_order(services, record.id, "revert", reason, user) if record else None
+    gone = take_away(services, layer, fleet)
+    services.say(gone)
+    try:
+        watched = watch(services, entry, previous, devices, rules.timeout_s, on_change)
+    except EdgeferryError as error:
+        _write_end(services, order, f"{gone}, what serves now is not known: {error.problem}", None)
+        raise
+    serving = Serving(previous.release, watched.outcomes)
+    _write_end(services, order, f"{gone}, {render_settled(previous, watched)}", serving)
     state, why = judge_rollout(watched.outcomes)
     why += render_deleted(watched)
     back = state is State.SUCCEEDED
-    fix = "" if back else render_look(fleet.environment, model, record.id if record else "", watched.outcomes)
-    return Reverted(layer.release, previous.release, state, why, watched.outcomes, back, fix)
+    id_ = record.id if record else ""
+    fix = "" if back else render_look(fleet.environment, model, id_, watched.outcomes)
+    return Reverted(layer.release, previous.release, state, why, watched.outcomes, back, fix, id_)
+
+
+def _write_end(services: Services, order: Entry | None, settled: str, serving: Serving | None) -> None:
+    """How what was ordered back has ended. Without it the ledger still says that it was: who does not get it
+    written goes on, as the same command again would take back one release more."""
+    if order is None:
+        return
+    who = Order("revert", str(order.body["reason"]), order.author, 0, 0.0).said
+    body = render_end(State.REVERTED, f"reverted by {who}; {settled}", (), serving)
+    try:
+        services.ledger.append("end", order.subject, body, order.author)
+    except EdgeferryError as error:
+        services.say(f"how {order.subject} was taken back is not in the ledger: {error.problem}")
 
 
 def is_back(result: RolloutResult) -> bool:
     """Whether the rollout ended because it was taken back, and what served before was measured; devices that
     it never reached are not."""
-    return result.state in (State.FAILED, State.SKIPPED) and (
+    return result.state in (State.FAILED, State.SKIPPED, State.REVERTED) and (
         f"serves again: {State.SUCCEEDED}" in result.reason
         or NO_EARLIER in result.reason
         or not result.outcomes

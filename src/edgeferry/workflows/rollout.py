@@ -34,7 +34,7 @@ from edgeferry.domain.rollout_decision import Look, decide, find_reached, needs_
 from edgeferry.domain.rollout_need import render_fix, render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy
-from edgeferry.domain.rollout_record import render_judged, render_soaking, render_started
+from edgeferry.domain.rollout_record import Serving, render_end, render_judged, render_soaking, render_started
 from edgeferry.domain.rollout_state import Phase, RolloutState
 from edgeferry.domain.typed import render_choices
 from edgeferry.errors import OutsideError, RefusedError
@@ -51,7 +51,7 @@ from edgeferry.workflows.placing import (
     take_away,
 )
 from edgeferry.workflows.reports import POLL_S, SLOW_S
-from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of
+from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of, serving_of
 from edgeferry.workflows.sight import Sight
 from edgeferry.workflows.watch import fetch_wanted
 
@@ -73,6 +73,8 @@ class RolloutResult:
     fix: str = ""
     rollout: str = ""
     """Its id in the ledger; "" where nothing was begun."""
+    serving: Serving | None = None
+    """What serves instead, where it was taken back."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +227,13 @@ class _Drive:
                 self._unwritten = ""
             case Commit(state=ended, reason=reason):
                 collect_older(self._services, self._running.layer, self._running.fleet)
-                self._end(ended, reason, replace(look, outcomes=find_reached(look)))
+                self._end(ended, reason, find_reached(look))
             case RollBack(reason=reason):
                 self._say(f"{self._running.id} is taken back: {reason}")
                 self._services.say(take_away(self._services, self._running.layer, self._running.fleet))
                 self._sight.forget_aim()
             case End(state=ended, reason=reason):
-                self._end(ended, self._settle(reason, state, look), look)
+                self._end(ended, *self._settle(reason, state, look))
             case Wait(until_s=until_s, reason=reason):
                 self._say(f"{self._running.id} waits: {reason}")
                 return None, self._pause(state, until_s)
@@ -327,21 +329,21 @@ class _Drive:
         self._read()
         return new
 
-    def _end(self, state: State, reason: str, look: Look) -> None:
-        devices = {
-            outcome.device: {"state": str(outcome.state), "reason": outcome.reason, "digest": outcome.digest}
-            for outcome in look.outcomes.values()
-        }
-        ours = self._append("end", {"state": str(state), "reason": reason, "devices": devices})
+    def _end(
+        self, state: State, reason: str, outcomes: Mapping[str, Outcome], serving: Serving | None = None
+    ) -> None:
+        ours = self._append("end", render_end(state, reason, outcomes.values(), serving))
         if ours and state is not State.SUCCEEDED:
             self._alarm("failed", reason)
 
-    def _settle(self, reason: str, state: RolloutState, look: Look) -> str:
-        """The reason, and what serves on the devices after the layer was taken back."""
+    def _settle(
+        self, reason: str, state: RolloutState, look: Look
+    ) -> tuple[str, Mapping[str, Outcome], Serving | None]:
+        """The reason, the outcomes, and what serves on the devices after the layer was taken back."""
         if state.phase is not Phase.REVERTING:
-            return reason
+            return reason, look.outcomes, None
         running = self._running
-        settled = await_previous(
+        settled, serving = await_previous(
             self._services,
             running.layer,
             running.plan.condition,
@@ -350,7 +352,8 @@ class _Drive:
             running.policy.timeout_s,
             self._on_change,
         )
-        return f"{reason}; the layer {running.layer.name} was removed, {settled}"
+        reason = f"{reason}; the layer {running.layer.name} was removed, {settled}"
+        return reason, look.outcomes, serving
 
     def _stop(self, what: str, word: State, reason: str, look: Look) -> RolloutResult | None:
         """The result of a rollout that stops for a person, unless it is waited for longer."""
@@ -378,7 +381,8 @@ class _Drive:
         )
         running = self._running
         look = render_look(running.fleet.environment, running.layer.model, running.id, outcomes)
-        return self._result(state, reason, outcomes, "" if state is State.SUCCEEDED else look)
+        result = self._result(state, reason, outcomes, "" if state is State.SUCCEEDED else look)
+        return replace(result, serving=serving_of(self._record))
 
     def _result(self, state: State, reason: str, outcomes: tuple[Outcome, ...], fix: str) -> RolloutResult:
         running = self._running

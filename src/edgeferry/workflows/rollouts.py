@@ -12,7 +12,7 @@ from edgeferry.domain.promotion import Promoters
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.rollout_plan import RolloutPlan
-from edgeferry.domain.rollout_record import parse_state
+from edgeferry.domain.rollout_record import Serving, parse_outcomes, parse_serving
 from edgeferry.domain.rollout_state import OrderName, RolloutState, find_promotions, fold
 from edgeferry.domain.typed import render_command
 from edgeferry.errors import UsageError
@@ -148,19 +148,16 @@ def first_trusted(services: Services, entries: Iterable[Entry]) -> Entry | None:
     return next(iter(trusted(services, list(entries))), None)
 
 
-def devices_of(record: Record) -> Mapping[str, Mapping[str, str]]:
-    """How each device ended, by its name; empty before the end."""
-    end = next((entry for entry in reversed(record.entries) if entry.kind == "end"), None)
-    devices = end.body.get("devices") if end else None
-    return devices if isinstance(devices, Mapping) else {}
-
-
 def outcomes_of(record: Record) -> tuple[Outcome, ...]:
-    """The same as outcomes, without what was answered."""
-    return tuple(
-        Outcome(device, parse_state(said.get("state")), said.get("reason", ""), said.get("digest", ""))
-        for device, said in devices_of(record).items()
-    )
+    """How each device ended, without what was answered; empty before the end."""
+    ends = (entry for entry in record.entries if entry.kind == "end")
+    return parse_outcomes(end.body.get("devices")) if (end := next(ends, None)) else ()
+
+
+def serving_of(record: Record) -> Serving | None:
+    """What serves since it was taken back; None where it was not, or nobody knows."""
+    ends = (entry for entry in reversed(record.entries) if entry.kind == "end")
+    return parse_serving(end.body) if (end := next(ends, None)) else None
 
 
 def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:
