@@ -94,6 +94,7 @@ def _read_setup(settings: Settings) -> Setup:
         trusted=tuple(sorted(path.stem for path in trusted.glob("*.pem"))),
         trusted_folder=str(trusted),
         unset={name: _UP for name, given in _addresses(settings).items() if not given},
+        here=tuple(file.parent.name for file in settings.state.glob("devices/*/device.json")),
     )
 
 

@@ -15,12 +15,12 @@ from edgeferry.domain.rollout_need import render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.rollout_state import Phase
-from edgeferry.domain.tags import render_wanted
 from edgeferry.domain.typed import render_choices, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
+from edgeferry.workflows.aim import advise_aim
 from edgeferry.workflows.approve import ask_gate, judge_start
 from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.layers import find_placed, next_layer
@@ -99,9 +99,7 @@ def rollout(
     plan = parse_plan(gate.plan_entry.body) if gate.plan_entry else fresh
     if not fresh.targeted:
         state, reason = judge_rollout(())
-        fix = "correct the condition, or tag a device: " + render_command(
-            fleet.environment, "devices", "tag", "DEVICE", *(render_wanted(condition) or ["KEY=VALUE"])
-        )
+        fix = f"correct the condition, or tag a device: {advise_aim(services, fleet, condition)}"
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )

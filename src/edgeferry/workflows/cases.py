@@ -34,10 +34,15 @@ def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) 
     """The cases of that sha256; None when the registry has none for the image, or does not answer, which is
     said: then no companion's verdict can be checked."""
     try:
-        bodies = services.registry.attached(model, digest, CASES_TYPE)
+        return load_cases(services, model, digest, cases_sha256)
     except (OutsideError, UsageError) as error:
         services.say(f"the smoke cases of {model} were not read: {error.problem}; {_WORD}")
         return None
+
+
+def load_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
+    """The same; the registry's error when it does not answer."""
+    bodies = services.registry.attached(model, digest, CASES_TYPE)
     for body in bodies:
         if hashlib.sha256(body).hexdigest() == cases_sha256.removeprefix("sha256:"):
             try:

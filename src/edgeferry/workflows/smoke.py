@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import CaseSet, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
-from edgeferry.errors import HubError, UsageError
+from edgeferry.errors import HubError, OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
-from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.cases import load_cases
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class SmokeResult:
     state: str
     reason: str
     verdict: Verdict | None = None
+    fix: str = ""
+    """Where something else than the model is in the way: what mends that."""
 
 
 def smoke(services: Services, device: str, layer: ModelLayer, timeout_s: int = 90) -> SmokeResult:
@@ -36,8 +38,21 @@ def smoke_each(
     services: Services, devices: Sequence[str], layer: ModelLayer, timeout_s: int = 90
 ) -> list[SmokeResult]:
     """The same of each device."""
-    cases = fetch_cases(services, layer.model, layer.digest, layer.cases_sha256)
-    return [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+    fix = ""
+    try:
+        cases = load_cases(services, layer.model, layer.digest, layer.cases_sha256)
+    except (OutsideError, UsageError) as error:
+        services.say(f"the smoke cases of {layer.model} were not read: {error.problem}")
+        cases, fix = None, error.fix
+    results = [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+    return [each if each.passed or each.fix else replace(each, fix=fix) for each in results]
+
+
+def find_fix(model: str, results: Sequence[SmokeResult]) -> str:
+    """What to do when they did not all pass."""
+    wrong = [each for each in results if not each.passed]
+    told = next((each.fix for each in wrong if each.fix), "")
+    return told or f"edgeferry logs {model} --device {wrong[0].device if wrong else 'DEVICE'}"
 
 
 def _smoke_one(
@@ -49,7 +64,7 @@ def _smoke_one(
             device, COMPANION, "smokeTest", {"model": layer.model, "nonce": nonce}, timeout_s
         )
     except HubError as error:
-        return SmokeResult(device, False, "Inconclusive", error.problem)
+        return SmokeResult(device, False, "Inconclusive", error.problem, fix=error.fix)
     payload = answer.get("payload")
     if answer.get("status") != 200:
         return SmokeResult(device, False, "Inconclusive", f"the companion answered {payload!r}")
