@@ -81,7 +81,9 @@ def run(
         )
         terminal.answer([_result_facts(model, each) for each in results], [table])
         passed = bool(results) and all(each.passed for each in results)
-        problem, fix = "a smoke test did not pass", find_fix(model, results)
+        wrong = next((each for each in results if not each.passed), None)
+        problem = f"a smoke test did not pass: {wrong.device}: {wrong.reason}" if wrong else ""
+        fix = find_fix(model, results)
         if not results:
             problem = f"Inconclusive: nobody targeted: no device matches {layer.target_condition}"
             fix = advise_aim(services, read_fleet(settings), layer.target_condition)

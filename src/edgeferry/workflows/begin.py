@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate import name_approver
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
@@ -95,7 +96,8 @@ def rollout(
     require_clock(services)
     gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
     if not gate.open:
-        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
+        fix = name_approver(gate.fix, rules.gate, user)
+        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, fix)
     plan = parse_plan(gate.plan_entry.body) if gate.plan_entry else fresh
     if not fresh.targeted:
         state, reason = judge_rollout(())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from edgeferry.domain.approval import is_pipeline
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate import name_approver
 from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
-from edgeferry.domain.typed import ME, name_person
+from edgeferry.domain.typed import ME
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
@@ -185,11 +185,9 @@ def render_outcome(outcome: Outcome) -> str:
 
 
 def _render_way(fix: str, order: Order) -> str:
-    """What opens the gate, by this person's name where their own yes would count; then the same ship."""
-    if ME not in fix:
-        return fix
-    alone = order.rules.gate.self_approval and not is_pipeline(order.user)
-    return f"{name_person(fix, order.user) if alone else fix}; then the same ship again, which goes on there"
+    """What opens the gate; where that is a person's word, the same ship comes after it."""
+    named = name_approver(fix, order.rules.gate, order.user)
+    return f"{named}; then the same ship again, which goes on there" if ME in fix else fix
 
 
 def _first_problem(verification: Verification) -> str:

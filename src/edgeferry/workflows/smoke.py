@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import CaseSet, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
-from edgeferry.errors import HubError, OutsideError, UsageError
+from edgeferry.errors import EdgeferryError, HubError, OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
-from edgeferry.workflows.cases import load_cases
+from edgeferry.workflows.cases import load_cases, say_unread
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,21 @@ def smoke_each(
     services: Services, devices: Sequence[str], layer: ModelLayer, timeout_s: int = 90
 ) -> list[SmokeResult]:
     """The same of each device."""
-    fix = ""
+    unread: EdgeferryError | None = None
     try:
         cases = load_cases(services, layer.model, layer.digest, layer.cases_sha256)
     except (OutsideError, UsageError) as error:
-        services.say(f"the smoke cases of {layer.model} were not read: {error.problem}")
-        cases, fix = None, error.fix
+        say_unread(services, layer.model, error)
+        cases, unread = None, error
     results = [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
-    return [each if each.passed or each.fix else replace(each, fix=fix) for each in results]
+    return [_explain(each, unread) if unread else each for each in results]
+
+
+def _explain(result: SmokeResult, unread: EdgeferryError) -> SmokeResult:
+    """The result with why there were no cases to judge it by, where that is what is in the way."""
+    if result.state != "Inconclusive" or result.fix:
+        return result
+    return replace(result, reason=f"{result.reason}: {unread.problem}", fix=unread.fix)
 
 
 def find_fix(model: str, results: Sequence[SmokeResult]) -> str:
