@@ -49,8 +49,10 @@ def test_what_the_engine_says_becomes_problem_fix_and_whether_to_try_again(said,
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves it to gc
 def test_an_engine_that_is_not_there_is_a_retryable_error(tmp_path):
     with pytest.raises(EngineError, match="no engine answers") as caught:
-        Engine(f"unix://{tmp_path}/nobody.sock").ping()
+        Engine(f"unix://{tmp_path}/nobody.sock", start_it="edgeferry up").ping()
     assert caught.value.retryable
+    assert str(caught.value).startswith("no engine answers at unix:///")
+    assert caught.value.fix == "edgeferry up"
     del caught
     gc.collect()
 

@@ -190,6 +190,7 @@ _CAUSES = (
         False,
     ),
 )
+START_IT = "start Docker, or correct the engine's address"
 
 
 def explain(doing: str, text: str, status: int = 0) -> EngineError:
@@ -206,10 +207,12 @@ def explain(doing: str, text: str, status: int = 0) -> EngineError:
 
 
 class Engine:
-    """A container engine at `url` (`unix:///path` or `tcp://host:port`)."""
+    """A container engine at `url` (`unix:///path` or `tcp://host:port`). `start_it`: what to do where none
+    answers."""
 
-    def __init__(self, url: str, timeout_s: int = 60) -> None:
+    def __init__(self, url: str, timeout_s: int = 60, start_it: str = START_IT) -> None:
         self.url = url
+        self._start_it = start_it
         self._timeout_s = timeout_s
         self._client: docker.APIClient | None = None
 
@@ -575,8 +578,8 @@ class Engine:
             ) from error
         except (docker_errors.DockerException, requests.exceptions.RequestException) as error:
             raise EngineError(
-                f"{doing}: no engine answers at {self.url}",
-                fix="start Docker, or correct the engine's address",
+                f"no engine answers at {self.url}",
+                fix=self._start_it,
                 retryable=True,
             ) from error
 

@@ -45,6 +45,9 @@ class Templates(Protocol):
         """The files that were not in the folder `project` yet. UsageError, nothing written, when some are
         there and hold something else."""
 
+    def answers(self, folder: Path) -> Mapping[str, Any]:
+        """What the template was told that the folder was written from; nothing when it is none of ours."""
+
     def carry(self, project: Path) -> Carried:
         """What is new in the templates since, carried into the project; edits are kept. All or nothing."""
 

@@ -12,6 +12,7 @@ import difflib
 import fcntl
 import json
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ UP_SOURCE = "this machine (edgeferry up)"
 MASK = "********"
 
 _INHERITS = "inherits"
+_MOST_NAMED = 4
+"""Projects that are named where there is none."""
 _ADDRESSES = {
     "hub": ("hub.host", "hub.connection_string", "hub.events_connection_string"),
     "registry": ("registry.host",),
@@ -433,9 +436,13 @@ def hub_runs(folder: Path) -> bool:
 
 
 def _no_project(start: Path) -> UsageError:
+    below = sorted(file.parent.name for file in start.glob(f"*/{PROJECT_FILE}"))
+    here = ", ".join(f"cd {shlex.quote(name)}" for name in below[:_MOST_NAMED])
     return UsageError(
         f"no {PROJECT_FILE} in {start} or above it",
-        fix="change into a project's folder, e.g. examples/taxi, or name it with --project DIR",
+        fix=f"go to the one below: {here}; or begin another: edgeferry init NAME"
+        if below
+        else "begin a project in a new folder: edgeferry init NAME; or name one with --project DIR",
     )
 
 

@@ -59,7 +59,7 @@ from edgeferry.domain.hollow_device import Hollow
 from edgeferry.domain.hollow_faults import Fault, choose_faults, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.smoke import CaseSet, SmokeRequest
-from edgeferry.engine import Engine
+from edgeferry.engine import START_IT, Engine
 from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,
@@ -78,7 +78,7 @@ from edgeferry.ports import (
 )
 from edgeferry.ports_models import Images, Place
 from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree, Templates
-from edgeferry.sandbox.engine import DEFAULT_SOCKET
+from edgeferry.sandbox.engine import DEFAULT_SOCKET, find_running
 from edgeferry.sandbox.local import HUB_PORT, load_sandbox
 from edgeferry.settings import (
     KEY_REFERENCE,
@@ -93,6 +93,9 @@ from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name
 from edgeferry.workflows.cases import fetch_cases
 from edgeferry.workflows.hollows import fetch_keys
+
+_UP = "edgeferry up, which starts one or says what is missing; or correct engine.url"
+"""What to do where no container engine answers and nobody chose one."""
 
 
 @contextmanager
@@ -184,7 +187,10 @@ def _find_uv() -> str:
 
 
 def _connect_engine(settings: Settings) -> Engine:
-    return Engine(settings["engine.url"] or default_engine_host() or f"unix://{DEFAULT_SOCKET}")
+    chosen = settings["engine.url"] or default_engine_host()
+    ours = not chosen or settings.values["engine.url"].source.startswith("this machine")
+    url = chosen or find_running() or f"unix://{DEFAULT_SOCKET}"
+    return Engine(url, start_it=_UP if ours else START_IT)
 
 
 def _registry(values: _Values, stack: ExitStack) -> Registry:

@@ -249,7 +249,12 @@ def few_files(world: World) -> Mend:
 def stopped(process: str) -> Callable[[World], Mend]:
     def seed(world: World) -> Mend:
         assert Process(world.state, process).stop()
-        return lambda fix: world.shell("edgeferry up --devices 1")
+
+        def mend(fix: str) -> None:
+            assert "edgeferry up" in fix
+            world.shell("edgeferry up --devices 1")
+
+        return mend
 
     return seed
 
@@ -307,7 +312,7 @@ def silent_tracking(world: World) -> Mend:
 
 def nobody_has_it(world: World) -> Mend:
     world.run("devices", "tag", "device-1", "models.nyc_taxi=null")
-    return lambda fix: world.shell(fix.replace("DEVICE", "device-1"))
+    return lambda fix: world.shell(fix)
 
 
 def silent_device(world: World) -> Mend:
@@ -417,5 +422,6 @@ def test_a_seeded_fault_is_found_and_its_fix_mends_it(world, check, areas, seed)
     found = world.doctor(*areas)
     assert set(found) == {check}
     assert found[check]["seen"]
+    assert "DEVICE" not in found[check]["fix"], "there is but one, which is named"
     mend(found[check]["fix"])
     assert world.doctor(*areas) == {}

@@ -10,6 +10,12 @@ import pytest
 
 from edgeferry.sandbox.process import Process
 from tests.cli.shell import Shell
+from tests.cli.test_ship import WRITES_NOTHING, add_model
+from tests.repositories import make_repository
+
+NOBODY = "HostName=127.0.0.1:9;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA"
+TRAINED = ".failed/log.txt"
+"""What a training that failed names."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,24 @@ def test_the_identity_that_holds_the_ledgers_anchor_is_offered_as_no_device(shel
 def test_a_setting_that_is_nearly_right_gets_the_right_one(shell: Shell) -> None:
     done = shell.run("config", "show", EDGEFERRY_ROLLOUT__WAVE="1")
     assert (done.returncode, "did you mean rollout.waves?" in done.stderr) == (2, True)
+
+
+def test_ship_says_before_it_trains_that_nobody_would_get_the_model(shell: Shell, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "project")
+    repository.write("edgeferry.toml", "")
+    add_model(repository, "fan", WRITES_NOTHING)
+    asked = {
+        "where": tmp_path / "project",
+        "EDGEFERRY_REGISTRY__HOST": "127.0.0.1:9",
+        "EDGEFERRY_HUB__CA_FILE": shell.done("hub", "ca-file").strip(),
+        "EDGEFERRY_HUB__CONNECTION_STRING": shell.done("hub", "connection-string").strip(),
+    }
+    warning = "warning: no device matches tags.models.fan = true, so nobody would get it; "
+    told = shell.run("ship", "fan", **asked).stderr
+    assert f"{warning}edgeferry devices tag device-1 models.fan=true" in told.partition(TRAINED)[0]
+    assert TRAINED in told
+    away = shell.run("ship", "fan", **{**asked, "EDGEFERRY_HUB__CONNECTION_STRING": NOBODY}).stderr
+    assert TRAINED in away, "a hub that does not answer is in nobody's way yet"
 
 
 def test_edgeferry_alone_says_what_to_type_next(shell: Shell, tmp_path: Path) -> None:

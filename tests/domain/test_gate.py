@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate
+from edgeferry.domain.gate import Decision, GateQuestion, judge_approver, judge_gate, name_approver
 from edgeferry.domain.gate_evidence import EvidenceFact, Weight
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import know_people
 from edgeferry.domain.release import Entry, release_name
+from edgeferry.domain.typed import ME
 
 CONDITION = "tags.models.nyc_taxi = true"
 PLAN = "sha256:" + "a" * 64
@@ -481,3 +482,20 @@ def test_it_opens_exactly_when_enough_said_yes_since_the_last_no(
     decision = ask(*entries, policy=policy)
     assert decision.open is (len(yes) >= needed)
     assert {entry.author for entry in decision.approvals} == (yes if decision.open else set())
+
+
+@pytest.mark.parametrize(
+    ("user", "changes", "named"),
+    [
+        pytest.param("ann", {}, "--by ann", id="one's own yes counts"),
+        pytest.param("o'hara", {}, "--by 'o'\"'\"'hara'", id="a name that a shell would read otherwise"),
+        pytest.param("ann", {"self_approval": False}, f"--by {ME}", id="somebody else must"),
+        pytest.param("ann", {"approvers": frozenset({"bob"})}, f"--by {ME}", id="only others may"),
+        pytest.param("ci", {}, f"--by {ME}", id="a pipeline is no person"),
+    ],
+)
+def test_who_may_approve_their_own_is_named_in_what_to_type(
+    user: str, changes: dict[str, Any], named: str
+) -> None:
+    policy = GatePolicy(**{"self_approval": True, **changes})
+    assert name_approver(f"edgeferry approve x --by {ME}", policy, user) == f"edgeferry approve x {named}"

@@ -154,6 +154,16 @@ def test_devices_are_named_by_what_is_wrong_with_them(changed, expected):
     assert all("press-2" in one.seen and "press-1" not in one.seen for one in found if one.grade == "warning")
 
 
+@pytest.mark.parametrize("runtime", ["", "edgeferry 0.1.0"])
+def test_a_device_of_this_machine_that_is_away_is_started_again_by_up(runtime):
+    seen = [
+        replace(DEVICE, device=name, connected=False, runtime=runtime) for name in ("device-1", "press-2")
+    ]
+    found = {one.seen: one.fix for one in judge_fleet(seen, "", "0.1.0", "amd64", ["device-1"]) if one.fix}
+    assert [fix for told, fix in found.items() if "device-1" in told] == ["edgeferry up"]
+    assert [fix for told, fix in found.items() if "press-2" in told] not in ([], ["edgeferry up"])
+
+
 def test_warnings_alone_stand_in_nobodys_way():
     assert is_healthy([Diagnosis("a", "warning", "x", "y"), Diagnosis("b", "fine", "z")])
     assert not is_healthy([Diagnosis("a", "blocker", "x", "y")])

@@ -153,7 +153,7 @@ def test_a_condition_that_matches_nobody_is_inconclusive(edgeferry: CommandLine,
     assert "nobody targeted" in ran.facts["reason"]
     human = edgeferry("rollout", "nyc_taxi", "-t", condition)
     assert "Inconclusive: nobody targeted" in human.err
-    assert "devices tag DEVICE models.nothing=true" in human.err
+    assert "devices tag device-1 models.nothing=true" in human.err
 
 
 def test_a_no_shuts_the_gate(edgeferry: CommandLine, demo: Ran) -> None:

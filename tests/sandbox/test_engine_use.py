@@ -28,7 +28,10 @@ STORY = """
 import subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from edgeferry.engine import Engine
-from edgeferry.sandbox.engine import OWN_SOCKET, close_idle_engine, open_engine, using_engine
+from edgeferry.sandbox.engine import OWN_SOCKET, close_idle_engine, find_running, open_engine, using_engine
+from edgeferry.settings import load_settings
+from edgeferry.wiring import open_machine
+from edgeferry.errors import EngineError
 
 said = []
 with ThreadPoolExecutor(4) as openers:
@@ -45,10 +48,20 @@ with using_engine():
     told = subprocess.run([sys.executable, "-c", closing], stdout=subprocess.PIPE, text=True, check=True)
     assert told.stdout == "False\\n", "it ended, although somebody uses it"
     engine.ping()
+assert find_running() == f"unix://{OWN_SOCKET}"
+machine = open_machine(load_settings(None, {}, "", need_project=False))
+assert machine.ask_engine().version, "it answers, although nobody has named it"
 engine.close()
 assert close_idle_engine(), "it did not end, although nobody uses it"
 assert not OWN_SOCKET.exists()
 assert not close_idle_engine()
+assert not find_running()
+try:
+    machine.ask_engine()
+except EngineError as error:
+    assert error.fix.startswith("edgeferry up"), error.fix
+else:
+    raise AssertionError("something answered")
 """
 
 

@@ -16,7 +16,7 @@ from edgeferry.errors import RegistryError
 from edgeferry.wire.cases import CASES_TYPE, render_cases
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, render_verdicts
-from edgeferry.workflows.smoke import smoke, smoke_each
+from edgeferry.workflows.smoke import find_fix, smoke, smoke_each
 from tests.device.conftest import DIGEST, case_set, device, hub, server, wait_until  # noqa: F401
 from tests.device.test_companion import companion  # noqa: F401
 
@@ -40,7 +40,7 @@ def test_a_companion_shows_what_it_judged_and_is_believed(services, companion, s
     companion.want(SmokeRequest("taxi", server.url, DIGEST, "3", SHA256, "n1"))
     companion.verdict("n1")
     result = smoke(services, companion.device, LAYER)
-    assert (result.passed, result.state) == (True, "Passed"), result.reason
+    assert (result.passed, result.state, result.fix) == (True, "Passed", ""), result.reason
     assert {one.case for one in result.verdict.evidence} == {case.id for case in case_set().cases}
 
 
@@ -58,7 +58,8 @@ def test_without_the_cases_the_companions_word_does_not_do_and_that_is_said(
     companion.verdict("n1")
     result = smoke(services, companion.device, LAYER)
     assert (result.passed, result.state) == (False, "Inconclusive")
-    assert "not at hand" in result.reason
+    assert result.reason.endswith("not at hand to check that: it is away")
+    assert (result.fix, find_fix("taxi", [result])) == ("wait", "wait"), "what is in the way, not the model"
     assert "it is away; without them no companion's verdict counts" in capsys.readouterr().out
 
 
@@ -111,6 +112,7 @@ def test_a_companion_that_lies_is_not_believed(services, hub, device, lie, state
         result = smoke(services, device, LAYER)
     finally:
         link.stop()
+    assert find_fix("taxi", [result]) == f"edgeferry logs taxi --device {device}"
     assert (result.passed, result.state) == (False, state)
     assert reason in result.reason
 

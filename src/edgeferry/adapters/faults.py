@@ -15,6 +15,7 @@ from edgeferry.adapters.files import (
     read_model,
     read_pipeline,
 )
+from edgeferry.adapters.given_model import find_sample_faults
 from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.fields import mapping
 from edgeferry.domain.finding import At, Fault, Finding, Found, Report, place
@@ -46,6 +47,8 @@ def find_faults(root: Path, folder: Path) -> Sequence[Finding]:
         pipeline = read_pipeline(file, found) if kind_of(file) == "file" else None
         if pipeline:
             _check_pipeline(root, pipeline, found)
+    for sample, problem, fix in find_sample_faults(folder):
+        found(place(Fault("missing-column", problem, fix), str(sample), 1))
     return sorted(set(findings), key=lambda each: (each.file, each.line, each.rule, each.problem))
 
 

@@ -8,14 +8,17 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import yaml
 
 from edgeferry.domain.given import (
     TESTED_SKLEARN,
     GivenModel,
     check_sample,
     form_of,
+    lacking_columns,
     mlflow_requirements,
     pickle_requirements,
     read_pickle,
@@ -47,17 +50,56 @@ def read_given(path: Path, sample: Path | None, name: str) -> GivenModel:
             "a model alone cannot be verified: there is nothing to ask it",
             fix="name a few rows: --sample rows.csv",
         )
+    for file in (path, sample):
+        if not file.exists():
+            raise UsageError(f"there is no {file}", fix="check the path")
+    columns = _read_columns(sample)
+    if lacking := find_lacking(path, columns):
+        problem, fix = explain_lacking(str(sample), lacking)
+        raise UsageError(problem, fix=fix)
     try:
-        check_sample(sample.name, sample.read_text("utf-8"))
         parts = [each.name for each in path.iterdir()] if path.is_dir() else None
         data = b"" if parts is not None else path.read_bytes()
         form = form_of(path.name, data[:64], parts)
         requirements, warnings = _read_requirements(form, path, data)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise UsageError(
-            f"{path} or {sample} cannot be read: {error}", fix="check the path and the file"
-        ) from error
+        raise UsageError(f"{path} cannot be read: {error}", fix="is it whole? save it again") from error
     return GivenModel(name, form, str(path), str(sample), requirements, warnings)
+
+
+def find_lacking(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that the model says it takes, where it says so without being loaded, and that are not among
+    these: an MLflow model's signature does."""
+    try:
+        return lacking_columns(yaml.safe_load((path / "MLmodel").read_text("utf-8")), columns)
+    except (OSError, ValueError, yaml.YAMLError):
+        return ()
+
+
+def explain_lacking(sample: str, lacking: Sequence[str]) -> tuple[str, str]:
+    """The problem and the fix."""
+    names = ", ".join(lacking)
+    return f"{sample} lacks {names}, which the model takes by its signature", f"add to {sample}: {names}"
+
+
+def find_sample_faults(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """What is wrong with the sample in a model's folder `given`: its file, the problem, the fix."""
+    samples = sorted((folder / "given").glob("sample.*"))
+    for sample in samples if (folder / "given/model/MLmodel").is_file() else ():
+        try:
+            lacking = find_lacking(folder / "given/model", _read_columns(sample))
+        except UsageError as error:
+            yield sample, error.problem, error.fix
+            continue
+        if lacking:
+            yield (sample, *explain_lacking(sample.name, lacking))
+
+
+def _read_columns(sample: Path) -> tuple[str, ...]:
+    try:
+        return check_sample(sample.name, sample.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{sample} cannot be read: {error}", fix="check the file") from error
 
 
 def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -60,6 +61,10 @@ class CopierTemplates:
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copytree(given, copy) if given.is_dir() else shutil.copyfile(given, copy)
             return plant(new, project)
+
+    def answers(self, folder: Path) -> Mapping[str, Any]:
+        """What the folder's answers file says; nothing when there is none, or it names others' templates."""
+        return _read_answers(folder / ANSWERS)
 
     def carry(self, project: Path) -> Carried:
         """What is new in the templates, carried into the project and what was written from them in it; edits
@@ -142,12 +147,15 @@ def find_answers(project: Path) -> Sequence[Path]:
 
 def _read_version(answers: Path) -> str:
     """The version of our templates that an answers file names; "" when it names none or others' templates."""
+    return str(_read_answers(answers).get("_commit", ""))
+
+
+def _read_answers(file: Path) -> Mapping[str, Any]:
     try:
-        said = yaml.safe_load(answers.read_text("utf-8"))
-    except (yaml.YAMLError, ValueError):
-        return ""
-    ours = isinstance(said, dict) and said.get("_src_path") == _REPOSITORY
-    return str(said.get("_commit", "")) if ours else ""
+        said = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError, OSError):
+        return {}
+    return said if isinstance(said, dict) and said.get("_src_path") == _REPOSITORY else {}
 
 
 def _find_clean_repository(project: Path) -> Path:

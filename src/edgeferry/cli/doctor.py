@@ -95,6 +95,7 @@ def _read_setup(settings: Settings) -> Setup:
         trusted_folder=str(trusted),
         trusts_new=trusted == settings.state / "trust",
         unset={name: _UP for name, given in _addresses(settings).items() if not given},
+        here=tuple(file.parent.name for file in settings.state.glob("devices/*/device.json")),
     )
 
 

@@ -10,7 +10,9 @@ from edgeferry.cli.completing import complete_devices, complete_modules
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, render_table, short
 from edgeferry.cli.project import OutputOption, opened
+from edgeferry.domain.asking import render_asking
 from edgeferry.errors import UsageError
+from edgeferry.workflows.asking import ask_seen
 from edgeferry.workflows.survey import Sighting
 from edgeferry.workflows.survey import survey as survey_devices
 
@@ -29,9 +31,10 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         rows = [_sighting_row(each) for each in sightings]
         if not any(each.status for each in sightings):  # it would only take the others' room
             columns, rows = columns[:-1], [row[:-1] for row in rows]
-        terminal.answer(
-            [_sighting_facts(each) for each in sightings], [render_table("Devices", columns, rows)]
-        )
+        parts: list[Any] = [render_table("Devices", columns, rows)]
+        if output is Output.TABLE and (asking := ask_seen(services, sightings)):
+            parts += render_asking(asking)
+        terminal.answer([_sighting_facts(each) for each in sightings], parts)
 
 
 def logs(

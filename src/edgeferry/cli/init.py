@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgeferry.cli.console import Output, Terminal, counted, finish
-from edgeferry.cli.project import OutputOption
+from edgeferry.cli.project import OutputOption, load
 from edgeferry.domain.beginning import FIRST_MODEL, suggest_model
+from edgeferry.domain.typed import render_command
 from edgeferry.errors import UsageError
 from edgeferry.settings import PROJECT_FILE, find_project
 from edgeferry.wiring import open_templates, read_given_model
@@ -70,7 +72,8 @@ def init(
     elif project is None:
         raise UsageError(
             f"there is no project in {Path.cwd()} or above",
-            fix="edgeferry init FOLDER begins one; edgeferry init . begins it here",
+            fix=f"begin one here: {_again('.', model, from_model, sample)}; or in a new folder: "
+            f"{_again('NAME', model, from_model, sample)}",
         )
     there = project or (folder if folder and (folder / PROJECT_FILE).is_file() else None)
     again = folder is not None and (folder / "models" / FIRST_MODEL).is_dir()
@@ -90,13 +93,28 @@ def init(
         part = example_part(model or FIRST_MODEL)
     templates = open_templates()
     if project:
-        _tell(terminal, add_model(templates, project, part), new=False)
+        _tell(terminal, add_model(templates, project, part), _read_user(context), new=False)
     elif folder is not None:
         _tell(terminal, begin_project(templates, folder, part), new=True)
 
 
+def _read_user(context: typer.Context) -> str:
+    """Who works here; settings that cannot be read are told by the commands that need them."""
+    try:
+        return load(context)["user"]
+    except UsageError:
+        return "ME"
+
+
 def _find(context: typer.Context) -> Path | None:
     return find_project((context.obj or {}).get("project") or Path.cwd())
+
+
+def _again(folder: str, model: str, from_model: Path | None, sample: Path | None) -> str:
+    """The same command with that folder."""
+    flags = {"--model": model, "--from-model": from_model, "--sample": sample}
+    words = [word for flag, value in flags.items() if value for word in (flag, str(value))]
+    return render_command("", "init", folder, *words)
 
 
 def _refuse_inside(folder: Path) -> None:
@@ -109,7 +127,7 @@ def _refuse_inside(folder: Path) -> None:
         )
 
 
-def _tell(terminal: Terminal, begun: Begun, *, new: bool) -> None:
+def _tell(terminal: Terminal, begun: Begun, user: str = "", *, new: bool) -> None:
     facts = {"project": str(begun.project), "model": begun.model, "written": list(begun.written)}
     if not begun.written:
         terminal.answer(facts, ["unchanged: all of it is there"])
@@ -119,10 +137,23 @@ def _tell(terminal: Terminal, begun: Begun, *, new: bool) -> None:
         facts,
         [
             f"{what}: {counted(len(begun.written), 'file')}; models/{begun.model}/README.md says which",
-            *([f"  cd {begun.project}", "  edgeferry            # says what to type next"] if new else []),
-            *([] if new else [f"  edgeferry validate {begun.model}", f"  edgeferry ship {begun.model}"]),
+            *(f"  {line}" for line in (_begin_lines(begun) if new else _model_lines(begun.model, user))),
         ],
     )
+
+
+def _begin_lines(begun: Begun) -> list[str]:
+    there = begun.project.resolve() == Path.cwd()
+    cd = [] if there else [f"cd {shlex.quote(str(begun.project))}"]
+    return [*cd, "edgeferry            # says what to type next"]
+
+
+def _model_lines(model: str, user: str) -> list[str]:
+    return [
+        render_command("", "validate", model),
+        f"{render_command('', 'devices', 'tag', 'device-1', f'models.{model}=true')}   # who shall have it",
+        render_command("", "ship", model, "--approve-as", user),
+    ]
 
 
 def _update(context: typer.Context, terminal: Terminal) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.cli.project import load_anywhere, opened, read_fleet
+from edgeferry.domain.asking import Asking, render_asking
 from edgeferry.domain.next_step import Situation, next_steps
 from edgeferry.settings import PROJECT_FILE, Settings
 from edgeferry.workflows.situation import look_around
@@ -26,9 +27,15 @@ def say_next(context: typer.Context) -> None:
         [
             f"{where}. Type next:",
             *(f"  {step.command:<{width}}   {step.reason}" for step in steps),
+            *(_asking(now.asking) if now.asking else ()),
             "edgeferry --help lists every command.",
         ],
     )
+
+
+def _asking(asking: Asking) -> tuple[str, str]:
+    what, command = render_asking(asking)
+    return what, f"  {command}"
 
 
 def _look(context: typer.Context) -> Situation:

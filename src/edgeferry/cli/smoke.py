@@ -22,9 +22,10 @@ from edgeferry.wire.cases import describe_case, render_case
 from edgeferry.wire.deployment import ModelLayer, parse_model_layer
 from edgeferry.wire.junit import render_junit
 from edgeferry.wiring import open_folder
+from edgeferry.workflows.aim import advise_aim
 from edgeferry.workflows.cases import fetch_cases
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.smoke import SmokeResult, smoke_each
+from edgeferry.workflows.smoke import SmokeResult, find_fix, smoke_each
 from edgeferry.workflows.smoke_make import make_checks
 from edgeferry.workflows.survey import Sighting, survey
 
@@ -80,10 +81,12 @@ def run(
         )
         terminal.answer([_result_facts(model, each) for each in results], [table])
         passed = bool(results) and all(each.passed for each in results)
-        problem, fix = "a smoke test did not pass", f"edgeferry logs {model} --device DEVICE"
+        wrong = next((each for each in results if not each.passed), None)
+        problem = f"a smoke test did not pass: {wrong.device}: {wrong.reason}" if wrong else ""
+        fix = find_fix(model, results)
         if not results:
             problem = f"Inconclusive: nobody targeted: no device matches {layer.target_condition}"
-            fix = "edgeferry devices list shows the tags, edgeferry devices tag sets them"
+            fix = advise_aim(services, read_fleet(settings), layer.target_condition)
         finish(passed, problem, fix)
 
 

@@ -66,6 +66,7 @@ RULES = {
         Rule("optional-outside-group", "error", "a command needs an input that may be absent"),
         Rule("unreadable-command", "error", "a command that is empty or leaves a quotation mark open"),
         Rule("conda-requirement", "error", "a conda file that pip cannot satisfy"),
+        Rule("missing-column", "error", "rows given with a model lack a column that its signature names"),
         Rule("serving-conflict", "error", "`runtime` excludes another key or what the model's folder has"),
         Rule("plain-secret", "error", "a password, key or token in the clear"),
         Rule("key-in-code", "error", "a file that looks like a key would leave with a step's code"),

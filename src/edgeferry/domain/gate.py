@@ -16,7 +16,7 @@ from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_f
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import People, know_people
 from edgeferry.domain.release import Entry
-from edgeferry.domain.typed import ME, render_command
+from edgeferry.domain.typed import ME, name_person, render_command
 
 _SKEW = timedelta(minutes=10)
 """How far the clocks of two machines that sign may be apart."""
@@ -132,6 +132,12 @@ def judge_approver(person: str, release: Entry, policy: GatePolicy, people: Peop
         "" if person.casefold() == release.author.casefold() else f" as {release.author}, with the same key"
     )
     return f"{person} made this release{by_key}, and nobody approves their own here"
+
+
+def name_approver(fix: str, policy: GatePolicy, user: str) -> str:
+    """What opens the gate, with that person's name where their own yes would count."""
+    alone = policy.self_approval and not is_pipeline(user)
+    return name_person(fix, user) if alone and user in (policy.approvers or {user}) else fix
 
 
 def _find_other_matter(question: GateQuestion, approval: Entry) -> str:

@@ -158,8 +158,8 @@ def mlflow_requirements(text: str) -> tuple[str, ...]:
     return tuple(kept if any(re.match(r"pandas\b", line) for line in kept) else [*kept, "pandas"])
 
 
-def check_sample(file: str, text: str) -> None:
-    """Nothing when the text of a .csv or .json file holds rows of named columns; UsageError."""
+def check_sample(file: str, text: str) -> tuple[str, ...]:
+    """The columns of the rows that the text of a .csv or .json file holds; UsageError when it holds none."""
     shape = 'one line of column names, then rows; or JSON: [{"column": 1.5, …}, …]'
     if not file.lower().endswith((".csv", ".json")):
         raise UsageError(f"{file} is neither .csv nor .json", fix=f"write {shape}")
@@ -189,6 +189,19 @@ def check_sample(file: str, text: str) -> None:
         raise UsageError(
             f"{file} holds no rows", fix=f"write {shape}; ten rows or more make good smoke cases"
         )
+    return tuple(rows[0])
+
+
+def lacking_columns(mlmodel: Any, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a model must have by the signature in its file MLmodel, read as YAML, and that are not
+    among `columns`. None where it has no signature, or one without names."""
+    signature = mlmodel.get("signature") if isinstance(mlmodel, dict) else None
+    try:
+        inputs = json.loads(signature["inputs"]) if isinstance(signature, dict) else []
+    except (KeyError, TypeError, ValueError):
+        return ()
+    wanted = [one for one in inputs if isinstance(one, dict) and one.get("required", True)]
+    return tuple(str(one["name"]) for one in wanted if "name" in one and one["name"] not in columns)
 
 
 def _read_json(file: str, text: str, shape: str) -> Sequence[Mapping[str, Any]]:

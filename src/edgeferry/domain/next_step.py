@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgeferry.domain.asking import Asking
 from edgeferry.domain.tags import render_wanted
 from edgeferry.domain.typed import render_command
 
@@ -39,6 +40,8 @@ class Situation:
     """Whether that hub answers."""
     devices: tuple[str, ...] = ()
     models: tuple[ModelFacts, ...] = field(default=())
+    asking: Asking | None = None
+    """A model that answers here, once all are there."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.aim import render_aim
 from edgeferry.domain.diagnosis import Diagnosis
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.limits import AZURE_SIZES
-from edgeferry.domain.tags import render_wanted
-from edgeferry.domain.typed import render_command
 
 MOST_SKEW_S = 60.0
 """A soak is minutes long, an approval's age hours; beyond five minutes signatures are refused too."""
@@ -105,20 +104,24 @@ def judge_quota(deployments: int) -> Diagnosis:
 
 
 def judge_fleet(
-    seen: Sequence[DeviceSeen], condition: str, ours: str, architecture: str
+    seen: Sequence[DeviceSeen], condition: str, ours: str, architecture: str, here: Collection[str] = ()
 ) -> Iterator[Diagnosis]:
-    """The devices that `condition` picks; `ours` is this client's version, `architecture` that of images."""
+    """The devices that `condition` picks; `ours` is this client's version, `architecture` that of images;
+    `here` are those that `edgeferry up` runs on this machine."""
     if not seen:
         yield Diagnosis(
             "fleet",
             "warning",
             f"no device matches {condition or 'anything'}",
-            f"{_tag(condition)}; or edgeferry up",
+            f"{render_aim('', condition)}; or edgeferry up",
         )
         return
     yield Diagnosis("fleet", "fine", f"devices: {len(seen)}")
     silent = [one.device for one in seen if not one.runtime]
     away = [one.device for one in seen if one.runtime and not one.connected]
+    ended = [name for name in (*silent, *away) if name in here]
+    silent, away = ([name for name in names if name not in here] for names in (silent, away))
+    yield from _about("fleet.connection", ended, "not connected, of this machine", "edgeferry up")
     yield from _about(
         "fleet.agents",
         silent,
@@ -137,9 +140,9 @@ def judge_fleet(
         f"with an agent that is not {ours}",
         "there: pip install --upgrade edgeferry; sudo edgeferry agent install",
     )
-    ended = [one.device for one in seen if one.runtime.startswith(_ENDED)]
+    outdated = [one.device for one in seen if one.runtime.startswith(_ENDED)]
     yield from _about(
-        "fleet.iotedge", ended, "with an IoT Edge past its support", "update it to IoT Edge 1.5 or newer"
+        "fleet.iotedge", outdated, "with an IoT Edge past its support", "update it to IoT Edge 1.5 or newer"
     )
     others = [
         one.device
@@ -154,21 +157,17 @@ def judge_fleet(
     )
 
 
-def judge_aim(model: str, condition: str, count: int) -> Diagnosis:
-    """Whether any device would get the model."""
+def judge_aim(
+    model: str, condition: str, count: int, environment: str = "", devices: Sequence[str] = ()
+) -> Diagnosis:
+    """Whether any device would get the model; `devices` are those of the environment."""
     if count:
         return Diagnosis(f"model.{model}", "fine", f"devices that match: {count}")
-    return Diagnosis(f"model.{model}", "warning", f"no device matches {condition}", _tag(condition))
+    fix = render_aim(environment, condition, devices)
+    return Diagnosis(f"model.{model}", "warning", f"no device matches {condition}", fix)
 
 
 def _about(check: str, devices: Sequence[str], what: str, fix: str) -> Iterator[Diagnosis]:
     if devices:
         shown = ", ".join(devices[:5]) + (f" and {len(devices) - 5} more" if len(devices) > 5 else "")
         yield Diagnosis(check, "warning", f"{len(devices)} {what}: {shown}", fix)
-
-
-def _tag(condition: str) -> str:
-    """The command that makes a device match, where tags alone do."""
-    if words := render_wanted(condition):
-        return render_command("", "devices", "tag", "DEVICE", *words)
-    return "edgeferry devices list shows their tags; change those, or the condition"

@@ -16,6 +16,11 @@ def render_command(environment: str, *words: str) -> str:
     return " ".join(quoted)
 
 
+def name_person(line: str, person: str) -> str:
+    """The line with that name for whoever pastes it: containers have none in their shell."""
+    return line.replace(ME, shlex.quote(person))
+
+
 def render_choices(environment: str, choices: Mapping[str, tuple[str, ...]]) -> str:
     """What each of some commands is for, and the command, one after the other."""
     return "; ".join(f"{what}: {render_command(environment, *words)}" for what, words in choices.items())

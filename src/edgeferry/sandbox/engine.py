@@ -37,15 +37,19 @@ def open_engine(wanted: str, say: Callable[[str], None]) -> str:
         raise EngineError(
             f"no container engine answers at {wanted}", fix="start it, or unset DOCKER_HOST and engine.url"
         )
-    for path in (OWN_SOCKET, DEFAULT_SOCKET):
-        if _answer(path):
-            return f"unix://{path}"
+    if running := find_running():
+        return running
     if os.geteuid() != 0:
         raise EngineError("no container engine is running", fix=_advice())
     with _locked("start.lock", fcntl.LOCK_EX):
         if not _answer(OWN_SOCKET):
             _start(say)
     return f"unix://{OWN_SOCKET}"
+
+
+def find_running() -> str:
+    """The url of the engine that answers on this machine where nobody chose one: ours first; "" for none."""
+    return next((f"unix://{path}" for path in (OWN_SOCKET, DEFAULT_SOCKET) if _answer(path)), "")
 
 
 def is_own_engine(url: str) -> bool:

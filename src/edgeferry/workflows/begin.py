@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate import name_approver
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
@@ -15,12 +16,12 @@ from edgeferry.domain.rollout_need import render_look
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.rollout_state import Phase
-from edgeferry.domain.tags import render_wanted
 from edgeferry.domain.typed import render_choices, render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import FIRST_MODEL_PRIORITY, ModelLayer
 from edgeferry.wire.plan import parse_plan, plan_hash
+from edgeferry.workflows.aim import advise_aim
 from edgeferry.workflows.approve import ask_gate, judge_start
 from edgeferry.workflows.clock import require_clock
 from edgeferry.workflows.layers import find_placed, next_layer
@@ -95,13 +96,12 @@ def rollout(
     require_clock(services)
     gate = ask_gate(services, release, fresh, rules.gate, fleet.environment)
     if not gate.open:
-        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, gate.fix)
+        fix = name_approver(gate.fix, rules.gate, user)
+        return RolloutResult(release.subject, "", State.SKIPPED, gate.reason, (), False, fix)
     plan = parse_plan(gate.plan_entry.body) if gate.plan_entry else fresh
     if not fresh.targeted:
         state, reason = judge_rollout(())
-        fix = "correct the condition, or tag a device: " + render_command(
-            fleet.environment, "devices", "tag", "DEVICE", *(render_wanted(condition) or ["KEY=VALUE"])
-        )
+        fix = f"correct the condition, or tag a device: {advise_aim(services, fleet, condition)}"
         return RolloutResult(
             release.subject, "", state, f"{reason}: no device matches {condition}", (), False, fix
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.domain.beginning import check_model_name, suggest_project
 from edgeferry.domain.given import GivenModel
+from edgeferry.domain.typed import render_command
+from edgeferry.errors import UsageError
 from edgeferry.ports_projects import Carried, Part, Templates
+from edgeferry.settings import find_project
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,46 @@ def carry_templates(templates: Templates, project: Path) -> Carried:
     return templates.carry(project)
 
 
+def _find_newer(templates: Templates, project: Path, part: Part) -> UsageError | None:
+    """What was meant where the model is there, made of an older file: to put this one in its place. None when
+    that is not how they differ."""
+    told, there = part.answers, templates.answers(project / part.below)
+    if told["kind"] != "given" or any(there.get(key) != told[key] for key in ("kind", "name", "form")):
+        return None
+    commands = []
+    for key, source in zip(("file", "sample"), part.files.values(), strict=True):
+        place = project / part.below / "given" / str(there.get(key))
+        if key == "sample" and place.suffix.lower() != source.suffix.lower():
+            return None
+        if not _is_same(source, place):
+            commands += _render_copy(str(source), os.path.relpath(place), folder=source.is_dir())
+    if not commands:
+        return None
+    name, outside = str(told["name"]), find_project(Path.cwd()) != project.resolve()
+    where = ("--project", os.path.relpath(project)) if outside else ()
+    fix = " && ".join([*commands, render_command("", "ship", name, *where)])
+    if there.get("requirements") != told["requirements"]:
+        file = os.path.relpath(project / part.below / "environment/conda.yml")
+        fix += f"; before that, its libraries are to be written in {file}: {', '.join(told['requirements'])}"
+    return UsageError(
+        f"{part.below} is there, made of another file; nothing was written",
+        fix=f"a newer version of it: {fix}",
+    )
+
+
+def _is_same(source: Path, place: Path) -> bool:
+    """Folders are not compared: MLflow writes the time into each."""
+    return source.is_file() and place.is_file() and source.read_bytes() == place.read_bytes()
+
+
+def _render_copy(source: str, place: str, *, folder: bool) -> list[str]:
+    source, place = shlex.quote(source), shlex.quote(place)
+    return [f"rm -r {place}", f"cp -r {source} {place}"] if folder else [f"cp {source} {place}"]
+
+
 def _write(templates: Templates, folder: Path, parts: Sequence[Part]) -> Begun:
-    written = templates.write(parts, folder)
+    try:
+        written = templates.write(parts, folder)
+    except UsageError as error:
+        raise _find_newer(templates, folder, parts[-1]) or error from error
     return Begun(folder, Path(parts[-1].below).name, tuple(written))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.smoke import CaseSet
-from edgeferry.errors import OutsideError, UsageError
+from edgeferry.errors import EdgeferryError, OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.cases import CASES_TYPE, parse_cases
 
@@ -34,10 +34,20 @@ def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) 
     """The cases of that sha256; None when the registry has none for the image, or does not answer, which is
     said: then no companion's verdict can be checked."""
     try:
-        bodies = services.registry.attached(model, digest, CASES_TYPE)
+        return load_cases(services, model, digest, cases_sha256)
     except (OutsideError, UsageError) as error:
-        services.say(f"the smoke cases of {model} were not read: {error.problem}; {_WORD}")
+        say_unread(services, model, error)
         return None
+
+
+def say_unread(services: Services, model: str, error: EdgeferryError) -> None:
+    """Says why the cases were not read."""
+    services.say(f"the smoke cases of {model} were not read: {error.problem}; {_WORD}")
+
+
+def load_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
+    """The same; the registry's error when it does not answer."""
+    bodies = services.registry.attached(model, digest, CASES_TYPE)
     for body in bodies:
         if hashlib.sha256(body).hexdigest() == cases_sha256.removeprefix("sha256:"):
             try:

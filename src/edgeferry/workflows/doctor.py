@@ -67,6 +67,8 @@ class Setup:
     """Whether a key counts there as soon as it is made."""
     unset: Mapping[str, str] = field(default_factory=dict)
     """Address of a server that nobody set -> what would set it."""
+    here: Collection[str] = ()
+    """The devices that `edgeferry up` runs on this machine."""
 
 
 def examine(
@@ -195,7 +197,7 @@ def _look_at_fleet(services: Services, setup: Setup) -> list[Diagnosis]:
     for page in services.hub.query("SELECT * FROM devices.modules WHERE moduleId = '$edgeAgent'"):
         agents |= {str(twin["deviceId"]): twin for twin in page}
     seen = [_seen(str(twin["deviceId"]), agents) for twin in services.hub.devices(condition)]
-    return list(judge_fleet(seen, condition, setup.version, setup.architecture))
+    return list(judge_fleet(seen, condition, setup.version, setup.architecture, setup.here))
 
 
 def _seen(device: str, agents: Mapping[str, Json]) -> DeviceSeen:
@@ -208,8 +210,11 @@ def _seen(device: str, agents: Mapping[str, Json]) -> DeviceSeen:
 
 
 def _aim(services: Services, setup: Setup, name: str) -> Diagnosis:
-    condition = setup.fleet().narrow(services.project.load_model(name).target_condition)
-    return judge_aim(name, condition, len(services.hub.devices(condition)))
+    fleet = setup.fleet()
+    condition = fleet.narrow(services.project.load_model(name).target_condition)
+    count = len(services.hub.devices(condition))
+    devices = () if count else next(iter(services.hub.device_ids(fleet.narrow(""))), ())
+    return judge_aim(name, condition, count, fleet.environment, devices)
 
 
 def _tried(

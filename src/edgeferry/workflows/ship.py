@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.gate import name_approver
 from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
+from edgeferry.domain.typed import ME
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.workflows.aim import warn_of_nobody
 from edgeferry.workflows.approve import approve, ask_gate, make_offer
 from edgeferry.workflows.begin import Rules, rollout
 from edgeferry.workflows.companion import released_companion
@@ -22,7 +25,7 @@ from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
 from edgeferry.workflows.release import release
 from edgeferry.workflows.rollout import RolloutResult
-from edgeferry.workflows.smoke import SmokeResult, smoke_each
+from edgeferry.workflows.smoke import SmokeResult, find_fix, smoke_each
 from edgeferry.workflows.train import train
 
 
@@ -80,6 +83,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
 
     definition = services.project.load_model(order.model)
     condition = order.fleet.narrow(order.target_condition or definition.target_condition)
+    warn_of_nobody(services, order.fleet, condition)
 
     since = services.now()
     trained = train(services, definition, order.inputs)
@@ -132,7 +136,8 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
         gate = ask_gate(services, entry, offer.hash, order.rules.gate, order.fleet.environment)
     if not gate.open:
         close("approve", since, gate.reason, state="refused")
-        return Shipment(order.model, False, tuple(stages), gate.reason, gate.fix, entry, image)
+        fix = _render_way(gate.fix, order)
+        return Shipment(order.model, False, tuple(stages), gate.reason, fix, entry, image)
     close("approve", since, gate.reason, state=done(approved))
 
     since = services.now()
@@ -163,7 +168,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
     problem = (
         "" if passed else "; ".join(f"{s.device}: {s.state}: {s.reason}" for s in smokes if not s.passed)
     )
-    fix = "" if passed else f"edgeferry logs {order.model} --device DEVICE"
+    fix = "" if passed else find_fix(order.model, smokes)
     return Shipment(order.model, passed, tuple(stages), problem, fix, entry, image, result, smokes)
 
 
@@ -177,6 +182,12 @@ def smoke_all(services: Services, result: RolloutResult) -> tuple[SmokeResult, .
 def render_outcome(outcome: Outcome) -> str:
     """One line about one device."""
     return f"{outcome.device}: {outcome.state}: {outcome.reason}"
+
+
+def _render_way(fix: str, order: Order) -> str:
+    """What opens the gate; where that is a person's word, the same ship comes after it."""
+    named = name_approver(fix, order.rules.gate, order.user)
+    return f"{named}; then the same ship again, which goes on there" if ME in fix else fix
 
 
 def _first_problem(verification: Verification) -> str:

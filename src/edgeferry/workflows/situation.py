@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from edgeferry.domain.asking import Asking
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.next_step import ModelFacts, Situation
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.ports import Services
+from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.asking import ask_placed
 from edgeferry.workflows.placing import list_layers
 
 
@@ -21,7 +26,9 @@ def look_around(
     if servers == "none":
         return now
     try:
-        there = {layer.model for layer in list_layers(services, fleet)}
+        layers = list_layers(services, fleet)
+        there = {layer.model for layer in layers}
+        done = servers == "here" and models and there.issuperset(model.name for model in models)
         return replace(
             now,
             answers=True,
@@ -34,9 +41,17 @@ def look_around(
                 )
                 for model in models
             ),
+            asking=_find_asking(services, layers) if done else None,
         )
     except EdgeferryError:
         return now
+
+
+def _find_asking(services: Services, layers: Sequence[ModelLayer]) -> Asking | None:
+    """Of the first model that says where it answers."""
+    models = [layer for layer in sorted(layers, key=lambda layer: layer.model) if layer.model != COMPANION]
+    found = (ask_placed(services, layer) for layer in models)
+    return next((each for each in found if each), None)
 
 
 def _look_at(services: Services, name: str) -> ModelFacts:

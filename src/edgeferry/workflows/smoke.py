@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import CaseSet, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
-from edgeferry.errors import HubError, UsageError
+from edgeferry.errors import EdgeferryError, HubError, OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
-from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.cases import load_cases, say_unread
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class SmokeResult:
     state: str
     reason: str
     verdict: Verdict | None = None
+    fix: str = ""
+    """Where something else than the model is in the way: what mends that."""
 
 
 def smoke(services: Services, device: str, layer: ModelLayer, timeout_s: int = 90) -> SmokeResult:
@@ -36,8 +38,28 @@ def smoke_each(
     services: Services, devices: Sequence[str], layer: ModelLayer, timeout_s: int = 90
 ) -> list[SmokeResult]:
     """The same of each device."""
-    cases = fetch_cases(services, layer.model, layer.digest, layer.cases_sha256)
-    return [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+    unread: EdgeferryError | None = None
+    try:
+        cases = load_cases(services, layer.model, layer.digest, layer.cases_sha256)
+    except (OutsideError, UsageError) as error:
+        say_unread(services, layer.model, error)
+        cases, unread = None, error
+    results = [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+    return [_explain(each, unread) if unread else each for each in results]
+
+
+def _explain(result: SmokeResult, unread: EdgeferryError) -> SmokeResult:
+    """The result with why there were no cases to judge it by, where that is what is in the way."""
+    if result.state != "Inconclusive" or result.fix:
+        return result
+    return replace(result, reason=f"{result.reason}: {unread.problem}", fix=unread.fix)
+
+
+def find_fix(model: str, results: Sequence[SmokeResult]) -> str:
+    """What to do when they did not all pass."""
+    wrong = [each for each in results if not each.passed]
+    told = next((each.fix for each in wrong if each.fix), "")
+    return told or f"edgeferry logs {model} --device {wrong[0].device if wrong else 'DEVICE'}"
 
 
 def _smoke_one(
@@ -49,7 +71,7 @@ def _smoke_one(
             device, COMPANION, "smokeTest", {"model": layer.model, "nonce": nonce}, timeout_s
         )
     except HubError as error:
-        return SmokeResult(device, False, "Inconclusive", error.problem)
+        return SmokeResult(device, False, "Inconclusive", error.problem, fix=error.fix)
     payload = answer.get("payload")
     if answer.get("status") != 200:
         return SmokeResult(device, False, "Inconclusive", f"the companion answered {payload!r}")
