@@ -104,16 +104,21 @@ def judge_quota(deployments: int) -> Diagnosis:
 
 
 def judge_fleet(
-    seen: Sequence[DeviceSeen], condition: str, ours: str, architecture: str, here: Collection[str] = ()
+    seen: Sequence[DeviceSeen],
+    condition: str,
+    ours: str,
+    architecture: str,
+    here: Collection[str] = (),
+    known: Sequence[str] = (),
 ) -> Iterator[Diagnosis]:
     """The devices that `condition` picks; `ours` is this client's version, `architecture` that of images;
-    `here` are those that `edgeferry up` runs on this machine."""
+    `here` are those that `edgeferry up` runs on this machine, `known` all of the hub's."""
     if not seen:
         yield Diagnosis(
             "fleet",
             "warning",
             f"no device matches {condition or 'anything'}",
-            f"{render_aim('', condition)}; or edgeferry up",
+            f"{render_aim('', condition, known)}; or edgeferry up",
         )
         return
     yield Diagnosis("fleet", "fine", f"devices: {len(seen)}")

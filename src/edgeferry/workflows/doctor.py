@@ -197,7 +197,7 @@ def _look_at_fleet(services: Services, setup: Setup) -> list[Diagnosis]:
     for page in services.hub.query("SELECT * FROM devices.modules WHERE moduleId = '$edgeAgent'"):
         agents |= {str(twin["deviceId"]): twin for twin in page}
     seen = [_seen(str(twin["deviceId"]), agents) for twin in services.hub.devices(condition)]
-    return list(judge_fleet(seen, condition, setup.version, setup.architecture, setup.here))
+    return list(judge_fleet(seen, condition, setup.version, setup.architecture, setup.here, sorted(agents)))
 
 
 def _seen(device: str, agents: Mapping[str, Json]) -> DeviceSeen:
