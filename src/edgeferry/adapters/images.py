@@ -32,7 +32,7 @@ from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
 from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH_PORT_LABEL
-from edgeferry.domain.image import ONNX, Image, Layer, Serving
+from edgeferry.domain.image import ONNX, Image, Layer, Serving, name_architecture
 from edgeferry.domain.model import COMPANION, ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.settings import child_environment
@@ -45,7 +45,6 @@ LIBRARY = "opt/edgeferry/library"
 SERVER = "opt/edgeferry/server"
 MODEL = "opt/edgeferry/model"
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
-_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LEFT_OUT = ("bin", "__pycache__", "tests", ".lock")
 _UNUSED = (
     "onnxruntime/quantization",
@@ -66,7 +65,7 @@ class LayeredImages:
         self._store = store
         self._base = base
         self._uv = uv
-        self._architecture = architecture or _MACHINES.get(platform.machine().lower(), platform.machine())
+        self._architecture = architecture or name_architecture(platform.machine())
         if self._architecture not in _PLATFORMS:
             raise UsageError(
                 f"there are no images for {self._architecture}",

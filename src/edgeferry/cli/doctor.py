@@ -16,6 +16,7 @@ from edgeferry import __version__
 from edgeferry.cli.console import Output, Terminal, counted, finish
 from edgeferry.cli.project import OutputOption, load, read_fleet, read_gate
 from edgeferry.domain.diagnosis import Diagnosis, Grade, diagnose, is_healthy
+from edgeferry.domain.image import name_architecture
 from edgeferry.domain.machine import Needs
 from edgeferry.domain.rollout_policy import POLICY_SETTINGS
 from edgeferry.errors import UsageError
@@ -24,7 +25,6 @@ from edgeferry.wiring import open_machine, open_services
 from edgeferry.workflows.doctor import Area, Setup, examine
 
 _COLOURS: dict[Grade, str] = {"fine": "green", "note": "cyan", "warning": "yellow", "blocker": "red"}
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _UP = "edgeferry up, for servers on this machine; or choose an environment with --env"
 
 
@@ -90,8 +90,7 @@ def _read_setup(settings: Settings) -> Setup:
         gate=lambda: read_gate(settings),
         rollout={name: settings[name] for name in POLICY_SETTINGS},
         version=__version__,
-        architecture=architecture or _MACHINES.get(platform.machine(), platform.machine()),
-        trusted=tuple(sorted(path.stem for path in trusted.glob("*.pem"))),
+        architecture=architecture or name_architecture(platform.machine()),
         trusted_folder=str(trusted),
         trusts_new=trusted == settings.state / "trust",
         unset={name: _UP for name, given in _addresses(settings).items() if not given},

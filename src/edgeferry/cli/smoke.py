@@ -19,11 +19,12 @@ from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings
 from edgeferry.wire.cases import describe_case, render_case
-from edgeferry.wire.deployment import ModelLayer, parse_model_layer
+from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.junit import render_junit
 from edgeferry.wiring import open_folder
-from edgeferry.workflows.aim import advise_aim
+from edgeferry.workflows.aim import advise_aim, list_aimed
 from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.placing import list_layers
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.smoke import SmokeResult, find_fix, smoke_each
 from edgeferry.workflows.smoke_make import make_checks
@@ -71,7 +72,7 @@ def run(
             raise UsageError(f"no deployment of {model} is on the hub", fix=f"edgeferry ship {model}")
         for name in device or ():
             read_device(services.hub, name)
-        names = device or [str(twin["deviceId"]) for twin in services.hub.devices(layer.target_condition)]
+        names = device or list_aimed(services, layer.target_condition)
         results = smoke_each(services, names, layer)
         report = render_junit(f"smoke test of {layer.release}", [smoke_case(model, each) for each in results])
         write_report(junit, report)
@@ -167,8 +168,7 @@ def _refuse_companion(model: str, word: str) -> None:
 
 def _find_layer(settings: Settings, services: Services, model: str) -> ModelLayer | None:
     """The model's layer that counts on this environment's devices; None when there is none."""
-    here = filter(read_fleet(settings).owns, services.hub.configurations())
-    ours = [layer for layer in map(parse_model_layer, here) if layer and layer.model == model]
+    ours = [layer for layer in list_layers(services, read_fleet(settings)) if layer.model == model]
     return max(ours, key=lambda found: found.priority, default=None)
 
 

@@ -76,9 +76,7 @@ def read_source(text: str, file: str) -> tuple[Reading | None, Edit | None]:
 
 def find_step_edits(text: str, file: str) -> Iterator[Edit]:
     """Lines of a step that current libraries refuse, or after which a model cannot be verified."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    if (tree := _parse(text)) is None:
         return
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         given = {word.arg for word in call.keywords}
@@ -94,11 +92,16 @@ def find_step_edits(text: str, file: str) -> Iterator[Edit]:
             yield Edit(Origin(file, call.lineno), problem, fix)
 
 
+def _parse(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
 def find_score_edits(text: str, file: str) -> Iterator[Edit]:
     """Lines of a `score.py` that our server has no need of, or does not have."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    if (tree := _parse(text)) is None:
         return
     functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for missing in sorted({"init", "run"} - functions):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeferry.domain.reading import Code, ModelReading, StepReading, is_below, select_code
+from edgeferry.domain.host_path import is_below
+from edgeferry.domain.reading import Code, ModelReading, StepReading, select_code
 
 Kind = Literal["added", "changed", "deleted", "renamed", "untracked"]
 

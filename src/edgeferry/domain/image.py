@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def name_architecture(machine: str) -> str:
+    """An image's word for the processor that the system calls `machine`; its own where there is no other."""
+    return _ARCHITECTURES.get(machine.lower(), machine)
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeferry.domain.aim import render_aim
 from edgeferry.domain.diagnosis import Diagnosis
 from edgeferry.domain.gate_policy import GatePolicy
+from edgeferry.domain.image import name_architecture
 from edgeferry.domain.limits import AZURE_SIZES
 
 MOST_SKEW_S = 60.0
@@ -16,7 +16,6 @@ _NEARLY_FULL = 0.9
 _ENDED = ("1.0.", "1.1.", "1.2.", "1.3.", "1.4.")
 """Releases of IoT Edge without support: 1.4 ended on 2024-11-12 (Microsoft's page "Azure IoT Edge supported
 platforms")."""
-_SAME_MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -109,16 +108,16 @@ def judge_fleet(
     ours: str,
     architecture: str,
     here: Collection[str] = (),
-    known: Sequence[str] = (),
+    fix: str = "",
 ) -> Iterator[Diagnosis]:
     """The devices that `condition` picks; `ours` is this client's version, `architecture` that of images;
-    `here` are those that `edgeferry up` runs on this machine, `known` all of the hub's."""
+    `here` are those that `edgeferry up` runs on this machine; `fix` lets one match where none does."""
     if not seen:
         yield Diagnosis(
             "fleet",
             "warning",
             f"no device matches {condition or 'anything'}",
-            f"{render_aim('', condition, known)}; or edgeferry up",
+            f"{fix}; or edgeferry up",
         )
         return
     yield Diagnosis("fleet", "fine", f"devices: {len(seen)}")
@@ -150,9 +149,7 @@ def judge_fleet(
         "fleet.iotedge", outdated, "with an IoT Edge past its support", "update it to IoT Edge 1.5 or newer"
     )
     others = [
-        one.device
-        for one in seen
-        if one.architecture and _SAME_MACHINE.get(one.architecture, one.architecture) != architecture
+        one.device for one in seen if one.architecture and name_architecture(one.architecture) != architecture
     ]
     yield from _about(
         "fleet.architecture",
@@ -162,13 +159,10 @@ def judge_fleet(
     )
 
 
-def judge_aim(
-    model: str, condition: str, count: int, environment: str = "", devices: Sequence[str] = ()
-) -> Diagnosis:
-    """Whether any device would get the model; `devices` are those of the environment."""
+def judge_aim(model: str, condition: str, count: int, fix: str) -> Diagnosis:
+    """Whether any device would get the model; `fix` lets one match."""
     if count:
         return Diagnosis(f"model.{model}", "fine", f"devices that match: {count}")
-    fix = render_aim(environment, condition, devices)
     return Diagnosis(f"model.{model}", "warning", f"no device matches {condition}", fix)
 
 

@@ -68,11 +68,6 @@ class ModelReading:
         return tuple(dict.fromkeys(path for path in found if path))
 
 
-def is_below(path: str, place: str) -> bool:
-    """Whether the path is that file or folder, or lies in it."""
-    return path == place or path.startswith(f"{place}/")
-
-
 def select_code(code: Code, paths: Iterable[str]) -> frozenset[str]:
     """Those of the paths that the code is made of; its ignore file is one of them, whatever it says."""
     patterns = parse_ignore(code.ignore)

@@ -7,7 +7,7 @@ the same for both runtimes but for its health check, of which our agent has no n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +189,11 @@ def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
         target_condition=configuration.get("targetCondition") or "",
         priority=int(configuration.get("priority") or 0),
     )
+
+
+def parse_layers(configurations: Iterable[Mapping[str, Any]]) -> list[ModelLayer]:
+    """Our layers of models and of the companion among the deployments, in their order."""
+    return [layer for one in configurations if (layer := parse_model_layer(one))]
 
 
 def holds_layer(configuration: Mapping[str, Any], layer: ModelLayer) -> bool:

@@ -8,6 +8,11 @@ from edgeferry.errors import EdgeferryError
 from edgeferry.ports import Services
 
 
+def list_aimed(services: Services, condition: str) -> list[str]:
+    """The devices that match the condition, sorted."""
+    return sorted(device for page in services.hub.device_ids(condition) for device in page)
+
+
 def advise_aim(services: Services, fleet: Fleet, condition: str) -> str:
     """What lets a device of the environment match the condition."""
     devices = next(iter(services.hub.device_ids(fleet.narrow(""))), ())

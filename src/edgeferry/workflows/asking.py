@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeferry.domain.asking import Asking, choose_row
 from edgeferry.errors import EdgeferryError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import SCORE_PORT, ModelLayer, parse_model_layer
+from edgeferry.wire.deployment import SCORE_PORT, ModelLayer, parse_layers
 from edgeferry.workflows.cases import load_cases
 from edgeferry.workflows.survey import Sighting, fetch_host_ports
 
@@ -20,7 +20,7 @@ def ask_seen(services: Services, sightings: Sequence[Sighting]) -> Asking | None
     seen = next((each for each in sightings if each.connected and each.scores_at), None)
     if seen is None:
         return None
-    layers = [layer for layer in map(parse_model_layer, services.hub.configurations()) if layer]
+    layers = parse_layers(services.hub.configurations())
     same = [layer for layer in layers if (layer.model, layer.digest) == (seen.module, seen.digest)]
     return _ask(services, same[0] if same else None, seen.module, seen.device, seen.scores_at)
 

@@ -26,6 +26,7 @@ from edgeferry.domain.rollout_policy import parse_policy
 from edgeferry.domain.wave import parse_waves
 from edgeferry.errors import EdgeferryError, HubError
 from edgeferry.ports import Json, Machine, Services
+from edgeferry.workflows.aim import advise_aim, list_aimed
 from edgeferry.workflows.validate import validate
 
 T = TypeVar("T")
@@ -60,9 +61,8 @@ class Setup:
     """This client's."""
     architecture: str
     """Of images."""
-    trusted: tuple[str, ...] = ()
-    """Whose keys count."""
     trusted_folder: str = ""
+    """Of the public keys that count."""
     trusts_new: bool = False
     """Whether a key counts there as soon as it is made."""
     unset: Mapping[str, str] = field(default_factory=dict)
@@ -110,7 +110,9 @@ def _examine_project(services: Services, setup: Setup) -> Iterator[Diagnosis]:
     yield from _tried(
         "gate",
         setup.gate,
-        lambda policy: judge_gate(policy, setup.trusted, setup.trusted_folder, grows=setup.trusts_new),
+        lambda policy: judge_gate(
+            policy, sorted(services.ledger.trusted()), setup.trusted_folder, grows=setup.trusts_new
+        ),
     )
     names = services.project.model_names()
     if not names:
@@ -192,12 +194,14 @@ def _examine_fleet(services: Services, setup: Setup) -> Iterator[Diagnosis]:
 
 
 def _look_at_fleet(services: Services, setup: Setup) -> list[Diagnosis]:
-    condition = setup.fleet().all_devices
+    fleet = setup.fleet()
+    condition = fleet.all_devices
     agents: dict[str, Json] = {}
     for page in services.hub.query("SELECT * FROM devices.modules WHERE moduleId = '$edgeAgent'"):
         agents |= {str(twin["deviceId"]): twin for twin in page}
-    seen = [_seen(str(twin["deviceId"]), agents) for twin in services.hub.devices(condition)]
-    return list(judge_fleet(seen, condition, setup.version, setup.architecture, setup.here, sorted(agents)))
+    seen = [_seen(device, agents) for device in list_aimed(services, condition)]
+    fix = "" if seen else advise_aim(services, fleet, condition)
+    return list(judge_fleet(seen, condition, setup.version, setup.architecture, setup.here, fix))
 
 
 def _seen(device: str, agents: Mapping[str, Json]) -> DeviceSeen:
@@ -212,9 +216,8 @@ def _seen(device: str, agents: Mapping[str, Json]) -> DeviceSeen:
 def _aim(services: Services, setup: Setup, name: str) -> Diagnosis:
     fleet = setup.fleet()
     condition = fleet.narrow(services.project.load_model(name).target_condition)
-    count = len(services.hub.devices(condition))
-    devices = () if count else next(iter(services.hub.device_ids(fleet.narrow(""))), ())
-    return judge_aim(name, condition, count, fleet.environment, devices)
+    count = len(list_aimed(services, condition))
+    return judge_aim(name, condition, count, "" if count else advise_aim(services, fleet, condition))
 
 
 def _tried(

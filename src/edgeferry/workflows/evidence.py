@@ -12,7 +12,7 @@ from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.wire.deployment import parse_layers
 from edgeferry.wire.evidence import VERIFICATION_TYPE, parse_verification
 from edgeferry.workflows.release import find_entry
 
@@ -48,11 +48,8 @@ def find_live(services: Services, release: Entry, condition: str, environment: s
     owner = Fleet("", environment)
     layers = [
         layer
-        for configuration in services.hub.configurations()
-        if owner.owns(configuration)
-        and (layer := parse_model_layer(configuration))
-        and layer.model == release.body["model"]
-        and layer.release != release.subject
+        for layer in parse_layers(filter(owner.owns, services.hub.configurations()))
+        if layer.model == release.body["model"] and layer.release != release.subject
     ]
     if not layers:
         return None

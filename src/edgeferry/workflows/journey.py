@@ -14,7 +14,7 @@ from functools import partial
 from edgeferry.domain.rollout import State
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import ModelLayer, parse_model_layer
+from edgeferry.wire.deployment import ModelLayer, parse_layers
 from edgeferry.workflows.reports import fetch_facts
 from edgeferry.workflows.ship import Order, Shipment, Stage, render_outcome, ship
 from edgeferry.workflows.smoke import smoke
@@ -186,9 +186,9 @@ def _judge(arrival: Arrival) -> str:
 
 
 def _layer(services: Services, shipment: Shipment) -> ModelLayer:
-    layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
+    layers = parse_layers(services.hub.configurations())
     name = shipment.rollout.layer if shipment.rollout else ""
-    return next(found for found in layers if found and found.name == name)
+    return next(found for found in layers if found.name == name)
 
 
 def _note_for(model: str, note: Callable[[Stage], None], stage: Stage) -> None:

@@ -15,7 +15,7 @@ from edgeferry.wire.deployment import (
     FIRST_MODEL_PRIORITY,
     ModelLayer,
     model_layer_name,
-    parse_model_layer,
+    parse_layers,
     render_base,
     render_companion_layer,
     render_model_layer,
@@ -50,7 +50,7 @@ def first_companion(
 ) -> ModelLayer | None:
     """The layer of the companion that comes with a model where the environment has none, for all its devices;
     None where there is one: then it changes by its own rollouts only."""
-    layers = [layer for one in existing if fleet.owns(one) and (layer := parse_model_layer(one))]
+    layers = parse_layers(filter(fleet.owns, existing))
     if COMPANION in (release.body["model"], *(layer.model for layer in layers)):
         return None
     companion = release.body["companion"]
@@ -81,7 +81,7 @@ def choose_layer(
 
 def find_placed(existing: Sequence[Json], release: Entry, condition: str, fleet: Fleet) -> ModelLayer | None:
     """The release's layer that targets `condition`, unless another layer of the model stands above it."""
-    layers = [layer for one in existing if fleet.owns(one) and (layer := parse_model_layer(one))]
+    layers = parse_layers(filter(fleet.owns, existing))
     ours = [layer for layer in layers if layer.model == release.body["model"]]
     top = max(ours, key=lambda layer: layer.priority, default=None)
     return top if top and (top.release, top.target_condition) == (release.subject, condition) else None
@@ -97,7 +97,7 @@ def next_layer(
     name = model_layer_name(release.subject, fleet)
     if name in {one["id"] for one in existing}:
         name = f"{name}-{nonce[:8]}"
-    priorities = [layer.priority for one in existing if (layer := parse_model_layer(one))]
+    priorities = [layer.priority for layer in parse_layers(existing)]
     return ModelLayer(
         name=name,
         model=body["model"],

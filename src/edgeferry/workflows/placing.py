@@ -22,13 +22,13 @@ from edgeferry.wire.deployment import (
     ModelLayer,
     base_name,
     holds_layer,
-    parse_model_layer,
+    parse_layers,
     render_base,
 )
 from edgeferry.workflows.layers import first_companion, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.removal import collect, remove_as_read
+from edgeferry.workflows.removal import CHANGED, collect, remove_as_read
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollouts import Record, load_rollouts
 from edgeferry.workflows.watch import Watched, await_gone, render_deleted, watch
@@ -38,7 +38,6 @@ NO_EARLIER = "there is no earlier release"
 Change = Literal["created", "updated", "unchanged", "overtaken"]
 _GONE = 404
 _TAKEN = 409
-_CHANGED = 412
 _TRIES = 10
 
 
@@ -91,15 +90,15 @@ def place_layer(
         services.hub.update_configuration({**edited, "targetCondition": found.get("targetCondition")})
         services.say(f"the rollout was ended while {layer.name} was edited: it targets what it did before")
     except HubError as error:
-        if error.status not in (_CHANGED, _GONE):
+        if error.status not in (CHANGED, _GONE):
             raise
     return "overtaken"
 
 
 def list_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
     """The layers of models and of the companion on the hub; with a fleet those of its environment."""
-    existing = [one for one in services.hub.configurations() if fleet is None or fleet.owns(one)]
-    return [layer for one in existing if (layer := parse_model_layer(one))]
+    existing = services.hub.configurations()
+    return parse_layers(existing if fleet is None else filter(fleet.owns, existing))
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,9 @@ def find_beneath(services: Services, layer: ModelLayer, fleet: Fleet) -> Beneath
     """What else of the model this environment has on the hub."""
     existing = [one for one in services.hub.configurations() if fleet.owns(one)]
     read = {str(one["id"]): one for one in existing}
-    layers = [each for one in existing if (each := parse_model_layer(one))]
-    others = [each for each in layers if each.model == layer.model and each.name != layer.name]
+    others = [
+        each for each in parse_layers(existing) if each.model == layer.model and each.name != layer.name
+    ]
     records = load_rollouts(services, {"nonce": [each.nonce for each in others]}) if others else []
     by_nonce = {record.state.nonce: record for record in records}
     known = {each.name: by_nonce[each.nonce] for each in others if each.nonce in by_nonce}

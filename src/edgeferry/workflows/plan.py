@@ -45,7 +45,7 @@ from edgeferry.ports import Json, Services
 from edgeferry.wire.canonical import render_canonical
 from edgeferry.wire.configuration import parse_deployment
 from edgeferry.wire.connection import azure_hub_name
-from edgeferry.wire.deployment import ModelLayer, base_name, parse_model_layer, render_base
+from edgeferry.wire.deployment import ModelLayer, base_name, parse_layers, render_base
 from edgeferry.wire.edge import parse_module
 from edgeferry.wire.pull_login import next_pull_layer, placeholder_login, render_pull_layer
 from edgeferry.workflows.layers import choose_layer, first_companion, render_layer
@@ -116,7 +116,7 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
     beneath = _render_beneath(services, release, fleet, existing, before.values(), documents, ours)
     added = [_parse(one, _LATEST) for one in beneath]
     added += [ours] if before.get(ours.id) is not ours else []
-    layers = [parse_model_layer(one) for one in existing if fleet.owns(one)]
+    layers = parse_layers(filter(fleet.owns, existing))
     bases = [one["id"] for one in existing if (one.get("labels") or {}).get("edgeferry") == "base"]
     bare = render_layer(services, release, replace(layer, nonce=""), fleet)
     return Scene(
@@ -130,7 +130,7 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
             layer.model,
             services.registry.reference(layer.model, layer.digest),
             ours,
-            frozenset({ours.id, *(one.name for one in layers if one and _is_kin(one, layer))}),
+            frozenset({ours.id, *(one.name for one in layers if _is_kin(one, layer))}),
             frozenset({base_name(fleet), *bases}),
         ),
         content_sha256=hashlib.sha256(render_canonical(bare["content"])).hexdigest(),

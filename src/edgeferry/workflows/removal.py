@@ -5,7 +5,8 @@ from __future__ import annotations
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
 
-_CHANGED = 412
+CHANGED = 412
+"""The hub's status where a deployment is another one than was read."""
 
 
 def remove_as_read(services: Services, name: str, etag: str) -> bool:
@@ -13,7 +14,7 @@ def remove_as_read(services: Services, name: str, etag: str) -> bool:
     try:
         services.hub.delete_configuration(name, etag)
     except HubError as error:
-        if error.status != _CHANGED:
+        if error.status != CHANGED:
             raise
         return False
     return True

@@ -16,6 +16,7 @@ from edgeferry.domain.typed import render_command
 from edgeferry.errors import EdgeferryError, RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.aim import list_aimed
 from edgeferry.workflows.begin import Rules, resume
 from edgeferry.workflows.placing import (
     NO_EARLIER,
@@ -25,7 +26,6 @@ from edgeferry.workflows.placing import (
     take_away,
 )
 from edgeferry.workflows.release import find_release
-from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.rollout import RolloutResult
 from edgeferry.workflows.rollouts import find_by_layer, give_order
 from edgeferry.workflows.watch import render_deleted, watch
@@ -79,7 +79,7 @@ def roll_back(
     condition = str(record.start.body["condition"]) if record else layer.target_condition
     previous = _find_previous(services, layer, condition, fleet)
     entry = find_release(services, previous.release)
-    devices = sorted(Reports(services, model).select(layer.target_condition))
+    devices = list_aimed(services, layer.target_condition)
     order = give_order(services, record.id, "revert", reason, user) if record else None
     gone = take_away(services, layer, fleet)
     services.say(gone)

@@ -14,7 +14,7 @@ from edgeferry.domain.typed import ME
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import parse_model_layer
+from edgeferry.wire.deployment import parse_layers
 from edgeferry.workflows.aim import warn_of_nobody
 from edgeferry.workflows.approve import approve, ask_gate, make_offer
 from edgeferry.workflows.begin import Rules, rollout
@@ -174,8 +174,8 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
 
 def smoke_all(services: Services, result: RolloutResult) -> tuple[SmokeResult, ...]:
     """A fresh answer from every device of a rollout."""
-    layers = (parse_model_layer(configuration) for configuration in services.hub.configurations())
-    layer = next(found for found in layers if found and found.name == result.layer)
+    layers = parse_layers(services.hub.configurations())
+    layer = next(found for found in layers if found.name == result.layer)
     return tuple(smoke_each(services, [outcome.device for outcome in result.outcomes], layer))
 
 

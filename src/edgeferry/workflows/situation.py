@@ -13,6 +13,7 @@ from edgeferry.domain.next_step import ModelFacts, Situation
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.aim import list_aimed
 from edgeferry.workflows.asking import ask_placed
 from edgeferry.workflows.placing import list_layers
 
@@ -32,11 +33,11 @@ def look_around(
         return replace(
             now,
             answers=True,
-            devices=tuple(sorted(str(twin["deviceId"]) for twin in services.hub.devices(fleet.narrow("")))),
+            devices=tuple(list_aimed(services, fleet.narrow(""))),
             models=tuple(
                 replace(
                     model,
-                    devices=0 if model.errors else len(services.hub.devices(fleet.narrow(model.condition))),
+                    devices=0 if model.errors else len(list_aimed(services, fleet.narrow(model.condition))),
                     is_there=model.name in there,
                 )
                 for model in models
