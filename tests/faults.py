@@ -15,6 +15,7 @@ CONDA = "models/demo/environment/conda.yml"
 CHECKS = "models/demo/smoke/checks.yml"
 PREPARE_PY = "models/demo/src/prepare.py"
 TRAIN_PY = "models/demo/src/train.py"
+SAMPLE = "models/demo/given/sample.csv"
 
 _COMPONENT = """\
 $schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
@@ -128,6 +129,10 @@ mlflow.autolog(log_models=False)
 mlflow.sklearn.save_model(None, "model")
 """,
     "models/demo/data/a.csv": "x,y\n1,2\n",
+    "models/demo/given/model/MLmodel": json.dumps(
+        {"signature": {"inputs": json.dumps([{"type": "double", "name": name} for name in ("x", "z")])}}
+    ),
+    SAMPLE: "x,z,y\n1,2,3\n",
 }
 
 
@@ -215,6 +220,9 @@ def listing(id: str, expression: str, imported: str = "") -> Edit:
 
 
 FAULTS = [
+    # rows given with a model
+    fault("column that the sample lacks", SAMPLE, "x,z,y", "x,Z,y", E("missing-column", 1, "lacks z")),
+    fault("sample that cannot be read", SAMPLE, "x,z,y", "x,x,y", E("missing-column", 1, "two columns x")),
     # references
     fault(
         "step that does not exist",
