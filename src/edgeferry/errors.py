@@ -12,6 +12,7 @@
         ├── EngineError         3
         ├── LoginError          3
         ├── LedgerError         3
+        ├── GitError            3
         ├── TrackingError       3
         └── PlaceError          3
 
@@ -112,6 +113,19 @@ class LoginError(OutsideError):
 
 class LedgerError(OutsideError):
     """The ledger's repository refused or did not answer."""
+
+
+class GitError(OutsideError):
+    """The git program is missing, did not end, or failed; `said` is what it then printed on stderr."""
+
+    def __init__(self, problem: str, *, fix: str, retryable: bool = False, said: str = "") -> None:
+        super().__init__(problem, fix=fix, retryable=retryable)
+        self.said = said
+
+    @property
+    def no_repository(self) -> bool:
+        """Whether it failed because its folder is in no git repository."""
+        return "not a git repository" in self.said
 
 
 class TrackingError(OutsideError):

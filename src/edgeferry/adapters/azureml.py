@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -47,7 +46,8 @@ from edgeferry.domain.run import (
     refuse_keys,
 )
 from edgeferry.domain.snapshot import Upload
-from edgeferry.errors import PlaceError, UsageError
+from edgeferry.errors import GitError, PlaceError, UsageError
+from edgeferry.git import Git
 
 Asked = TypeVar("Asked")
 
@@ -407,16 +407,12 @@ def _content_id(document: str, uploads: Mapping[str, Upload]) -> str:
 
 def _git_commit(folder: Path) -> str:
     """The commit checked out in the folder, `+changes` when files there differ from it; "" outside git."""
+    git = Git(folder)
     try:
-        head = _git(folder, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(folder, "status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
+        head = git.ask("rev-parse", "HEAD").decode().strip()
+        return head + ("+changes" if git.ask("status", "--porcelain", ".").strip() else "")
+    except GitError:
         return ""
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _step_name(run: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from edgeferry.domain.affected import Changes
-from edgeferry.errors import OutsideError, UsageError
-from edgeferry.settings import child_environment
+from edgeferry.errors import GitError, UsageError
+from edgeferry.git import Git
 from edgeferry.wire.git_diff import parse_name_status, parse_untracked
 
 _MAINLINES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
@@ -19,6 +18,7 @@ class GitHistory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._git = Git(folder)
 
     def changes_since(self, revision: str) -> Changes:
         """What differs between the working tree and the commit where HEAD's history left `revision`."""
@@ -33,7 +33,7 @@ class GitHistory:
                 f"the repository {root} has no revision {revision!r}",
                 fix="give a branch, a tag or a commit, e.g. --since origin/main; git fetch brings new ones",
             )
-        base = self._run("merge-base", commit, "HEAD")
+        base = self._git.run("merge-base", commit, "HEAD")
         if base.returncode != 0 and shallow:
             raise UsageError(
                 f"this clone is shallow: where its work left {revision!r} is cut off", fix=_DEEPEN
@@ -42,10 +42,11 @@ class GitHistory:
             raise UsageError(
                 f"HEAD and {revision!r} have no history in common", fix="give a revision that HEAD comes from"
             )
-        since = base.stdout.strip()
+        since = base.stdout.decode().strip()
         options = ("--name-status", "-z", "--find-renames", "--no-ext-diff")
-        changed = self._answer("diff", *options, since, "--", folder=root)
-        untracked = self._answer("ls-files", "--others", "--exclude-standard", "-z", folder=root)
+        git = Git(root)
+        changed = _read(git.ask("diff", *options, since, "--"))
+        untracked = _read(git.ask("ls-files", "--others", "--exclude-standard", "-z"))
         files = (*parse_name_status(changed, str(root)), *parse_untracked(untracked, str(root)))
         return Changes(str(root), since, files)
 
@@ -62,47 +63,26 @@ class GitHistory:
 
     def _look(self) -> tuple[Path, bool]:
         """The repository's folder, and whether its history is cut off."""
-        done = self._run("rev-parse", "--show-toplevel", "--is-shallow-repository")
-        if done.returncode != 0 and "not a git repository" in done.stderr:
+        try:
+            said = _read(self._git.ask("rev-parse", "--show-toplevel", "--is-shallow-repository"))
+        except GitError as error:
+            if not error.no_repository:
+                raise
             raise UsageError(
                 f"{self._folder} is in no git repository, so nobody knows what has changed",
                 fix="git init, and commit; or name the models yourself",
-            )
-        if done.returncode != 0:
-            raise _failed("rev-parse", done.stderr)
-        root, shallow = done.stdout.rsplit("\n", 2)[:2]
+            ) from error
+        root, shallow = said.rsplit("\n", 2)[:2]
         return Path(root), shallow == "true"
 
     def _resolve(self, revision: str) -> str:
         """The commit's id; "" when there is none."""
         if revision.startswith("-"):  # git would take it for an option
             return ""
-        done = self._run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    def _answer(self, *words: str, folder: Path) -> str:
-        done = self._run(*words, folder=folder)
-        if done.returncode != 0:
-            raise _failed(words[0], done.stderr)
-        return done.stdout
-
-    def _run(self, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                ["git", *words],
-                cwd=folder or self._folder,
-                env={**child_environment(), "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="backslashreplace",
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise OutsideError("git is not installed", fix="install it: apt-get install git") from error
+        done = self._git.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return done.stdout.decode().strip() if done.returncode == 0 else ""
 
 
-def _failed(verb: str, said: str) -> OutsideError:
-    return OutsideError(
-        f"git {verb} failed: {' '.join(said.split())}", fix="mend what git says, then ask again"
-    )
+def _read(said: bytes) -> str:
+    """Names of files need be no UTF-8."""
+    return said.decode("utf-8", "backslashreplace")

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeferry.adapters.git import Git, has_moved
+from edgeferry.adapters.ledger_git import LedgerGit, has_moved
 from edgeferry.adapters.lock import locked
 from edgeferry.adapters.signer import KeyFolder
 from edgeferry.domain.ledger_chain import Breach, Link, find_breaches, judge_link
@@ -69,7 +69,7 @@ class GitLedger:
         self._url = url
         self._name = branch
         self._cache = cache
-        self._git = Git(cache, url)
+        self._git = LedgerGit(cache, url)
         self._keys = keys
         self._now = now
         self._lock = threading.RLock()

@@ -9,7 +9,6 @@ import platform
 import resource
 import secrets
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +19,8 @@ import httpx
 
 from edgeferry.domain.machine import ContainerReach, EngineFacts, MachineFacts
 from edgeferry.engine import Engine
-from edgeferry.errors import OutsideError
+from edgeferry.errors import GitError, OutsideError
+from edgeferry.git import Git
 
 _PROGRAMS = ("git", "mmdebstrap", "docker-registry")
 _MODULES = ("mlflow", "sqlalchemy", "uv", "starlette", "azure.ai.ml", "azure.identity")
@@ -29,6 +29,7 @@ _OTHERS = 0o077
 _RELEASE = "/debian/dists/bookworm/InRelease"
 _MIRROR_S = 10.0
 _CONNECT_S = 5
+_GIT_S = 10.0
 _LABELS = {"io.edgeferry.kind": "companion"}
 """An image that we know to have a Python."""
 _SOCKETS = """
@@ -146,10 +147,10 @@ class LocalMachine:
         """Nothing where there is no git repository or no git."""
         if not self._state.is_relative_to(self._root):
             return ""
-        command = ["git", "-C", str(self._root), "check-ignore", "--quiet", str(self._state / "keys")]
+        git = Git(self._root, timeout_s=_GIT_S)
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
+            done = git.run("check-ignore", "--quiet", str(self._state / "keys"))
+        except GitError:
             return ""
         return self._state.relative_to(self._root).as_posix() if done.returncode == 1 else ""
 

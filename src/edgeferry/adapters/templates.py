@@ -23,6 +23,7 @@ import yaml
 
 from edgeferry.adapters.planting import plant
 from edgeferry.errors import RefusedError, UsageError
+from edgeferry.git import Git
 from edgeferry.ports_projects import Carried, Part
 from edgeferry.settings import child_environment
 
@@ -75,8 +76,9 @@ class CopierTemplates:
         with self._scratch() as scratch:
             top = _find_clean_repository(project)
             clone = scratch / "project"
-            _git(scratch, "clone", "--quiet", "--shared", str(top), str(clone))
-            before = _git(clone, "rev-parse", "HEAD").strip()
+            _git(scratch).ask("clone", "--quiet", "--shared", str(top), str(clone))
+            git = _git(clone)
+            before = git.ask("rev-parse", "HEAD").decode().strip()
             inside = clone / project.resolve().relative_to(top)
             newest = self._versions()[-1]
             updated = []
@@ -91,14 +93,14 @@ class CopierTemplates:
                         fix="use the edgeferry that wrote it or a newer one; delete the file to go without",
                     )
                 self._copier(scratch, "update", "--conflict", "inline", str(answers.parent))
-                _git(clone, "add", "--all")
-                _git(clone, "commit", "--quiet", "--allow-empty", "--no-verify", "-m", "update")
+                git.ask("add", "--all")
+                git.ask("commit", "--quiet", "--allow-empty", "--no-verify", "-m", "update")
                 updated.append((answers.parent.relative_to(inside).as_posix(), was))
-            names = _git(clone, "diff", "--name-only", "-z", "--no-renames", before, "HEAD").split("\0")[:-1]
+            names = _names(git.ask("diff", "--name-only", "-z", "--no-renames", before, "HEAD"))
             marked = [name for name in names if (clone / name).is_file() and _is_marked(clone / name)]
-            patch = _git_bytes(clone, "diff", "--binary", "--full-index", "--no-renames", before, "HEAD")
+            patch = git.ask("diff", "--binary", "--full-index", "--no-renames", before, "HEAD")
             if patch:
-                _git(top, "apply", "--whitespace=nowarn", given=patch)
+                _git(top).ask("apply", "--whitespace=nowarn", stdin=patch)
             return Carried(tuple(updated), newest, _below(top, project, names), _below(top, project, marked))
 
     def _versions(self) -> list[str]:
@@ -114,26 +116,28 @@ class CopierTemplates:
                 "copier is not installed, which writes new projects and models",
                 fix="pip install 'edgeferry[init]'",
             )
-        if shutil.which("git") is None:
-            raise UsageError("git is not installed", fix="install it: apt-get install git")
         with tempfile.TemporaryDirectory(prefix="edgeferry-") as made:
             scratch = Path(made).resolve()
             repository = scratch / _REPOSITORY
             repository.mkdir()
-            _git(repository, "init", "--quiet")
+            git = _git(repository)
+            git.ask("init", "--quiet")
             for version in self._versions():
                 for old in repository.iterdir():
                     if old.name != ".git":
                         shutil.rmtree(old) if old.is_dir() else old.unlink()
                 shutil.copytree(self._folder / version, repository, dirs_exist_ok=True)
-                _git(repository, "add", "--all", "--force")
-                _git(repository, "commit", "--quiet", "--no-verify", "-m", version)
-                _git(repository, "tag", "--no-sign", version)
+                git.ask("add", "--all", "--force")
+                git.ask("commit", "--quiet", "--no-verify", "-m", version)
+                git.ask("tag", "--no-sign", version)
             yield scratch
 
     def _copier(self, scratch: Path, verb: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "copier", verb, "--defaults", "--quiet", "--answers-file", ANSWERS]
-        done = _run([*command, *arguments], scratch)
+        variables = {k: v for k, v in child_environment().items() if not k.startswith("GIT_")}
+        done = subprocess.run(
+            [*command, *arguments], cwd=scratch, env={**variables, **_AS_US}, capture_output=True, check=False
+        )
         if done.returncode:
             said = " ".join((done.stdout + done.stderr).decode("utf-8", "replace").split())
             raise RefusedError(f"copier {verb} failed: {said}", fix="nothing was written; see what it says")
@@ -160,16 +164,14 @@ def _read_answers(file: Path) -> Mapping[str, Any]:
 
 def _find_clean_repository(project: Path) -> Path:
     """The top of the git repository around the project, which holds what its last commit holds."""
-    found = _run(["git", "rev-parse", "--show-toplevel", "HEAD"], project)
+    found = _git(project).run("rev-parse", "--show-toplevel", "HEAD")
     if found.returncode:
         raise UsageError(
             f"{project} is in no git repository with a commit, so edits could not be told from the template",
             fix=f"cd {project} && git init && git add -A && git commit -m 'as it is'",
         )
     top = Path(found.stdout.decode().splitlines()[0]).resolve()
-    changed = _git(top, "status", "--porcelain", "--untracked-files=no", "-z", "--no-renames").split("\0")[
-        :-1
-    ]
+    changed = _names(_git(top).ask("status", "--porcelain", "--untracked-files=no", "-z", "--no-renames"))
     if changed:
         raise UsageError(
             f"files differ from the last commit: {', '.join(line[3:] for line in changed[:8])}",
@@ -187,20 +189,10 @@ def _is_marked(file: Path) -> bool:
     return any(line.rstrip() == _MARK for line in file.read_bytes().splitlines())
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> str:
-    return _git_bytes(folder, *arguments, given=given).decode("utf-8", "surrogateescape")
+def _git(folder: Path) -> Git:
+    return Git(folder, options=_QUIETLY, variables=_AS_US)
 
 
-def _git_bytes(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    done = _run(["git", *_QUIETLY, *arguments], folder, given)
-    if done.returncode:
-        said = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise RefusedError(f"git {arguments[0]}: {said}", fix="nothing was changed; mend what git names")
-    return done.stdout
-
-
-def _run(command: Sequence[str], folder: Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    variables = {k: v for k, v in child_environment().items() if not k.startswith("GIT_")}
-    return subprocess.run(
-        command, cwd=folder, env={**variables, **_AS_US}, input=given, capture_output=True, check=False
-    )
+def _names(said: bytes) -> list[str]:
+    """What git tells with `-z`."""
+    return said.decode("utf-8", "surrogateescape").split("\0")[:-1]

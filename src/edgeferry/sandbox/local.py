@@ -12,7 +12,6 @@ import json
 import secrets
 import shutil
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from edgeferry.authority import open_authority
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError, OutsideError
+from edgeferry.git import Git
 from edgeferry.ports import Hub, Json
 from edgeferry.sandbox.accounts import PULLER, PUSHER
 from edgeferry.sandbox.engine import close_idle_engine, is_own_engine, open_engine, using_engine
@@ -261,15 +261,8 @@ def _device_names(folder: Path, count: int) -> list[str]:
 
 
 def _init_ledger(path: Path) -> None:
-    if (path / "HEAD").is_file():
-        return
-    made = subprocess.run(
-        ["git", "init", "--quiet", "--bare", str(path)], capture_output=True, text=True, check=False
-    )
-    if made.returncode != 0:
-        raise OutsideError(
-            f"git cannot make a ledger at {path}: {made.stderr.strip()}", fix="check the folder"
-        )
+    if not (path / "HEAD").is_file():
+        Git(path.parent).ask("init", "--quiet", "--bare", str(path))
 
 
 def _await_answer(process: Process, url: str, state: Path, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The `git` program, run in a bare clone of the ledger's repository, and what it says when it fails."""
+"""git in a bare clone of the ledger's repository: what its failures say of the ledger."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from edgeferry.errors import LedgerError
-from edgeferry.settings import child_environment
+from edgeferry.errors import GitError, LedgerError
+from edgeferry.git import Git
 
 _SILENCES = (
     "Could not resolve host",
@@ -24,14 +24,16 @@ _SILENCES = (
 """What git says of a repository that does not answer now."""
 _MOVED = ("stale info", "[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 """What git says of a push that another one has overtaken."""
+_IDENTITY = ("-c", "user.name=edgeferry", "-c", "user.email=edgeferry@localhost")
+_PATIENCE_S = 60.0
 _FORBIDDEN = re.compile(r"\[remote rejected\].*\((?P<why>.*)\)")
 
 
-class Git:
+class LedgerGit:
     """Commands in the clone in `folder`; `url` is named in errors."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
+        self._git = Git(folder, options=_IDENTITY, timeout_s=_PATIENCE_S)
         self._url = url
 
     def ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
@@ -43,24 +45,15 @@ class Git:
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """How the command ended; LedgerError when it did not, or there is no git."""
-        identity = ["-c", "user.name=edgeferry", "-c", "user.email=edgeferry@localhost"]
-        command = ["git", "-C", str(self._folder), *identity, *arguments]
         try:
-            return subprocess.run(
-                command,
-                input=stdin,
-                capture_output=True,
-                check=False,
-                timeout=60,
-                env={**child_environment(), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            )
-        except FileNotFoundError as error:
+            return self._git.run(*arguments, stdin=stdin)
+        except GitError as error:
+            if not error.retryable:
+                raise LedgerError(error.problem, fix=error.fix) from error
             raise LedgerError(
-                "the program git is missing", fix="install git, e.g. apt-get install git"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise LedgerError(
-                f"the ledger {self._url} did not answer in 60 s", fix="is it reachable?", retryable=True
+                f"the ledger {self._url} did not answer in {_PATIENCE_S:g} s",
+                fix="is it reachable?",
+                retryable=True,
             ) from error
 
     def explain(self, verb: str, text: str) -> LedgerError:
