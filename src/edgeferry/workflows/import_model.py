@@ -63,6 +63,24 @@ class _Step:
         return [name for name, spec in outputs.items() if members(spec).get("type", "uri_folder") in FOLDERS]
 
 
+@dataclass(frozen=True)
+class _Move:
+    """A model on its way: where it comes from, what is known of it, where it goes."""
+
+    source: Source
+    entry: Entry
+    """The first of its entries, whose values count."""
+    job: Job
+    steps: Mapping[str, _Step]
+    registering: str
+    """The step that registers a version; "" without one."""
+    predictions: tuple[str, str]
+    """The step that predicts held-out rows, and its output with them; both "" without one."""
+    target: NewProject
+    made: Ported
+    """What has become of it so far."""
+
+
 def import_model(source: Source, entries: Sequence[Entry], job: Job, target: NewProject) -> Ported:
     """The model's folder is in `target`; `entries`: its entries, one an environment."""
     made = Ported()
@@ -73,9 +91,10 @@ def import_model(source: Source, entries: Sequence[Entry], job: Job, target: New
     registering = next((name for name in reversed(steps) if _reads(steps[name], "registers")), "")
     predicting = [name for name, step in steps.items() if _reads(step, "predicts")]
     predictions = find_predictions(job, predicting, lambda name: steps[name].folders)
-    _port_steps(source, first, job, steps, registering, predictions, target, made)
-    _port_pipeline(source, first, job, registering, predictions, target, made)
-    conda = _port_conda(source, first, steps, target, made)
+    move = _Move(source, first, job, steps, registering, predictions, target, made)
+    _port_steps(move)
+    _port_pipeline(move)
+    conda = _port_conda(move)
     saves = [
         Origin(step.module, line) for step in steps.values() if step.reading for line in step.reading.saves
     ]
@@ -118,24 +137,16 @@ def _read_step(source: Source, step: Mapping[str, Any], made: Ported) -> _Step:
     return _Step(component, document, code, path, reading)
 
 
-def _port_steps(
-    source: Source,
-    entry: Entry,
-    job: Job,
-    steps: Mapping[str, _Step],
-    registering: str,
-    predictions: tuple[str, str],
-    target: NewProject,
-    made: Ported,
-) -> None:
+def _port_steps(move: _Move) -> None:
+    source, entry, job, made = move.source, move.entry, move.job, move.made
     done: set[str] = set()
     image = entry.get("ENV_BASE_IMAGE_NAME") or _IMAGE
-    for name, step in steps.items():
+    for name, step in move.steps.items():
         if step.component in done:
             continue
         done.add(step.component)
         recording = None
-        if name == registering:
+        if name == move.registering:
             if step.code:
                 problem = f"the registering step runs in {step.code}, and has to run in the whole project"
                 origin = Origin(step.component, step.document.line(("code",)))
@@ -143,7 +154,7 @@ def _port_steps(
             given, literal = model_name_of(job, name)
             made.registered = literal or entry.get("MODEL_BASE_NAME") or entry.model
             shown = f"${{{{inputs.{given}}}}}" if given else made.registered
-            recording = Recording(shown, bool(predictions[0]))
+            recording = Recording(shown, bool(move.predictions[0]))
         home = Home(
             step.component,
             _component_place(entry.model, step.component),
@@ -152,7 +163,7 @@ def _port_steps(
         )
         lines = {key: step.document.line((key,)) for key in step.content}
         text, placed = port_component(
-            _with_given_types(source.tree.text(step.component), job, steps, name, home, made),
+            _with_given_types(move, source.tree.text(step.component), name, home),
             step.content,
             lines,
             home,
@@ -160,28 +171,26 @@ def _port_steps(
             recording,
             source.reporting(step.component, step.document),
         )
-        target.write(home.place, text)
+        move.target.write(home.place, text)
         made.placed += placed
-    if not registering:
+    if not move.registering:
         problem = f"no step of {entry.model} registers a model version by mlflow.register_model"
         fix = "register the model in the last step: without a version nothing can be packaged"
         made.edits.append(Edit(job.origin, problem, fix))
         made.registered = entry.get("MODEL_BASE_NAME") or entry.model
 
 
-def _with_given_types(
-    text: str, job: Job, steps: Mapping[str, _Step], name: str, home: Home, made: Ported
-) -> str:
+def _with_given_types(move: _Move, text: str, name: str, home: Home) -> str:
     """The component's text, in which inputs are declared as what the steps before give."""
-    step = steps[name]
-    for input_, (giver, output) in sources_of(job.steps[name]).items():
+    step = move.steps[name]
+    for input_, (giver, output) in sources_of(move.job.steps[name]).items():
         wanted = members(members(step.content.get("inputs")).get(input_)).get("type")
-        given = members(members(steps[giver].content.get("outputs")).get(output)).get("type")
+        given = members(members(move.steps[giver].content.get("outputs")).get(output)).get("type")
         if wanted in PATHS and given in PATHS and (wanted in FOLDERS) is not (given in FOLDERS):
             line = step.document.line(("inputs", input_, "type"))
             text = retype(text, line, wanted, given)
             place, origin = f"{home.place}: inputs.{input_}.type", Origin(step.component, line)
-            made.placed.append(Placed(wanted, given, place, f"that is what {giver} gives", origin))
+            move.made.placed.append(Placed(wanted, given, place, f"that is what {giver} gives", origin))
     return text
 
 
@@ -189,15 +198,8 @@ def _component_place(model: str, component: str) -> str:
     return f"models/{model}/components/{posixpath.basename(component)}"
 
 
-def _port_pipeline(
-    source: Source,
-    entry: Entry,
-    job: Job,
-    registering: str,
-    predictions: tuple[str, str],
-    target: NewProject,
-    made: Ported,
-) -> None:
+def _port_pipeline(move: _Move) -> None:
+    source, entry, job, made = move.source, move.entry, move.job, move.made
     folder = f"models/{entry.model}"
     data: dict[str, str] = {}
 
@@ -216,8 +218,8 @@ def _port_pipeline(
 
     carried = Carried(
         entry.model,
-        registering,
-        predictions,
+        move.registering,
+        move.predictions,
         lambda component: "./" + below(_component_place(entry.model, component), of=folder),
         place_data,
     )
@@ -225,16 +227,15 @@ def _port_pipeline(
     for old, new in data.items():
         if not new.startswith(f"{folder}/") and old.partition("/")[0] in made.folders:
             continue  # goes along with the code
-        target.copy(old, new)
-    target.write(f"{folder}/pipeline.yml", _yaml(document))
+        move.target.copy(old, new)
+    move.target.write(f"{folder}/pipeline.yml", _yaml(document))
     made.placed += placed
     made.edits += edits
 
 
-def _port_conda(
-    source: Source, entry: Entry, steps: Mapping[str, _Step], target: NewProject, made: Ported
-) -> str:
-    """A word about the conda file, which is in `target`."""
+def _port_conda(move: _Move) -> str:
+    """A word about the conda file, which is in the move's target."""
+    source, entry, made = move.source, move.entry, move.made
     file = posixpath.normpath(entry.get("CONDA_PATH") or f"mlops/{entry.model}/environment/conda.yml")
     if file not in source.files:
         origin = (
@@ -248,10 +249,10 @@ def _port_conda(
         raise source.refuse(
             Origin(file, line), "`dependencies` is no list", "list python, pip and pip's packages"
         )
-    imported = {name for step in steps.values() if step.reading for name in step.reading.imports}
+    imported = {name for step in move.steps.values() if step.reading for name in step.reading.imports}
     new = f"models/{entry.model}/environment/conda.yml"
     port = port_conda(source.tree.text(file), dependencies, document.line, imported, file, new)
-    target.write(new, port.text)
+    move.target.write(new, port.text)
     made.placed += port.placed
     made.edits += port.edits
     return f"{len(port.placed)} changes in conda.yml"
