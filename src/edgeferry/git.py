@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgeferry.errors import GitError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 _SURROUNDINGS = frozenset(
     f"GIT_{name}"

@@ -1,4 +1,4 @@
-"""Every setting: what it means, its default, and who set it. The only place that reads the environment.
+"""The settings of a project: each one's value, and who set it. What there is to set: `settings_table.py`.
 
 Order: default < what `edgeferry up` or `edgeferry hub start` started on this machine < `edgeferry.toml` <
 `environments/NAME.toml`, what it inherits first < `EDGEFERRY_*` < flags. `registry.password` is
@@ -15,10 +15,19 @@ import os
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.errors import UsageError
+from edgeferry.settings_table import (
+    KNOWN,
+    REFERENCE,
+    SETTINGS,
+    Setting,
+    environment_name,
+    find_setting,
+    is_secret,
+)
 
 PROJECT_FILE = "edgeferry.toml"
 STATE_FOLDER = ".edgeferry"
@@ -27,10 +36,6 @@ HUB_FOLDER = "hub"
 """Where in a state folder its hub keeps everything."""
 ENVIRONMENTS_FOLDER = "environments"
 ENVIRONMENT_VARIABLE = "EDGEFERRY_ENV"
-REFERENCE = "keyvault://"
-"""How a value begins that is the address of a secret instead of the secret."""
-KEY_REFERENCE = "keyvault-key://"
-"""How `ledger.signing_key` begins when it is the address of a key that never leaves its vault."""
 UP_SOURCE = "this machine (edgeferry up)"
 """Who set what `up` recorded."""
 MASK = "********"
@@ -45,194 +50,6 @@ _ADDRESSES = {
 }
 """What says where a server is. Who sets one of these means a server of their own, and nothing that `up`
 recorded of this machine's server of that kind applies to it."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One known setting."""
-
-    name: str
-    default: str
-    meaning: str
-    secret: bool = False
-    choices: tuple[str, ...] = ()
-    """All that it may be; empty: any text."""
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "state",
-        "",
-        "folder for caches, keys and what runs on this machine (default: .edgeferry beside edgeferry.toml)",
-    ),
-    Setting("user", "", "who you are in the ledger (default: the login name)"),
-    Setting(
-        "hub.host",
-        "",
-        "the hub's host name; without a connection string Microsoft Entra is the login there",
-    ),
-    Setting(
-        "hub.connection_string",
-        "",
-        "service connection string of the hub (iothubowner or a policy with the same rights)",
-        secret=True,
-    ),
-    Setting(
-        "hub.events_connection_string",
-        "",
-        "on Azure, where messages of devices are read: the hub's Event Hub-compatible endpoint",
-        secret=True,
-    ),
-    Setting("hub.ca_file", "", "certificate authority of the hub; empty: the system's"),
-    Setting(
-        "hub.queries_per_minute",
-        "20",
-        "pages of queries that a rollout may read: Azure's S1 answers 20 for each unit; 0: any number, as a "
-        "hub of this machine answers",
-    ),
-    Setting("registry.host", "", "host:port of the OCI registry"),
-    Setting("registry.prefix", "edgeferry", "path before the model's name in image references"),
-    Setting(
-        "registry.username", "", "login that may push; empty: on Azure Container Registry, Microsoft Entra"
-    ),
-    Setting("registry.password", "", "its password", secret=True),
-    Setting("registry.pull_username", "", "pull-only login for devices with IoT Edge"),
-    Setting("registry.pull_password", "", "its password", secret=True),
-    Setting("registry.ca_file", "", "certificate authority of the registry; empty: the system's"),
-    Setting("ledger.url", "", "git repository of signed decisions"),
-    Setting("ledger.branch", "ledger", "its branch"),
-    Setting(
-        "ledger.trusted_keys",
-        "",
-        "folder of public keys that count, NAME.pem each (default: trust in the state folder)",
-    ),
-    Setting(
-        "ledger.signing_key",
-        "",
-        "private key that signs in the ledger, PEM, or keyvault-key://VAULT/NAME for a key that Key Vault "
-        "signs with (default: a file in the state folder)",
-        secret=True,
-    ),
-    Setting("tracking.uri", "", "MLflow tracking address (default: SQLite in the state folder)"),
-    Setting("train.place", "local", "where pipelines run", choices=("local", "azureml")),
-    Setting("azure.subscription_id", "", "subscription of the Azure ML workspace"),
-    Setting("azure.resource_group", "", "its resource group"),
-    Setting("azure.workspace", "", "the Azure ML workspace"),
-    Setting("azureml.compute", "cpu-cluster", "compute cluster of the steps, made when it is missing"),
-    Setting("azureml.compute_size", "Standard_DS3_v2", "machine size of a cluster that is made"),
-    Setting("azureml.compute_nodes", "1", "the most machines of a cluster that is made"),
-    Setting("azureml.poll_s", "10", "seconds between two looks at a run on Azure ML"),
-    Setting("vault.name", "", "Key Vault that keyvault://NAME means; keyvault://VAULT/NAME names another"),
-    Setting("engine.url", "", "container engine (default: DOCKER_HOST, else the engine that answers)"),
-    Setting("images.mirror", "http://deb.debian.org", "where Debian packages come from"),
-    Setting("images.architecture", "", "amd64 or arm64 (default: this machine's)"),
-    Setting(
-        "rollout.fleet_condition",
-        "tags.edgeferry = true",
-        "devices that get our base deployment, where they have none, and the companion",
-    ),
-    Setting(
-        "rollout.target_condition",
-        "",
-        "this environment's devices: every model's own target condition is narrowed by it",
-    ),
-    Setting("rollout.timeout_s", "180", "seconds a wave's devices may take to prove the release"),
-    Setting(
-        "rollout.waves",
-        "100 %",
-        "how far each wave goes: counts, shares of each stratum, conditions: 1; 10 %; tags.ring = 'early'",
-    ),
-    Setting("rollout.success", "100 %", "share of each stratum that must prove the release"),
-    Setting(
-        "rollout.errors",
-        "0",
-        "devices of each stratum that may fail before the rollout goes back: a count, a share, 1 or 2 %",
-    ),
-    Setting("rollout.soak_s", "0", "seconds a wave is watched after its devices have proven the release"),
-    Setting("rollout.stratum", "", "tag by whose values waves are cut and judged, e.g. tags.site"),
-    Setting("rollout.budget", "", "devices of a group that may change at once: 2 per tags.site"),
-    Setting("rollout.windows", "", "when waves may start, UTC: 22:00-05:00, or sat-sun 08:00-18:00"),
-    Setting("rollout.approve_waves", "no", "whether a person is asked between waves", choices=("yes", "no")),
-    Setting(
-        "rollout.guard",
-        "yes",
-        "whether the answers of a wave's devices are compared with the predecessor's while it soaks",
-        choices=("yes", "no"),
-    ),
-    Setting("rollout.guard_requests", "100", "requests of each stratum below which nothing is concluded"),
-    Setting("rollout.guard_confidence", "0.99", "that a release which is no worse is not stopped"),
-    Setting("rollout.guard_margin", "0.01", "share of requests by which worse is worse"),
-    Setting(
-        "rollout.webhook",
-        "",
-        "address that is told of a hold, a failure and a needed approval: JSON by POST",
-        secret=True,
-    ),
-    Setting(
-        "gate.approvers", "", "who may approve: names with commas; empty: everybody whose key is trusted"
-    ),
-    Setting("gate.approvals", "1", "how many people must say yes"),
-    Setting(
-        "gate.self_approval",
-        "",
-        "whether who made a release may approve it, yes or no (default: no in an environment, else yes)",
-    ),
-    Setting("gate.max_age_h", "72", "hours after which an approval has expired"),
-    Setting(
-        "gate.evidence",
-        "verification",
-        "what must be there and good: some of verification, metrics, sbom, signature, with commas",
-    ),
-    Setting(
-        "gate.metrics",
-        "",
-        "what metrics must be, live being the version now live: r2 >= live - 0.02; rmse <= live * 1.05",
-    ),
-    Setting(
-        "ci.service_connection",
-        "",
-        "service connection of pipelines in Azure DevOps (default: edgeferry-ENVIRONMENT)",
-    ),
-    Setting(
-        "device.class", "small", "limits that images are verified under", choices=("small", "medium", "large")
-    ),
-    Setting(
-        "device.runtime",
-        "agent",
-        "what runs modules on the devices: our agent, or IoT Edge",
-        choices=("agent", "iotedge"),
-    ),
-)
-KNOWN: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
-
-
-@dataclass(frozen=True)
-class PipelineRun:
-    """The run of an Azure DevOps pipeline that we are a step of, by its predefined variables."""
-
-    collection: str
-    """Address of the organization, ending in `/`."""
-    project: str
-    build: str
-    stage: str
-    token: str = field(repr=False)
-    """The run's own access token."""
-
-
-@dataclass(frozen=True)
-class GitHubRun:
-    """The run of a GitHub workflow that we are a step of, by its default variables."""
-
-    server: str
-    api: str
-    """Addresses, without `/` at their end."""
-    repository: str
-    """OWNER/NAME."""
-    id: str
-    environment: str
-    """The environment of our job, which GitHub does not tell its steps: the workflow does."""
-    token: str = field(repr=False)
-    """The run's own token."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +114,7 @@ class Settings:
     def masked(self) -> dict[str, Value]:
         """All values with secrets masked, for showing."""
         return {
-            name: Value(MASK, value.source) if _is_secret(name, value.text) else value
+            name: Value(MASK, value.source) if is_secret(name, value.text) else value
             for name, value in self.values.items()
         }
 
@@ -357,50 +174,6 @@ def find_repository(root: Path) -> Path:
 def environment_names(root: Path) -> list[str]:
     """The project's environments, sorted."""
     return sorted(path.stem for path in (root / ENVIRONMENTS_FOLDER).glob("*.toml"))
-
-
-def child_environment() -> dict[str, str]:
-    """The environment for processes we start: this one's, without what would slow or mislead them."""
-    return {k: v for k, v in os.environ.items() if k not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
-
-
-def read_pipeline_run() -> PipelineRun:
-    """The Azure DevOps run around us; UsageError, naming what is missing, where there is none."""
-    names = ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID", "SYSTEM_STAGENAME")
-    secret = "SYSTEM_ACCESSTOKEN"
-    missing = [name for name in (*names, secret) if not os.environ.get(name)]
-    if missing:
-        raise UsageError(
-            f"this is no step of an Azure DevOps pipeline that may ask about it: no {', '.join(missing)}",
-            fix=f"run it in one, with {secret}: $(System.AccessToken) in the step's env",
-        )
-    collection, project, build, stage = (os.environ[name] for name in names)
-    return PipelineRun(collection.rstrip("/") + "/", project, build, stage, os.environ[secret])
-
-
-def read_github_run() -> GitHubRun:
-    """The GitHub run around us; UsageError, naming what is missing, where there is none."""
-    names = ("GITHUB_SERVER_URL", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    mapped = ("APPROVAL_ENVIRONMENT", "GITHUB_TOKEN")
-    missing = [name for name in (*names, *mapped) if not os.environ.get(name)]
-    if missing:
-        raise UsageError(
-            f"this is no step of a GitHub workflow that may ask about it: no {', '.join(missing)}",
-            fix="run it in one, with APPROVAL_ENVIRONMENT, the name of the job's environment, and "
-            "GITHUB_TOKEN: ${{ github.token }} in the step's env",
-        )
-    server, api, repository, run, environment, token = (os.environ[name] for name in (*names, *mapped))
-    return GitHubRun(server.rstrip("/"), api.rstrip("/"), repository, run, environment, token)
-
-
-def default_engine_host() -> str:
-    """What DOCKER_HOST says, or ""."""
-    return os.environ.get("DOCKER_HOST", "")
-
-
-def chosen_authority() -> str:
-    """The address of the Microsoft Entra authority that somebody chose for azure-identity, or ""."""
-    return os.environ.get("AZURE_AUTHORITY_HOST", "")
 
 
 def find_project(start: Path) -> Path | None:
@@ -516,9 +289,9 @@ def _read_file(root: Path, name: str, *, environment: bool = False) -> dict[str,
     if environment and _INHERITS in tables:
         values[_INHERITS] = str(tables.pop(_INHERITS))
     for name, raw in _flatten(tables).items():
-        setting = _known(name, str(path))
+        setting = find_setting(name, str(path))
         text = str(raw).lower() if isinstance(raw, bool) else str(raw)
-        if _is_secret(setting.name, text):
+        if is_secret(setting.name, text):
             raise UsageError(
                 f"{path}: {name} is a secret and does not belong in a file of the project",
                 fix=f"write {REFERENCE}VAULT/NAME, or remove the line and set {environment_name(name)}",
@@ -528,10 +301,6 @@ def _read_file(root: Path, name: str, *, environment: bool = False) -> dict[str,
         if values.get(name):
             values[name] = str(root / values[name])
     return values
-
-
-def _is_secret(name: str, text: str) -> bool:
-    return KNOWN[name].secret and bool(text) and not is_reference(text)
 
 
 def _where_not_replaced(sandbox: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -564,7 +333,7 @@ def _read_environment() -> dict[str, str]:
         ours = key.startswith("EDGEFERRY_") and not key.startswith("EDGEFERRY_TEST_")
         if ours and key != ENVIRONMENT_VARIABLE:
             name = key.removeprefix("EDGEFERRY_").lower().replace("__", ".")
-            values[_known(name, f"environment variable {key}").name] = text
+            values[find_setting(name, f"environment variable {key}").name] = text
     return values
 
 
@@ -578,22 +347,3 @@ def _read_sandbox(path: Path) -> dict[str, str]:
             f"{path} cannot be read", fix="run 'edgeferry down --wipe' and 'edgeferry up'"
         ) from error
     return settings
-
-
-def _known(name: str, where: str) -> Setting:
-    setting = KNOWN.get(name)
-    if setting is None:
-        near = difflib.get_close_matches(name, KNOWN, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
-        raise UsageError(f"{where}: unknown setting {name}", fix=hint)
-    return setting
-
-
-def is_reference(text: str) -> bool:
-    """Whether the value is the address of a secret or of a key, which may stand in a file of the project."""
-    return text.startswith((REFERENCE, KEY_REFERENCE))
-
-
-def environment_name(name: str) -> str:
-    """The environment variable that sets the setting."""
-    return "EDGEFERRY_" + name.replace(".", "__").upper()

@@ -80,14 +80,9 @@ from edgeferry.ports_models import Images, Place
 from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree, Templates
 from edgeferry.sandbox.engine import DEFAULT_SOCKET, find_running
 from edgeferry.sandbox.local import HUB_PORT, load_sandbox
-from edgeferry.settings import (
-    KEY_REFERENCE,
-    Settings,
-    default_engine_host,
-    environment_name,
-    read_github_run,
-    read_pipeline_run,
-)
+from edgeferry.settings import Settings
+from edgeferry.settings_table import KEY_REFERENCE, environment_name
+from edgeferry.surroundings import default_engine_host, read_github_run, read_pipeline_run
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name

@@ -11,7 +11,7 @@ from edgeferry.adapters.azure_devops import AzureDevOpsApprovals
 from edgeferry.adapters.platform_client import Patience
 from edgeferry.domain.approval import judge_record
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.settings import PipelineRun, read_pipeline_run
+from edgeferry.surroundings import PipelineRun, read_pipeline_run
 from tests.ci.platform_stub import TOKEN, Platform, approved
 
 

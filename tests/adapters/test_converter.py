@@ -20,7 +20,7 @@ from edgeferry.adapters import converter
 from edgeferry.adapters.converter import SklearnConverter
 from edgeferry.domain.heldout import HeldOut
 from edgeferry.errors import RefusedError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 from tests.graphs import rounded_graph
 
 PACKAGES = ("scikit-learn==1.9.1", "numpy==2.4.6", "pandas==3.1.1", "mlflow-skinny==3.15.0", "onnx==1.23.2")

@@ -11,7 +11,7 @@ from edgeferry.adapters.github import GitHubApprovals
 from edgeferry.adapters.platform_client import Patience
 from edgeferry.domain.approval import judge_record
 from edgeferry.errors import OutsideError, UsageError
-from edgeferry.settings import GitHubRun, read_github_run
+from edgeferry.surroundings import GitHubRun, read_github_run
 from tests.ci.github_stub import TOKEN, GitHub, review
 
 

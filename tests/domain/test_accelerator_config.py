@@ -16,7 +16,7 @@ from edgeferry.domain.accelerator_config import (
     place_keys,
 )
 from edgeferry.domain.finding import RULES, Fault
-from edgeferry.settings import KNOWN
+from edgeferry.settings_table import KNOWN
 
 REFERENCE = Path(__file__).parents[3] / "shared/reference/fixtures/reference-accelerator/model_config.json"
 

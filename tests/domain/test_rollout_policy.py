@@ -18,7 +18,7 @@ from edgeferry.domain.rollout_policy import (
     parse_policy,
 )
 from edgeferry.errors import UsageError
-from edgeferry.settings import SETTINGS
+from edgeferry.settings_table import SETTINGS
 
 WEEK = frozenset(range(7))
 

@@ -11,7 +11,7 @@ import typer.main
 
 from edgeferry.cli.main import app
 from edgeferry.domain.finding import RULES
-from edgeferry.settings import SETTINGS
+from edgeferry.settings_table import SETTINGS
 from tests.adapters.test_azure_agreement import NOTICED
 from tests.faults import FAULTS
 

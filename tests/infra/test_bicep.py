@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pycep import BicepParser
 
-from edgeferry.settings import KNOWN
+from edgeferry.settings_table import KNOWN
 
 INFRA = Path(__file__).parents[2] / "infra"
 FILES = sorted(INFRA.glob("*.bicep"))

@@ -8,7 +8,7 @@ from typing import Any
 from edgeferry.adapters.platform_client import Patience, PlatformClient
 from edgeferry.domain.approval import AZURE_DEVOPS, Record
 from edgeferry.errors import OutsideError
-from edgeferry.settings import PipelineRun
+from edgeferry.surroundings import PipelineRun
 from edgeferry.wire.azure_devops import (
     parse_approval_ids,
     parse_approvals,

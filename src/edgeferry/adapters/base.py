@@ -21,7 +21,7 @@ from edgeferry.adapters.bytecode import compile_folder, find_compiler
 from edgeferry.adapters.layers import LayerStore, LayerTar
 from edgeferry.domain.image import Layer
 from edgeferry.errors import OutsideError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.oci import EPOCH
 
 PYTHON = "/usr/bin/python3"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 VERSION = (3, 11)
 """Of the images' Python."""

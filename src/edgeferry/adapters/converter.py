@@ -20,7 +20,7 @@ from edgeferry.domain.column import NUMBERS
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.errors import RefusedError
 from edgeferry.ports_models import Converted, Library
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 _SCRIPT = Path(__file__).with_name("sklearn_to_onnx.py")
 _GRAPH_SCRIPT = Path(__file__).with_name("onnx_in_doubles.py")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeferry.errors import LoginError, UsageError
-from edgeferry.settings import chosen_authority
+from edgeferry.surroundings import chosen_authority
 from edgeferry.wire.entra import parse_claims, render_identity
 
 HUB_SCOPE = "https://iothubs.azure.net/.default"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from edgeferry.adapters.platform_client import Patience, PlatformClient
 from edgeferry.domain.approval import GITHUB, Record
 from edgeferry.errors import OutsideError
-from edgeferry.settings import GitHubRun
+from edgeferry.surroundings import GitHubRun
 from edgeferry.wire.github import HEADERS, parse_reviews, render_reviews_url, render_run_url
 
 _RIGHTS = "give the job `permissions: actions: read`, and the step `GITHUB_TOKEN: ${{ github.token }}`"

@@ -35,7 +35,7 @@ from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH
 from edgeferry.domain.image import ONNX, Image, Layer, Serving, name_architecture
 from edgeferry.domain.model import COMPANION, ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.capture import CAPTURES_FOLDER
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.oci import Run, digest_of, render_config, render_manifest

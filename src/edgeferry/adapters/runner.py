@@ -50,7 +50,7 @@ from edgeferry.domain.pipeline import (
 )
 from edgeferry.domain.snapshot import is_code
 from edgeferry.errors import DefinitionError, OutsideError, UsageError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 _NOT_FOR_STEPS = re.compile(
     r"EDGEFERRY_|MLFLOW_|_MLFLOW_|VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONDONTWRITEBYTECODE"

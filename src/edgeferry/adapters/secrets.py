@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from edgeferry.adapters.entra import missing_extra
 from edgeferry.errors import LoginError, UsageError
-from edgeferry.settings import REFERENCE
+from edgeferry.settings_table import REFERENCE
 
 KEPT_S = 300.0
 _REFERENCE = re.compile(re.escape(REFERENCE) + r"(?:([A-Za-z0-9.:-]+)/)?([A-Za-z0-9-]{1,127})")

@@ -25,7 +25,7 @@ from edgeferry.adapters.planting import plant
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.git import Git
 from edgeferry.ports_projects import Carried, Part
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 ANSWERS = ".edgeferry-template.yml"
 TEMPLATES = Path(__file__).parents[1] / "templates"

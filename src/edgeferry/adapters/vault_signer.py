@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from edgeferry.adapters.entra import missing_extra
 from edgeferry.adapters.secrets import Login
 from edgeferry.errors import LoginError, UsageError
-from edgeferry.settings import KEY_REFERENCE
+from edgeferry.settings_table import KEY_REFERENCE
 
 _REFERENCE = re.compile(re.escape(KEY_REFERENCE) + r"(?:([A-Za-z0-9.:-]+)/)?([A-Za-z0-9-]{1,127})")
 _API = "7.4"

@@ -32,7 +32,7 @@ from edgeferry.cli.project import OutputOption, opened, read_fleet
 from edgeferry.device.agent_container import NAME, render_agent, render_command
 from edgeferry.device.state import Store
 from edgeferry.errors import EngineError, UsageError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.systemd import UNIT
 
 agent = typer.Typer(

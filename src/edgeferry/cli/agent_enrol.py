@@ -12,7 +12,8 @@ import typer
 from edgeferry.cli.console import Output, Terminal, finish, render_table
 from edgeferry.device.enrol import check, enrol
 from edgeferry.errors import UsageError
-from edgeferry.settings import default_engine_host, device_state
+from edgeferry.settings import device_state
+from edgeferry.surroundings import default_engine_host
 from edgeferry.wire.enrolment import parse_token
 
 _ENGINE = "unix:///var/run/docker.sock"

@@ -21,7 +21,8 @@ from edgeferry.cli.project import (
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.portability import find_remarks
 from edgeferry.errors import UsageError
-from edgeferry.settings import REFERENCE, Settings
+from edgeferry.settings import Settings
+from edgeferry.settings_table import REFERENCE
 from edgeferry.wire.azure_cli import render_command, render_file
 from edgeferry.wire.connection import azure_hub_name, parse_connection_string
 from edgeferry.workflows.layers import render_all

@@ -20,7 +20,8 @@ from edgeferry.domain.image import name_architecture
 from edgeferry.domain.machine import Needs
 from edgeferry.domain.rollout_policy import POLICY_SETTINGS
 from edgeferry.errors import UsageError
-from edgeferry.settings import KEY_REFERENCE, REFERENCE, Settings
+from edgeferry.settings import Settings
+from edgeferry.settings_table import KEY_REFERENCE, REFERENCE
 from edgeferry.wiring import open_machine, open_services
 from edgeferry.workflows.doctor import Area, Setup, examine
 

@@ -18,7 +18,9 @@ from edgeferry.cli.log_file import print_log
 from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.errors import UsageError
 from edgeferry.sandbox.hub import HUB_START, HubOptions, LocalHub
-from edgeferry.settings import HUB_FOLDER, child_environment, environment_name
+from edgeferry.settings import HUB_FOLDER
+from edgeferry.settings_table import environment_name
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.connection import ConnectionString, render_connection_string
 
 _NOTHING = (None, "")

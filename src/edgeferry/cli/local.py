@@ -17,7 +17,8 @@ from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
 from edgeferry.sandbox.process import locked
 from edgeferry.sandbox.traffic import send_rows
-from edgeferry.settings import KNOWN, Settings
+from edgeferry.settings import Settings
+from edgeferry.settings_table import KNOWN
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wiring import open_hub
 from edgeferry.workflows.captures import count_captures

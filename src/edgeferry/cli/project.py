@@ -18,7 +18,8 @@ from edgeferry.domain.model import COMPANION
 from edgeferry.domain.rollout_policy import POLICY_SETTINGS, parse_policy
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.settings import KNOWN, Settings, load_settings
+from edgeferry.settings import Settings, load_settings
+from edgeferry.settings_table import KNOWN
 from edgeferry.wiring import open_services
 from edgeferry.workflows.begin import Rules
 

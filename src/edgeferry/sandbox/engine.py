@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgeferry.engine import Engine
 from edgeferry.errors import EngineError
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 OWN_RUN = Path("/run/edgeferry")
 OWN_DATA = Path("/var/lib/edgeferry/engine")

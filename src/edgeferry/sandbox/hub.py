@@ -23,7 +23,8 @@ import httpx
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process, locked
-from edgeferry.settings import child_environment, hub_runs
+from edgeferry.settings import hub_runs
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.hub import parse_error
 from edgeferry.wire.sas import render_sas
 

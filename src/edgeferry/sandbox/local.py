@@ -33,7 +33,8 @@ from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process
 from edgeferry.sandbox.registry import PORT as REGISTRY_PORT
 from edgeferry.sandbox.registry import TOKENS_PORT, Logins, start_registry
-from edgeferry.settings import HUB_FOLDER, SANDBOX_FILE, child_environment
+from edgeferry.settings import HUB_FOLDER, SANDBOX_FILE
+from edgeferry.surroundings import child_environment
 from edgeferry.wire.connection import device_connection
 from edgeferry.wire.enrolment import (
     DECOMMISSIONED,

@@ -16,7 +16,7 @@ from edgeferry.sandbox.accounts import PULLER, PUSHER, ensure_logins
 from edgeferry.sandbox.issuer import ISSUER, SERVICE, open_issuer
 from edgeferry.sandbox.private import write_private
 from edgeferry.sandbox.process import Process
-from edgeferry.settings import child_environment
+from edgeferry.surroundings import child_environment
 
 PORT = 5443
 TOKENS_PORT = 5444

@@ -11,7 +11,8 @@ from pathlib import Path
 from edgeferry.errors import UsageError
 from edgeferry.ports import TextFolder
 from edgeferry.ports_models import Project
-from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE, is_reference
+from edgeferry.settings import ENVIRONMENTS_FOLDER, PROJECT_FILE
+from edgeferry.settings_table import is_reference
 from edgeferry.wire import azure_pipelines, github_workflows
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.ci_journey import Fleet, ModelSource, Source, Workspace
