@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.engine import Engine, explain
+from edgeferry.engine import Engine
+from edgeferry.engine_causes import explain
 from edgeferry.errors import EngineError
 from tests.device.conftest import wait_until
 from tests.doors import Door

@@ -59,7 +59,8 @@ from edgeferry.domain.hollow_device import Hollow
 from edgeferry.domain.hollow_faults import Fault, choose_faults, parse_faults
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.domain.smoke import CaseSet, SmokeRequest
-from edgeferry.engine import START_IT, Engine
+from edgeferry.engine import Engine
+from edgeferry.engine_connection import START_IT
 from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,

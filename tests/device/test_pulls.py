@@ -17,7 +17,7 @@ from edgeferry.device.pulls import Pulls
 from edgeferry.device.registry_line import RegistryLine
 from edgeferry.domain.device_rules import PullRules
 from edgeferry.domain.manifest import RegistryLogin
-from edgeferry.engine import ImageFacts
+from edgeferry.engine_images import ImageFacts
 from edgeferry.errors import UsageError
 from tests.adapters.test_registry import layered_image
 from tests.device.conftest import wait_until

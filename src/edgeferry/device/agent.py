@@ -52,7 +52,8 @@ from edgeferry.device.workload_api import WorkloadApi
 from edgeferry.domain.device_handover import can_hand_over, wants_hand_over
 from edgeferry.domain.device_plan import Present, Pull, Wanted, find_changes, plan, wait_s
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec, ModuleState
-from edgeferry.engine import ContainerFacts, Engine, EngineInfo, ImageFacts
+from edgeferry.engine import ContainerFacts, Engine, EngineInfo
+from edgeferry.engine_images import ImageFacts
 from edgeferry.errors import EngineError
 
 Json = dict[str, Any]

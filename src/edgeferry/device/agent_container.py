@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeferry.engine import ImageFacts
+from edgeferry.engine_images import ImageFacts
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeferry.engine import ImageFacts
+from edgeferry.engine_images import ImageFacts
 
 
 def check_image(facts: ImageFacts | None, reference: str, known_id: str = "") -> str:
