@@ -24,7 +24,8 @@ from edgeferry.hub.rates import Rates, ThrottledError, operation_of
 from edgeferry.hub.rest.call import JSON_TYPE, Call, Handler, Route
 from edgeferry.hub.rest.table import ABSENT
 from edgeferry.wire.hub import ERROR_CODES, RefusalError, render_error
-from edgeferry.wire.openapi import API_VERSION, Operation
+from edgeferry.wire.openapi import Operation
+from edgeferry.wire.openapi_parameters import API_VERSION
 
 BODY_BYTES = 1024 * 1024
 _EDGE_MODULE = "x-ms-edge-moduleid"
