@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,14 +17,12 @@ from edgeferry.adapters.azureml import AzureMlPlace, Cluster, Workspace
 from edgeferry.adapters.base import DebianBase
 from edgeferry.adapters.build import EngineBuilder
 from edgeferry.adapters.converter import SklearnConverter
-from edgeferry.adapters.documents import load_document
-from edgeferry.adapters.entra import REGISTRY_SCOPE, EntraLogin
+from edgeferry.adapters.entra import REGISTRY_SCOPE
 from edgeferry.adapters.event_hub import EventHubMessages
 from edgeferry.adapters.git_history import GitHistory
 from edgeferry.adapters.github import GitHubApprovals
 from edgeferry.adapters.given_model import read_given
 from edgeferry.adapters.hub import HubClient
-from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.hub_messages import HubMessages
 from edgeferry.adapters.images import LayeredImages
 from edgeferry.adapters.layers import LayerStore
@@ -41,24 +37,15 @@ from edgeferry.adapters.project_tree import AcceleratorTree, new_project
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
-from edgeferry.adapters.secrets import VaultSecrets
-from edgeferry.adapters.signer import KeyFolder, PemSigner
+from edgeferry.adapters.signer import KeyFolder
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.adapters.templates import CopierTemplates
 from edgeferry.adapters.text_folder import LocalTextFolder
 from edgeferry.adapters.tracking import MlflowTracking
-from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.adapters.webhook import Webhook
-from edgeferry.device.hollow import Clock, HollowFleet
-from edgeferry.device.hollow_session import HubPlace
 from edgeferry.device.link import MQTT_PORT
 from edgeferry.domain.approval import GITHUB
-from edgeferry.domain.finding import refuse_found
 from edgeferry.domain.given import GivenModel
-from edgeferry.domain.hollow_device import Hollow
-from edgeferry.domain.hollow_faults import Fault, choose_faults, parse_faults
-from edgeferry.domain.manifest import RegistryLogin
-from edgeferry.domain.smoke import CaseSet, SmokeRequest
 from edgeferry.engine import Engine
 from edgeferry.engine_connection import START_IT
 from edgeferry.errors import UsageError
@@ -74,7 +61,6 @@ from edgeferry.ports import (
     Registry,
     Services,
     Sheet,
-    Signer,
     TextFolder,
 )
 from edgeferry.ports_models import Images, Place
@@ -82,13 +68,12 @@ from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree,
 from edgeferry.sandbox.engine import DEFAULT_SOCKET, find_running
 from edgeferry.sandbox.local import HUB_PORT, load_sandbox
 from edgeferry.settings import Settings
-from edgeferry.settings_table import KEY_REFERENCE, environment_name
+from edgeferry.settings_table import environment_name
 from edgeferry.surroundings import default_engine_host, read_github_run, read_pipeline_run
 from edgeferry.wire.acr import is_azure
 from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name
-from edgeferry.workflows.cases import fetch_cases
-from edgeferry.workflows.hollows import fetch_keys
+from edgeferry.wiring_logins import Values, hub_login, make_signer, pull_login
 
 _UP = "edgeferry up, which starts one or says what is missing; or correct engine.url"
 """What to do where no container engine answers and nobody chose one."""
@@ -99,7 +84,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
     """All services of a project. Each adapter is built when it is first used, so a command needs only the
     settings of what it touches; connections are closed at the end."""
     with ExitStack() as stack:
-        values = _Values(settings, say)
+        values = Values(settings, say)
         azureml = cast(AzureMlPlace, _Later(lambda: _azureml(values, say)))
         tracking = _tracking(settings, azureml)
         runner = cast(LocalRunner, _Later(lambda: LocalRunner(settings.state, tracking, _find_uv(), say)))
@@ -129,7 +114,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             ),
             anchor=anchor,
             hub=hub,
-            pull_login=lambda: _pull_login(values),
+            pull_login=lambda: pull_login(values),
             now=time.time,
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
@@ -138,7 +123,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
         )
 
 
-def _azureml(values: _Values, say: Callable[[str], None]) -> Place:
+def _azureml(values: Values, say: Callable[[str], None]) -> Place:
     names = ("azure.subscription_id", "azure.resource_group", "azure.workspace")
     workspace = Workspace(*(values.get(name) for name in names))
     cluster = Cluster(
@@ -189,7 +174,7 @@ def _connect_engine(settings: Settings) -> Engine:
     return Engine(url, start_it=_UP if ours else START_IT)
 
 
-def _registry(values: _Values, stack: ExitStack) -> Registry:
+def _registry(values: Values, stack: ExitStack) -> Registry:
     """By user name and password where they are set; else Azure's registry by Microsoft Entra, another without
     login."""
     host = values.need("registry.host")
@@ -208,47 +193,33 @@ def _registry(values: _Values, stack: ExitStack) -> Registry:
     return registry
 
 
-def _ledger(values: _Values) -> GitLedger:
+def _ledger(values: Values) -> GitLedger:
     settings = values.settings
     trusted = Path(settings["ledger.trusted_keys"])
     keys = KeyFolder(
         settings.state / "keys",
         trusted,
         may_trust=trusted == settings.state / "trust",
-        given={settings["user"]: _signer(values)} if settings["ledger.signing_key"] else {},
+        given={settings["user"]: make_signer(values)} if settings["ledger.signing_key"] else {},
     )
     cache = settings.state / "ledger"
     return GitLedger(values.get("ledger.url"), settings["ledger.branch"], cache, keys, time.time)
 
 
-def _signer(values: _Values) -> Signer:
-    """The key that the setting gives, or the address of which it gives."""
-    name = "ledger.signing_key"
-    if values.settings[name].startswith(KEY_REFERENCE):
-        return VaultSigner(values.entra, values.settings[name], values.settings["vault.name"])
-    return PemSigner(lambda: values.get(name), name, "set it to the text of one, PEM")
-
-
-def _anchor(values: _Values, hub: Hub) -> Anchor:
+def _anchor(values: Values, hub: Hub) -> Anchor:
     return TwinAnchor(hub, values.get("ledger.url"), values.settings["ledger.branch"])
 
 
-def _alarm(values: _Values, body: dict[str, Any], say: Callable[[str], None]) -> None:
+def _alarm(values: Values, body: dict[str, Any], say: Callable[[str], None]) -> None:
     """Who is to know is told, where anybody is."""
     if url := values.get("rollout.webhook"):
         Webhook(url, say).send(body)
 
 
-def _pull_login(values: _Values) -> RegistryLogin | None:
-    """The login that IoT Edge's devices pull with; None when neither half of it is set."""
-    username, password = values.get("registry.pull_username"), values.get("registry.pull_password")
-    return RegistryLogin(values.need("registry.host"), username, password) if username or password else None
-
-
 @contextmanager
 def open_hub(settings: Settings, say: Callable[[str], None]) -> Iterator[Hub]:
     """The hub's service API."""
-    with _connected(_Values(settings, say)) as hub:
+    with _connected(Values(settings, say)) as hub:
         yield hub
 
 
@@ -256,12 +227,12 @@ def open_hub(settings: Settings, say: Callable[[str], None]) -> Iterator[Hub]:
 def open_messages(settings: Settings, say: Callable[[str], None]) -> Iterator[Messages]:
     """What devices said: from the events endpoint where one is set, else from our own hub. UsageError where
     the hub is Azure's and no endpoint is set."""
-    values = _Values(settings, say)
+    values = Values(settings, say)
     name = "hub.events_connection_string"
     if settings[name]:
         yield EventHubMessages(lambda afresh: values.get(name, afresh=afresh))
         return
-    login = _hub_login(values)
+    login = hub_login(values)
     if azure_hub_name(login.host):
         raise UsageError(
             f"messages of {login.host} are read at its Event Hub-compatible endpoint, and {name} is not set",
@@ -272,9 +243,9 @@ def open_messages(settings: Settings, say: Callable[[str], None]) -> Iterator[Me
 
 
 @contextmanager
-def _connected(values: _Values) -> Iterator[Hub]:
+def _connected(values: Values) -> Iterator[Hub]:
     hub = HubClient(
-        _hub_login(values),
+        hub_login(values),
         values.get("hub.ca_file"),
         queries_per_minute=values.count("hub.queries_per_minute", none="0") or math.inf,
     )
@@ -299,50 +270,6 @@ def open_approvals(platform: str) -> Approvals:
     return GitHubApprovals(read_github_run) if platform == GITHUB else AzureDevOpsApprovals(read_pipeline_run)
 
 
-def read_sim_faults(file: Path) -> tuple[Fault, ...]:
-    """What is to go wrong on hollow devices, from a YAML file; DefinitionError or UsageError naming the
-    place."""
-    document = load_document(file, refuse_found)
-    return parse_faults(document.content if document else None, str(file))
-
-
-def make_hollows(
-    settings: Settings,
-    services: Services,
-    twins: Mapping[str, Mapping[str, Any]],
-    wrong: Sequence[Fault],
-    seed: int,
-    speed: float,
-    on_event: Callable[[str, str], None],
-) -> HollowFleet:
-    """Hollow devices of the hub, by name with their twins, of which none lives yet; each has its share of the
-    faults in `wrong`. They ask the cases that the registry has."""
-    address = services.hub.host.partition(":")[0]
-    ca_file = "" if azure_hub_name(services.hub.host) else settings["hub.ca_file"]
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    clock = Clock(time.time(), speed)
-
-    @cache
-    def find_cases(model: str, digest: str, cases_sha256: str) -> CaseSet | None:
-        return fetch_cases(services, model, digest, cases_sha256)
-
-    def cases_of(request: SmokeRequest) -> CaseSet | None:
-        return find_cases(request.model, request.digest, request.cases_sha256)
-
-    return HollowFleet(
-        place=HubPlace(services.hub.host, address, MQTT_PORT, context),
-        clock=clock,
-        cases_of=cases_of,
-        hollows=[
-            Hollow(name, seed, clock.began_at, choose_faults(wrong, name, twin, seed))
-            for name, twin in twins.items()
-        ],
-        keys=fetch_keys(services.hub, list(twins)),
-        on_event=on_event,
-    )
-
-
 def open_parquet(table: Table, file: IO[bytes]) -> Sheet:
     """A Parquet file of that shape; UsageError where its library is not installed."""
     return ParquetSheet(table, file)
@@ -362,7 +289,7 @@ def open_machine(settings: Settings) -> Machine:
 
 def _find_hub_of_containers(settings: Settings) -> HubFromContainers | None:
     """Where containers on this machine find the hub; None where it has no address that they could reach."""
-    host = _hub_login(_Values(settings, lambda _: None)).host
+    host = hub_login(Values(settings, lambda _: None)).host
     sandbox = load_sandbox(settings.state)
     if sandbox and host.partition(":")[0] == sandbox.address:
         return HubFromContainers(sandbox.gateway, (HUB_PORT, MQTT_PORT), sandbox.network)
@@ -400,65 +327,6 @@ def read_given_model(path: Path, sample: Path | None, name: str) -> GivenModel:
 def open_folder(root: Path) -> TextFolder:
     """A folder of text files."""
     return LocalTextFolder(root)
-
-
-def _hub_login(values: _Values) -> HubLogin:
-    """By connection string where there is one, else Microsoft Entra at `hub.host`. UsageError when the two
-    name different hubs, or Entra's token would go to a hub that is not Azure's."""
-    host = values.get("hub.host")
-    if host and not values.get("hub.connection_string"):
-        if not azure_hub_name(host):
-            raise UsageError(
-                f"hub.host is {host}, which is no hub of Azure's, and there is no connection string for it",
-                fix="write NAME.azure-devices.net, or set EDGEFERRY_HUB__CONNECTION_STRING; nothing was sent",
-            )
-        return EntraHubLogin(host, values.entra.token, values.entra.identity)
-    values.need("hub.connection_string")
-    login = SharedKeyLogin(lambda afresh: values.get("hub.connection_string", afresh=afresh), time.time)
-    if host and host != login.host:
-        raise UsageError(
-            f"hub.connection_string is for {login.host}, and hub.host is {host}",
-            fix="set the connection string of that hub, or unset one of the two; nothing was sent",
-        )
-    return login
-
-
-class _Values:
-    """The settings, with what refers to a secret fetched when it is needed."""
-
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self.settings = settings
-        self.entra = EntraLogin(say)
-        self._secrets = VaultSecrets(self.entra, settings["vault.name"], time.monotonic, say)
-
-    def get(self, name: str, *, afresh: bool = False) -> str:
-        """The value; `afresh` asks the vault again."""
-        return self._secrets.fetch(self.settings[name], name, afresh=afresh)
-
-    def login(self, *, afresh: bool = False) -> tuple[str, str]:
-        """User name and password at the registry."""
-        return (
-            self.get("registry.username", afresh=afresh),
-            self.get("registry.password", afresh=afresh),
-        )
-
-    def seconds(self, name: str) -> float:
-        """The value as a positive number of seconds; UsageError when it is none."""
-        return self.settings.seconds(name)
-
-    def count(self, name: str, *, none: str = "") -> int:
-        """The value as a positive whole number, or 0 when it is `none`; UsageError when it is neither."""
-        value = self.get(name)
-        if value == none:
-            return 0
-        if not value.isdigit() or int(value) == 0:
-            raise UsageError(f"{name} is {value!r}: not a number of things", fix="give a number, e.g. 1")
-        return int(value)
-
-    def need(self, name: str) -> str:
-        """The value; UsageError that says how to set it when it is empty."""
-        self.settings.need(name)
-        return self.get(name)
 
 
 class _Later:

@@ -14,7 +14,7 @@ from edgeferry.cli.project import OutputOption, opened
 from edgeferry.device.hollow import HollowFleet
 from edgeferry.domain.hollow_device import Hollow, is_up
 from edgeferry.domain.tags import parse_tags
-from edgeferry.wiring import make_hollows, read_sim_faults
+from edgeferry.wiring_hollows import make_hollows, read_sim_faults
 from edgeferry.workflows.hollows import enrol_hollows, name_hollows, retire_hollows
 
 _TOLD = 20
