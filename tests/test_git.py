@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.adapters.azureml import _git_commit
+from edgeferry.adapters.azureml_job import find_commit
 from edgeferry.adapters.git_history import GitHistory
 from edgeferry.adapters.ledger_git import LedgerGit
 from edgeferry.adapters.templates import CopierTemplates
@@ -84,9 +84,9 @@ def test_a_missing_git_is_told_alike_by_all_who_need_it(
 def test_without_git_a_run_on_azure_ml_names_no_commit(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _git_commit(repository.root) == repository.git("rev-parse", "HEAD")
+    assert find_commit(repository.root) == repository.git("rev-parse", "HEAD")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _git_commit(repository.root) == ""
+    assert find_commit(repository.root) == ""
 
 
 def test_a_git_that_cannot_be_run_is_told_as_such(

@@ -1,39 +1,30 @@
 """Azure ML as a place to run pipelines: the same pipeline.yml, submitted through SDK v2 (azure-ai-ml 1.35).
 
-`import azure.ai.ml` costs one to four seconds, so it happens when it is first needed. The SDK has no public
-way to a step's log before its run has ended, nor to a run's children without asking for the run again: both
-come from its client of the run history service (`jobs._runs_operations`), private, and used here only.
+The SDK has no public way to a step's log before its run has ended, nor to a run's children without asking
+for the run again: both come from its client of the run history service (`jobs._runs_operations`), private,
+and used here only.
 The SDK repeats requests that were throttled (429, honouring Retry-After) or failed (5xx) by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import yaml
-
 from edgeferry.adapters.azureml_errors import clean, translated
-from edgeferry.adapters.entra import missing_extra
-from edgeferry.adapters.tracking import prepare_mlflow
-from edgeferry.adapters.upload import list_upload
+from edgeferry.adapters.azureml_job import make_job
+from edgeferry.adapters.azureml_sdk import load_sdk
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import (
-    FOLDERS,
-    PATHS,
     REGISTERED,
     Pipeline,
     Registration,
-    Value,
-    bind_inputs,
     parse_registration,
 )
 from edgeferry.domain.run import (
@@ -45,9 +36,7 @@ from edgeferry.domain.run import (
     StepWord,
     refuse_keys,
 )
-from edgeferry.domain.snapshot import Upload
-from edgeferry.errors import GitError, PlaceError, UsageError
-from edgeferry.git import Git
+from edgeferry.errors import PlaceError, UsageError
 
 Asked = TypeVar("Asked")
 
@@ -61,7 +50,6 @@ _STATES: Mapping[str, State] = {
     "Canceled": "canceled",
 }
 """Statuses of Azure ML's run history; all others come before a run's start."""
-_REMOTE = ("azureml:", "https:", "wasbs:", "abfss:")
 _LOG = "user_logs/std_log"
 _PATIENCE = {"retry_total": 6, "retry_backoff_factor": 0.5, "retry_backoff_max": 30}
 
@@ -129,14 +117,14 @@ class AzureMlPlace:
     ) -> Preview:
         """The job, its components in it, and the files of its code folders and local inputs."""
         with translated(self._workspace.name):
-            return self._prepare(run_id, model, pipeline, inputs)[1]
+            return make_job(self._cluster.name, run_id, model, pipeline, inputs)[1]
 
     def submit(
         self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
     ) -> None:
         """Uploads the code, makes the compute when it is missing, and puts the job, named `run_id`."""
         with translated(self._workspace.name):
-            job, preview = self._prepare(run_id, model, pipeline, inputs)
+            job, preview = make_job(self._cluster.name, run_id, model, pipeline, inputs)
         refuse_keys(preview)
         for note in preview.notes:
             self._say(note)
@@ -181,7 +169,7 @@ class AzureMlPlace:
     def _client(self) -> Any:
         if self._opened is None:
             self._check()
-            self._opened = _sdk().MLClient(
+            self._opened = load_sdk().MLClient(
                 self._login,
                 self._workspace.subscription_id,
                 self._workspace.resource_group,
@@ -216,7 +204,7 @@ class AzureMlPlace:
 
         UsageError when there is no run `run_id`; else PlaceError.
         """
-        _sdk()
+        load_sdk()
         from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
 
         with translated(self._workspace.name):
@@ -235,43 +223,6 @@ class AzureMlPlace:
                     fix="edgeferry runs list; or choose the run's environment with --env",
                 ) from error
 
-    def _prepare(
-        self, run_id: str, model: ModelDefinition, pipeline: Pipeline, inputs: Mapping[str, str]
-    ) -> tuple[Any, Preview]:
-        """The job as the SDK knows it, and what submitting it would do."""
-        values = bind_inputs(pipeline, inputs)
-        uploads = _list_uploads(pipeline, values)
-        notes = []
-        job = _sdk().load_job(
-            model.pipeline,
-            params_override=[
-                {"name": run_id},
-                {"display_name": run_id},
-                {"experiment_name": pipeline.experiment},
-                *(
-                    {_override(pipeline, name): _absolute(pipeline, name, values[name])}
-                    for name, spec in pipeline.inputs.items()
-                    if name in inputs or spec.type in PATHS
-                ),
-            ],
-        )
-        for name, step in job.jobs.items():
-            step.display_name = name  # by which its run is found again
-        if not (job.settings.default_compute or job.compute):
-            job.settings.default_compute = self._cluster.name
-            notes.append(f"pipeline.yml names no compute: {self._cluster.name}, from azureml.compute")
-        commit = _git_commit(Path(model.folder))
-        document = _render(job)
-        job.tags = {
-            **(job.tags or {}),
-            "edgeferry.model": model.name,
-            "edgeferry.content": _content_id(document.replace(run_id, ""), uploads),
-            **({"edgeferry.git_commit": commit} if commit else {}),
-        }
-        # The SDK would add the address of the git remote, which may hold a password; not where these stand.
-        job.properties = {**(job.properties or {}), "mlflow.source.git.commit": commit or "none"}
-        return job, Preview(_render(job), uploads, tuple(notes))
-
     def _settle_compute(self, job: Any) -> None:
         """Every compute that the job or a step names is there, else ours in its place, made when missing."""
         ours = self._cluster
@@ -289,7 +240,7 @@ class AzureMlPlace:
         if not missing or (ours.name not in missing and self._has_compute(ours.name)):
             return
         self._say(f"making the compute cluster {ours.name}: {ours.size}, 0 to {ours.most_nodes} nodes")
-        cluster = _sdk().entities.AmlCompute(
+        cluster = load_sdk().entities.AmlCompute(
             name=ours.name,
             size=ours.size,
             min_instances=0,
@@ -330,89 +281,6 @@ class AzureMlPlace:
                     f"the output `{REGISTERED}` of the run {run_id} cannot be read: {error}",
                     fix="let the register step write name, version and run_id as JSON",
                 ) from error
-
-
-def _sdk() -> Any:
-    """azure-ai-ml, its remarks on its own experimental classes unheard. Beside azureml-mlflow, it imports
-    MLflow."""
-    prepare_mlflow()
-    try:
-        import azure.ai.ml
-    except ImportError as error:
-        raise missing_extra("azure-ai-ml") from error
-    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # importing it has set INFO, and a handler
-    return azure.ai.ml
-
-
-def _render(job: Any) -> str:
-    return yaml.safe_dump(job._to_dict(), sort_keys=False, allow_unicode=True)
-
-
-def _override(pipeline: Pipeline, name: str) -> str:
-    return f"inputs.{name}.path" if pipeline.inputs[name].type in PATHS else f"inputs.{name}"
-
-
-def _absolute(pipeline: Pipeline, name: str, value: Value) -> Value:
-    if pipeline.inputs[name].type not in PATHS or str(value).startswith(_REMOTE):
-        return value
-    return str(Path(str(value)).expanduser().resolve())
-
-
-def _list_uploads(pipeline: Pipeline, values: Mapping[str, Value]) -> Mapping[str, Upload]:
-    """What would leave the machine: code folders and inputs that are here, each once, by path.
-
-    UsageError when an input is not here.
-    """
-    uploads = {
-        step.component.code: list_upload(Path(step.component.code))
-        for step in pipeline.steps
-        if step.component.code
-    }
-    for name, spec in pipeline.inputs.items():
-        value = str(_absolute(pipeline, name, values[name]))
-        if spec.type not in PATHS or value.startswith(_REMOTE):
-            continue
-        path = Path(value)
-        if not (path.is_dir() if spec.type in FOLDERS else path.is_file()):
-            raise UsageError(
-                f"the input `{name}` is no {'folder' if spec.type in FOLDERS else 'file'} on this machine: "
-                f"{values[name]}",
-                fix=f"give one, or an address of Azure's: {name}=azureml:NAME:VERSION",
-            )
-        uploads[value] = list_upload(path) if path.is_dir() else _list_file(path)
-    return uploads
-
-
-def _list_file(path: Path) -> Upload:
-    """The file alone, as `list_upload` sees it in its folder, its ignore file aside."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / path.name).symlink_to(path)
-        upload = list_upload(Path(folder))
-    return replace(upload, ignore_file="")
-
-
-def _content_id(document: str, uploads: Mapping[str, Upload]) -> str:
-    """A hash of the job and of every byte that goes with it; the same work has the same, wherever it lies."""
-    for place in sorted(uploads, key=len, reverse=True):
-        document = document.replace(place, Path(place).name)
-    total = hashlib.sha256(document.encode())
-    for place, upload in sorted(uploads.items()):
-        for file in upload.files:
-            path = Path(place) / file.path if Path(place).is_dir() else Path(place)
-            with path.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            total.update(f"{file.path} {digest}\n".encode())
-    return total.hexdigest()[:16]
-
-
-def _git_commit(folder: Path) -> str:
-    """The commit checked out in the folder, `+changes` when files there differ from it; "" outside git."""
-    git = Git(folder)
-    try:
-        head = git.ask("rev-parse", "HEAD").decode().strip()
-        return head + ("+changes" if git.ask("status", "--porcelain", ".").strip() else "")
-    except GitError:
-        return ""
 
 
 def _step_name(run: Any) -> str:
