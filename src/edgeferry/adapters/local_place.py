@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgeferry.adapters.runner import CanceledError, LocalRunner
+from edgeferry.adapters.runner import LocalRunner
+from edgeferry.adapters.step_process import CanceledError
 from edgeferry.domain.model import ModelDefinition
 from edgeferry.domain.pipeline import Pipeline, StepResult
 from edgeferry.domain.run import Capabilities, Preview, RunState, State, StepState

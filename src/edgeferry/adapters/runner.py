@@ -5,7 +5,7 @@ of its code, the exact versions in its environment. A step with a known hash is 
 outputs are taken from `steps/<hash>/` of the state folder. The registering step is taken over only while
 the version it registered still exists.
 
-    environments/<hash>/   a virtual environment; edgeferry.lock, its exact versions, is written last
+    environments/<hash>/   the libraries of steps (`step_environments.py`)
     steps/<hash>/          outputs/, log.txt, result.json: a step that succeeded
     steps/<hash>.failed/   log.txt of the last attempt
 """
@@ -17,30 +17,27 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeferry.adapters.lock import locked
+from edgeferry.adapters.step_environments import StepEnvironments
+from edgeferry.adapters.step_files import copy_code, hash_files, hash_path, list_code, list_files
+from edgeferry.adapters.step_process import CanceledError, run_command
 from edgeferry.adapters.tracking import MlflowTracking
-from edgeferry.adapters.upload import list_upload
 from edgeferry.domain.pipeline import (
     FOLDERS,
     PATHS,
     REGISTERED,
-    Component,
     ParentInput,
     Pipeline,
     Registration,
     Run,
     Step,
-    StepEnvironment,
     StepOutput,
     StepResult,
     Value,
@@ -48,19 +45,12 @@ from edgeferry.domain.pipeline import (
     parse_registration,
     render_command,
 )
-from edgeferry.domain.snapshot import is_code
-from edgeferry.errors import DefinitionError, OutsideError, UsageError
+from edgeferry.errors import UsageError
 from edgeferry.surroundings import child_environment
 
 _NOT_FOR_STEPS = re.compile(
     r"EDGEFERRY_|MLFLOW_|_MLFLOW_|VIRTUAL_ENV|PYTHONHOME|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
 )
-_GRACE_S = 5.0
-_LOOK_S = 0.1
-
-
-class CanceledError(Exception):
-    """Somebody asked the run to end."""
 
 
 def _nobody() -> bool:
@@ -76,8 +66,7 @@ class LocalRunner:
     def __init__(self, state: Path, tracking: MlflowTracking, uv: str, say: Callable[[str], None]) -> None:
         self._state = state.resolve()
         self._tracking = tracking
-        self._uv = uv
-        self._say = say
+        self._environments = StepEnvironments(self._state / "environments", uv, say)
 
     def check(self, pipeline: Pipeline, inputs: Mapping[str, str]) -> None:
         """UsageError when an input is unknown, missing, or names what is not on this machine."""
@@ -115,12 +104,12 @@ class LocalRunner:
     def python_of(self, pipeline: Pipeline) -> Path:
         """The interpreter of the registering step's environment (made when missing)."""
         step = pipeline.registering_step or pipeline.steps[-1]
-        return self._environment(step.component.environment)[0]
+        return self._environments.settle(step.component.environment)[0]
 
     def versions_of(self, pipeline: Pipeline) -> Sequence[str]:
         """What that environment holds, as `name==version`."""
         step = pipeline.registering_step or pipeline.steps[-1]
-        lines = self._environment(step.component.environment)[1].splitlines()
+        lines = self._environments.settle(step.component.environment)[1].splitlines()
         return tuple(line for line in lines if re.fullmatch(r"[\w.-]+==\S+", line))
 
     def _step(
@@ -133,7 +122,7 @@ class LocalRunner:
         asked_to_end: Callable[[], bool],
     ) -> StepResult:
         started = time.monotonic()
-        python, lock = self._environment(step.component.environment)
+        python, lock = self._environments.settle(step.component.environment)
         arguments = _arguments(step, values, results)
         key = _key(step, arguments, lock)
         place = self._state / "steps" / key
@@ -156,7 +145,7 @@ class LocalRunner:
         except (FileNotFoundError, ValueError, KeyError):
             return None
         outputs = {name: place / "outputs" / name for name in step.component.outputs}
-        if any(not path.exists() or _hash(path) != recorded.get(name) for name, path in outputs.items()):
+        if any(not path.exists() or hash_path(path) != recorded.get(name) for name, path in outputs.items()):
             return None
         result = _result(step, "reused", place)
         if registers:
@@ -177,77 +166,6 @@ class LocalRunner:
             **step.component.variables,
             **step.variables,
         }
-
-    def _environment(self, wanted: StepEnvironment) -> tuple[Path, str]:
-        """The interpreter of the step environment, made when missing, and its exact versions as text."""
-        base, version = self._interpreter(wanted)
-        identity = json.dumps([version, sys.platform, wanted.requirements])
-        place = self._state / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:16]
-        python, lock = place / "bin" / "python", place / "edgeferry.lock"
-        if not (lock.exists() and python.exists()):
-            with locked(place.with_suffix(".lock")):
-                if not (lock.exists() and python.exists()):
-                    self._say(f"making the step environment of {wanted.conda_file} (once; a few seconds)")
-                    self._make_environment(wanted, base, place)
-        return python, lock.read_text("utf-8")
-
-    def _make_environment(self, wanted: StepEnvironment, base: str, place: Path) -> None:
-        """A virtual environment at `place`; edgeferry.lock goes in last and makes it count.
-
-        Bytecode is not compiled here: steps write what they import, a third of the time of compiling all.
-        """
-        shutil.rmtree(place, ignore_errors=True)
-        python = str(place / "bin" / "python")
-        self._call_uv(wanted, "venv", "--quiet", "--python", base, str(place))
-        if wanted.requirements:
-            self._call_uv(wanted, "pip", "install", "--quiet", "--python", python, "--", *wanted.requirements)
-        versions = self._call_uv(wanted, "pip", "freeze", "--quiet", "--python", python)
-        interpreter = subprocess.run(
-            [python, "-VV"], check=True, capture_output=True, text=True, env=child_environment()
-        ).stdout.splitlines()[0]
-        written = place / "edgeferry.lock.new"
-        written.write_text(f"{interpreter}\n{versions}", "utf-8")
-        written.rename(place / "edgeferry.lock")
-
-    def _interpreter(self, wanted: StepEnvironment) -> tuple[str, str]:
-        """An interpreter of the wanted version, and that version; else our own, said aloud."""
-        own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if wanted.python in ("", own):
-            return sys.executable, own
-        try:
-            return self._call_uv(
-                wanted, "python", "find", "--no-python-downloads", wanted.python
-            ).strip(), wanted.python
-        except OutsideError:
-            self._say(f"{wanted.conda_file} wants Python {wanted.python}, which is not here; using {own}")
-            return sys.executable, own
-
-    def _call_uv(self, wanted: StepEnvironment, *arguments: str) -> str:
-        """What uv prints; DefinitionError when the requirements cannot hold together, else OutsideError."""
-        done = subprocess.run(
-            [self._uv, "--no-progress", *arguments],
-            cwd=Path(wanted.conda_file).parent,
-            env={k: v for k, v in child_environment().items() if k != "VIRTUAL_ENV"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            return done.stdout
-        reason = " ".join(done.stderr.split())
-        if "No solution found" in reason or "Failed to parse" in reason:
-            raise DefinitionError(
-                f"these packages cannot be installed: {reason}",
-                fix="correct the pip requirements",
-                file=wanted.conda_file,
-                line=1,
-            )
-        raise OutsideError(
-            f"the step environment of {wanted.conda_file} could not be made: {reason or done.returncode}",
-            fix="check that the package index (uv's configuration) can be reached",
-            retryable=True,
-        )
 
 
 def _existing(pipeline: Pipeline, values: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -291,40 +209,15 @@ def _key(step: Step, arguments: Mapping[str, Value], lock: str) -> str:
     identity: dict[str, Any] = {
         "command": component.command,
         "inputs": {
-            name: _hash(Path(str(value))) if component.inputs[name].type in PATHS else value
+            name: hash_path(Path(str(value))) if component.inputs[name].type in PATHS else value
             for name, value in arguments.items()
         },
         "outputs": dict(component.outputs),
         "variables": {**component.variables, **step.variables},
-        "code": _hash_files(Path(component.code), _code_files(component)) if component.code else "",
+        "code": hash_files(Path(component.code), list_code(component)) if component.code else "",
         "lock": lock,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _hash(path: Path) -> str:
-    """The sha256 over relative names, executable bits and contents of a file or of all files in a folder."""
-    return _hash_files(path, _files(path))
-
-
-def _hash_files(path: Path, files: Iterable[Path]) -> str:
-    """The same over these files of the folder `path`."""
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        name = file.relative_to(path).as_posix() if file != path else ""
-        total.update(json.dumps([name, os.access(file, os.X_OK), digest]).encode())
-    return total.hexdigest()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for child in sorted(path.iterdir()):
-        if is_code(child.name) and child.exists():
-            yield from _files(child)
 
 
 def _execute(
@@ -350,9 +243,9 @@ def _execute(
             shutil.rmtree(work / "outputs")
             work.rename(failed)
             return StepResult(step.name, "failed", 0, {}, str(failed / "log.txt"), reason)
-        recorded = {name: _hash(Path(path)) for name, path in result.outputs.items()}
+        recorded = {name: hash_path(Path(path)) for name, path in result.outputs.items()}
         for path in result.outputs.values():
-            for file in _files(Path(path)):
+            for file in list_files(Path(path)):
                 file.chmod(0o444)
         (work / "result.json").write_text(json.dumps({"outputs": recorded}), "utf-8")
         shutil.rmtree(place, ignore_errors=True)
@@ -375,82 +268,13 @@ def _call(
     for name, path in outputs.items():
         if step.component.outputs[name] in FOLDERS:
             path.mkdir()
-    _copy_code(step.component, work / "code")
+    copy_code(step.component, work / "code")
     command = render_command(
         step.component,
         {name: str(value) for name, value in arguments.items()},
         {name: str(path) for name, path in outputs.items()},
     )
-    with (work / "log.txt").open("wb") as log:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=work / "code",
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"could not start {command[0]}: {error.strerror}"
-        with process:
-            try:
-                status = _wait(process, asked_to_end)
-            finally:
-                _end(process)
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with exit status {status}" if status else ""
-
-
-def _wait(process: subprocess.Popen[bytes], asked_to_end: Callable[[], bool]) -> int:
-    """The exit status; CanceledError when the run was asked to end before."""
-    while True:
-        try:
-            return process.wait(_LOOK_S)
-        except subprocess.TimeoutExpired:
-            if asked_to_end():
-                raise CanceledError from None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """No process of the step's group left: asked to end, and killed after a grace."""
-    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 1.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline and _group_lives(process):
-            time.sleep(0.02)
-    process.wait()
-
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _copy_code(component: Component, target: Path) -> None:
-    target.mkdir()
-    for file in _code_files(component):
-        copy = target / file.relative_to(component.code)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, copy)
-
-
-def _code_files(component: Component) -> Sequence[Path]:
-    """The files of the code folder that a step sees: those that Azure ML would be sent, so that none comes to
-    depend on another, without what no code is made of."""
-    if not component.code:
-        return ()
-    paths = (file.path for file in list_upload(Path(component.code)).files)
-    return [Path(component.code, path) for path in paths if is_code(path)]
+    return run_command(command, work / "code", environment, work / "log.txt", asked_to_end)
 
 
 def _wrong_outputs(step: Step, result: StepResult, registers: bool) -> str:
