@@ -67,7 +67,7 @@ def watch(kind: str, count: Count) -> None:
             changes = lambda _, method, *__, **___: method.upper() in ("POST", "DELETE")  # noqa: E731
             requests.Session.request = count.around(requests.Session.request, changes)
         case "journal":
-            from edgeferry.device.durable import Journal
+            from edgeferry.device.journal import Journal
 
             Journal.append = count.around(Journal.append)
         case _:

@@ -18,7 +18,8 @@ import pytest
 _KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
-from edgeferry.device.durable import CheckedFile, Journal
+from edgeferry.device.journal import Journal
+from edgeferry.device.checked_file import CheckedFile
 {program}
 def run(folder, left):
     def count(frame, event, called):

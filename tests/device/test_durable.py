@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.device.durable import CheckedFile
+from edgeferry.device.checked_file import CheckedFile
 from edgeferry.errors import EdgeferryError, OutsideError, UsageError
 from tests.device.disks import fill, refusing_writes, run_killed_everywhere, tiny_disk
 

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 
-from edgeferry.device.durable import CheckedFile, Journal
+from edgeferry.device.checked_file import CheckedFile
+from edgeferry.device.journal import Journal
 
 KILLS = 60
 
 WRITER = """
 import os, sys
 from pathlib import Path
-from edgeferry.device.durable import CheckedFile, Journal
+from edgeferry.device.journal import Journal
+from edgeferry.device.checked_file import CheckedFile
 
 def write(folder):
     acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeferry.device.durable import Journal, read_journal
+from edgeferry.device.journal import Journal, read_journal
 from edgeferry.errors import OutsideError, UsageError
 from tests.device.disks import fill, refusing_writes, run_killed_everywhere, tiny_disk
 

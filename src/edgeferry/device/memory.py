@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from edgeferry.device.durable import read_journal
+from edgeferry.device.journal import read_journal
 from edgeferry.device.state import Store
 from edgeferry.domain.device_state import DeviceState, Event, advance
 from edgeferry.wire.device_journal import parse_event, parse_state, render_apply, render_event, render_state

@@ -1,7 +1,7 @@
 """What a device keeps on disk, in one folder with mode 0700: its enrolment, the last desired properties and
 its modules' keys, so that it starts and runs without its hub.
 
-`device.json` is written at enrolment; the rest is the agent's own, kept as `durable` says.
+`device.json` is written at enrolment; the rest is the agent's own, kept as `checked_file` and `journal` say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from edgeferry.device.durable import CheckedFile, Journal, Json, read_journal, replace_file
+from edgeferry.device.checked_file import CheckedFile
+from edgeferry.device.durable import Json, replace_file
+from edgeferry.device.journal import Journal, read_journal
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import OutsideError, UsageError
 from edgeferry.wire.connection import ConnectionString
