@@ -290,7 +290,7 @@ def _read_objects(said: Json, name: str) -> Read[tuple[Json, ...]]:
 
 
 def _line(setting: str, value: str) -> str:
-    return f"{setting} = [{json.dumps(value, ensure_ascii=False)}]"
+    return f"{setting} = [{_quote(value)}]"
 
 
 def _refused(member: str, value: object, why: str, line: str) -> str:
@@ -302,5 +302,15 @@ def _wrong(member: str, value: object, wanted: str) -> str:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _quote(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _quote(value: object) -> str:
+    """The value as JSON and as TOML write it, with nothing in it that a terminal would obey."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(one if one.isprintable() else _escape(ord(one)) for one in text)
+
+
+def _escape(number: int) -> str:
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
