@@ -19,7 +19,7 @@ from edgeferry.domain.accelerator import Origin
 from edgeferry.domain.accelerator_pipeline import parse_job
 from edgeferry.errors import DefinitionError
 from tests.accelerator.team import write_project
-from tests.needs import lack
+from tests.needs import lack, need
 
 HEAD = """\
 import os, socket, subprocess, urllib.request
@@ -71,7 +71,7 @@ def path_of(name: str) -> str:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[IsolatedFunctions, Mapping[str, Any]]:
     """The functions of a project, and what came of each script in it."""
-    pytest.importorskip("azure.ai", reason="azure-ai-ml is not installed")
+    need("azure.ai", "azure-ai-ml")
     root = write_project(tmp_path_factory.mktemp("functions") / "cabs", trips=1)
     (root / "mlops" / "tried").mkdir()
     for name, body in SCRIPTS.items():

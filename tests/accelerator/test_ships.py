@@ -13,6 +13,7 @@ import pytest
 
 from tests.accelerator.team import write_project
 from tests.e2e.conftest import CommandLine, link_caches
+from tests.needs import need
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
@@ -38,7 +39,7 @@ def mend(project: Path, place: dict[str, Any], fix: str) -> bool:
 def test_an_imported_project_ships_to_a_device_after_the_edits_that_it_names(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    pytest.importorskip("azure.ai", reason="azure-ai-ml is not installed")
+    need("azure.ai", "azure-ai-ml")
     assert pytestconfig.cache is not None
     root, state, new = write_project(tmp_path / "cabs"), tmp_path / "state", tmp_path / "cabs-edgeferry"
     kept = {"images": "images", "environments": "step-environments"}

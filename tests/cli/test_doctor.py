@@ -21,6 +21,7 @@ from edgeferry.sandbox.process import Process
 from edgeferry.settings import load_settings
 from edgeferry.wiring import open_hub
 from tests.engines import find_engine
+from tests.needs import lack
 
 ROOT = Path(__file__).parents[2]
 IGNORED = ".edgeferry/\nsmall/\nelsewhere/\nnotes/\n"
@@ -198,7 +199,7 @@ def without(program: str) -> Callable[[World], Mend]:
 
     def seed(world: World) -> Mend:
         if program == "mmdebstrap" and shutil.which(program) is None:
-            pytest.skip("mmdebstrap is not installed")
+            lack("mmdebstrap")
         path = world.root.parent / "path"
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
@@ -217,13 +218,13 @@ def mounted(options: str) -> Callable[[World], Mend]:
 
     def seed(world: World) -> Mend:
         if os.geteuid() != 0:
-            pytest.skip("mounting needs root")
+            lack("mounting needs root")
         (world.root / SMALL).mkdir(exist_ok=True)
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(world.root / SMALL)], check=False
         )
         if done.returncode:
-            pytest.skip("this machine does not let us mount")
+            lack("this machine does not let us mount")
         world.env["EDGEFERRY_STATE"] = f"{SMALL}/state"
 
         def mend(fix: str) -> None:

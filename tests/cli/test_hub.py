@@ -22,6 +22,7 @@ from edgeferry.sandbox.process import Process
 from edgeferry.settings import hub_runs, load_settings
 from tests.cli.shell import Shell
 from tests.hubs import free_address
+from tests.needs import lack
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +88,7 @@ def test_port_443_makes_the_connection_string_plain(shell: Shell) -> None:
 
 def test_where_443_is_taken_auto_does_without_and_required_does_not(shell: Shell) -> None:
     if not may_bind_443():
-        pytest.skip("only root may take port 443 away")
+        lack("only root may take port 443 away")
     with socket.create_server((shell.address, 443)):
         refused = shell.run("hub", "start", "--address", shell.address, "--port-443", "required")
         assert refused.returncode == 3

@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.needs import lack
 
 _KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
 from edgeferry.device.journal import Journal
 from edgeferry.device.checked_file import CheckedFile
+from tests.needs import lack
 {program}
 def run(folder, left):
     def count(frame, event, called):
@@ -51,15 +52,15 @@ for calls in itertools.count():
 
 @contextlib.contextmanager
 def tiny_disk(folder: Path, size: str = "64k") -> Iterator[Path]:
-    """A file system of that size; skips where this user may not mount one."""
+    """A file system of that size; lacking where this user may not mount one."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "edgeferry-test", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("a tiny file system needs mount, which is not here")
+        lack("a tiny file system needs mount, which is not here")
     if mounted.returncode:
-        pytest.skip(f"a tiny file system cannot be mounted: {mounted.stderr.strip()}")
+        lack(f"a tiny file system cannot be mounted: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -123,7 +124,7 @@ class StallingDisk:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self._process.kill()
                 self._process.wait()
-                pytest.skip("bindfs does not mount here")
+                lack("bindfs does not mount here")
             time.sleep(0.01)
         return self
 

@@ -36,6 +36,8 @@ def test_images_settle_also_where_that_cannot_be_written_down(tmp_path: Path) ->
         images = Images(NOWHERE, Store(folder))
         with refusing_writes(folder):
             images.settle({"a": "r/a:1"}, set())
+        images.settle({"a": "r/a:2"}, set())
+        assert Store(folder).load_images()[1] == {"a": ("r/a:2", "r/a:1")}
 
 
 def test_what_is_told_is_known_to_this_agent_though_the_disk_does_not_take_it(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_place_that_comes_back_is_asked_again(
     run = submit(services, definition, {})
     assert run == "demo-0123456789ab"
     azure.trouble(10, f"/jobs/{run}", BROKEN)
-    with pytest.raises(Exception, match="step copy failed"):
+    with pytest.raises(RefusedError, match="step copy failed"):
         wait(services, definition, run)
     assert [line for line in said if "asking again: Azure ML answers 500" in line]
 

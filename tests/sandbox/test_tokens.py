@@ -26,6 +26,7 @@ from edgeferry.sandbox.issuer import SERVICE, open_issuer
 from edgeferry.sandbox.registry import tokens_command
 from edgeferry.wire.registry_token import parse_jwt
 from tests.adapters.test_registry import closing, layered_image, make_image
+from tests.needs import lack
 from tests.registries import RegistryServer, free_port
 
 PULL_A = "repository:a/b:pull"
@@ -231,7 +232,7 @@ class Docker:
 @pytest.fixture
 def docker(engine_url: str, tmp_path: Path) -> Docker:
     if not shutil.which("docker"):
-        pytest.skip("no docker command is installed")
+        lack("no docker command is installed")
     folder = tmp_path / "docker"
     folder.mkdir()
     return Docker(engine_url, folder)

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import jsonschema
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -401,7 +402,6 @@ DEPLOYMENT = st.fixed_dictionaries(
 
 
 def schema(version):
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     said = json.loads(find_shared(f"schemas/azure-iot-edgeagent-deployment-{version}.json").read_text())
     return jsonschema.validators.validator_for(said)(said)
 

@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema
 import pytest
+import referencing
 
 from edgeferry.domain.edge_runtime import EdgeRuntime
 from edgeferry.domain.layering import find_content_fault
@@ -29,9 +31,6 @@ from tests.iot_edge import (
     find_shared,
     merged,
 )
-
-jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
-referencing = pytest.importorskip("referencing", reason="jsonschema is not installed")
 
 AGENT_SCHEMAS = (
     "azure-iot-edgeagent-deployment-1.1",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -20,6 +21,7 @@ from edgeferry.domain.pipeline import PATHS
 from edgeferry.errors import DefinitionError, UsageError
 from edgeferry.settings import environment_names, load_settings
 from edgeferry.workflows.ci import Layout, Written, read_fleet, write_pipelines
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT.parent / "shared" / "schemas" / "azure-pipelines-service-schema.json"
@@ -114,7 +116,6 @@ def steps_of(node: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("environment", ["", "azure", "own"])
 def test_every_pipeline_is_valid_by_microsofts_schema(tmp_path: Path, example: str, environment: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     if not SCHEMA.is_file():
         pytest.skip("Microsoft's schema is not here: ../shared/schemas")
     project = copy(example, tmp_path)
@@ -133,7 +134,6 @@ def test_every_pipeline_is_valid_by_microsofts_schema(tmp_path: Path, example: s
 
 
 def test_the_schema_check_can_fail(project: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     if not SCHEMA.is_file():
         pytest.skip("Microsoft's schema is not here: ../shared/schemas")
     write(project)
@@ -334,7 +334,9 @@ def test_the_login_by_which_iot_edge_pulls_is_known_to_the_rollout_alone(project
 def test_the_agents_own_identity_does_not_come_before_the_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    identity = pytest.importorskip("azure.identity", reason="azure-identity is not installed")
+    need("azure.identity", "azure-identity")
+    from azure import identity
+
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "dev")
     with identity.DefaultAzureCredential() as chain:
         names = [type(each).__name__ for each in chain.credentials]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -20,6 +21,7 @@ from edgeferry.adapters.project import ProjectFolder
 from edgeferry.errors import UsageError
 from edgeferry.wire.github_steps import CACHE, CHECKOUT, HELPER, LOGIN, SETUP_PYTHON, UPLOAD
 from edgeferry.workflows.ci import Written
+from tests.needs import lack
 from tests.workflows.test_ci import AZURE, OWN, ROOT, copy, documents, steps_of
 from tests.workflows.test_ci import write as write_for
 
@@ -70,7 +72,6 @@ def jobs(repository: Path) -> Iterator[tuple[str, str, Any]]:
 
 
 def test_every_workflow_is_valid_by_the_schema_and_the_check_can_fail(repository: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     if not SCHEMA.is_file():
         pytest.skip("the schema of GitHub workflows is not here: ../shared/schemas")
     validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
@@ -86,7 +87,7 @@ def zizmor(folder: Path) -> list[dict[str, Any]]:
     program = ROOT / ".venv" / "bin" / "zizmor"
     found = str(program) if program.exists() else shutil.which("zizmor")
     if not found:
-        pytest.skip("zizmor is not installed")
+        lack("zizmor")
     command = [
         found,
         "--no-online-audits",

@@ -1,0 +1,146 @@
+"""Tests can fail: each checks something, no check holds by itself, none is skipped for what CI has."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TREES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
+    for path in sorted((ROOT / "tests").rglob("*.py"))
+}
+CHECKS = {"pytest.raises", "pytest.fail", "np.testing.assert_allclose"}
+"""What checks besides `assert`, as it is called."""
+SUCCESS_IS_THE_CHECK = {
+    "test_a_mutated_stream_is_refused_or_read_and_nothing_else",
+    "test_a_packet_with_a_broken_byte_never_crashes",
+    "test_any_json_is_either_rows_or_a_refusal",
+    "test_garbage_is_refused_and_never_crashes",
+    "test_no_document_crashes_the_reader",
+    "test_no_topic_crashes_a_parser",
+    "test_rows_of_named_columns_are_taken",
+    "test_small_letters_digits_and_underscores_make_a_name",
+    "test_telemetry_is_acknowledged",
+}
+"""Tests of what raises where it is not as it must be, and says nothing where it is."""
+SKIPS = {
+    "tests/azure/conftest.py": "an Azure subscription",
+    "tests/device/test_capture_faults.py": "a kernel that can stall a disk",
+    "tests/device/test_capture_writing.py": "a file system that is written through memory",
+    "tests/e2e/test_1_journey.py": "../shared",
+    "tests/infra/test_bicep.py": "Microsoft's bicep",
+    "tests/iot_edge.py": "../shared",
+    "tests/needs.py": "what ./run sets up; CI fails",
+    "tests/sdk/test_clients.py": "what a client of Microsoft's cannot do",
+    "tests/sdk/test_docs_hub.py": "the ports that the page names",
+    "tests/workflows/test_ci.py": "../shared",
+    "tests/workflows/test_ci_github.py": "../shared",
+    "tests/workflows/test_fleet_cases.py": "minutes",
+    "tests/workflows/test_train.py": "../shared",
+    "tests/accelerator/test_import.py": "../shared",
+    "tests/domain/test_accelerator_component.py": "../shared",
+    "tests/domain/test_accelerator_conda.py": "../shared",
+    "tests/domain/test_accelerator_config.py": "../shared",
+    "tests/domain/test_accelerator_edge.py": "../shared",
+}
+"""Which files skip tests, for want of what; `tests/needs.py` is the way for all that ./run sets up."""
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def calls(node: ast.AST) -> Iterator[ast.expr]:
+    """What is called in it."""
+    return (one.func for one in ast.walk(node) if isinstance(one, ast.Call))
+
+
+def checks(node: ast.AST) -> bool:
+    asserts = any(isinstance(one, ast.Assert) for one in ast.walk(node))
+    return asserts or any(ast.unparse(one) in CHECKS for one in calls(node))
+
+
+def find_idle(trees: dict[str, ast.Module]) -> set[str]:
+    """Names of tests that neither check anything nor call a function or method of tests that does."""
+    checking = {path: {one.name for one in functions(tree) if checks(one)} for path, tree in trees.items()}
+    anywhere = set().union(*checking.values())
+    found = set()
+    for path, tree in trees.items():
+        imports = (one for one in ast.walk(tree) if isinstance(one, ast.ImportFrom))
+        ours = {name.name for one in imports if (one.module or "").startswith("tests") for name in one.names}
+        known = checking[path] | ours & anywhere
+        for one in functions(tree):
+            helped = any(
+                each.id in known if isinstance(each, ast.Name) else getattr(each, "attr", "") in anywhere
+                for each in calls(one)
+            )
+            if one.name.startswith("test_") and not checks(one) and not helped:
+                found.add(one.name)
+    return found
+
+
+def holds_always(test: ast.expr) -> bool:
+    """Whether the check is true whatever was measured, as far as its text tells."""
+    match test:
+        case ast.Constant(value=value):
+            return bool(value)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+            return bool(parts)
+        case ast.GeneratorExp() | ast.Lambda() | ast.JoinedStr():
+            return True
+        case ast.BoolOp(op=ast.Or(), values=parts):
+            return any(holds_always(part) for part in parts)
+        case ast.Call(func=called) if ast.unparse(called) in ("json.dumps", "repr", "iter", "print"):
+            return True
+        case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[ast.GtE()], comparators=[least]):
+            return ast.unparse(least) == "0"
+    return False
+
+
+def find_hollow(trees: dict[str, ast.Module]) -> list[str]:
+    return [
+        f"{path}:{one.lineno}: assert {ast.unparse(one.test)}"
+        for path, tree in trees.items()
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Assert) and holds_always(one.test)
+    ]
+
+
+def test_every_test_checks_something() -> None:
+    assert find_idle(TREES) == SUCCESS_IS_THE_CHECK
+
+
+def test_no_check_holds_by_itself() -> None:
+    assert find_hollow(TREES) == []
+
+
+def test_tests_are_skipped_for_want_of_what_nobody_sets_up_alone() -> None:
+    skipping = {"pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"}
+    found = {path for path, tree in TREES.items() if {ast.unparse(one) for one in calls(tree)} & skipping}
+    assert found == set(SKIPS)
+    assert [p for p, tree in TREES.items() if "pytest.importorskip" in map(ast.unparse, calls(tree))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "idle", "hollow"),
+    [
+        pytest.param("def test_a():\n    render()", {"test_a"}, 0, id="nothing is checked"),
+        pytest.param("def test_a():\n    helper()\ndef helper():\n    assert x", set(), 0, id="by a helper"),
+        pytest.param("def test_a():\n    with pytest.raises(E):\n        f()", set(), 0, id="by an error"),
+        pytest.param("assert (x == 1, 'why')", set(), 1, id="a pair"),
+        pytest.param("assert (one for one in x)", set(), 1, id="a generator"),
+        pytest.param("assert x == 1 or 'why'", set(), 1, id="or a text"),
+        pytest.param("assert x.isprintable() or json.dumps(x)", set(), 1, id="or what is never empty"),
+        pytest.param("assert len(x) >= 0", set(), 1, id="no fewer than none"),
+        pytest.param("assert x == 1 or y == 2", set(), 0, id="one of two"),
+        pytest.param("assert all(one for one in x)", set(), 0, id="each"),
+    ],
+)
+def test_what_cannot_fail_is_found(text: str, idle: set[str], hollow: int) -> None:
+    trees = {"tests/test_x.py": ast.parse(text)}
+    assert find_idle(trees) == idle
+    assert len(find_hollow(trees)) == hollow
