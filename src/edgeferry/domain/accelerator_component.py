@@ -30,6 +30,7 @@ class Home:
 
     @property
     def origin(self) -> Origin:
+        """The component in the old project."""
         return Origin(self.file)
 
     def relative(self, path: str) -> str:

@@ -12,7 +12,9 @@ class DeviceClass:
     name: str
     memory_bytes: int
     cpus: float
+    """Cores; a part of one is a share of its time."""
     pids: int
+    """Processes and threads at once."""
 
 
 SMALL = DeviceClass(name="small", memory_bytes=512 * 1024 * 1024, cpus=1.0, pids=128)

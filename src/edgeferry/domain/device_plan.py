@@ -40,24 +40,32 @@ class Present:
 
 @dataclass(frozen=True)
 class Pull:
+    """The image is to be brought to the engine."""
+
     image: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Remove:
+    """The module's container is to go, running or not."""
+
     module: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Create:
+    """A container of the module is to be made, and is not started by that."""
+
     module: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Start:
+    """The module's container is to run."""
+
     module: str
     reason: str
 

@@ -32,6 +32,8 @@ class Sight:
 
 @dataclass(frozen=True)
 class Judgement:
+    """Whether what was applied is still on trial, proven or failed; `reason`: why it failed."""
+
     outcome: Literal["Trial", "Proven", "Failed"]
     reason: str = ""
 

@@ -54,6 +54,8 @@ class Literal(_Node):
 
 @dataclass(frozen=True)
 class Not(_Node):
+    """The inverse; of what is neither true nor false, that again."""
+
     operand: Expression
 
 
@@ -73,6 +75,8 @@ class Some(_Node):
 
 @dataclass(frozen=True)
 class Compared(_Node):
+    """Two values beside each other."""
+
     left: Expression
     comparator: str
     right: Expression
@@ -97,6 +101,8 @@ class Calculated(_Node):
 
 @dataclass(frozen=True)
 class Call(_Node):
+    """A function of values."""
+
     function: str
     """A key of FUNCTIONS."""
     arguments: tuple[Expression, ...]

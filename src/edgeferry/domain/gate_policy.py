@@ -28,6 +28,7 @@ class MetricRule:
     sign: str
     """`>=`, `<=`, `>` or `<`."""
     amount: float
+    """In the metric's own unit."""
     factor: float = 0.0
     """How much of the live version's metric is added to `amount`; 0: none, the rule is absolute."""
 
@@ -37,7 +38,7 @@ class MetricRule:
         return self.factor != 0
 
     def holds(self, value: float, live: float = 0.0) -> bool:
-        """Whether `value` is good enough; a NaN never is."""
+        """Whether `value` is good enough where the version now live has `live`; a NaN never is."""
         limit = self.limit(live)
         return {
             ">=": value >= limit,
@@ -47,7 +48,7 @@ class MetricRule:
         }[self.sign]
 
     def limit(self, live: float = 0.0) -> float:
-        """The number that the metric is compared with."""
+        """The number that the metric is compared with where the version now live has `live`."""
         return self.factor * live + self.amount
 
 

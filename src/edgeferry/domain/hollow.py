@@ -89,7 +89,7 @@ def note_traffic(hollow: Hollow, now_s: float) -> Hollow:
 
 
 def next_at(hollow: Hollow, now_s: float) -> float:
-    """When something will happen by itself next, later than now; infinity when nothing will."""
+    """When (Unix seconds) something will happen by itself next, later than now; infinity for never."""
     trial = hollow.pace.trial
     times = [*hollow.images.values(), *(since + trial.window_s for since in hollow.trials.values())]
     for runs in hollow.running.values():
@@ -239,6 +239,7 @@ def _has_failed_pulls(hollow: Hollow, aim: Aim, now_s: float) -> bool:
 
 
 def aims_of(hollow: Hollow) -> list[Aim]:
+    """What each unit of its modules is to run: what is desired, unless that failed before."""
     wanted = hollow.wanted.modules if hollow.wanted else {}
     return [choose(unit, hollow.failed, {}, {}) for unit in find_units(wanted, hollow.good, _hash)]
 

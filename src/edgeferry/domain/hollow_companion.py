@@ -48,14 +48,15 @@ def is_settled(hollow: Hollow, verdict: Verdict | None) -> bool:
 
 
 def gives_up_at(hollow: Hollow, model: str) -> float:
-    """When the companion says that the model does not answer, unless it does by then."""
+    """When (Unix seconds) the companion says that the model does not answer, unless it does by then."""
     runs = hollow.running.get(COMPANION)
     since = max(hollow.requests[model][1], runs.started_at) if runs else hollow.requests[model][1]
     return since + hollow.pace.patience_s
 
 
 def answers_at(hollow: Hollow, model: str, now_s: float) -> float:
-    """When the companion has its verdict on the model; infinity while what it asks for does not run."""
+    """When (Unix seconds) the companion has its verdict on the model; infinity while what it asks for does
+    not run."""
     request, since = hollow.requests[model]
     runs = hollow.running.get(model)
     if runs is None or not runs.spec.image.endswith("@" + request.digest):

@@ -104,12 +104,14 @@ def status_of(hollow: Hollow, runs: Running, now_s: float) -> tuple[str, str, in
 
 
 def crash_period(hollow: Hollow, spec: ModuleSpec, now_s: float) -> float:
+    """Seconds from one end of the module by itself to the next; 0 when it does not end."""
     if find_fault(hollow, "dead", spec, now_s):
         return CRASH_EVERY_S
     return FLAP_EVERY_S if find_fault(hollow, "flapping", spec, now_s) else 0.0
 
 
 def ready_at(hollow: Hollow, runs: Running, now_s: float) -> float:
+    """When (Unix seconds) the module answers."""
     slow = find_fault(hollow, "slow_start", runs.spec, now_s)
     return runs.started_at + (slow.seconds if slow else 0.0)
 
@@ -129,6 +131,7 @@ def find_fault(hollow: Hollow, kind: str, spec: ModuleSpec, now_s: float) -> Fau
 
 
 def is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> bool:
+    """Whether the fault is on now and is one of this module."""
     is_now = fault.is_on(now_s - hollow.born_at)
     if fault.kind in ABOUT_COMPANIONS and fault.digest:
         companion = hollow.running.get(COMPANION)
@@ -141,4 +144,5 @@ def is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> bo
 
 
 def text_of(at_s: float) -> str:
+    """The moment (Unix seconds) as ISO 8601, UTC, to the millisecond."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")

@@ -65,6 +65,7 @@ class Fault:
     """Which devices, as a target condition; `names` and `share` narrow it."""
     names: frozenset[str] | None = None
     share: float = 1.0
+    """Of those devices, from 0 to 1; the seed draws which."""
     from_s: float = 0.0
     until_s: float = math.inf
     module: str = ""
@@ -73,7 +74,9 @@ class Fault:
     """Only while the module, of a fault of the companion's word the companion, is of an image whose digest
     begins so; "": of any."""
     rate: float = 1.0
+    """Of the requests, from 0 to 1: those that it happens to; of `quiet`, those that come all the same."""
     seconds: float = 0.0
+    """By how much later a module of `slow_start` answers."""
 
     def is_on(self, at_s: float) -> bool:
         """Whether it is the case that many seconds after the beginning."""

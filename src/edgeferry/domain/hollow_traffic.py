@@ -31,7 +31,8 @@ class Shape:
 
 
 def shape_lognormal(median: float, sigma: float, grain: int = 4000) -> Shape:
-    """Numbers whose logarithms are normally distributed: fares, durations, latencies."""
+    """Numbers around `median` whose logarithms are normally distributed with the standard deviation `sigma`:
+    fares, durations, latencies. Made of `grain` numbers, evenly spread."""
     normal = NormalDist(math.log(median), sigma)
     counts: dict[int, int] = {}
     for step in range(grain):

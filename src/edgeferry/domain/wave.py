@@ -35,6 +35,7 @@ class WaveRule:
     text: str
     kind: Literal["count", "percent", "selector"]
     amount: float = 0
+    """Devices, or percent; 0 for a condition."""
     condition: str = ""
 
 
