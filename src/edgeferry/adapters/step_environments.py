@@ -30,9 +30,7 @@ class StepEnvironments:
 
     def settle(self, wanted: StepEnvironment) -> tuple[Path, str]:
         """The interpreter of the step environment, made when missing, and its exact versions as text."""
-        base, version = self._interpreter(wanted)
-        identity = json.dumps([version, sys.platform, wanted.requirements])
-        place = self._folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        place, base = self.place_of(wanted)
         python, lock = place / "bin" / "python", place / "edgeferry.lock"
         if not (lock.exists() and python.exists()):
             with locked(place.with_suffix(".lock")):
@@ -40,6 +38,12 @@ class StepEnvironments:
                     self._say(f"making the step environment of {wanted.conda_file} (once; a few seconds)")
                     self._make(wanted, base, place)
         return python, lock.read_text("utf-8")
+
+    def place_of(self, wanted: StepEnvironment) -> tuple[Path, str]:
+        """Where the environment is, once it is made, and the interpreter that it is made by."""
+        base, version = self._interpreter(wanted)
+        identity = json.dumps([version, sys.platform, wanted.requirements])
+        return self._folder / hashlib.sha256(identity.encode()).hexdigest()[:16], base
 
     def _make(self, wanted: StepEnvironment, base: str, place: Path) -> None:
         """A virtual environment at `place`; edgeferry.lock goes in last and makes it count.
