@@ -49,7 +49,9 @@ def pack_group(group: bytes, first: int) -> bytes:
     """The member that holds one group; column by column, where its lines are alike."""
     end = group.rindex(b"\n", 0, -1) + 1
     count = group.count(b"\n", 0, end)
-    pieces = group[:end].replace(b"\n", b",\n").split(b",")[:-1]  # a line end begins the next line's first one
+    pieces = (
+        group[:end].replace(b"\n", b",\n").split(b",")[:-1]
+    )  # a line end begins the next line's first one
     width = len(pieces) // count
     begins = b",".join(pieces[::width])
     if width * count != len(pieces) or begins.count(b"\n") != count - 1 or b"\r" in group:

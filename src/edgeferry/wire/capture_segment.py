@@ -43,6 +43,9 @@ _ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
+USUAL_ENTRY = b"[0,%d,%b,%b]\n"
+"""Of latency (µs), inputs and output: what `render_entry` makes of a user's record that has no id and status
+200."""
 _DECODER = json.JSONDecoder()
 
 
@@ -117,13 +120,18 @@ def begins_segment(line: bytes) -> bool:
 
 
 def render_entry(
-    latency_us: float, inputs: bytes, output: bytes, asked_id: str = "", purpose: str = USER, status: int = 200
+    latency_us: float,
+    inputs: bytes,
+    output: bytes,
+    asked_id: str = "",
+    purpose: str = USER,
+    status: int = 200,
 ) -> bytes:
     """A record's line, without its place in time, for `join_entries`. `inputs` and `output` must be JSON
     texts, `asked_id` as `wire.capture.parse_request_id` gives it."""
     inputs = inputs.strip()
     if not asked_id and purpose == USER and status == 200:
-        return b"[0,%d,%b,%b]\n" % (latency_us, inputs, output)
+        return USUAL_ENTRY % (latency_us, inputs, output)
     asked = asked_id.encode("ascii"), purpose.encode("ascii")
     return b'[0,%d,"%b","%b",%d,%b,%b]\n' % (latency_us, *asked, status, inputs, output)
 

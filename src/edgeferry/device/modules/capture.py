@@ -32,7 +32,7 @@ from edgeferry.domain.capture_policy import (
     redact_body,
     redact_rows,
 )
-from edgeferry.wire.capture_segment import Shared, join_entries, render_entry
+from edgeferry.wire.capture_segment import USUAL_ENTRY, Shared, join_entries, render_entry
 from edgeferry.wire.serving import ModelCard, render_rows
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -90,20 +90,41 @@ class Captures:
             sent()
             return
         self._kept = []
+        samples, redacted, hides = self._samples, self._redacted, self._hides
         lines: list[bytes] = []
-        room = self._segment_bytes
-        for record in kept:
+        room, largest = self._segment_bytes, self._largest
+        for asked, body, question, output, status, latency_ms in kept:
             try:
-                line = self._render(*record)
+                if samples and not self._is_wanted(question, status):
+                    self._left_out += 1
+                    continue
+                if redacted:
+                    inputs = self._hide(question)
+                elif (
+                    type(question) is list
+                    and body.startswith(_BEGIN)
+                    and body[-1:] == b"}"
+                    and body.count(b'"') == 2
+                ):
+                    inputs = body[
+                        len(_BEGIN) : -1
+                    ]  # as posted; all else in a body that was read well is numbers
+                else:
+                    inputs = _render_inputs(question)
+                if hides and hides_output(self._policy, status >= 500):
+                    output = b"null"
+                if asked is ANYBODY and status == 200:
+                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, inputs.strip(), output)
+                else:
+                    line = render_entry(
+                        latency_ms * 1000 + 0.5, inputs, output, asked.id, asked.purpose, status
+                    )
                 size = len(line)
-                if size > self._largest:
+                if size > largest:
                     raise ValueError(f"a record of {size} bytes is too large for this store")
             except _UNKEPT as error:
                 writer.drop(1)
                 writer.tell("a record was dropped", str(error))
-                continue
-            if not size:
-                self._left_out += 1
                 continue
             if size > room and lines:
                 writer.write(join_entries(lines), len(lines), nothing)
@@ -173,20 +194,6 @@ class Captures:
             self.folder = None
             self._writer.close()
 
-    def _render(
-        self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
-    ) -> bytes:
-        """The record's line; empty when it is not wanted."""
-        if self._samples and not self._is_wanted(question, status):
-            return b""
-        inputs = self._hide(question) if self._redacted else _render_inputs(body, question)
-        if self._hides and hides_output(self._policy, status >= 500):
-            output = b"null"
-        latency_us = latency_ms * 1000 + 0.5
-        if asked is ANYBODY and status == 200:
-            return render_entry(latency_us, inputs, output)
-        return render_entry(latency_us, inputs, output, asked.id, asked.purpose, status)
-
     def _is_wanted(self, question: Any, status: int) -> bool:
         return must_keep(self._policy, random.random(), status >= 500, self._is_out_of_range(question))
 
@@ -215,11 +222,9 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
     return False
 
 
-def _render_inputs(body: bytes, question: Any) -> bytes:
+def _render_inputs(question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
-            return body[len(_BEGIN) : -1]  # as posted; all else in a body that was read well is numbers
         return render_rows(question)
     if question.isascii():
         try:

@@ -88,7 +88,7 @@ class Writer:
             sent()
             return
         quick = self.store.is_local and not (self._slow_writes or self._queue)
-        if quick and self._lock.acquire(False):  # noqa: FBT003 - by name it takes twice as long
+        if quick and self._lock.acquire(False):
             try:
                 is_done = self._append(lines, records, at_us, began)
                 if self._acks and is_done and not (self._slow or self._problem):
@@ -163,7 +163,9 @@ class Writer:
             self._fail(error, records)
             return True
         self._slow_writes = self.store.write_s > SLOW_S
-        self._note(records)
+        self.written += records
+        if self._problem:
+            self._be_well()
         if self._is_clean:  # asking an event costs more
             self._is_clean = False
             self._dirty.set()
@@ -218,8 +220,11 @@ class Writer:
     def _note(self, written: int) -> None:
         self.written += written
         if self._problem and written:
-            self._problem = ""
-            self.tell("captures are dropped", "")
+            self._be_well()
+
+    def _be_well(self) -> None:
+        self._problem = ""
+        self.tell("captures are dropped", "")
 
     def _fail(self, error: OSError, count: int) -> None:
         self.drop(count)

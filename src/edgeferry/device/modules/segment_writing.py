@@ -68,9 +68,10 @@ class OpenSegment:
 
     def write(self, text: bytes) -> None:
         """OSError, and nothing is written, when it cannot be."""
-        end = self.size_bytes + len(text)
+        size = self.size_bytes
+        end = size + len(text)
         if end <= self._mapped_bytes and self._memory is not None:
-            self._memory[self.size_bytes : end] = text
+            self._memory[size:end] = text
         else:
             self.unmap()
             if os.write(self.file, text) != len(text):

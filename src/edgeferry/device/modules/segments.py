@@ -102,14 +102,16 @@ class Segments:
             return False
         if not self._is_held and not self._take_over():
             return False
+        if is_calm:
+            self._write(
+                file, render_group(lines, records, self.last + 1, at_us - self._began_us), records, now
+            )
+            return True
         try:
-            if is_calm:
-                text = render_group(lines, records, self.last + 1, at_us - self._began_us)
-            else:
-                text = self._render(Entries(lines, records, at_us), self.last + 1)
-            self._write(file, text, records, now if is_calm else time.monotonic())
+            text = self._render(Entries(lines, records, at_us), self.last + 1)
+            self._write(file, text, records, time.monotonic())
         finally:
-            if not is_calm and now < self._shared_until:
+            if now < self._shared_until:
                 self.let_go()
         return True
 
