@@ -21,6 +21,10 @@ BARS = {"score.py": 5.0, "onnx": 20.0}
 """Percent of processor time a request that captures may add."""
 
 
+TRIES = 5
+"""How often a slice is run until wrk reports a request: on a busy machine it may get none in its time."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """A short load of one server."""
@@ -34,23 +38,29 @@ class Slice:
 
 
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
-    """What wrk says of so many seconds."""
+    """What wrk says of so many seconds; a slice without a request is told, and run again."""
     program = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "bench/capture/wrk.lua")]
     if core >= 0:
         program = ["taskset", "--cpu-list", str(core), *program]
-    before = server.busy_s()
-    done = subprocess.run(
-        [*program, f"http://127.0.0.1:{server.port}/score"],
-        env={**os.environ, "BODIES": str(bodies)},
-        capture_output=True,
-        text=True,
-        check=True,
+    for _ in range(TRIES):
+        before = server.busy_s()
+        done = subprocess.run(
+            [*program, f"http://127.0.0.1:{server.port}/score"],
+            env={**os.environ, "BODIES": str(bodies)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        busy = server.busy_s() - before
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+        assert not said["errors"], done.stdout
+        if requests := said["requests"]:
+            each_us = busy / requests * 1e6
+            return Slice(requests, each_us, requests / said["us"] * 1e6, said["p50"], said["p99"])
+        print("    a slice without a request: it is run again", flush=True)
+    raise RuntimeError(
+        f"{TRIES} slices of {seconds} s without a request: the machine is too busy to measure on"
     )
-    busy = server.busy_s() - before
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    assert not said["errors"], done.stdout
-    requests = said["requests"]
-    return Slice(requests, busy / requests * 1e6, requests / said["us"] * 1e6, said["p50"], said["p99"])
 
 
 def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.device.modules import capture_writer, segments
-from edgeferry.device.modules.capture import Asked, Captures
+from edgeferry.device.modules.capture import ANYBODY, Asked, Captures
 from edgeferry.device.modules.capture_pages import count, read_page
 from edgeferry.domain.capture import Cursor, choose_bounds
 from edgeferry.domain.capture_policy import CapturePolicy
@@ -36,7 +36,7 @@ CARD = ModelCard(
     output="fareAmount",
 )
 SHARED = Shared("taxi", "3", "sha256:aa", ("distance", "hour"), "", 0)
-USER, SMOKE = Asked("", "user"), Asked("", "smoke")
+USER, SMOKE = ANYBODY, Asked("", "smoke")
 
 
 @pytest.fixture
@@ -395,7 +395,7 @@ def test_a_client_that_is_gone_is_no_disk_that_fails_and_holds_nobody_up(tmp_pat
         raise OSError("the client is gone")
 
     with pytest.raises(OSError, match="the client is gone"):
-        writer.write(segments.Entries(b"[0,90,[[1]],[1.5]]\n", 1, 0), sent)
+        writer.write(b"[0,90,[[1]],[1.5]]\n", 1, sent)
     assert not syncing.is_alive()
     assert (writer.written, writer.dropped, writer.state()) == (1, 0, ("ok", ""))
     writer.close()

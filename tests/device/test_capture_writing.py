@@ -41,7 +41,7 @@ def mapped(folder, *numbers, bounds=BOUNDS):
 
 
 def append(store, number):
-    assert store.append(entry(number), time.monotonic())
+    assert store.append(*entry(number), time.monotonic())
 
 
 def entry(number):
@@ -96,7 +96,7 @@ def test_a_server_stores_nothing_where_another_one_has_cut_the_file_off(folder):
     new = Segments(folder, SHARED, BOUNDS)
     with new.alone():
         new.write([entry(2)])
-    assert not old.append(entry(3), time.monotonic())
+    assert not old.append(*entry(3), time.monotonic())
     with old.alone():
         old.write([entry(3)])
         old.tidy()

@@ -10,6 +10,7 @@ from edgeferry.wire.capture_block import COLUMNS, HEAD_BYTES, LINES, pack, pack_
 from edgeferry.wire.capture_segment import (
     Group,
     Shared,
+    join_entries,
     merge_groups,
     parse_entries,
     parse_groups,
@@ -43,7 +44,7 @@ entries = st.lists(
 
 
 def group_of(lines, first=17, at_us=1000):
-    return render_group(b"".join(lines), len(lines), first, at_us)
+    return render_group(join_entries(lines), len(lines), first, at_us)
 
 
 def parse(text, **kind):
@@ -139,11 +140,39 @@ def test_groups_that_are_merged_hold_the_same_records_at_the_same_times(made):
     for lines, at_us in made:
         texts.append(group_of(lines, first, at_us))
         first += len(lines)
-    groups = [group for text in texts for group in parse(text)]
-    merged = merge_groups(groups)
+    merged, *ends = merge_groups(b"".join(texts))
+    assert ends == [17, first]
     assert len(parse(merged)) == 1
     assert records_of(merged) == records_of(b"".join(texts))
-    assert records_of(merge_groups(parse(merged))) == records_of(merged)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        GROUP + FIRST,
+        GROUP.replace(b"12.5", b"12.6") + group_of([FIRST], 19),
+        GROUP + group_of([FIRST], 20),
+        FIRST + GROUP,
+        group_of([b"[7,410,[[1]],[2]]\n"]),
+        group_of([render_shared(SHARED), FIRST]),
+    ],
+    ids=["nothing", "a torn end", "damage", "a gap", "a line too many", "merged before", "a first line"],
+)
+def test_only_whole_groups_of_a_server_are_merged(text):
+    with pytest.raises(ValueError, match="no group"):
+        merge_groups(text)
+
+
+@pytest.mark.parametrize("odd", [b"[0,1,[[1,2]],[3]]\n", b"[0,1,[[1,2,3,4]],[3]]\n"])
+def test_lines_of_another_length_are_packed_as_they_are(odd):
+    others = [b"[0,1,[[1,2,3]],[3]]\n"] * 4
+    for place in range(5):
+        group = group_of([*others[:place], odd, *others[place:]])
+        member = pack_group(group, 17)
+        assert (parse_head(member).form, unpack(member)) == (LINES, group)
+    group = group_of([others[0], b"[0,1,[[1,2]],[3]]\n", b"[0,1,[[1,2,3,4]],[3]]\n"])
+    assert unpack(pack_group(group, 17)) == group
 
 
 @given(entries)

@@ -18,8 +18,8 @@ import zlib
 from dataclasses import dataclass
 
 LINES, COLUMNS = 0, 1
-LEVEL = 3
-"""Of records column by column: smaller than lines at zlib's default level, at half of its work."""
+LEVEL = 1
+"""Of records column by column: smaller than lines at level 3, at a third of its work."""
 
 _EXTRA = struct.Struct("<2sHIQB")
 _HEAD = struct.Struct("<10sH")
@@ -47,12 +47,17 @@ def pack(text: bytes, first: int) -> bytes:
 
 def pack_group(group: bytes, first: int) -> bytes:
     """The member that holds one group; column by column, where its lines are alike."""
-    *lines, trailer = group.splitlines(keepends=True)
-    rows = [line[:-1].split(b",") for line in lines]
-    if len(set(map(len, rows))) != 1 or any(b"\r" in line for line in lines):
+    end = group.rindex(b"\n", 0, -1) + 1
+    count = group.count(b"\n", 0, end)
+    pieces = (
+        group[:end].replace(b"\n", b",\n").split(b",")[:-1]
+    )  # a line end begins the next line's first one
+    width = len(pieces) // count
+    begins = b",".join(pieces[::width])
+    if width * count != len(pieces) or begins.count(b"\n") != count - 1 or b"\r" in group:
         return _pack(group, first, LINES)
-    columns = b"\n".join([b",".join(column) for column in zip(*rows, strict=True)])
-    return _pack(columns + b"\n" + trailer, first, COLUMNS)
+    columns = [begins.replace(b"\n", b""), *(b",".join(pieces[place::width]) for place in range(1, width))]
+    return _pack(b"\n".join([*columns, group[end:]]), first, COLUMNS)
 
 
 def parse_head(text: bytes) -> Head | None:

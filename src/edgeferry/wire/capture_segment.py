@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -35,9 +35,17 @@ from edgeferry.wire.capture import seal, unseal
 FORMAT = 2
 
 _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
+_END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
+"""A trailer, and the end of the line before it."""
+_NOW = b"[0,"
+"""How a record's line begins before groups are merged."""
 _ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+"""In JSON they can only stand between values."""
+USUAL_ENTRY = b"[0,%d,%b,%b]\n"
+"""Of latency (µs), inputs and output: what `render_entry` makes of a user's record that has no id and status
+200."""
 _DECODER = json.JSONDecoder()
 
 
@@ -112,31 +120,34 @@ def begins_segment(line: bytes) -> bool:
 
 
 def render_entry(
-    latency_us: int, inputs: bytes, output: bytes, asked_id: str = "", purpose: str = USER, status: int = 200
+    latency_us: float,
+    inputs: bytes,
+    output: bytes,
+    asked_id: str = "",
+    purpose: str = USER,
+    status: int = 200,
 ) -> bytes:
-    """A record's line, without its place in time. `inputs` and `output` must be JSON texts, `asked_id` as
-    `wire.capture.parse_request_id` gives it."""
+    """A record's line, without its place in time, for `join_entries`. `inputs` and `output` must be JSON
+    texts, `asked_id` as `wire.capture.parse_request_id` gives it."""
     inputs = inputs.strip()
-    if asked_id or purpose != USER or status != 200:
-        line = b'[0,%d,"%b","%b",%d,%b,%b]\n' % (
-            latency_us,
-            asked_id.encode("ascii"),
-            purpose.encode("ascii"),
-            status,
-            inputs,
-            output,
-        )
-    else:
-        line = b"[0,%d,%b,%b]\n" % (latency_us, inputs, output)
-    if b"\r" in line or line.find(b"\n") != len(line) - 1:  # in JSON they can only stand between values
-        line = line[:-1].translate(_LINE_ENDS) + b"\n"
-    return line
+    if not asked_id and purpose == USER and status == 200:
+        return USUAL_ENTRY % (latency_us, inputs, output)
+    asked = asked_id.encode("ascii"), purpose.encode("ascii")
+    return b'[0,%d,"%b","%b",%d,%b,%b]\n' % (latency_us, *asked, status, inputs, output)
+
+
+def join_entries(lines: Sequence[bytes]) -> bytes:
+    """The lines of one group."""
+    text = lines[0] if len(lines) == 1 else b"".join(lines)
+    if text.count(b"\n") == len(lines) and b"\r" not in text:
+        return text
+    return b"".join([line[:-1].translate(_LINE_ENDS) + b"\n" for line in lines])
 
 
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
     """The group of `count` lines, ready to be written."""
-    told = b'"%d %d %d ' % (count, first, at_us)
-    return b'%b%b%08x"\n' % (lines, told, zlib.crc32(told, zlib.crc32(lines)))
+    text = b'%b"%d %d %d ' % (lines, count, first, at_us)
+    return b'%b%08x"\n' % (text, zlib.crc32(text))
 
 
 def parse_trailer(line: bytes) -> Trailer | None:
@@ -171,24 +182,31 @@ def parse_groups(lines: Iterable[bytes], *, ended: bool = True) -> Iterator[Grou
         yield len(waiting)
 
 
-def merge_groups(groups: Iterable[Group]) -> bytes:
-    """The same records, at the same times, in one group; groups must follow each other and have no first
-    line of their own. ValueError when a line is no record."""
-    lines: list[bytes] = []
-    first = began = before = 0
-    for number, group in enumerate(groups):
-        if not number:
-            first, began, before = group.first, group.at_us, group.at_us
-        at = group.at_us
-        for place, entry in enumerate(group.entries):
-            if place and entry.startswith(b"[0,"):
-                lines.append(entry)
-                continue
-            cut = entry.index(b",")
-            at += int(entry[1:cut])
-            lines.append(b"[%d%b" % (at - before, entry[cut:]))
-            before = at
-    return render_group(b"".join(lines), len(lines), first, began)
+def merge_groups(text: bytes) -> tuple[bytes, int, int]:
+    """The same records, at the same times, in one group; the sequence of the first, and the one behind the
+    last. ValueError unless the text is whole groups as a server writes them, without first lines of their
+    own, that follow each other."""
+    merged: list[bytes] = []
+    place = first = behind = began = before = 0
+    for found in _END.finditer(text):
+        lines = text[place : found.start() + 1]
+        count, sequence, at_us = int(found[1]), int(found[2]), int(found[3])
+        if not place:
+            first = behind = sequence
+            began = before = at_us
+        if (
+            sequence != behind
+            or int(found[4], 16) != zlib.crc32(text[place : found.start(4)])
+            or lines.count(b"\n") != count
+            or not lines.startswith(_NOW)
+            or lines.count(b"\n" + _NOW) != count - 1
+        ):
+            raise ValueError(f"no group of records {behind} and on")
+        merged.append(b"[%d%b" % (at_us - before, lines[len(_NOW) - 1 :]))
+        before, behind, place = at_us, sequence + count, found.end()
+    if place != len(text) or not merged:
+        raise ValueError(f"no group of records {behind} and on")
+    return render_group(b"".join(merged), behind - first, first, began), first, behind
 
 
 def read_purpose(entry: bytes) -> str:

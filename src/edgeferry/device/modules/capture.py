@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,7 @@ import msgspec
 from edgeferry.device.modules.capture_answers import Sent, nothing
 from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
-from edgeferry.device.modules.segments import Entries
-from edgeferry.domain.capture import Counts, choose_bounds, choose_largest
+from edgeferry.domain.capture import USER, Counts, choose_bounds, choose_largest
 from edgeferry.domain.capture_policy import (
     ACK,
     CapturePolicy,
@@ -34,7 +32,7 @@ from edgeferry.domain.capture_policy import (
     redact_body,
     redact_rows,
 )
-from edgeferry.wire.capture_segment import Shared, render_entry
+from edgeferry.wire.capture_segment import USUAL_ENTRY, Shared, join_entries, render_entry
 from edgeferry.wire.serving import ModelCard, render_rows
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -52,6 +50,10 @@ class Asked:
     purpose: str
 
 
+ANYBODY = Asked("", USER)
+"""Who says nothing of himself."""
+
+
 class Captures:
     """The store of one model server in `folder`; None, or a policy that is off, keeps nothing and counts
     nothing."""
@@ -63,11 +65,10 @@ class Captures:
         bounds = choose_bounds(policy)
         self._largest, self._segment_bytes = choose_largest(bounds), bounds.segment_bytes
         self._columns = tuple(column.name for column in card.columns)
+        self._hides = bool(policy.redact)
         self._redacted = find_redacted(policy, self._columns)
         self._ranges = [(column.low, column.high) for column in card.columns]
-        self._lines: list[bytes] = []
-        self._lines_bytes = 0
-        self._earlier: list[Entries] = []
+        self._kept: list[tuple[Asked, bytes, Any, bytes, int, float]] = []
         self._refused = self._left_out = 0
         self._writer: Writer | None = None
         if self.folder is not None:
@@ -77,43 +78,63 @@ class Captures:
     def keep(
         self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
     ) -> None:
-        """One more record of this tick, or one more dropped. `question`: what was read from the body and
-        scored."""
-        if self._writer is None or self.folder is None:
-            return
-        try:
-            if self._samples and not self._is_wanted(question, status):
-                self._left_out += 1
-                return
-            line = render_entry(
-                int(latency_ms * 1000 + 0.5),
-                self._hide(question) if self._redacted else _render_inputs(body, question),
-                b"null" if self._policy.redact and hides_output(self._policy, status >= 500) else output,
-                asked.id,
-                asked.purpose,
-                status,
-            )
-            size = len(line)
-            if size > self._largest:
-                raise ValueError(f"a record of {size} bytes is too large for this store")
-        except _UNKEPT as error:
-            self._writer.drop(1)
-            self._writer.tell("a record was dropped", str(error))
-            return
-        if self._lines and self._lines_bytes + size > self._segment_bytes:
-            self._earlier.append(self._take_lines())
-        self._lines.append(line)
-        self._lines_bytes += size
+        """One more record of this tick. `question`: what was read from the body and scored."""
+        if self.folder is not None:
+            self._kept.append((asked, body, question, output, status, latency_ms))
 
     def write(self, sent: Sent) -> None:
         """What was kept in this tick is written, or waits, or is dropped; `sent` is called once its answers
         may go out."""
-        if self._writer is None or not self._lines:
+        writer, kept = self._writer, self._kept
+        if writer is None or not kept:
             sent()
             return
-        while self._earlier:
-            self._writer.write(self._earlier.pop(0), nothing)
-        self._writer.write(self._take_lines(), sent)
+        self._kept = []
+        samples, redacted, hides = self._samples, self._redacted, self._hides
+        lines: list[bytes] = []
+        room, largest = self._segment_bytes, self._largest
+        for asked, body, question, output, status, latency_ms in kept:
+            try:
+                if samples and not self._is_wanted(question, status):
+                    self._left_out += 1
+                    continue
+                if redacted:
+                    inputs = self._hide(question)
+                elif (
+                    type(question) is list
+                    and body.startswith(_BEGIN)
+                    and body[-1:] == b"}"
+                    and body.count(b'"') == 2
+                ):
+                    inputs = body[
+                        len(_BEGIN) : -1
+                    ]  # as posted; all else in a body that was read well is numbers
+                else:
+                    inputs = _render_inputs(question)
+                if hides and hides_output(self._policy, status >= 500):
+                    output = b"null"
+                if asked is ANYBODY and status == 200:
+                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, inputs.strip(), output)
+                else:
+                    line = render_entry(
+                        latency_ms * 1000 + 0.5, inputs, output, asked.id, asked.purpose, status
+                    )
+                size = len(line)
+                if size > largest:
+                    raise ValueError(f"a record of {size} bytes is too large for this store")
+            except _UNKEPT as error:
+                writer.drop(1)
+                writer.tell("a record was dropped", str(error))
+                continue
+            if size > room and lines:
+                writer.write(join_entries(lines), len(lines), nothing)
+                lines, room = [], self._segment_bytes
+            lines.append(line)
+            room -= size
+        if lines:
+            writer.write(join_entries(lines), len(lines), sent)
+        else:
+            sent()
 
     def refuse(self) -> None:
         """One more request that was refused: counted, not stored."""
@@ -173,10 +194,6 @@ class Captures:
             self.folder = None
             self._writer.close()
 
-    def _take_lines(self) -> Entries:
-        lines, self._lines, self._lines_bytes = self._lines, [], 0
-        return Entries(b"".join(lines), len(lines), time.time_ns() // 1000)
-
     def _is_wanted(self, question: Any, status: int) -> bool:
         return must_keep(self._policy, random.random(), status >= 500, self._is_out_of_range(question))
 
@@ -205,11 +222,9 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
     return False
 
 
-def _render_inputs(body: bytes, question: Any) -> bytes:
+def _render_inputs(question: Any) -> bytes:
     """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
     if not isinstance(question, bytes):
-        if body.startswith(_BEGIN) and body.endswith(b"}") and body.count(b'"') == 2:
-            return body[len(_BEGIN) : -1]  # as posted; all else in a body that was read well is numbers
         return render_rows(question)
     if question.isascii():
         try:

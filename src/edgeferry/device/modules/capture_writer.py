@@ -80,26 +80,26 @@ class Writer:
         self._compressing = threading.Thread()
         threading.Thread(target=self._work, name="captures", daemon=True).start()
 
-    def write(self, entries: Entries, sent: Sent) -> None:
+    def write(self, lines: bytes, records: int, sent: Sent) -> None:
         """The group is written, or waits, or is dropped; `sent` is called once its answers may go out."""
-        began = time.monotonic()
+        began, at_us = time.monotonic(), time.time_ns() // 1000
         if self._problem and began < self._retry_at:
-            self.drop(entries.records)
+            self.drop(records)
             sent()
             return
         quick = self.store.is_local and not (self._slow_writes or self._queue)
-        if quick and self._lock.acquire(blocking=False):
+        if quick and self._lock.acquire(False):
             try:
-                is_done = self._append(entries, began)
+                is_done = self._append(lines, records, at_us, began)
                 if self._acks and is_done and not (self._slow or self._problem):
-                    self._await(Waiting(entries, sent, began), self._unsynced)
+                    self._await(Waiting(Entries(lines, records, at_us), sent, began), self._unsynced)
                     sent = nothing
             finally:
                 self._lock.release()
             if is_done:
                 sent()
                 return
-        self._defer(entries, sent)
+        self._defer(Entries(lines, records, at_us), sent)
 
     def drop(self, count: int) -> None:
         """So many records are not kept."""
@@ -153,17 +153,19 @@ class Writer:
 
     # on the loop
 
-    def _append(self, entries: Entries, now: float) -> bool:
+    def _append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
         """Whether the group is written, or dropped as the disk refuses it; else it has to wait. Only with the
         lock."""
         try:
-            if not self.store.append(entries, now):
+            if not self.store.append(lines, records, at_us, now):
                 return False
         except OSError as error:
-            self._fail(error, entries.records)
+            self._fail(error, records)
             return True
         self._slow_writes = self.store.write_s > SLOW_S
-        self._note(entries.records)
+        self.written += records
+        if self._problem:
+            self._be_well()
         if self._is_clean:  # asking an event costs more
             self._is_clean = False
             self._dirty.set()
@@ -218,8 +220,11 @@ class Writer:
     def _note(self, written: int) -> None:
         self.written += written
         if self._problem and written:
-            self._problem = ""
-            self.tell("captures are dropped", "")
+            self._be_well()
+
+    def _be_well(self) -> None:
+        self._problem = ""
+        self.tell("captures are dropped", "")
 
     def _fail(self, error: OSError, count: int) -> None:
         self.drop(count)

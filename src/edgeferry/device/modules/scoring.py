@@ -12,12 +12,12 @@ import traceback
 from functools import partial
 from typing import Any
 
-from edgeferry.device.modules.capture import Asked, Captures
+from edgeferry.device.modules.capture import ANYBODY, Asked, Captures
 from edgeferry.device.modules.http_request import Request
 from edgeferry.device.modules.loading import Answer, Read, Served, answer_body, choose_reader
 from edgeferry.device.modules.metrics import Latencies, Tally
 from edgeferry.device.modules.worker import Job, Worker
-from edgeferry.domain.capture import SMOKE, USER
+from edgeferry.domain.capture import SMOKE
 from edgeferry.wire.capture import ID_HEADER, PURPOSE_HEADER, parse_purpose, parse_request_id
 from edgeferry.wire.serving import PNG
 
@@ -29,7 +29,6 @@ DEADLINE_HEADER = "X-Edgeferry-Deadline-Ms"
 deadline."""
 _AGAIN = b"Retry-After: 1\r\n"
 _PLAIN = b"Accept-Encoding: identity\r\n"
-_ANYBODY = Asked("", USER)
 _ID, _PURPOSE, _DEADLINE = (name.lower().encode() for name in (ID_HEADER, PURPOSE_HEADER, DEADLINE_HEADER))
 _ENCODING = b"content-encoding"
 _MOST_WORD = 40
@@ -185,7 +184,7 @@ def _send(group: list[tuple[Request, int, bytes]]) -> None:
 def _read_asked(request: Request) -> Asked:
     headers: Any = request.headers
     if _ID not in headers and _PURPOSE not in headers:
-        return _ANYBODY
+        return ANYBODY
     own, purpose = (headers.get(name, b"").decode("latin-1") for name in (_ID, _PURPOSE))
     return Asked(parse_request_id(own), parse_purpose(purpose))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO
 
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.wire.capture import PACKED, PART, PLAIN, parse_line, render_segment_name
@@ -88,42 +88,43 @@ def _sync_names(folder: Path) -> None:
         os.close(door)
 
 
-def _read_blocks(lines: Iterator[bytes], first: int) -> Iterator[bytes]:
-    head = next(lines, b"")
+def _read_blocks(file: IO[bytes], first: int) -> Iterator[bytes]:
+    head = file.readline()
     if not begins_segment(head):
-        yield from _pack_lines(head, lines, first)
+        yield from _pack_lines(head, file, first)
         return
     yield pack(head, first)
-    block: list[bytes] = []
-    size, sequence = 0, first
-    for line in lines:
-        block.append(line)
-        size += len(line)
-        if size >= BLOCK_BYTES and line.startswith(b'"') and parse_trailer(line):
-            member, sequence = _pack_groups(block, sequence)
-            yield member
-            block, size = [], 0
-    if block:
-        yield _pack_groups(block, sequence)[0]
+    sequence = first
+    while text := _read_groups(file):
+        member, sequence = _pack_groups(text, sequence)
+        yield member
 
 
-def _pack_groups(lines: list[bytes], sequence: int) -> tuple[bytes, int]:
+def _read_groups(file: IO[bytes]) -> bytes:
+    """About BLOCK_BYTES up to a group's end, or all that is left."""
+    text = file.read(BLOCK_BYTES)
+    pieces = [text[: text.rfind(b"\n") + 1]]
+    line = text[len(pieces[0]) :] + file.readline()
+    while line:
+        pieces.append(line)
+        if line.startswith(b'"') and parse_trailer(line):
+            break
+        line = file.readline()
+    return b"".join(pieces)
+
+
+def _pack_groups(text: bytes, sequence: int) -> tuple[bytes, int]:
     """The block of these lines, the first of which has that sequence unless it says otherwise; and the
     sequence behind them."""
-    items = list(parse_groups(lines))
+    try:
+        group, first, behind = merge_groups(text)
+        return pack_group(group, first), behind
+    except ValueError:  # what is damaged, or no record, is to be counted where it stands
+        items = list(parse_groups(text.splitlines(keepends=True)))
     groups = [item for item in items if isinstance(item, Group)]
     if groups:
-        behind = groups[-1].first + len(groups[-1].entries)
-    else:
-        behind = sequence + len(items)
-    merged = [group for group in groups if group.shared is None]
-    follow = all(
-        group.first + len(group.entries) == later.first for group, later in itertools.pairwise(groups)
-    )
-    if groups and follow and len(merged) == len(items):
-        with contextlib.suppress(ValueError):  # a line that is no record is to be counted, where it stands
-            return pack_group(merge_groups(groups), groups[0].first), behind
-    return pack(b"".join(lines), sequence), behind
+        return pack(text, sequence), groups[-1].first + len(groups[-1].entries)
+    return pack(text, sequence), sequence + len(items)
 
 
 def _pack_lines(head: bytes, lines: Iterator[bytes], first: int) -> Iterator[bytes]:

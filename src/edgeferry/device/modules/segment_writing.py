@@ -17,7 +17,6 @@ import errno
 import mmap
 import os
 import stat
-import time
 
 _ROOM = 8
 """A segment may take this part of what is free on the disk before anything is written to it."""
@@ -29,8 +28,6 @@ class OpenSegment:
     def __init__(self, file: int, size_bytes: int) -> None:
         self.file = file
         self.size_bytes = size_bytes
-        self.write_s = 0.0
-        """How long the last write took."""
         self.is_torn = False
         """Something stands behind the end that could not be cut off."""
         self._may_map = True
@@ -71,17 +68,16 @@ class OpenSegment:
 
     def write(self, text: bytes) -> None:
         """OSError, and nothing is written, when it cannot be."""
-        began = time.monotonic()
-        end = self.size_bytes + len(text)
+        size = self.size_bytes
+        end = size + len(text)
         if end <= self._mapped_bytes and self._memory is not None:
-            self._memory[self.size_bytes : end] = text
+            self._memory[size:end] = text
         else:
             self.unmap()
             if os.write(self.file, text) != len(text):
                 self._cut()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size_bytes = end
-        self.write_s = time.monotonic() - began
 
     def has_changed(self) -> bool:
         """Whether it is longer or shorter than it was left, or closed by another server, or gone."""

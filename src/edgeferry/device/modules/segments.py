@@ -87,28 +87,29 @@ class Segments:
         self._is_held = self._foreign = self._can_map = self._maps = False
         self._opened_at = self._shared_until = 0.0
         self._calm_bytes, self._calm_until = 0, 0.0
-        """Up to there no bound need be looked at."""
+        """Up to there no bound need be looked at, and no other server let in."""
         self._ages: dict[int, float] = {}
         """When each segment was last written to, on the monotonic clock."""
 
-    def append(self, entries: Entries, now: float) -> bool:
+    def append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
         cannot be written. `now`: monotonic."""
-        lines, records, at_us = entries
         file = self._file
         if file is None:
             return False
-        is_calm = file.size_bytes + len(lines) <= self._calm_bytes and now <= self._calm_until
+        is_calm = now <= self._calm_until and file.size_bytes + len(lines) <= self._calm_bytes
         if not is_calm and self._must_rotate(file, len(lines), now):
             return False
         if not self._is_held and not self._take_over():
             return False
+        if is_calm:
+            self._write(
+                file, render_group(lines, records, self.last + 1, at_us - self._began_us), records, now
+            )
+            return True
         try:
-            if self._foreign:
-                text = self._render(entries, self.last + 1)
-            else:
-                text = render_group(lines, records, self.last + 1, at_us - self._began_us)
-            self._write(file, text, records)
+            text = self._render(Entries(lines, records, at_us), self.last + 1)
+            self._write(file, text, records, time.monotonic())
         finally:
             if now < self._shared_until:
                 self.let_go()
@@ -138,6 +139,7 @@ class Segments:
 
     def _note_company(self) -> None:
         self._shared_until = time.monotonic() + COMPANY_S
+        self._calm_until = 0.0
         self._maps = False
 
     @contextlib.contextmanager
@@ -182,7 +184,7 @@ class Segments:
                     break
                 texts.append(self._render(entries, self.last + 1 + records))
                 size, records = size + len(texts[-1]), records + entries.records
-            self._write(file, b"".join(texts), records)
+            self._write(file, b"".join(texts), records, time.monotonic())
             del waiting[: len(texts)]
 
     def tidy(self) -> None:
@@ -193,6 +195,7 @@ class Segments:
             self._rotate(0)
             return
         self._expire(0, self._first)
+        self._calm_down(now)
         if self._can_map and now > max(self._shared_until, self._opened_at + SETTLED_S):
             self._maps = True
             self._map(file)
@@ -235,14 +238,14 @@ class Segments:
         own = render_shared(replace(self._shared, at_us=entries.at_us))
         return render_group(own + entries.lines, entries.records + 1, first, 0)
 
-    def _write(self, file: OpenSegment, text: bytes, records: int) -> None:
+    def _write(self, file: OpenSegment, text: bytes, records: int, began: float) -> None:
         try:
             file.write(text)
         except OSError:
             if file.is_torn:
                 self._leave(file)  # it is cut off when the store is opened again
             raise
-        self.write_s = file.write_s
+        self.write_s = time.monotonic() - began
         self.size_bytes += len(text)
         self.last += records
 
@@ -356,10 +359,14 @@ class Segments:
         self._opened_at = time.monotonic()
         needs_care = self._foreign or self._bounds.segment_records
         self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
-        self._calm_until = self._opened_at + self._bounds.segment_s
+        self._calm_down(self._opened_at)
         if self._maps:
             self._map(opened)
         return opened
+
+    def _calm_down(self, now: float) -> None:
+        if now > self._shared_until:
+            self._calm_until = self._opened_at + self._bounds.segment_s
 
     def _map(self, file: OpenSegment) -> None:
         if not self._foreign:
