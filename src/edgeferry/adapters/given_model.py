@@ -57,13 +57,12 @@ def read_given(path: Path, sample: Path | None, name: str, target: str = "") -> 
         parts = [each.name for each in path.iterdir()] if path.is_dir() else None
         data = b"" if parts is not None else path.read_bytes()
         form = form_of(path.name, data[:64], parts)
+        fit = find_fit(str(sample), columns, path.name, read_takes(form, path, _unpack), target)
+        for misfit in fit.misfits:
+            raise UsageError(misfit.problem, fix=misfit.fix)
         requirements, warnings = _read_requirements(form, path, data)
-        takes = read_takes(form, path, _unpack)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read: {error}", fix="is it whole? save it again") from error
-    fit = find_fit(str(sample), columns, path.name, takes, target)
-    for misfit in fit.misfits:
-        raise UsageError(misfit.problem, fix=misfit.fix)
     told = (*warnings, *fit.notes)
     return GivenModel(name, form, str(path), str(sample), requirements, told, target, fit.missing)
 
