@@ -70,20 +70,20 @@ def read_given(path: Path, sample: Path | None, name: str, target: str = "") -> 
 def find_sample_faults(folder: Path) -> Iterator[tuple[Path, Misfit]]:
     """How the sample in a model's folder `given` does not fit the model beside it: its file, and what is
     wrong."""
-    models = sorted((folder / "given").glob("model*"))
-    for sample in sorted((folder / "given").glob("sample.*")) if len(models) == 1 else ():
-        (model,) = models
+    given = folder / "given"
+    for sample in sorted(given.glob("sample.*")):
         try:
             columns = _read_sample(sample)
-            with suppress(OSError):
+        except UsageError as error:
+            yield sample, Misfit(error.problem, error.fix)
+            continue
+        for model in sorted(given.glob("model*")):
+            with suppress(OSError, UsageError):  # the step tells what the file itself lacks
                 parts = [each.name for each in model.iterdir()] if model.is_dir() else None
                 form = form_of(model.name, b"" if parts is not None else _read_head(model), parts)
                 takes = read_takes(form, model, _unpack)
-                target = read_target(folder)
-                fit = find_fit(sample.name, columns, f"given/{model.name}", takes, target)
+                fit = find_fit(sample.name, columns, f"given/{model.name}", takes, read_target(folder))
                 yield from ((sample, misfit) for misfit in fit.misfits)
-        except UsageError as error:
-            yield sample, Misfit(error.problem, error.fix)
 
 
 def _read_head(file: Path) -> bytes:
