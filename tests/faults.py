@@ -222,7 +222,7 @@ def listing(id: str, expression: str, imported: str = "") -> Edit:
 FAULTS = [
     # rows given with a model
     fault("column that the sample lacks", SAMPLE, "x,z,y", "x,Z,y", E("missing-column", 1, "lacks z")),
-    fault("sample that cannot be read", SAMPLE, "x,z,y", "x,x,y", E("missing-column", 1, "two columns x")),
+    fault("sample that cannot be read", SAMPLE, "x,z,y", "x,x,y", E("wrong-sample", 1, "two columns x")),
     # references
     fault(
         "step that does not exist",

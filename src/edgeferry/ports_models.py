@@ -155,7 +155,7 @@ class Converter(Protocol):
 
     def find_pyfunc(self, model_folder: Path) -> Library:
         """What MLflow's own `python_function` runs in `model_folder`; RefusedError when there is none, or
-        when its signature says that it does not answer with one number a row."""
+        when its signature says that it does not answer with one number or one text a row."""
 
 
 class Images(Protocol):

@@ -319,9 +319,9 @@ def open_templates() -> Templates:
     return CopierTemplates()
 
 
-def read_given_model(path: Path, sample: Path | None, name: str) -> GivenModel:
+def read_given_model(path: Path, sample: Path | None, name: str, target: str) -> GivenModel:
     """What is to be known of a model that is there; nothing of it is loaded. UsageError or RefusedError."""
-    return read_given(path, sample, name)
+    return read_given(path, sample, name, target)
 
 
 def open_folder(root: Path) -> TextFolder:

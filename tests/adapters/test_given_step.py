@@ -20,11 +20,16 @@ NEWEST = max(TEMPLATES.iterdir(), key=lambda folder: int(folder.name[1:]))
 ROWS = pd.DataFrame({"flow": [1.0, 2.0], "head": [3.0, 4.0]})
 
 
-def step(form: str) -> Any:
+def step(form: str, target: str = "") -> Any:
     """The step's module as it is written for a model of that form."""
     options = yaml.safe_load((NEWEST / "copier.yml").read_text())["_envops"]
     text = (NEWEST / "given/src/(@name@)/register.py.jinja").read_text()
-    answers = {"form": form, "name": "pump", "requirements": ["scikit-learn==1.9.1", "numpy>=2", "pandas"]}
+    answers = {
+        "form": form,
+        "name": "pump",
+        "target": target,
+        "requirements": ["scikit-learn==1.9.1", "numpy>=2", "pandas"],
+    }
     written = jinja2.Environment(**options).from_string(text).render(answers)
     module = ModuleType("register")
     exec(compile(written, f"register.py of {form}", "exec"), module.__dict__)
@@ -51,6 +56,22 @@ def test_a_sample_that_does_not_fit_is_told_with_the_columns(
     assert says in str(ended.value)
 
 
+def test_a_name_that_a_library_wrote_with_another_blank_is_the_same_column(pickled: Any) -> None:
+    rows = ROWS.rename(columns={"head": "head (m)"})
+    assert list(pickled.pick(rows, ["head_(m)", "flow"], 2).columns) == ["head_(m)", "flow"]
+
+
+def test_the_truth_is_left_out_and_texts_are_answers(tmp_path: Path) -> None:
+    module = step("pickle", target="kind")
+    (tmp_path / "rows.csv").write_text("flow,kind,site\n1,NA,NA\n,b,south\n")
+    rows = module.read_rows(tmp_path / "rows.csv")
+    assert list(rows.columns) == ["flow", "site"]
+    assert (rows["site"].tolist(), rows["flow"].isna().tolist()) == (["NA", "south"], [False, True])
+    said = module.answer(lambda table: np.array(["1", "fine"]), rows)
+    assert said.tolist() == ["1", "fine"]
+    assert [str(kind) for kind in module.sign(rows, said).outputs.input_types()] == ["DataType.string"]
+
+
 def test_columns_are_put_in_the_models_order_and_others_are_left_out(pickled: Any) -> None:
     rows = ROWS.assign(power=[0, 0])
     assert list(pickled.pick(rows, ["head", "flow"], 2).columns) == ["head", "flow"]
@@ -60,9 +81,9 @@ def test_columns_are_put_in_the_models_order_and_others_are_left_out(pickled: An
 @pytest.mark.parametrize(
     ("predict", "says"),
     [
-        pytest.param(lambda _: ["warm", "cold"], "it answered with <U4", id="words"),
+        pytest.param(lambda _: [["warm"] * 2] * 2, "of shape (2, 2)", id="two words a row"),
         pytest.param(lambda _: [[1, 2], [3, 4]], "of shape (2, 2)", id="two numbers a row"),
-        pytest.param(lambda _: [1.0, float("nan")], "one finite number a row", id="no number"),
+        pytest.param(lambda _: [1.0, float("nan")], "one finite number or one text a row", id="no number"),
         pytest.param(lambda rows: rows["level"], "does not take the sample's rows: KeyError", id="an error"),
     ],
 )
@@ -105,7 +126,7 @@ def test_numbers_are_doubles_whatever_the_sample_wrote(form: str, tmp_path: Path
     for file in ("rows.csv", "rows.json"):
         rows = module.read_rows(tmp_path / file)
         assert [str(kind) for kind in rows.dtypes[:2]] == ["float64", "float64"]
-        signature = module.sign(rows)
+        signature = module.sign(rows, np.ones(1))
         assert [str(kind) for kind in signature.inputs.input_types()] == [
             "DataType.double",
             "DataType.double",

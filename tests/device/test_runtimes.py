@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -98,6 +98,19 @@ def test_a_model_that_is_no_graph_answers_by_its_own_library(tmp_path, serving, 
     assert found == model.predict(table).tolist()
     health = client.get("/health").json()
     assert health["model_sha256"] == hashlib.sha256((tmp_path / "model/model.pkl").read_bytes()).hexdigest()
+
+
+def test_classes_that_are_texts_are_answered_as_such(tmp_path, serving):
+    labels = np.where(FARES > 6, "dear", "cheap")
+    forest = RandomForestClassifier(5, random_state=1).fit(ROWS, labels)
+    card = replace(CARD, runtime="library", artifact="model/model.pkl", answers="string")
+    write_files(tmp_path, card, {"model/model.pkl": pickle.dumps(forest)})
+    client = serving(start_server(tmp_path))
+    body = client.post("/score", json={"data": ROWS.tolist()}).content
+    assert parse_score_response(body) == tuple(forest.predict(ROWS).tolist())
+    metrics = client.get("/metrics").text
+    assert "edgeferry_evidence_requests_total 1\n" in metrics
+    assert "edgeferry_evidence_outputs_total{" not in metrics
 
 
 def test_the_librarys_server_refuses_what_the_graphs_refuses(tmp_path, serving):

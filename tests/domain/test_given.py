@@ -1,4 +1,4 @@
-"""What is known of a model's file without loading it, and of the rows that come with it."""
+"""What is known of a model's file without loading it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from sklearn.linear_model import LinearRegression
 
 from edgeferry.domain.given import (
     Pickled,
-    check_sample,
     form_of,
     mlflow_requirements,
     pickle_requirements,
@@ -154,37 +153,3 @@ def test_an_mlflow_models_requirements_go_without_mlflow() -> None:
     text = "mlflow==2.9\nmlflow-skinny\nscikit-learn==1.5.0  # why\n--extra-index-url x\nnumpy==1.26.4\n"
     assert mlflow_requirements(text) == ("scikit-learn==1.5.0", "numpy==1.26.4", "pandas")
     assert mlflow_requirements("pandas==2.2\n") == ("pandas==2.2",)
-
-
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        pytest.param("r.csv", "a,b\n1,2\n3,x\n", id="csv"),
-        pytest.param("r.csv", "\ufeffa,b\r\n1,2\r\n\r\n", id="csv of a spreadsheet"),
-        pytest.param("r.json", '[{"a": 1, "b": null}, {"b": 2, "a": 3}]', id="json"),
-    ],
-)
-def test_rows_of_named_columns_are_taken(file: str, text: str) -> None:
-    check_sample(file, text)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "says"),
-    [
-        pytest.param("r.tsv", "a\tb\n", "r.tsv is neither .csv nor .json", id="another kind"),
-        pytest.param("r.csv", "", "r.csv holds no rows", id="empty"),
-        pytest.param("r.csv", "a,b\n", "r.csv holds no rows", id="names only"),
-        pytest.param("r.csv", "1.5,2\n3,4\n", "r.csv:1: the first line holds numbers", id="no names"),
-        pytest.param("r.csv", "a,a\n1,2\n", "r.csv:1: there is two columns a", id="a name twice"),
-        pytest.param("r.csv", "a,\n1,2\n", "r.csv:1: there is a column without a name", id="no name"),
-        pytest.param("r.csv", "a,b\n1,2\n1\n", "r.csv:3: 1 values for 2 columns", id="a short row"),
-        pytest.param("r.json", "{", "r.json is no JSON", id="broken json"),
-        pytest.param("r.json", "[[1, 2]]", "r.json is no list of objects", id="rows without names"),
-        pytest.param("r.json", '[{"a": 1}, {"b": 1}]', "row 2 differs in a, b", id="other columns"),
-        pytest.param("r.json", "[]", "r.json holds no rows", id="an empty list"),
-    ],
-)
-def test_rows_that_do_not_fit_are_refused_by_line_or_row(file: str, text: str, says: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        check_sample(file, text)
-    assert says in refused.value.problem

@@ -27,6 +27,11 @@ def test_rows_come_in_the_order_of_the_models_columns(text: str) -> None:
     assert read(text) == HeldOut(rows=((1.5, 7.0), (-0.002, 8.0)), predictions=(12.25, 0.0))
 
 
+def test_answers_that_are_texts_stay_as_they_are() -> None:
+    text = "distance,hour,predicted\n1,2,07\n1,3,worn out\n"
+    assert parse_held_out(text, COLUMNS, "predicted", "p.csv", "string").predictions == ("07", "worn out")
+
+
 def test_doubles_survive_to_the_last_digit() -> None:
     value = 0.1 + 0.2
     assert read(f"distance,hour,predicted\n{value!r},1,2\n").rows[0][0] == value

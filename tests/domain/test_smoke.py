@@ -25,6 +25,7 @@ from edgeferry.errors import DefinitionError
 
 TIGHT = Tolerance(rtol=1e-9, atol=0.0)
 EQUAL = EqualCase("e", ((1.0, 2.0), (3.0, 4.0)), (10.0, 20.0))
+LABELS = EqualCase("l", ((1.0, 2.0), (3.0, 4.0)), ("fine", "worn"))
 REFUSED = RefusedCase("r", {"data": [[1]]})
 RISING = IncreasingCase("i", ((1.0,), (2.0,), (3.0,)))
 REQUEST = SmokeRequest("taxi", "http://taxi:8080", "sha256:aa", "3", "bb", "n1")
@@ -51,6 +52,20 @@ REQUEST = SmokeRequest("taxi", "http://taxi:8080", "sha256:aa", "3", "bb", "n1")
             id="a wrong answer does not hold and names its row",
         ),
         pytest.param(EQUAL, Answer(200, (10.0,), 5), False, "1 answers to 2 rows", id="a missing answer"),
+        pytest.param(LABELS, Answer(200, ("fine", "worn"), 5), True, "right", id="equal texts hold"),
+        pytest.param(
+            LABELS,
+            Answer(200, ("fine", "Worn"), 5),
+            False,
+            "answered 'Worn', expected 'worn'",
+            id="other texts",
+        ),
+        pytest.param(
+            LABELS, Answer(200, (0.0, 1.0), 5), False, "answered 0.0, expected 'fine'", id="no texts"
+        ),
+        pytest.param(
+            RISING, Answer(200, ("a", "b", "c"), 5), False, "'a', which is no number", id="texts rise"
+        ),
         pytest.param(EQUAL, Answer(200, None, 5), False, "not a list of numbers", id="not numbers"),
         pytest.param(EQUAL, Answer(200, (math.nan, 20.0), 5), False, "row 1", id="NaN never counts"),
         pytest.param(EQUAL, Answer(500, None, 5), False, "answered 500", id="a server's error"),
@@ -273,7 +288,7 @@ def test_checks_become_cases():
     [
         pytest.param(
             {"equal": {"id": "x", "data": [[1, 2]], "expected": [1, 2]}},
-            "not one number a row",
+            "not one number or one text a row",
             (0, "equal", "expected"),
             id="expected of another length",
         ),

@@ -67,6 +67,29 @@ def test_without_the_cases_at_hand_nothing_passes_and_what_failed_has_failed(
     assert state == "Failed" or "not at hand" in found[1]
 
 
+LABELS = EqualCase("labels", ((1.0,), (2.0,)), ("fine", "worn " * 100))
+GROWS = MemoryCase("grows", ((1.0,),), 1)
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "believed"),
+    [
+        pytest.param(LABELS, 1200, True, id="a long text that has no room"),
+        pytest.param(LABELS, 9000, False, id="a long text that has room"),
+        pytest.param(GROWS, 9000, True, id="a text that nobody at home knows the length of"),
+    ],
+)
+def test_a_text_that_is_left_out_is_believed_where_it_had_no_room(
+    case: EqualCase | MemoryCase, room: int, believed: bool
+) -> None:
+    texts = replace(CASES, cases=(*CASES.cases, LABELS, GROWS))
+    right = {"labels": (Answer(200, LABELS.expected, 1.0),), "grows": (Answer(200, ("fine",), 1.0),) * 2}
+    shown = tuple(Evidence(name, answers) for name, answers in right.items() if name != case.id)
+    verdict = replace(HONEST, asked=5, evidence=(*RIGHT, *shown), left_out=1, room=room)
+    state, reason = weigh(verdict, replace(QUESTION, cases=texts))
+    assert (state == "Passed") == believed, reason
+
+
 WIDE = tuple((float(number),) for number in range(100))
 LARGE = EqualCase("large", WIDE, tuple(2.0 * row[0] for row in WIDE))
 SAME = SameCase("same", (({"data": [[1.0]]},), ({"data": [{"x": 1.0}]},)))

@@ -36,6 +36,12 @@ def test_another_number_of_answers_is_one_problem(answers: list[float]) -> None:
     assert compare([3, 4], answers, [1.0, 2.0], EXACT, "in a batch") == Comparison((problem,), 0.0, 0.0)
 
 
+def test_a_text_is_right_or_wrong() -> None:
+    found = compare([1, 2], ["fine", "worn"], ["fine", "fine"], Tolerance(1.0, 1.0), "alone")
+    assert found.problems == ("row 2: expected 'fine', answered 'worn' (alone)",)
+    assert compare([1], ["1.0"], [1.0], Tolerance(1.0, 1.0), "alone").problems
+
+
 def test_a_nan_never_counts_as_equal() -> None:
     assert compare([1], [math.nan], [1.0], EXACT, "singly").problems
 

@@ -46,6 +46,7 @@ def fits(document, name, value):
         pytest.param(IMAGES, id="images"),
         pytest.param(PICTURE, id="bytes"),
         pytest.param(replace(CARD, runtime="score"), id="a score.py"),
+        pytest.param(replace(CARD, answers="string"), id="texts as answers"),
     ],
 )
 def test_the_document_is_openapi_and_its_schemas_are_schemas(card):

@@ -209,12 +209,17 @@ def test_answers_both_ways():
     assert parse_score_response(b"[12.5, 3]") == (12.5, 3.0)
 
 
+def test_texts_are_answers_and_stay_texts():
+    assert render_score_response(["fine", "1"]) == b'["fine", "1"]'
+    assert parse_score_response(b'{"result": ["fine", "1"]}') == ("fine", "1")
+
+
 def test_an_answer_that_is_not_finite_is_an_error_naming_its_row():
     with pytest.raises(UsageError, match="row 2"):
         render_score_response([1.0, float("nan")])
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[NaN]", b'["1"]', b"[true]", b"[[1]]", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[NaN]", b'["1", 2]', b"[true]", b"[[1]]", b"[" * 100_000])
 def test_what_are_no_answers_is_none(body):
     assert parse_score_response(body) is None
 

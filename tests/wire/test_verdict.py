@@ -123,7 +123,12 @@ def test_many_models_share_the_room_of_one_twin():
     assert "evidence" in render_verdicts(verdicts[:1])["verdicts"]["m0"]
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '[["a",[[200]]]]', '[["a",[[200,["x"],1]]]]', "[" * 9999, 7])
+def test_texts_that_a_model_answered_come_home_as_they_were():
+    shown = (Evidence("a", (Answer(200, ("Süd", "1"), 1.0),)),)
+    assert parse_verdict("taxi", render_verdict(replace(VERDICT, evidence=shown))).evidence == shown
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '[["a",[[200]]]]', '[["a",[[200,[["x"]],1]]]]', "[" * 9999, 7])
 def test_evidence_that_cannot_be_read_is_no_verdict(text):
     with pytest.raises(UsageError, match=r"verdicts\.taxi"):
         parse_verdict("taxi", {**VERDICT_JSON, "evidence": text})

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from edgeferry.adapters.saved_model import is_plain
-from edgeferry.domain.column import NUMBERS
 from edgeferry.domain.heldout import HeldOut, Row
+from edgeferry.domain.signature import find_other_answers
 from edgeferry.errors import RefusedError
 from edgeferry.ports_models import Converted, Library
 from edgeferry.surroundings import child_environment
@@ -85,9 +85,11 @@ class SklearnConverter:
             raise RefusedError(
                 "the model has no python_function flavor, so MLflow cannot run it", fix=_SCRIPT_INSTEAD
             )
-        problem = _find_other_answers(said)
+        problem = find_other_answers(said)
         if problem:
-            raise RefusedError(f"a model must answer with one number a row: {problem}", fix=_SCRIPT_INSTEAD)
+            raise RefusedError(
+                f"a model must answer with one number or one text a row: {problem}", fix=_SCRIPT_INSTEAD
+            )
         own = next((name for name in flavors if name != "python_function"), "python_function")
         return Library(f"MLflow's {own} flavor, mlflow {said.get('mlflow_version', '')}", "MLmodel", ())
 
@@ -104,25 +106,6 @@ def _read_mlmodel(model_folder: Path) -> Mapping[str, Any]:
 def _read_flavors(model_folder: Path) -> Mapping[str, Any]:
     flavors = _read_mlmodel(model_folder).get("flavors")
     return flavors if isinstance(flavors, dict) else {}
-
-
-def _find_other_answers(mlmodel: Mapping[str, Any]) -> str:
-    """What the signature says its answers are when they are not one number a row; "" when it says nothing."""
-    try:
-        outputs = json.loads(mlmodel["signature"]["outputs"])
-        kinds = [str(each["type"]) for each in outputs]
-        specs = [each["tensor-spec"] for each in outputs if each["type"] == "tensor"]
-        shapes = [spec["shape"] for spec in specs if len(spec["shape"]) > 1 and spec["shape"][1:] != [1]]
-        dtypes = [str(spec["dtype"]) for spec in specs]
-    except (KeyError, TypeError, ValueError):
-        return ""
-    if len(outputs) > 1:
-        return f"this one has {len(outputs)} outputs"
-    if shapes:
-        return f"this one answers with arrays of shape {shapes[0]}"
-    others = [kind for kind in kinds if kind not in (*NUMBERS, "tensor")]
-    others += [dtype for dtype in dtypes if not dtype.startswith(("float", "int", "uint", "bool"))]
-    return f"this one answers with {others[0]}" if others else ""
 
 
 def _read_reason(stdout: str, stderr: str) -> tuple[str, str]:

@@ -47,8 +47,9 @@ def find_faults(root: Path, folder: Path) -> Sequence[Finding]:
         pipeline = read_pipeline(file, found) if kind_of(file) == "file" else None
         if pipeline:
             _check_pipeline(root, pipeline, found)
-    for sample, problem, fix in find_sample_faults(folder):
-        found(place(Fault("missing-column", problem, fix), str(sample), 1))
+    for sample, misfit in find_sample_faults(folder):
+        rule = "missing-column" if misfit.lacks else "wrong-sample"
+        found(place(Fault(rule, misfit.problem, misfit.fix), str(sample), misfit.line))
     return sorted(set(findings), key=lambda each: (each.file, each.line, each.rule, each.problem))
 
 

@@ -8,23 +8,22 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
+from edgeferry.adapters.given_columns import read_takes, read_target
 from edgeferry.domain.given import (
     TESTED_SKLEARN,
     GivenModel,
-    check_sample,
     form_of,
-    lacking_columns,
     mlflow_requirements,
     pickle_requirements,
     read_pickle,
     refuse_harmful,
     unknown_modules,
 )
+from edgeferry.domain.given_sample import Misfit, SampleColumn, find_fit, read_sample
 from edgeferry.errors import UsageError
 
 _PACKED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
@@ -42,9 +41,9 @@ _RUNS_CODE = (
 )
 
 
-def read_given(path: Path, sample: Path | None, name: str) -> GivenModel:
-    """The model at `path` with rows to ask it; UsageError when either is not what it should be, RefusedError
-    when it would do harm."""
+def read_given(path: Path, sample: Path | None, name: str, target: str = "") -> GivenModel:
+    """The model at `path` with rows to ask it, whose column `target`, if any, is no input; UsageError when
+    either is not what it should be, or they do not fit each other, RefusedError when it would do harm."""
     if sample is None:
         raise UsageError(
             "a model alone cannot be verified: there is nothing to ask it",
@@ -53,51 +52,48 @@ def read_given(path: Path, sample: Path | None, name: str) -> GivenModel:
     for file in (path, sample):
         if not file.exists():
             raise UsageError(f"there is no {file}", fix="check the path")
-    columns = _read_columns(sample)
-    if lacking := find_lacking(path, columns):
-        problem, fix = explain_lacking(str(sample), lacking)
-        raise UsageError(problem, fix=fix)
+    columns = _read_sample(sample)
     try:
         parts = [each.name for each in path.iterdir()] if path.is_dir() else None
         data = b"" if parts is not None else path.read_bytes()
         form = form_of(path.name, data[:64], parts)
+        fit = find_fit(str(sample), columns, path.name, read_takes(form, path, _unpack), target)
+        for misfit in fit.misfits:
+            raise UsageError(misfit.problem, fix=misfit.fix)
         requirements, warnings = _read_requirements(form, path, data)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read: {error}", fix="is it whole? save it again") from error
-    return GivenModel(name, form, str(path), str(sample), requirements, warnings)
+    told = (*warnings, *fit.notes)
+    return GivenModel(name, form, str(path), str(sample), requirements, told, target, fit.missing)
 
 
-def find_lacking(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that the model says it takes, where it says so without being loaded, and that are not among
-    these: an MLflow model's signature does."""
-    try:
-        return lacking_columns(yaml.safe_load((path / "MLmodel").read_text("utf-8")), columns)
-    except (OSError, ValueError, yaml.YAMLError):
-        return ()
-
-
-def explain_lacking(sample: str, lacking: Sequence[str]) -> tuple[str, str]:
-    """The problem and the fix."""
-    names = ", ".join(lacking)
-    return f"{sample} lacks {names}, which the model takes by its signature", f"add to {sample}: {names}"
-
-
-def find_sample_faults(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """What is wrong with the sample in a model's folder `given`: its file, the problem, the fix."""
-    samples = sorted((folder / "given").glob("sample.*"))
-    for sample in samples if (folder / "given/model/MLmodel").is_file() else ():
+def find_sample_faults(folder: Path) -> Iterator[tuple[Path, Misfit]]:
+    """How the sample in a model's folder `given` does not fit the model beside it: its file, and what is
+    wrong."""
+    given = folder / "given"
+    for sample in sorted(given.glob("sample.*")):
         try:
-            lacking = find_lacking(folder / "given/model", _read_columns(sample))
+            columns = _read_sample(sample)
         except UsageError as error:
-            yield sample, error.problem, error.fix
+            yield sample, Misfit(error.problem, error.fix)
             continue
-        if lacking:
-            yield (sample, *explain_lacking(sample.name, lacking))
+        for model in sorted(given.glob("model*")):
+            with suppress(OSError, UsageError):  # the step tells what the file itself lacks
+                parts = [each.name for each in model.iterdir()] if model.is_dir() else None
+                form = form_of(model.name, b"" if parts is not None else _read_head(model), parts)
+                takes = read_takes(form, model, _unpack)
+                fit = find_fit(sample.name, columns, f"given/{model.name}", takes, read_target(folder))
+                yield from ((sample, misfit) for misfit in fit.misfits)
 
 
-def _read_columns(sample: Path) -> tuple[str, ...]:
+def _read_head(file: Path) -> bytes:
+    with file.open("rb") as body:
+        return body.read(64)
+
+
+def _read_sample(sample: Path) -> tuple[SampleColumn, ...]:
     try:
-        return check_sample(sample.name, sample.read_text("utf-8"))
+        return read_sample(sample.name, sample.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{sample} cannot be read: {error}", fix="check the file") from error
 
@@ -121,8 +117,7 @@ def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, .
 
 
 def _read_pickle(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    unpack = next((unpack for start, unpack in _PACKED if data.startswith(start)), bytes)
-    pickled = read_pickle(unpack(data))
+    pickled = read_pickle(_unpack(data))
     refuse_harmful(name, pickled)
     warnings = [_RUNS_CODE.format(name=name)]
     if not pickled.sklearn:
@@ -134,6 +129,11 @@ def _read_pickle(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ..
             "or put your module into src/"
         )
     return pickle_requirements(pickled), tuple(warnings)
+
+
+def _unpack(data: bytes) -> bytes:
+    """What joblib compressed, or the bytes as they are; the errors of `_PACKED`'s when they are not whole."""
+    return next((unpack for start, unpack in _PACKED if data.startswith(start)), bytes)(data)
 
 
 def _pickles_in(folder: Path) -> tuple[str, ...]:

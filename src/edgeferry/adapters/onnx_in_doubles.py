@@ -1,8 +1,9 @@
 """Writes an MLflow onnx model's graph as one that takes doubles: python onnx_in_doubles.py FOLDER SCRATCH.
 
 A script of its own, run by the interpreter of the environment that registered the model. Only the border
-changes: doubles in, one double a row out; the graph between them is the user's, in the type that it computes
-in. When the graph takes or gives something else it exits with 1 and {"reason", "fix"} on standard output.
+changes: doubles in, one double or one text a row out; the graph between them is the user's, in the type that
+it computes in. When the graph takes or gives something else it exits with 1 and {"reason", "fix"} on standard
+output.
 
 It writes SCRATCH/model.onnx and SCRATCH/edges.json, which has no rows: where the graph has splits is unknown.
 """
@@ -18,7 +19,8 @@ from onnx import TensorProto, helper
 
 NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32}
 FIX = (
-    "export it with one input, a table of floats or doubles, and the answer as first output, one number a row"
+    "export it with one input, a table of floats or doubles, and the answer as first output, "
+    "one number or one text a row"
 )
 
 
@@ -32,13 +34,19 @@ def widen(model: Any) -> bytes:
     given, answer = inputs[0], graph.output[0]
     if given.type.tensor_type.elem_type not in (TensorProto.FLOAT, TensorProto.DOUBLE):
         raise ValueError(f"its input {given.name} is no table of floats or doubles")
-    if answer.type.tensor_type.elem_type not in NUMBERS:
-        raise ValueError(f"its first output {answer.name} holds no numbers")
+    texts = answer.type.tensor_type.elem_type == TensorProto.STRING
+    if not texts and answer.type.tensor_type.elem_type not in NUMBERS:
+        raise ValueError(f"its first output {answer.name} holds neither numbers nor texts")
     taken = {name for node in graph.node for name in (*node.input, *node.output)} | constants
     x, y = _free("x_doubles", taken), _free("y_doubles", taken)
     dimensions = [each.dim_value or each.dim_param or None for each in given.type.tensor_type.shape.dim]
     into = helper.make_node("Cast", [x], [given.name], to=given.type.tensor_type.elem_type)
-    out = helper.make_node("Cast", [answer.name], [y], to=TensorProto.DOUBLE)
+    kind = TensorProto.STRING if texts else TensorProto.DOUBLE
+    out = (
+        helper.make_node("Identity", [answer.name], [y])
+        if texts
+        else helper.make_node("Cast", [answer.name], [y], to=kind)
+    )
     kept = [each for each in graph.input if each.name in constants]
     nodes = [into, *graph.node, out]
     del graph.node[:], graph.input[:], graph.output[:]
@@ -46,7 +54,7 @@ def widen(model: Any) -> bytes:
     graph.input.extend(
         [helper.make_tensor_value_info(x, TensorProto.DOUBLE, ["rows", *dimensions[1:]]), *kept]
     )
-    graph.output.append(helper.make_tensor_value_info(y, TensorProto.DOUBLE, None))
+    graph.output.append(helper.make_tensor_value_info(y, kind, None))
     return bytes(model.SerializeToString(deterministic=True))
 
 

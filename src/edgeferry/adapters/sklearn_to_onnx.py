@@ -44,10 +44,10 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def constant(self, values: Any) -> str:
-        """The name of a constant tensor of doubles."""
+    def constant(self, values: Any, dtype: Any = np.float64) -> str:
+        """The name of a constant tensor, of doubles unless told otherwise."""
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float64), name))
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=dtype), name))
         return name
 
     def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
@@ -58,7 +58,8 @@ class Graph:
 
 
 def convert(model: Any) -> bytes:
-    """The graph of a fitted model: one row of doubles in, one double out; ConversionError with the reason."""
+    """The graph of a fitted model: one row of doubles in, one double out, or one text where its classes are
+    texts; ConversionError with the reason."""
     graph = Graph()
     answer = write_model(graph, "x", model)
     graph.nodes.append(helper.make_node("Identity", [answer], ["y"]))
@@ -67,7 +68,7 @@ def convert(model: Any) -> bytes:
             graph.nodes,
             "edgeferry",
             [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", int(model.n_features_in_)])],
-            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["rows", 1])],
+            [helper.make_tensor_value_info("y", find_kind(model), ["rows", 1])],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS],
@@ -75,6 +76,12 @@ def convert(model: Any) -> bytes:
     )
     onnx.checker.check_model(made)
     return bytes(made.SerializeToString(deterministic=True))
+
+
+def find_kind(model: Any) -> int:
+    """The type of its answers in ONNX."""
+    texts = np.asarray(getattr(model, "classes_", 0.0)).dtype.kind in "UO"
+    return int(TensorProto.STRING if texts else TensorProto.DOUBLE)
 
 
 def write_model(graph: Graph, x: str, model: Any) -> str:
@@ -122,17 +129,21 @@ def write_linear(graph: Graph, x: str, model: Any) -> str:
 
 
 def write_linear_classes(graph: Graph, x: str, model: Any) -> str:
-    """The label, a number, of the class with the highest score; the first of equals, as in numpy."""
+    """The label, a number or a text, of the class with the highest score; the first of equals, as in
+    numpy."""
     labels = np.asarray(model.classes_)
-    if labels.dtype.kind not in "biuf":
-        raise ConversionError("its classes are not numbers", "number them: an answer of a model is a number")
+    if labels.dtype.kind not in "biuf" and not all(isinstance(label, str) for label in labels):
+        raise ConversionError(
+            "its classes are neither numbers nor texts", "train it with classes of one kind"
+        )
     coefficients = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     product = graph.node("MatMul", [x, graph.constant(coefficients.T)])
     scores = graph.node("Add", [product, graph.constant(np.reshape(model.intercept_, -1))])
     if len(labels) == 2:  # one score: the second class from above zero
         scores = graph.node("Concat", [graph.node("Sub", [scores, scores]), scores], axis=1)
     best = graph.node("ArgMax", [scores], axis=1, keepdims=1)
-    return graph.node("Gather", [graph.constant(labels), best])
+    kind = np.float64 if labels.dtype.kind in "biuf" else np.object_
+    return graph.node("Gather", [graph.constant(labels, kind), best])
 
 
 def write_trees(graph: Graph, x: str, model: Any) -> str:
@@ -270,7 +281,7 @@ def ask(model: Any, rows: Any) -> Any:
         import pandas
 
         rows = pandas.DataFrame(rows, columns=names)
-    return np.asarray(model.predict(rows), dtype=np.float64)
+    return np.asarray(model.predict(rows))
 
 
 def main(folder: str, scratch: str) -> int:

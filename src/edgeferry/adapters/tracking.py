@@ -20,6 +20,7 @@ import yaml
 
 from edgeferry.adapters.lock import locked
 from edgeferry.domain.model import Column, ModelVersion
+from edgeferry.domain.signature import find_answers
 from edgeferry.errors import RefusedError, TrackingError
 
 # Read by MLflow when it is imported; a value that somebody already set stays.
@@ -88,6 +89,7 @@ class MlflowTracking:
                 run_id=newest.run_id,
                 metrics=dict(metrics),
                 columns=_columns(mlmodel, f"{model} version {newest.version}"),
+                answers=find_answers(mlmodel),
             )
 
     def download(self, version: ModelVersion, artifact: str) -> Path:

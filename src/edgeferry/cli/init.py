@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,12 @@ def init(
     sample: Annotated[
         Path | None, typer.Option("--sample", metavar="ROWS", help="Rows to ask it: a .csv or .json file.")
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", metavar="COLUMN", help="The column of the rows that is the truth, no input."
+        ),
+    ] = "",
     update: Annotated[
         bool, typer.Option("--update", help="Carry in what later templates have; your edits stay.")
     ] = False,
@@ -62,18 +69,18 @@ def init(
     """
     terminal = Terminal(output)
     if update:
-        if folder or model or from_model or sample:
+        if folder or model or from_model or sample or target:
             raise UsageError("--update goes alone", fix="edgeferry init --update, in the project")
         _update(context, terminal)
         return
+    flags = {"--model": model, "--from-model": from_model, "--sample": sample, "--target": target}
     project = _find(context) if folder is None else None
     if folder is not None:
         _refuse_inside(folder)
     elif project is None:
         raise UsageError(
             f"there is no project in {Path.cwd()} or above",
-            fix=f"begin one here: {_again('.', model, from_model, sample)}; or in a new folder: "
-            f"{_again('NAME', model, from_model, sample)}",
+            fix=f"begin one here: {_again('.', flags)}; or in a new folder: {_again('NAME', flags)}",
         )
     there = project or (folder if folder and (folder / PROJECT_FILE).is_file() else None)
     again = folder is not None and (folder / "models" / FIRST_MODEL).is_dir()
@@ -83,12 +90,13 @@ def init(
             fix=f"edgeferry init --model NAME adds a model, e.g. {FIRST_MODEL}; or --update",
         )
     if from_model:
-        brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem))
+        brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem), target)
         part = given_part(brought)
         for line in brought.warnings:
             terminal.say(line)
-    elif sample:
-        raise UsageError("--sample is for a model that is there", fix="name it: --from-model PATH")
+    elif sample or target:
+        option = "--sample" if sample else "--target"
+        raise UsageError(f"{option} is for a model that is there", fix="name it: --from-model PATH")
     else:
         part = example_part(model or FIRST_MODEL)
     templates = open_templates()
@@ -110,9 +118,8 @@ def _find(context: typer.Context) -> Path | None:
     return find_project((context.obj or {}).get("project") or Path.cwd())
 
 
-def _again(folder: str, model: str, from_model: Path | None, sample: Path | None) -> str:
+def _again(folder: str, flags: Mapping[str, Path | str | None]) -> str:
     """The same command with that folder."""
-    flags = {"--model": model, "--from-model": from_model, "--sample": sample}
     words = [word for flag, value in flags.items() if value for word in (flag, str(value))]
     return render_command("", "init", folder, *words)
 

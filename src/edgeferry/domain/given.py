@@ -6,15 +6,11 @@ refused makes no pickle safe; it finds the careless ones.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import posixpath
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgeferry.errors import RefusedError, UsageError
 
@@ -62,6 +58,10 @@ class GivenModel:
     """What its step environment takes besides MLflow."""
     warnings: tuple[str, ...]
     """What a person should know before it is loaded."""
+    target: str = ""
+    """The column of the rows that is no input of the model; "" when none was named."""
+    missing: bool = False
+    """Whether the rows have missing numbers."""
 
 
 @dataclass(frozen=True)
@@ -156,76 +156,6 @@ def mlflow_requirements(text: str) -> tuple[str, ...]:
     named = [line for line in lines if line and not line.startswith("-")]
     kept = [line for line in named if re.split(r"[\[<>=~! ;]", line)[0].lower() not in _SERVING]
     return tuple(kept if any(re.match(r"pandas\b", line) for line in kept) else [*kept, "pandas"])
-
-
-def check_sample(file: str, text: str) -> tuple[str, ...]:
-    """The columns of the rows that the text of a .csv or .json file holds; UsageError when it holds none."""
-    shape = 'one line of column names, then rows; or JSON: [{"column": 1.5, …}, …]'
-    if not file.lower().endswith((".csv", ".json")):
-        raise UsageError(f"{file} is neither .csv nor .json", fix=f"write {shape}")
-    if file.lower().endswith(".json"):
-        rows = _read_json(file, text, shape)
-    else:
-        reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-        header = next(reader, [])
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice or not all(name.strip() for name in header):
-            problem = f"two columns {twice[0]}" if twice else "a column without a name"
-            raise UsageError(f"{file}:1: there is {problem}", fix=f"write {shape}")
-        if header and all(_is_number(name) for name in header):
-            raise UsageError(
-                f"{file}:1: the first line holds numbers, not column names", fix=f"write {shape}"
-            )
-        rows = []
-        for record in reader:
-            if record and len(record) != len(header):
-                raise UsageError(
-                    f"{file}:{reader.line_num}: {len(record)} values for {len(header)} columns",
-                    fix=f"write {shape}",
-                )
-            if record:
-                rows.append(dict(zip(header, record, strict=True)))
-    if not rows:
-        raise UsageError(
-            f"{file} holds no rows", fix=f"write {shape}; ten rows or more make good smoke cases"
-        )
-    return tuple(rows[0])
-
-
-def lacking_columns(mlmodel: Any, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that a model must have by the signature in its file MLmodel, read as YAML, and that are not
-    among `columns`. None where it has no signature, or one without names."""
-    signature = mlmodel.get("signature") if isinstance(mlmodel, dict) else None
-    try:
-        inputs = json.loads(signature["inputs"]) if isinstance(signature, dict) else []
-    except (KeyError, TypeError, ValueError):
-        return ()
-    wanted = [one for one in inputs if isinstance(one, dict) and one.get("required", True)]
-    return tuple(str(one["name"]) for one in wanted if "name" in one and one["name"] not in columns)
-
-
-def _read_json(file: str, text: str, shape: str) -> Sequence[Mapping[str, Any]]:
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{file} is no JSON: {error}", fix=f"write {shape}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and row for row in rows):
-        raise UsageError(f"{file} is no list of objects", fix=f"write {shape}")
-    for number, row in enumerate(rows, 1):
-        if set(row) != set(rows[0]):
-            other = sorted(set(row) ^ set(rows[0]))
-            raise UsageError(
-                f"{file}: row {number} differs in {', '.join(other)}", fix="give each row all columns"
-            )
-    return rows
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_before(version: str, other: tuple[int, int]) -> bool:

@@ -21,18 +21,22 @@ class HeldOut:
     """Rows the model was not trained on, in the order of its columns, and the pipeline's predictions."""
 
     rows: tuple[Row, ...]
-    predictions: tuple[float, ...]
+    predictions: tuple[Value, ...]
+    """Numbers, or texts of a model that answers with those."""
 
 
-def parse_held_out(text: str, columns: Sequence[Column], prediction_column: str, file: str) -> HeldOut:
-    """The rows and predictions in the CSV `text`; other columns are passed over. Bytes are in base64.
+def parse_held_out(
+    text: str, columns: Sequence[Column], prediction_column: str, file: str, answers: str = "double"
+) -> HeldOut:
+    """The rows and predictions, of the column type `answers`, in the CSV `text`; other columns are passed
+    over. Bytes are in base64.
 
     DefinitionError naming `file` and the column that is missing, or the line whose value is not of its
     column's type, or whose prediction is no finite number, or a file without rows.
     """
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     header = next(reader, [])
-    sought = [*columns, Column(prediction_column, "double")]
+    sought = [*columns, Column(prediction_column, answers)]
     wanted = [column.name for column in sought]
     for name in wanted:
         if header.count(name) != 1:
@@ -45,7 +49,7 @@ def parse_held_out(text: str, columns: Sequence[Column], prediction_column: str,
             )
     places = [header.index(name) for name in wanted]
     rows: list[Row] = []
-    predictions: list[float] = []
+    predictions: list[Value] = []
     for record in reader:
         if not record:
             continue
@@ -54,7 +58,7 @@ def parse_held_out(text: str, columns: Sequence[Column], prediction_column: str,
             for place, column in zip(places, sought, strict=True)
         )
         rows.append(tuple(row))
-        predictions.append(float(prediction))
+        predictions.append(prediction)
     if not rows:
         raise DefinitionError(
             "the held-out file has no rows", fix="let the pipeline write its test rows", file=file, line=1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.smoke import (
     Answer,
     BetweenCase,
@@ -64,12 +65,14 @@ def _answers(case: Case, kinds: Sequence[str]) -> tuple[Answer, ...]:
     once = _right_answers(case)
     if "wrong_predictions" in kinds:
         once = tuple(
-            replace(each, values=tuple(value * 1.5 + 1 for value in each.values))
-            if each.values is not None
-            else each
+            replace(each, values=tuple(map(_distort, each.values))) if each.values is not None else each
             for each in once
         )
     return once if isinstance(case, MemoryCase) else once * case.repeats
+
+
+def _distort(value: Value) -> Value:
+    return f"not {value}" if isinstance(value, str) else value * 1.5 + 1
 
 
 def _count(case: Case) -> int:

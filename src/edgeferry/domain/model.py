@@ -51,8 +51,10 @@ class Tolerance:
     rtol: float
     atol: float
 
-    def allows(self, answer: float, expected: float) -> bool:
-        """Whether `answer` counts as `expected`; a NaN on either side never does."""
+    def allows(self, answer: float | str, expected: float | str) -> bool:
+        """Whether `answer` counts as `expected`; a NaN on either side never does, a text only as itself."""
+        if isinstance(answer, str) or isinstance(expected, str):
+            return answer == expected
         return abs(answer - expected) <= self.atol + self.rtol * abs(expected)
 
 
@@ -127,6 +129,8 @@ class ModelVersion:
     metrics: Mapping[str, float]
     columns: tuple[Column, ...]
     """The signature's inputs, in order."""
+    answers: str = "double"
+    """What it answers a row with, by its signature: `double`, or `string` where that is a text (a class)."""
 
 
 def parse_model(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.model import Tolerance
 
 Row = tuple[Any, ...]
@@ -33,10 +34,10 @@ class _Case:
 
 @dataclass(frozen=True)
 class EqualCase(_Case):
-    """The answers to `rows` must be `expected`, one number a row, within the tolerance."""
+    """The answers to `rows` must be `expected`: one number a row, within the tolerance, or one text."""
 
     rows: tuple[Row, ...]
-    expected: tuple[float, ...]
+    expected: tuple[Value, ...]
     columns: tuple[str, ...] = ()
     """When given, rows are asked as objects with these names, in this order."""
 
@@ -134,10 +135,11 @@ class CaseSet:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said to one request; `values` is None when the body is not a list of numbers."""
+    """What the model said to one request; `values` is None when the body is no list of numbers or of
+    texts."""
 
     status: int
-    values: tuple[float, ...] | None
+    values: tuple[Value, ...] | None
     latency_ms: float
     media_type: str = JSON_TYPE
     memory_bytes: int | None = None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypedDict
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.smoke import (
     BetweenCase,
     Case,
@@ -50,7 +51,7 @@ _ALWAYS = ("id", "repeats", "latency_ms")
 
 def make_cases(
     rows: Sequence[Sequence[Any]],
-    predictions: Sequence[float],
+    predictions: Sequence[Value],
     columns: Sequence[str],
     count: int,
     runtime: str,
@@ -76,9 +77,9 @@ def make_cases(
         cases.append(EqualCase("held-out-backwards", chosen[::-1], expected[::-1], latency_ms=limit))
     many = _choose_many(rows, predictions)
     if len(many) > len(chosen):
-        asked, answers = tuple(_plain(rows[index]) for index in many), [predictions[index] for index in many]
+        asked, answers = tuple(_plain(rows[index]) for index in many), (predictions[index] for index in many)
         limit_of_many = latency_ms * len(many)
-        cases.append(EqualCase("held-out-many", asked, tuple(map(float, answers)), latency_ms=limit_of_many))
+        cases.append(EqualCase("held-out-many", asked, tuple(answers), latency_ms=limit_of_many))
     if runtime in _READ_BY_US:
         names = (*columns[1:], columns[0])
         turned = tuple((*row[1:], row[0]) for row in chosen)
@@ -99,9 +100,10 @@ def require_memory(cases: Iterable[Case]) -> tuple[Case, ...]:
 
 
 def choose_cases(
-    rows: Sequence[Sequence[Any]], predictions: Sequence[float], count: int
+    rows: Sequence[Sequence[Any]], predictions: Sequence[Value], count: int
 ) -> tuple[EqualCase, ...]:
-    """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included.
+    """Up to `count` held-out rows as cases, spread evenly over the range of predictions, both ends included;
+    of texts, over all of them in their order.
 
     A missing value (NaN) is asked as null. Rows with an infinite value, or a prediction that is not finite,
     are passed over: JSON cannot carry them.
@@ -118,13 +120,13 @@ def choose_cases(
         EqualCase(
             id=f"held-out-{index}",
             rows=(_plain(rows[index]),),
-            expected=(float(predictions[index]),),
+            expected=(predictions[index],),
         )
         for index in chosen
     )
 
 
-def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[Value]) -> list[int]:
     """Places of rows that a fault in one corner would show in: those that hold the smallest and the largest
     value of each column, then others, spread evenly."""
     usable = _find_usable(rows, predictions)
@@ -143,12 +145,13 @@ def _choose_many(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) ->
     return sorted([*list(ends)[:room], *spread])
 
 
-def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[float]) -> list[int]:
+def _find_usable(rows: Sequence[Sequence[Any]], predictions: Sequence[Value]) -> list[int]:
     """Places of rows that JSON can say, missing values as null, as it can their predictions."""
     return [
         index
         for index, prediction in enumerate(predictions)
-        if math.isfinite(prediction) and all(_is_said(value) for value in rows[index])
+        if (isinstance(prediction, str) or math.isfinite(prediction))
+        and all(_is_said(value) for value in rows[index])
     ]
 
 
@@ -322,9 +325,14 @@ def _parse_check(check: _Check) -> Case:
 
 def _parse_equal(check: _Check) -> Case:
     id_, rows, expected = check.id(), check.rows(), check.body.get("expected")
-    if not isinstance(expected, list) or len(expected) != len(rows) or not all(map(_is_number, expected)):
-        raise check.wrong("expected", "expected is not one number a row", f"list {len(rows)} numbers")
-    return EqualCase(id_, rows, tuple(float(value) for value in expected), **check.options())
+    if (
+        not isinstance(expected, list)
+        or len(expected) != len(rows)
+        or not (all(map(_is_number, expected)) or all(isinstance(value, str) for value in expected))
+    ):
+        problem, fix = "expected is not one number or one text a row", f"list {len(rows)} of them"
+        raise check.wrong("expected", problem, fix)
+    return EqualCase(id_, rows, _plain(expected), **check.options())
 
 
 def _parse_refused(check: _Check) -> Case:

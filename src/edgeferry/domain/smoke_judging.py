@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.smoke import (
     JSON_TYPE,
@@ -137,19 +138,24 @@ def _find_wrong(case: Case, answers: Sequence[Answer], tolerance: Tolerance) -> 
     match case:
         case EqualCase():
             return _find_difference(values, case.expected, tolerance)
+        case ChangesCase():
+            if all(tolerance.allows(value, values[0]) for value in values):
+                return f"answered {values[0]!r} to every row, whatever it holds"
+            return ""
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) != len(values):
+        return f"answered {values[0]!r}, which is no number"
+    match case:
         case IncreasingCase():
-            return _find_turn(values, tolerance, "falls", lambda before, after: after < before)
+            return _find_turn(numbers, tolerance, "falls", lambda before, after: after < before)
         case DecreasingCase():
-            return _find_turn(values, tolerance, "rises", lambda before, after: after > before)
+            return _find_turn(numbers, tolerance, "rises", lambda before, after: after > before)
         case BetweenCase():
-            for row, value in enumerate(values, start=1):
+            for row, value in enumerate(numbers, start=1):
                 if not case.low <= value <= case.high:
                     return (
                         f"row {row}: answered {value!r}, which is not within {case.low:g} and {case.high:g}"
                     )
-        case ChangesCase():
-            if all(tolerance.allows(value, values[0]) for value in values):
-                return f"answered {values[0]!r} to every row, whatever it holds"
     return ""
 
 
@@ -159,16 +165,16 @@ def _find_wrong_form(answer: Answer, count: int) -> str:
     if answer.media_type != JSON_TYPE:
         return f"answered {answer.media_type or 'no content type'}, not {JSON_TYPE}"
     if answer.values is None:
-        return "the answer is not a list of numbers"
+        return "the answer is not a list of numbers, or of texts"
     if len(answer.values) != count:
         return f"{len(answer.values)} answers to {count} rows"
-    if not all(math.isfinite(value) for value in answer.values):
-        row = next(row for row, value in enumerate(answer.values, start=1) if not math.isfinite(value))
-        return f"row {row}: an answer is not a finite number"
+    for row, value in enumerate(answer.values, start=1):
+        if not isinstance(value, str) and not math.isfinite(value):
+            return f"row {row}: an answer is not a finite number"
     return ""
 
 
-def _find_difference(values: Sequence[float], expected: Sequence[float], tolerance: Tolerance) -> str:
+def _find_difference(values: Sequence[Value], expected: Sequence[Value], tolerance: Tolerance) -> str:
     for row, (value, wanted) in enumerate(zip(values, expected, strict=True), start=1):
         if not tolerance.allows(value, wanted):
             return f"row {row}: answered {value!r}, expected {wanted!r}"
@@ -176,7 +182,7 @@ def _find_difference(values: Sequence[float], expected: Sequence[float], toleran
 
 
 def _find_otherwise(case: SameCase, answers: Sequence[Answer], tolerance: Tolerance) -> str:
-    told: list[list[float]] = []
+    told: list[list[Value]] = []
     place = 0
     for way in case.ways:
         told.append([])

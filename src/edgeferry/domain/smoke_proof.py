@@ -7,16 +7,19 @@ leaves out is believed only where there was no room for it.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.smoke import Case, CaseSet, EqualCase, RefusedCase, SameCase, State, Verdict
 from edgeferry.domain.smoke_judging import count_answers, judge_all
 
 _CASE_CHARACTERS = 12
 _ANSWER_CHARACTERS = 70
 _VALUE_CHARACTERS = 26
-"""What a case, one of its answers, and one value in it take in a verdict's evidence, at most."""
+"""What a case, one of its answers, and one number in it take in a verdict's evidence, at most."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +72,47 @@ def _weigh_evidence(verdict: Verdict, cases: CaseSet, unshown: State) -> tuple[S
     if len(shown) + verdict.left_out != count or len(shown) != len(verdict.evidence):
         return unshown, f"the companion says Passed, but shows the answers to {len(shown)} of {count} cases"
     taken = sum(
-        _most_characters(one.case, len(one.answers), sum(len(answer.values or ()) for answer in one.answers))
+        _most_characters(one.case, len(one.answers), _measure(each.values or () for each in one.answers))
         for one in verdict.evidence
     )
+    compared = [case for case in cases.cases if isinstance(case, EqualCase)]
+    texts = any(isinstance(value, str) for case in compared for value in case.expected)
     for case in cases.cases:
-        if case.id not in shown and taken + _most_to_show(case) < verdict.room:
+        if case.id not in shown and taken + _most_to_show(case, texts) < verdict.room:
             why = f"leaves out the answers to {case.id}, for which there is room"
             return unshown, f"the companion says Passed, but {why}"
-    compared = [case for case in cases.cases if isinstance(case, EqualCase)]
     if not any(case.id in shown for case in compared):
         return "Inconclusive", "the companion says Passed, but shows no answer that can be compared"
     return "Passed", verdict.reason
 
 
-def _most_to_show(case: Case) -> float:
-    """What the evidence of a case takes, at most, when all its answers are as they should be."""
-    if isinstance(case, SameCase):  # how many rows each way has, the model's server alone knows
-        return math.inf
+def _most_to_show(case: Case, texts: bool) -> float:
+    """What the evidence of a case takes, at most, when all its answers are as they should be; `texts`: of a
+    model that answers with texts."""
     answers = count_answers(case)
-    return _most_characters(
-        case.id, answers, 0 if isinstance(case, RefusedCase) else answers * len(case.rows)
-    )
+    match case:
+        case RefusedCase():
+            values = 0
+        case EqualCase():
+            values = answers * _measure([case.expected])
+        case SameCase():  # how many rows each way has, the model's server alone knows
+            return math.inf
+        case _ if texts:  # and how long the texts are
+            return math.inf
+        case _:
+            values = answers * len(case.rows) * _VALUE_CHARACTERS
+    return _most_characters(case.id, answers, values)
 
 
 def _most_characters(case: str, answers: int, values: int) -> int:
     named = 12 * len(case) + _CASE_CHARACTERS  # a letter may be written as two of \uXXXX
-    return named + answers * _ANSWER_CHARACTERS + values * _VALUE_CHARACTERS
+    return named + answers * _ANSWER_CHARACTERS + values
+
+
+def _measure(answers: Iterable[Iterable[Value]]) -> int:
+    """What all values in them take, at most."""
+    return sum(
+        len(json.dumps(value)) + 1 if isinstance(value, str) else _VALUE_CHARACTERS
+        for values in answers
+        for value in values
+    )

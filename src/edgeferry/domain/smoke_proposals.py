@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeVar
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.model import Tolerance
 from edgeferry.domain.smoke import Row
 
@@ -60,20 +61,22 @@ def plan_probes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Probe, ...
     return tuple(probes)
 
 
-def propose(probe: Probe, answers: Sequence[Sequence[float]], tolerance: Tolerance) -> Proposal:
+def propose(probe: Probe, answers: Sequence[Sequence[Value]], tolerance: Tolerance) -> Proposal:
     """The shape of the answers, one list for each base row: rising or falling everywhere and somewhere truly;
-    `changes` when the first row's answers do; else `ignored`."""
+    `changes` when the first row's answers do; else `ignored`. Texts neither rise nor fall."""
+
+    numbers = [[value for value in row if not isinstance(value, str)] for row in answers]
 
     def never(turns: Callable[[float, float], bool]) -> bool:
         return not any(
             turns(before, after) and not tolerance.allows(after, before)
-            for row in answers
+            for row in numbers
             for before, after in pairwise(row)
         )
 
     differs = [not all(tolerance.allows(value, row[0]) for value in row) for row in answers]
     shape: Shape = "changes" if differs[0] else "ignored"
-    if any(differs) and len(probe.values) > 2:
+    if any(differs) and len(probe.values) > 2 and all(numbers):
         if never(lambda before, after: after < before):
             shape = "increasing"
         elif never(lambda before, after: after > before):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.column import Value
 from edgeferry.domain.model import Tolerance
 
 MOST_PROBLEMS = 20
@@ -70,13 +71,13 @@ class Comparison:
 
 def compare(
     numbers: Sequence[int],
-    answers: Sequence[float],
-    expected: Sequence[float],
+    answers: Sequence[Value],
+    expected: Sequence[Value],
     tolerance: Tolerance,
     how: str,
 ) -> Comparison:
-    """The differences between answers and expectations; `numbers` are the rows' numbers in their file
-    (from 1), `how` says how they were asked. As many answers as rows are demanded."""
+    """The differences between answers and expectations; `numbers` are the rows' numbers in their file (from
+    1), `how` says how they were asked. As many answers as rows are demanded. A text is right or wrong."""
     if len(answers) != len(expected):
         problem = (
             f"rows {numbers[0]} to {numbers[-1]}: {len(answers)} answers to {len(expected)} rows ({how})"
@@ -85,6 +86,10 @@ def compare(
     problems = []
     worst_relative = worst_absolute = 0.0
     for number, answer, wanted in zip(numbers, answers, expected, strict=True):
+        if isinstance(answer, str) or isinstance(wanted, str):
+            if not tolerance.allows(answer, wanted):
+                problems.append(f"row {number}: expected {wanted!r}, answered {answer!r} ({how})")
+            continue
         difference = abs(answer - wanted)
         relative = difference / abs(wanted) if wanted else 0.0
         worst_relative, worst_absolute = max(worst_relative, relative), max(worst_absolute, difference)

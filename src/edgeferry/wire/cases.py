@@ -168,7 +168,8 @@ def _parse_case(said: Mapping[str, Any]) -> Case:
 
 
 def _parse_equal(id_: str, said: Mapping[str, Any], repeats: int, limit: float | None) -> Case:
-    rows, expected = _parse_rows(said), tuple(float(value) for value in said["expected"])
+    rows = _parse_rows(said)
+    expected = tuple(value if isinstance(value, str) else float(value) for value in said["expected"])
     columns = tuple(str(name) for name in said.get("columns", ()))
     if len(rows) != len(expected):
         raise ValueError(f"case {id_}: {len(rows)} rows, {len(expected)} expected answers")

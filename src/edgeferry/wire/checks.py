@@ -19,13 +19,13 @@ def render_checks(
     model: str,
     version: str,
     proposals: Sequence[Proposal],
-    answers: tuple[float, float],
+    answers: tuple[float, float] | None,
     captured: Sequence[Row] = (),
     device: str = "",
 ) -> str:
     """The file: checks that version `version` passes, those that fewer versions may pass commented out;
-    `answers` are the lowest and the highest of its held-out predictions, `captured` rows that users asked on
-    `device`."""
+    `answers` are the lowest and the highest of its held-out predictions, None where these are texts,
+    `captured` rows that users asked on `device`."""
     lines = [
         f"# Properties that version {version} of {model} has on its held-out rows. Keep those that",
         "# any good version must have, and take the others away. Held-out rows, requests to refuse,",
@@ -36,7 +36,7 @@ def render_checks(
         if one.shape in ("increasing", "decreasing"):
             word = "rises" if one.shape == "increasing" else "falls"
             lines += _check(one.shape, f"{word}-with-{one.column}", one)
-    lines += _render_between(answers)
+    lines += _render_between(answers) if answers else []
     changing = [one for one in proposals if one.shape == "changes"]
     if changing:
         lines.append("# The answer depends on these columns, and neither rises nor falls all along:")

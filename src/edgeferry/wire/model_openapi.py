@@ -168,7 +168,7 @@ def _score_schemas(card: ModelCard) -> Json:
         "Answers": {
             "type": "array",
             "description": f"`{card.output}` of each row.",
-            "items": {"type": "number"},
+            "items": {"type": "string" if card.answers == TEXT else "number"},
             "minItems": 1,
         },
     }

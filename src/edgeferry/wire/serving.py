@@ -2,6 +2,7 @@
 `/score` takes what Azure ML's inference server takes.
 
     POST /score   {"data": [[1.5, 2, …], …]} or {"data": [{"column": 1.5, …}, …]}  ->  [12.5, …]
+                 where the model answers with texts                            ->  ["setosa", …]
                  an image of the card's size, Content-Type image/png           ->  [12.5]
                  bytes, where the only column is one of bytes, Content-Type application/octet-stream, image/…
     GET /health   {"ready": true, "model", "version", "digest", "model_sha256", "captures",
@@ -25,7 +26,7 @@ from edgeferry.domain.capture_policy import (
     parse_capture_policy,
     render_capture_policy,
 )
-from edgeferry.domain.column import BYTES, find_reader, wants
+from edgeferry.domain.column import BYTES, Value, find_reader, wants
 from edgeferry.domain.model import Column, ImageInput, Tolerance
 from edgeferry.errors import DefinitionError, UsageError
 from edgeferry.wire.canonical import refuse_constant, render_canonical
@@ -63,6 +64,8 @@ class ModelCard:
     """The images the model takes besides rows; a card of a model that takes none does not mention them."""
     capture: CapturePolicy = DEFAULT_POLICY
     """What is kept of its inferences; a card says what differs from the default."""
+    answers: str = "double"
+    """What it answers a row with: `double`, or `string`; a card mentions only the latter."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def render_model_card(card: ModelCard) -> bytes:
     said = {"format": FORMAT, **asdict(card), "columns": [_render_column(column) for column in card.columns]}
     if card.image is None:
         del said["image"]
+    if card.answers == "double":
+        del said["answers"]
     said["capture"] = render_capture_policy(card.capture)
     if not said["capture"]:
         del said["capture"]
@@ -110,6 +115,7 @@ def parse_model_card(body: bytes) -> ModelCard:
             trusted_types=tuple(str(name) for name in said["trusted_types"]),
             image=_parse_image(said.get("image")),
             capture=parse_capture_policy(said.get("capture")),
+            answers=str(said.get("answers", "double")),
         )
     except (ValueError, KeyError, TypeError, DefinitionError) as error:
         raise UsageError(
@@ -184,11 +190,12 @@ def parse_bytes_request(body: bytes) -> list[list[Any]]:
     return [[base64.b64encode(body).decode()]]
 
 
-def render_score_response(values: Iterable[float]) -> bytes:
-    """The answers as a JSON list; UsageError naming the row whose answer is not a finite number."""
+def render_score_response(values: Iterable[Value]) -> bytes:
+    """The answers as a JSON list; UsageError naming the row whose answer is not a finite number, nor a
+    text."""
     answers = list(values)
     for number, value in enumerate(answers, start=1):
-        if not math.isfinite(value):
+        if not isinstance(value, str) and not math.isfinite(value):
             raise UsageError(
                 f"row {number}: the model's answer is not a finite number",
                 fix="send values in the range the model was trained on",
@@ -196,11 +203,11 @@ def render_score_response(values: Iterable[float]) -> bytes:
     return json.dumps(answers).encode()
 
 
-def parse_score_response(body: bytes) -> tuple[float, ...] | None:
+def parse_score_response(body: bytes) -> tuple[Value, ...] | None:
     """The answers, or None when the body holds none.
 
-    A list of finite numbers, or an object whose `result` or `predictions` is such a list: what scripts
-    written for Azure ML return.
+    A list of finite numbers, or one of texts, or an object whose `result` or `predictions` is such a list:
+    what scripts written for Azure ML return.
     """
     try:
         said = json.loads(body, parse_constant=refuse_constant)
@@ -208,9 +215,11 @@ def parse_score_response(body: bytes) -> tuple[float, ...] | None:
         return None
     if isinstance(said, dict):
         said = said.get("result", said.get("predictions"))
-    if not isinstance(said, list) or not all(_is_number(value) for value in said):
+    if not isinstance(said, list):
         return None
-    return tuple(float(value) for value in said)
+    if said and all(isinstance(value, str) for value in said):
+        return tuple(said)
+    return tuple(float(value) for value in said) if all(map(_is_number, said)) else None
 
 
 def parse_health(body: bytes) -> Health:

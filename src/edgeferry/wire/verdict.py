@@ -156,7 +156,7 @@ def _parse_answer(
 ) -> Answer:
     return Answer(
         int(status),
-        None if values is None else tuple(float(value) for value in values),
+        None if values is None else tuple(each if isinstance(each, str) else float(each) for each in values),
         float(latency_ms),
         str(media_type),
         None if memory_bytes is None else int(memory_bytes),

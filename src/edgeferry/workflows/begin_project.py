@@ -54,6 +54,8 @@ def given_part(given: GivenModel) -> Part:
         "file": file,
         "sample": sample,
         "requirements": list(given.requirements),
+        "target": given.target,
+        "missing": given.missing,
     }
     files = {f"given/{file}": Path(given.file), f"given/{sample}": Path(given.sample)}
     return Part(f"models/{given.name}", answers, files)

@@ -75,6 +75,7 @@ def package(
         trusted_types=served.trusted_types,
         image=definition.image,
         capture=definition.capture,
+        answers=version.answers if serving.runtime in ("onnx", "library", "pyfunc") else "double",
     )
     names = [column.name for column in version.columns]
     count = definition.smoke_cases
@@ -109,7 +110,11 @@ def load_held_out(services: Services, definition: ModelDefinition, version: Mode
             fix="let held_out in model.yaml name the CSV file",
         ) from error
     return parse_held_out(
-        text, _columns(definition, version), definition.prediction_column, definition.held_out
+        text,
+        _columns(definition, version),
+        definition.prediction_column,
+        definition.held_out,
+        version.answers,
     )
 
 

@@ -47,7 +47,8 @@ def make_checks(
             fix = f"edgeferry verify {definition.name} shows its log"
             raise RefusedError(f"the image of {definition.name} {silence}", fix=fix) from silence
         proposals = [_ask(module, probe, definition) for probe in probes]
-    answers = min(held_out.predictions), max(held_out.predictions)
+    numbers = [value for value in held_out.predictions if not isinstance(value, str)]
+    answers = (min(numbers), max(numbers)) if numbers else None
     return render_checks(definition.name, version.version, proposals, answers, captured, device)
 
 

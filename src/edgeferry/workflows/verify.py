@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from edgeferry.domain.column import BYTES
+from edgeferry.domain.column import BYTES, Value
 from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import Image
@@ -107,7 +107,7 @@ class _Findings:
     worst_relative: float = 0.0
     worst_absolute: float = 0.0
 
-    def take(self, numbers: Sequence[int], reply: Reply, expected: Sequence[float], how: str) -> None:
+    def take(self, numbers: Sequence[int], reply: Reply, expected: Sequence[Value], how: str) -> None:
         """One answer compared with what the pipeline predicted."""
         answers = parse_score_response(reply.body) if reply.status == 200 else None
         if answers is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.device.modules.rows import make_reader
+from edgeferry.domain.column import TEXT
 from edgeferry.errors import UsageError
 from edgeferry.wire.serving import (
     BYTES_TYPES,
@@ -116,7 +117,7 @@ def _load_image_reader(card: ModelCard) -> Read | None:
 
 def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
     columns = tuple(column.name for column in card.columns)
-    artifact = folder / card.artifact
+    artifact, texts = folder / card.artifact, card.answers == TEXT
     match card.runtime:
         case "onnx":
             from edgeferry.device.modules.runtime_onnx import load_graph
@@ -125,11 +126,11 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
         case "library":
             from edgeferry.device.modules.runtime_library import load_library
 
-            predict = load_library(artifact, columns, card.trusted_types)
+            predict = load_library(artifact, columns, card.trusted_types, texts)
         case "pyfunc":
             from edgeferry.device.modules.runtime_pyfunc import load_pyfunc
 
-            predict = load_pyfunc(artifact.parent, card.columns)
+            predict = load_pyfunc(artifact.parent, card.columns, texts)
         case "score":
             from edgeferry.device.modules.runtime_score import check_text, load_script
 
@@ -140,7 +141,8 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
                 f"this server has no runtime {card.runtime!r}",
                 fix="start the image's own program, or package the model with this version of edgeferry",
             )
-    return make_reader(card.columns), lambda rows: _render(predict(rows))
+    render: Callable[[Any], tuple[bytes, Sequence[float]]] = _render_texts if texts else _render
+    return make_reader(card.columns), lambda rows: render(predict(rows))
 
 
 def _render(answers: Sequence[float]) -> tuple[bytes, Sequence[float]]:
@@ -150,9 +152,13 @@ def _render(answers: Sequence[float]) -> tuple[bytes, Sequence[float]]:
     return render_score_response(answers), answers
 
 
+def _render_texts(answers: Sequence[str]) -> tuple[bytes, Sequence[float]]:
+    return render_score_response(answers), ()
+
+
 def _find_numbers(said: bytes) -> tuple[bytes, Sequence[float]]:
     """With the numbers that a script's answer holds, none when it is of another kind."""
-    return said, parse_score_response(said) or ()
+    return said, [value for value in parse_score_response(said) or () if not isinstance(value, str)]
 
 
 def _read(path: Path) -> bytes:

@@ -10,12 +10,14 @@ import numpy
 
 from edgeferry.errors import UsageError
 
-Predict = Callable[[Sequence[Sequence[Any]]], list[float]]
+Predict = Callable[[Sequence[Sequence[Any]]], list[Any]]
+"""One number a row, or one text."""
 
 
-def ask_model(predict: Callable[[Any], Any], table: Any, count: int) -> list[float]:
-    """`count` answers. UsageError when scikit-learn refuses the values, which it says by a ValueError of its
-    own; what a model's own code raises is its fault, since rows were checked against its signature."""
+def ask_model(predict: Callable[[Any], Any], table: Any, count: int, texts: bool) -> list[Any]:
+    """`count` answers, numbers or `texts`. UsageError when scikit-learn refuses the values, which it says by
+    a ValueError of its own; what a model's own code raises is its fault, since rows were checked against its
+    signature."""
     try:
         said = predict(table)
     except ValueError as error:
@@ -25,7 +27,14 @@ def ask_model(predict: Callable[[Any], Any], table: Any, count: int) -> list[flo
             f"the model does not take these values: {error}",
             fix="send values like those it was trained on",
         ) from error
-    answers: list[float] = numpy.asarray(said, dtype=numpy.float64).reshape(count).tolist()
+    answers: list[Any]
+    if texts:
+        answers = numpy.asarray(said).reshape(count).tolist()
+        other = next((each for each in answers if not isinstance(each, str)), "")
+        if other != "":
+            raise TypeError(f"an answer is {other!r}, which is no text")
+    else:
+        answers = numpy.asarray(said, dtype=numpy.float64).reshape(count).tolist()
     return answers
 
 

@@ -19,8 +19,9 @@ from edgeferry.device.modules.predicting import Predict, ask_model
 from edgeferry.errors import UsageError
 
 
-def load_library(file: Path, columns: Sequence[str], trusted_types: Sequence[str]) -> Predict:
-    """What answers rows with one number for each of `columns`; UsageError when the model does not load."""
+def load_library(file: Path, columns: Sequence[str], trusted_types: Sequence[str], texts: bool) -> Predict:
+    """What answers rows with one number for each of `columns`, by a number or, with `texts`, a text;
+    UsageError when the model does not load."""
     try:
         model = _load(file, list(trusted_types))
     except Exception as error:
@@ -30,8 +31,8 @@ def load_library(file: Path, columns: Sequence[str], trusted_types: Sequence[str
         ) from error
     table = _table_of(model, list(columns))
 
-    def predict(rows: Sequence[Sequence[float]]) -> list[float]:
-        return ask_model(model.predict, table(rows), len(rows))
+    def predict(rows: Sequence[Sequence[float]]) -> list[Any]:
+        return ask_model(model.predict, table(rows), len(rows), texts)
 
     with suppress(Exception):  # warms up what the library imports late; zeros may be no input of this model
         predict([[0.0] * len(columns)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnxruntime
 
 from edgeferry.errors import UsageError
 
-Predict = Callable[[Sequence[Sequence[float]]], list[float]]
+Predict = Callable[[Sequence[Sequence[float]]], list[Any]]
+"""One number a row, or one text where the graph gives texts."""
 
 
 def load_graph(file: Path, width: int) -> Predict:
@@ -28,9 +30,9 @@ def load_graph(file: Path, width: int) -> Predict:
         )
     outputs = [session.get_outputs()[0].name]
 
-    def predict(rows: Sequence[Sequence[float]]) -> list[float]:
+    def predict(rows: Sequence[Sequence[float]]) -> list[Any]:
         table = numpy.array(rows, dtype=numpy.float64)
-        answers: list[float] = session.run(outputs, {given.name: table})[0].reshape(len(rows)).tolist()
+        answers: list[Any] = session.run(outputs, {given.name: table})[0].reshape(len(rows)).tolist()
         return answers
 
     session.run(outputs, {given.name: numpy.zeros((1, width), dtype=numpy.float64)})

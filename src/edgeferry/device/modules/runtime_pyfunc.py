@@ -35,8 +35,9 @@ _DTYPES = {
 }
 
 
-def load_pyfunc(folder: Path, columns: Sequence[Column]) -> Predict:
-    """What answers rows with one value for each of `columns`, by the MLflow model in `folder`.
+def load_pyfunc(folder: Path, columns: Sequence[Column], texts: bool) -> Predict:
+    """What answers rows with one value for each of `columns`, by the MLflow model in `folder`: a number or,
+    with `texts`, a text.
 
     UsageError when it does not load.
     """
@@ -52,10 +53,10 @@ def load_pyfunc(folder: Path, columns: Sequence[Column]) -> Predict:
         ) from error
     makers = [(column.name, _find_maker(column)) for column in columns]
 
-    def predict(rows: Sequence[Sequence[Any]]) -> list[float]:
+    def predict(rows: Sequence[Sequence[Any]]) -> list[Any]:
         values = zip(makers, zip(*rows, strict=True), strict=True)
         table = pandas.DataFrame({name: make(each) for (name, make), each in values})
-        return ask_model(model.predict, table, len(rows))
+        return ask_model(model.predict, table, len(rows), texts)
 
     if all(column.type in NUMBERS for column in columns):
         with suppress(Exception):  # warms up what is imported late; zeros may be no input of this model
