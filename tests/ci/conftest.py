@@ -50,6 +50,8 @@ class Factory:
     """The same repository, at GitHub."""
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     """By platform: what takes nyc_taxi to the fleet."""
+    failing: str = ""
+    """The release that fails on devices, when it is built."""
 
     def __call__(self, *arguments: str) -> str:
         return edgeferry(self.home / "own", *arguments, EDGEFERRY_STATE=str(self.home / "state"))

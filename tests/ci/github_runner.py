@@ -53,12 +53,11 @@ class Repository:
         variables: Mapping[str, str] | None = None,
         pretend: Collection[str] = (),
     ) -> Run:
-        """The workflow's run. `variables` are added to its `env`. Of jobs in `pretend` it is only noted, as a
-        step `due`, that they would run."""
+        """The workflow's run. `variables` are set in each job, as its `env` is. Of jobs in `pretend` it is
+        only noted, as a step `due`, that they would run."""
         document = yaml.safe_load((self.root / file).read_text("utf-8"))
         if document["permissions"] != {}:
             raise UnknownError("permissions of a whole workflow")
-        document["env"] |= variables or {}
         before = self._whole[file] if start else Run()
         run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
         good: dict[str, bool] = {}
@@ -73,7 +72,7 @@ class Repository:
             elif key in pretend:
                 run.steps.append(StepRun(key, "(all)", "due"))
             else:
-                runner = _Runner(self, run, before, document, key, job)
+                runner = _Runner(self, run, before, document, key, job, variables or {})
                 good[key] = runner.work(waiting.title if waiting else "")
                 outputs = {name: runner.expand(str(text)) for name, text in job.get("outputs", {}).items()}
                 run.outputs[key, key] = outputs
@@ -92,6 +91,7 @@ class _Runner:
         document: Mapping[str, Any],
         key: str,
         job: Mapping[str, Any],
+        variables: Mapping[str, str],
     ) -> None:
         self.repository, self.run, self.before, self.job, self.key = repository, run, before, job, key
         self.place = repository.folder / "runners" / key
@@ -111,7 +111,8 @@ class _Runner:
             self.known |= {f"needs.{name}.outputs.{each}": text for each, text in given.items()}
         for name, text in repository.secrets.get(job.get("environment", ""), {}).items():
             self.known |= {f"secrets.{name}": text, f"vars.{name}": text}
-        self.env = {n: self.expand(str(t)) for n, t in {**document["env"], **job.get("env", {})}.items()}
+        env = {**document["env"], **job.get("env", {}), **variables}
+        self.env = {name: self.expand(str(text)) for name, text in env.items()}
 
     def work(self, start: str) -> bool:
         """Whether the job succeeded."""

@@ -35,7 +35,7 @@ class Pipeline(ABC):
         self.folder = folder
         """All that its runs leave."""
         self.sources = sources
-        """The repository, as it was checked out to build."""
+        """The project, as it was checked out to build."""
         self.secrets = secrets
         self.token = token
         self.ask_anew()
@@ -71,7 +71,7 @@ class AzurePipeline(Pipeline):
 
     def __init__(self, machine: Machine, platform: Platform) -> None:
         self._machine, self._platform, self._runs = machine, platform, 40
-        sources = machine.folder / "agents" / "build.build" / "s"
+        sources = machine.folder / "agents" / "build.build" / "s" / PROJECT
         super().__init__(machine.folder, sources, machine.groups[ENVIRONMENT], machine.token)
 
     def run(self, start: Start | None = None, variables: Mapping[str, str] | None = None) -> Run:
@@ -109,7 +109,7 @@ class GitHubPipeline(Pipeline):
 
     def __init__(self, repository: Repository, github: GitHub) -> None:
         self._repository, self._github = repository, github
-        sources = repository.folder / "runners" / "build" / "work"
+        sources = repository.folder / "runners" / "build" / "work" / PROJECT
         super().__init__(repository.folder, sources, repository.secrets[ENVIRONMENT], repository.token)
 
     def run(self, start: Start | None = None, variables: Mapping[str, str] | None = None) -> Run:
