@@ -16,20 +16,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests import repositories
-from tests.ci import github_stub
+from tests.ci import github_stub, platform_stub
+from tests.ci.azure_runner import Machine
 from tests.ci.github_runner import Repository
 from tests.ci.github_stub import GitHub
-from tests.ci.platform_stub import TOKEN, Platform, approved
-from tests.ci.runner import Machine, Run
+from tests.ci.pipelines import ENVIRONMENT, PROJECT, AzurePipeline, GitHubPipeline, Pipeline
+from tests.ci.platform_stub import Platform
 from tests.typed import clean_environment, typed
 
 ROOT = Path(__file__).parents[2]
-PROJECT = "fleet/taxi"
-MAIN = f"{PROJECT}/.azure-pipelines/nyc_taxi_factory_main.yml"
 PULL_REQUEST = f"{PROJECT}/.azure-pipelines/nyc_taxi_pr.yml"
-GITHUB_MAIN = ".github/workflows/fleet-taxi_nyc_taxi_factory_main.yml"
 GITHUB_PULL_REQUEST = ".github/workflows/fleet-taxi_pr.yml"
 SHARED = f"{PROJECT}/.azure-pipelines/shared_factory_pr.yml"
+PLATFORMS = ("azure-devops", "github")
 
 
 def edgeferry(project: Path, *arguments: str, **extra: str) -> str:
@@ -42,33 +41,20 @@ def edgeferry(project: Path, *arguments: str, **extra: str) -> str:
 
 @dataclass
 class Factory:
-    """The sandbox that stands for the fleet, the platform's stub, and the machine that runs pipelines."""
+    """The sandbox that stands for the fleet, and the machines that run pipelines for it."""
 
     home: Path
     machine: Machine
-    platform: Platform
-    github: GitHub
+    """Of Azure DevOps."""
     repository: Repository
     """The same repository, at GitHub."""
-    stopped: list[int] = field(default_factory=list)
-    runs: int = 0
-    released: str = ""
-    """What the green run released; later runs leave other evidence in its place."""
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    """By platform: what takes nyc_taxi to the fleet."""
+    failing: str = ""
+    """The release that fails on devices, when it is built."""
 
     def __call__(self, *arguments: str) -> str:
         return edgeferry(self.home / "own", *arguments, EDGEFERRY_STATE=str(self.home / "state"))
-
-    def ask_anew(self) -> None:
-        """A new run, whose rollout ann approved."""
-        self.runs += 1
-        self.platform.build = str(40 + self.runs)
-        self.platform.approvals = {"rollout": [approved(f"approval-{self.runs}", "ann@contoso.com")]}
-        self.machine.predefined |= {
-            "System.CollectionUri": self.platform.collection,
-            "System.TeamProject": self.platform.project,
-            "Build.BuildId": self.platform.build,
-            "Build.Repository.Uri": str(self.home / "nowhere.git"),
-        }
 
     def pid(self, name: str) -> int:
         return int(json.loads((self.home / "state" / "run" / f"{name}.json").read_text())["pid"])
@@ -89,26 +75,25 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     git = repositories.make_repository(repository)
     assert pytestconfig.cache is not None
     layers = pytestconfig.cache.mkdir("images")
-    machine = Machine(home / "machine", repository, token=TOKEN, layers=layers)
+    machine = Machine(home / "machine", repository, token=platform_stub.TOKEN, layers=layers)
+    machine.predefined["Build.Repository.Uri"] = str(home / "nowhere.git")
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
     github = GitHub(home / "github")
-    hub_of_code = Repository(home / "github-machine", repository, token=github_stub.TOKEN, layers=layers)
-    hub_of_code.environment["SSL_CERT_FILE"] = github.ca_file
-    stated = github.environment("")
-    hub_of_code.defaults = {name: stated[name] for name in stated if name.startswith("GITHUB_")}
-    del hub_of_code.defaults["GITHUB_TOKEN"]
-    built = Factory(home, machine, platform, github, hub_of_code)
+    at_github = Repository(home / "github-machine", repository, token=github_stub.TOKEN, layers=layers)
+    at_github.environment["SSL_CERT_FILE"] = github.ca_file
+    built = Factory(home, machine, at_github)
     try:
         built("up", "--devices", "2")
         built("devices", "tag", "device-1", "models.nyc_taxi=true")
-        machine.groups["edgeferry-factory"] = _write_environment(built, project)
-        known = {n.upper().replace("-", "_"): t for n, t in machine.groups["edgeferry-factory"].items()}
-        hub_of_code.secrets = {"edgeferry-factory": known, "edgeferry-factory-build": known}
-        edgeferry(project, "ci", "azure-devops", "--env", "factory")
-        edgeferry(project, "ci", "github", "--env", "factory")
+        machine.groups[ENVIRONMENT] = _write_environment(built, project)
+        known = {n.upper().replace("-", "_"): t for n, t in machine.groups[ENVIRONMENT].items()}
+        at_github.secrets = {ENVIRONMENT: known, f"{ENVIRONMENT}-build": known}
+        for name in PLATFORMS:
+            edgeferry(project, "ci", name, "--env", "factory")
         request(git, f"{PROJECT}/models/nyc_taxi/README.md")
-        built.ask_anew()
+        both = (AzurePipeline(machine, platform), GitHubPipeline(at_github, github))
+        built.pipelines = dict(zip(PLATFORMS, both, strict=True))
         yield built
     finally:
         for name in ("device-1", "device-2"):
@@ -123,13 +108,12 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
             shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def merged(factory: Factory) -> Run:
-    """One run of the main pipeline, from nothing, with a person's approval."""
-    run = factory.machine.run(MAIN)
-    answer = factory.machine.folder / "artifacts" / "evidence-1" / "release.json"
-    factory.released = json.loads(answer.read_text())["release"] if answer.exists() else ""
-    return run
+@pytest.fixture(params=PLATFORMS)
+def pipeline(factory: Factory, request: pytest.FixtureRequest) -> Pipeline:
+    """The pipeline on each platform; it has run once, from nothing, with a person's approval."""
+    pipeline = factory.pipelines[request.param]
+    assert pipeline.green.red == [], str(pipeline.green)
+    return pipeline
 
 
 def request(repository: repositories.Repository, *paths: str) -> None:

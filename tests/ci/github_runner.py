@@ -1,5 +1,5 @@
-"""Runs GitHub workflows on this machine, step by step, as far as ours use them: the counterpart of `runner`,
-with the same steps, runs and bash.
+"""Runs GitHub workflows on this machine, step by step, as far as ours use them: the counterpart of
+`azure_runner`, with the same steps, runs, starts and bash. A job is a stage of its own.
 
 What it does not know, it refuses. Secrets are those of the job's environment, and steps see them where their
 own `env` maps them; a job without an environment has none.
@@ -11,17 +11,20 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.ci.runner import Run, StepRun, UnknownError, inherited, run_bash, runs_after
+from tests.ci.steps import Ahead, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
 
 _EXPRESSION = re.compile(r"\$\{\{ ([\w.-]+) \}\}")
 _TOUCHED = re.compile(r"contains\(fromJSON\(needs\.(\w+)\.outputs\.(\w+)\), '(\w+)'\)")
+
+_STEPS = "steps."
+"""How expressions begin that ask for what a step put out."""
 
 
 @dataclass
@@ -37,37 +40,45 @@ class Repository:
     token: str = "token"
     environment: dict[str, str] = field(default_factory=dict)
     """Further environment of the runners' machine."""
-    layers: Path = Path()
+    layers: Path | None = None
+    """Image layers that the runners' disks have: no cache brings them to what goes to a fleet."""
+    _whole: dict[str, Run] = field(default_factory=dict)
+    """The last run from the beginning of each workflow, by its file."""
 
     def run(
         self,
         file: str,
+        start: Start | None = None,
         *,
-        needs: Mapping[str, Mapping[str, str]] | None = None,
+        variables: Mapping[str, str] | None = None,
         pretend: Collection[str] = (),
-        before: Mapping[str, Callable[[Path], None]] | None = None,
     ) -> Run:
-        """The workflow's run. Jobs in `needs` have run, with these outputs; of those in `pretend` it is only
-        noted, as a step `due`, that they would. `before` is called ahead of a step, with the sources."""
+        """The workflow's run. `variables` are set in each job, as its `env` is. Of jobs in `pretend` it is
+        only noted, as a step `due`, that they would run."""
         document = yaml.safe_load((self.root / file).read_text("utf-8"))
         if document["permissions"] != {}:
             raise UnknownError("permissions of a whole workflow")
-        run, outputs = Run(), {job: dict(given) for job, given in (needs or {}).items()}
-        good = dict.fromkeys(outputs, True)
+        before = self._whole[file] if start else Run()
+        run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
+        good: dict[str, bool] = {}
+        waiting = start
         for key, job in document["jobs"].items():
-            if key in outputs:
+            if waiting and waiting.stage != key:
+                good[key] = True
                 continue
-            wanted = job.get("needs", [])
-            wanted = [wanted] if isinstance(wanted, str) else wanted
-            if not all(good[each] for each in wanted) or not _is_due(job.get("if", ""), outputs):
+            good[key] = all(good[each] for each in _needed(job))
+            if not good[key] or not _is_due(job.get("if", ""), run):
                 run.steps += [StepRun(key, step["name"], "skipped") for step in job["steps"]]
-                good[key] = not wanted or all(good[each] for each in wanted)
             elif key in pretend:
                 run.steps.append(StepRun(key, "(all)", "due"))
             else:
-                runner = _Runner(self, run, document, key, job, outputs, before or {})
-                good[key] = runner.work()
-                outputs[key] = {n: runner.expand(str(v)) for n, v in job.get("outputs", {}).items()}
+                runner = _Runner(self, run, before, document, key, job, variables or {})
+                good[key] = runner.work(waiting.title if waiting else "")
+                outputs = {name: runner.expand(str(text)) for name, text in job.get("outputs", {}).items()}
+                run.outputs[key, key] = outputs
+            waiting = None
+        if start is None:
+            self._whole[file] = run
         return run
 
 
@@ -76,13 +87,13 @@ class _Runner:
         self,
         repository: Repository,
         run: Run,
+        before: Run,
         document: Mapping[str, Any],
         key: str,
         job: Mapping[str, Any],
-        outputs: Mapping[str, Mapping[str, str]],
-        before: Mapping[str, Callable[[Path], None]],
+        variables: Mapping[str, str],
     ) -> None:
-        self.repository, self.run, self.job, self.key, self.before = repository, run, job, key, before
+        self.repository, self.run, self.before, self.job, self.key = repository, run, before, job, key
         self.place = repository.folder / "runners" / key
         self.sources, self.temp = self.place / "work", self.place / "temp"
         self.bin = ""
@@ -95,38 +106,60 @@ class _Runner:
             "runner.temp": str(self.temp),
             "runner.os": "Linux",
         }
-        for name, given in outputs.items():
+        for name in _needed(job):
+            given = run.outputs.get((name, name), {})
             self.known |= {f"needs.{name}.outputs.{each}": text for each, text in given.items()}
         for name, text in repository.secrets.get(job.get("environment", ""), {}).items():
             self.known |= {f"secrets.{name}": text, f"vars.{name}": text}
-        self.env = {n: self.expand(str(t)) for n, t in {**document["env"], **job.get("env", {})}.items()}
+        env = {**document["env"], **job.get("env", {}), **variables}
+        self.env = {name: self.expand(str(text)) for name, text in env.items()}
 
-    def work(self) -> bool:
+    def work(self, start: str) -> bool:
         """Whether the job succeeded."""
-        shutil.rmtree(self.place, ignore_errors=True)
-        self.sources.mkdir(parents=True)
-        self.temp.mkdir()
-        good = True
+        if not start:
+            self._clear()
+        good, waiting = True, start
         for step in self.job["steps"]:
             title = step["name"]
+            if waiting and waiting != title:
+                if step.get("uses", "").startswith("actions/setup-python@"):
+                    self._use(step)
+                continue
+            if waiting:
+                waiting = ""
+                ahead = self.before.ahead[self.key, self.key, title]
+                ahead.put_back()
+                self.added = {n: text for n, text in ahead.variables.items() if not n.startswith(_STEPS)}
+                self.known |= {n: text for n, text in ahead.variables.items() if n.startswith(_STEPS)}
+            told = {n: text for n, text in self.known.items() if n.startswith(_STEPS)}
+            self.run.ahead[self.key, self.key, title] = Ahead.of({**self.added, **told})
             if not runs_after(step.get("if", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.key, title, "skipped"))
                 continue
-            if title in self.before:
-                self.before[title](self.sources)
             since = time.monotonic()
             done, output = self._shell(step) if "run" in step else (self._use(step), "")
             state = "succeeded" if done else "failed"
             self.run.steps.append(StepRun(self.key, title, state, output, time.monotonic() - since))
             good = good and done
+        if waiting:
+            raise UnknownError(f"no step {waiting} in {self.key}")
         return good
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.sources.mkdir(parents=True)
+        self.temp.mkdir()
+        if self.repository.layers:
+            images = self.temp / "edgeferry" / "images"
+            images.parent.mkdir()
+            images.symlink_to(self.repository.layers)
 
     def expand(self, text: str) -> str:
         """Expressions filled in; an output that no step has given is empty, as at GitHub."""
 
         def one(match: re.Match[str]) -> str:
             name = match[1]
-            if name not in self.known and not name.startswith("steps."):
+            if name not in self.known and not name.startswith(_STEPS):
                 raise UnknownError(f"{name} in job {self.key}")
             return self.known.get(name, "")
 
@@ -159,7 +192,7 @@ class _Runner:
         self.added |= dict(line.split("=", 1) for line in added.read_text().splitlines())
         for line in told.read_text().splitlines():
             name, _, text = line.partition("=")
-            self.known[f"steps.{step['id']}.outputs.{name}"] = text
+            self.known[f"{_STEPS}{step['id']}.outputs.{name}"] = text
         return done.returncode == 0, done.stdout
 
     def _use(self, step: Mapping[str, Any]) -> bool:
@@ -174,20 +207,20 @@ class _Runner:
                 if given["python-version"] != f"{sys.version_info.major}.{sys.version_info.minor}":
                     raise UnknownError(f"Python {given['python-version']}")
                 self.bin = str(Path(sys.executable).parent)
-            case "actions/cache" if Path(given["path"]).name == "images":
-                Path(given["path"]).parent.mkdir(parents=True, exist_ok=True)
-                Path(given["path"]).symlink_to(self.repository.layers)
             case "actions/upload-artifact":
-                target = self.repository.folder / "artifacts" / given["name"]
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(given["path"], target)
+                self.run.keep(given["name"], Path(given["path"]))
             case _:
                 raise UnknownError(f"step {step}")
         return True
 
 
-def _is_due(condition: str, outputs: Mapping[str, Mapping[str, str]]) -> bool:
+def _needed(job: Mapping[str, Any]) -> list[str]:
+    needs = job.get("needs", [])
+    return [needs] if isinstance(needs, str) else list(needs)
+
+
+def _is_due(condition: str, run: Run) -> bool:
     match = _TOUCHED.fullmatch(condition)
     if condition and not match:
         raise UnknownError(f"condition {condition} of a job")
-    return not match or match[3] in yaml.safe_load(outputs[match[1]][match[2]])
+    return not match or match[3] in yaml.safe_load(run.outputs[match[1], match[1]][match[2]])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ci.conftest import PULL_REQUEST, SHARED, Factory
-from tests.ci.runner import Run
+from tests.ci.conftest import GITHUB_PULL_REQUEST, PULL_REQUEST, SHARED, Factory
+from tests.ci.pipelines import Pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
@@ -33,36 +33,47 @@ def test_what_is_shared_is_checked(factory: Factory) -> None:
     assert "environments/factory.toml" in run.output("Settings")
 
 
-def test_a_merged_model_goes_to_the_fleet_with_the_persons_name(factory: Factory, merged: Run) -> None:
-    run = merged
-    print(run)
+def test_at_github_a_pull_request_has_only_the_models_checked_that_it_touches(factory: Factory) -> None:
+    run = factory.repository.run(GITHUB_PULL_REQUEST, pretend=("check_london_taxi", "check_nyc_taxi"))
     assert run.red == [], str(run)
+    assert "nyc_taxi/README.md" in run.output("What does it touch?")
+    assert [step.stage for step in run.steps if step.state == "due"] == ["check_nyc_taxi"]
+    assert {step.stage for step in run.steps if step.state == "skipped"} == {"check_london_taxi"}
+
+
+def test_a_merged_model_goes_to_the_fleet_with_the_persons_name(factory: Factory, pipeline: Pipeline) -> None:
+    run = pipeline.green
+    print(run)
     assert {step.state for step in run.steps} == {"succeeded"}
-    assert "approved by ann@contoso.com" in run.output("Record the approval")
-    assert "recorded by Azure DevOps" in run.output("Record the approval")
-    assert [(case.get("name"), len(case)) for case in run.cases] == [("device-1", 0), ("device-1", 0)]
-    evidence = factory.machine.folder / "artifacts" / "evidence-1"
-    report = json.loads((evidence / "verify.json").read_text())
+    recorded = run.output("Record the approval")
+    release = json.loads(run.artifacts["evidence-1/release.json"])["release"]
+    assert f"{release} approved by {pipeline.person}" in recorded
+    assert pipeline.recorded in recorded
+    assert "eve" not in recorded
+    assert [(case.get("name"), len(case)) for case in run.cases] == [("device-1", 0)] * 2
+    report = json.loads(run.artifacts["evidence-1/verify.json"])
     assert report["problems"] in ([], ())
-    release = json.loads((evidence / "release.json").read_text())["release"]
-    assert f"{release} approved by" in run.output("Record the approval")
     running = json.loads(factory("status", "--output", "json"))
     assert [(each["device"], each["verdict"]) for each in running if each["module"] == "nyc_taxi"] == [
         ("device-1", "Passed")
     ]
 
 
-def test_no_secret_is_in_a_log_an_artifact_or_a_file_of_the_workspace(factory: Factory, merged: Run) -> None:
-    secrets = {name: text.encode() for name, text in factory.machine.groups["edgeferry-factory"].items()}
-    del secrets["registry-username"]
-    secrets["ledger-signing-key"] = secrets["ledger-signing-key"].splitlines()[1]
-    secrets["hub-connection-string"] = secrets["hub-connection-string"].rpartition(b"SharedAccessKey=")[2]
-    secrets["token"] = factory.machine.token.encode()
-    log = "\n".join(step.output for step in merged.steps).encode()
-    assert [name for name, text in secrets.items() if text in log] == []
+def test_no_secret_is_in_a_log_an_artifact_or_a_file_of_the_workspace(
+    factory: Factory, pipeline: Pipeline
+) -> None:
+    secrets = {name: text.encode() for name, text in pipeline.secrets.items()}
+    del secrets[pipeline.spell("registry-username")]
+    key, hub = (pipeline.spell(name) for name in ("ledger-signing-key", "hub-connection-string"))
+    secrets[key] = secrets[key].splitlines()[1]
+    secrets[hub] = secrets[hub].rpartition(b"SharedAccessKey=")[2]
+    secrets["token"] = pipeline.token.encode()
+    log = "\n".join(step.output for step in pipeline.green.steps).encode()
+    kept = b"".join(pipeline.green.artifacts.values())
+    assert [name for name, text in secrets.items() if text in log + kept] == []
     found = [
         f"{name} in {path.name}"
-        for folder in (factory.machine.folder, factory.machine.layers)
+        for folder in (pipeline.folder, factory.machine.layers)
         for path in folder.rglob("*")
         if path.suffix not in (".so", ".gz")
         for content in [content_of(path)]

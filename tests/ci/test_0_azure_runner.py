@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ci.runner import Machine, Run, Start, UnknownError
+from tests.ci.azure_runner import Machine
+from tests.ci.steps import Run, Start, UnknownError
 
 
 def run(tmp_path: Path, text: str, start: Start | None = None, **variables: str) -> Run:
@@ -115,7 +116,29 @@ stages:
 """
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "p.yml").write_text(text)
+    (tmp_path / "repository" / "other.yml").write_text("jobs: [{job: j, steps: [{bash: 'true'}]}]")
     machine = Machine(tmp_path / "machine", tmp_path / "repository")
     assert machine.run("p.yml").output("say") == "ferry ferry\n"
+    machine.run("other.yml")
     again = machine.run("p.yml", Start("b", "say"), variables={"told": "other"})
     assert [(step.title, step.output) for step in again.steps] == [("say", "other ferry\n")]
+
+
+def test_who_starts_in_the_middle_finds_the_evidence_of_the_whole_run(tmp_path: Path) -> None:
+    text = """
+variables: [{name: EVIDENCE, value: $(Build.ArtifactStagingDirectory)}]
+jobs:
+- job: j
+  steps:
+  - {bash: 'echo "${FIRST-first}" > "$EVIDENCE"/one', displayName: one}
+  - {bash: 'cat "$EVIDENCE"/*; echo later > "$EVIDENCE"/two', displayName: two}
+"""
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "p.yml").write_text(text)
+    machine = Machine(tmp_path / "machine", tmp_path / "repository")
+    assert machine.run("p.yml").output("two") == "first\n"
+    assert (
+        machine.run("p.yml", Start("__default", "one"), variables={"FIRST": "other"}).output("two")
+        == "other\n"
+    )
+    assert machine.run("p.yml", Start("__default", "two")).output("two") == "first\n"

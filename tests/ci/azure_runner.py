@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import yaml
+
+from tests.ci.steps import Ahead, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
 
 _MACRO = re.compile(r"\$\(([^()]+)\)")
 _CARRIED = re.compile(r"\$\[ (?:dependencies|stageDependencies\.(\w+))\.(\w+)\.outputs\['(\w+)\.(\w+)'\] \]")
@@ -29,56 +30,6 @@ _TOUCHED = re.compile(
 )
 """The one condition of a job that is known: by hand, or the pull request touches it."""
 _COMMAND = re.compile(r"^##vso\[task\.setvariable variable=(\w+)(;isOutput=true)?\](.*)$", re.MULTILINE)
-_LIMIT_S = 600
-
-
-class UnknownError(Exception):
-    """The pipeline asks for something that is not simulated here."""
-
-
-@dataclass(frozen=True)
-class StepRun:
-    """One step: `succeeded`, `failed` or `skipped`, and what it printed."""
-
-    stage: str
-    title: str
-    state: str
-    output: str = ""
-    seconds: float = 0.0
-
-
-@dataclass
-class Run:
-    """One run of a pipeline, so far."""
-
-    steps: list[StepRun] = field(default_factory=list)
-    cases: list[ElementTree.Element] = field(default_factory=list)
-    """Test cases that were published."""
-    known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
-    outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def red(self) -> list[str]:
-        return [step.title for step in self.steps if step.state == "failed"]
-
-    def state(self, title: str) -> str:
-        return next(step.state for step in self.steps if step.title == title)
-
-    def output(self, title: str) -> str:
-        return next(step.output for step in self.steps if step.title == title)
-
-    def __str__(self) -> str:
-        lines = [f"{step.state:>9} {step.seconds:6.1f} s  {step.stage}: {step.title}" for step in self.steps]
-        return "\n".join(lines + [step.output[-3000:] for step in self.steps if step.state == "failed"])
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where to start instead of at the beginning: in the workspace that an earlier run left, with the
-    variables it had at that step."""
-
-    stage: str
-    title: str
 
 
 @dataclass
@@ -95,10 +46,8 @@ class Machine:
     layers: Path = Path()
     """The cache of image layers, the only one there is. Runs find it in its place, not a copy of it, and
     what they add is kept at once."""
-    _known: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
-    """The variables ahead of each step of the last run from the beginning."""
-    _outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
-    """And what its jobs put out."""
+    _whole: dict[str, Run] = field(default_factory=dict)
+    """The last run from the beginning of each pipeline, by its file."""
 
     def run(
         self,
@@ -106,13 +55,12 @@ class Machine:
         start: Start | None = None,
         *,
         variables: Mapping[str, str] | None = None,
-        before: Mapping[str, Callable[[Path], None]] | None = None,
     ) -> Run:
-        """The pipeline's run. `before` is called ahead of a step, by its title, with the sources' folder.
-        `variables` are set as at queue time."""
+        """The pipeline's run. `variables` are set as at queue time."""
         document = yaml.safe_load((self.repository / file).read_text("utf-8"))
         stages = document.get("stages") or [{"stage": "__default", "jobs": document["jobs"]}]
-        run = Run(outputs={job: dict(outputs) for job, outputs in self._outputs.items()})
+        before = self._whole[file] if start else Run()
+        run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
         good: dict[str, bool] = {}
         waiting = start
         for number, stage in enumerate(stages):
@@ -125,14 +73,14 @@ class Machine:
             good[name] = all(good[each] for each in wanted)
             for job in stage["jobs"]:
                 if good[name] and self._is_due(job, run, name):
-                    agent = _Agent(self, run, document, name, job, dict(variables or {}), before or {})
+                    agent = _Agent(self, run, before, document, name, job, dict(variables or {}))
                     good[name] = agent.work(waiting.title if waiting else "")
                 else:
                     steps = _steps(job)
                     run.steps += [StepRun(name, _title(step), "skipped") for step in steps]
             waiting = None
         if start is None:
-            self._known, self._outputs = run.known, run.outputs
+            self._whole[file] = run
         return run
 
     def _is_due(self, job: Mapping[str, Any], run: Run, stage: str) -> bool:
@@ -153,11 +101,11 @@ class Machine:
 class _Agent:
     machine: Machine
     run: Run
+    before: Run
     document: dict[str, Any]
     stage: str
     job: dict[str, Any]
     queued: dict[str, str]
-    before: Mapping[str, Callable[[Path], None]]
 
     def work(self, start: str) -> bool:
         """Whether the job succeeded."""
@@ -179,13 +127,13 @@ class _Agent:
                 continue
             if waiting:
                 waiting = ""
-                self.variables |= self.machine._known[self.stage, self.name, title] | self.queued
-            self.run.known[self.stage, self.name, title] = dict(self.variables)
+                ahead = self.before.ahead[self.stage, self.name, title]
+                ahead.put_back()
+                self.variables |= {**ahead.variables, **self.queued}
+            self.run.ahead[self.stage, self.name, title] = Ahead.of(self.variables)
             if not runs_after(step.get("condition", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.stage, title, "skipped"))
                 continue
-            if title in self.before:
-                self.before[title](self.place / "s")
             since = time.monotonic()
             done, output = self._do(step)
             state, seconds = "succeeded" if done else "failed", time.monotonic() - since
@@ -284,34 +232,12 @@ class _Agent:
         target.symlink_to(self.machine.layers)
 
     def _publish_artifact(self, inputs: Mapping[str, str]) -> None:
-        target = self.machine.folder / "artifacts" / inputs["artifact"]
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(inputs["targetPath"], target)
+        self.run.keep(inputs["artifact"], Path(inputs["targetPath"]))
 
     def _publish_results(self, inputs: Mapping[str, str]) -> None:
         assert inputs["testResultsFormat"] == "JUnit"
         for file in sorted(Path(inputs["searchFolder"]).glob(inputs["testResultsFiles"])):
             self.run.cases += ElementTree.parse(file).iter("testcase")
-
-
-def inherited() -> dict[str, str]:
-    """What steps have of this process's environment."""
-    foreign = ("EDGEFERRY_", "SYSTEM_", "GIT_", "GITHUB_", "RUNNER_")
-    return {**{k: v for k, v in os.environ.items() if not k.startswith(foreign)}, "COLUMNS": "200"}
-
-
-def run_bash(script: Path, place: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The script has run as steps' scripts do, both its outputs in one."""
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", str(script)],
-        cwd=place,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
 
 
 def _steps(job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -323,11 +249,3 @@ def _steps(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _title(step: dict[str, Any]) -> str:
     return str(step.get("displayName") or ("Checkout" if "checkout" in step else step))
-
-
-def runs_after(condition: str, good: bool) -> bool:
-    if condition in ("always()", "succeededOrFailed()"):  # nothing is cancelled here
-        return True
-    if condition == "succeeded()":
-        return good
-    raise UnknownError(f"condition {condition}")
