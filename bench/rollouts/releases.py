@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,8 +13,7 @@ from edgeferry.domain.enrolment import new_tags
 from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.rollout import State
 from edgeferry.ports import Services
-from edgeferry.wire.cases import render_cases
-from tests.hollows import CONDITION, ListedLedger, cases_of, roll, rules, say_yes
+from tests.hollows import CONDITION, ListedLedger, release, roll, rules, say_yes
 
 OTHER_EVERY = 50
 """So often another model has a release too."""
@@ -70,17 +68,7 @@ def _release_all(grounds: Grounds, releases: int) -> tuple[Sequence[float], Sequ
 
 def _ship(services: Services, model: str, number: int, condition: str) -> bool:
     by = rules(timeout_s="600")
-    cases = render_cases(cases_of(str(number)))
-    digest = f"sha256:{number:064x}"
-    body = {
-        "model": model,
-        "version": str(number),
-        "digest": digest,
-        "config_digest": digest,
-        "cases_sha256": hashlib.sha256(cases).hexdigest(),
-        "companion": {"digest": "sha256:" + "ef" * 32},
-    }
-    entry = services.ledger.append("release", f"{model}-v{number}-{number:08x}", body, "ann")
+    entry = release(services, number, model=model)
     say_yes(services, entry, by, condition)
     result = roll(services, entry, by, condition)
     if result.state is not State.SUCCEEDED:

@@ -27,6 +27,7 @@ from edgeferry.domain.rollout_decision import find_deadline, needs_evidence
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.rollout_policy import Budget, Guard, Limit, RolloutPolicy, Share, parse_policy
 from edgeferry.domain.rollout_state import Phase, RolloutState, fold
+from edgeferry.domain.wave import parse_tag
 from tests.domain.rollout_worlds import (
     NEW,
     OLD,
@@ -39,6 +40,8 @@ from tests.domain.rollout_worlds import (
     succeeds,
 )
 
+SITE = parse_tag("tags.site")
+assert SITE
 QUIET = RolloutPolicy(guard=Guard(compare=False))
 SOAKING = replace(QUIET, soak_s=60.0)
 
@@ -412,7 +415,7 @@ def test_a_release_is_taken_back_outside_the_windows_too() -> None:
 
 
 def test_the_disruption_budget_holds_what_would_break_it() -> None:
-    budget = replace(QUIET, budget=Budget(2, "tags.site"), success=Share(0.5))
+    budget = replace(QUIET, budget=Budget(2, SITE), success=Share(0.5))
     world = World(a_plan(2, 4, groups=2), budget, says(State.UNREACHABLE, "d1"))
     world.run(most_s=500)
     assert world.started() == [1]
@@ -601,7 +604,7 @@ POLICIES = st.builds(
     approve_waves=st.booleans(),
     timeout_s=st.just(30.0),
     guard=st.just(Guard(compare=False)),
-    budget=st.sampled_from([None, Budget(2, "tags.site")]),
+    budget=st.sampled_from([None, Budget(2, SITE)]),
 )
 DOINGS = st.sampled_from(
     ["step"] * 12

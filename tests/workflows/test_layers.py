@@ -13,7 +13,7 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.errors import RefusedError, UsageError
+from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import render_configuration
 from edgeferry.workflows.begin import Rules
@@ -21,6 +21,7 @@ from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, re
 from edgeferry.workflows.placing import (
     await_previous,
     collect_older,
+    find_layer,
     lay_ground,
     list_layers,
     place_layer,
@@ -90,6 +91,15 @@ def test_a_wave_is_one_edit_of_the_condition_and_the_content_stays_whatever_rend
     assert after is not None
     assert (after["content"], after["priority"]) == (before["content"], before["priority"])
     assert after["targetCondition"] == FLEET
+
+
+def test_a_layer_is_found_by_its_name_and_one_that_is_gone_is_named(client: HubClient) -> None:
+    given = services(hub=client)
+    layer = apply(given)
+    assert find_layer(given, layer.name) == layer
+    take_away(given, layer, Fleet(FLEET))
+    with pytest.raises(HubError, match=f"{layer.name} is not on the hub any more"):
+        find_layer(given, layer.name)
 
 
 def test_who_was_overtaken_touches_nothing(client: HubClient) -> None:

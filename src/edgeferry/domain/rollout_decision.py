@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from edgeferry.domain.notation import render_path
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_action import (
     Action,
@@ -239,7 +240,7 @@ def _keep_budget(
     coming = count_at_once(wave.members, plan.groups)
     ill = [each.device for each in find_reached(look).values() if each.state is not State.SUCCEEDED]
     down = count_at_once(ill, plan.groups)
-    most, tag = policy.budget.most, policy.budget.tag
+    most, tag = policy.budget.most, render_path(*policy.budget.tag.segments)
     for group in sorted(coming):
         where = f"{tag} = {group!r}"
         if coming[group] > most:

@@ -23,6 +23,7 @@ from edgeferry.wire.deployment import (
     base_name,
     holds_layer,
     parse_layers,
+    parse_model_layer,
     render_base,
 )
 from edgeferry.workflows.layers import first_companion, render_layer
@@ -99,6 +100,17 @@ def list_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLay
     """The layers of models and of the companion on the hub; with a fleet those of its environment."""
     existing = services.hub.configurations()
     return parse_layers(existing if fleet is None else filter(fleet.owns, existing))
+
+
+def find_layer(services: Services, name: str) -> ModelLayer:
+    """The layer of that name on the hub; HubError when nobody has it there any more."""
+    found = services.hub.configuration(name)
+    layer = parse_model_layer(found) if found else None
+    if layer is None:
+        raise HubError(
+            f"the layer {name} is not on the hub any more", fix="see who took it away, then try again"
+        )
+    return layer
 
 
 @dataclass(frozen=True)

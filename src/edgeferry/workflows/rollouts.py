@@ -79,12 +79,7 @@ def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
 
 def load_record(services: Services, rollout: str, gate: GatePolicy | None = None) -> Record:
     """The rollout of that id as it stands now; with the gate's rules, a wave is promoted by those who may."""
-    found = services.ledger.all_entries()
-    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
-    record = _record(entries, _find_promoters(services, found, entries, gate) if gate else None)
-    if record is None:
-        raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
-    return record
+    return _load(services, rollout, gate)[0]
 
 
 def load_plan(services: Services, release: str, plan_hash: str, environment: str) -> RolloutPlan:
@@ -128,8 +123,7 @@ def judge_promoter(services: Services, record: Record, gate: GatePolicy, user: s
 
 def find_lacking(services: Services, rollout: str, gate: GatePolicy) -> str:
     """What the running wave lacks to be promoted, or ""."""
-    record = load_record(services, rollout, gate)
-    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    record, promoters = _load(services, rollout, gate)
     said = find_promotions(record.state, record.state.wave)
     return promoters.judge(said)[1] if promoters else ""
 
@@ -158,6 +152,17 @@ def serving_of(record: Record) -> Serving | None:
     """What serves since it was taken back; None where it was not, or nobody knows."""
     ends = (entry for entry in reversed(record.entries) if entry.kind == "end")
     return parse_serving(end.body) if (end := next(ends, None)) else None
+
+
+def _load(services: Services, rollout: str, gate: GatePolicy | None) -> tuple[Record, Promoters | None]:
+    """The rollout of that id, and who may promote its waves; from one reading of the ledger."""
+    found = services.ledger.all_entries()
+    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
+    promoters = _find_promoters(services, found, entries, gate) if gate else None
+    record = _record(entries, promoters)
+    if record is None:
+        raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
+    return record, promoters
 
 
 def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:
