@@ -14,7 +14,7 @@ from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.facts import parse_evidence, parse_facts
-from edgeferry.workflows.cases import Known, add_cases
+from edgeferry.workflows.cases import Cases
 
 POLL_S = 0.25
 """Between two looks at few devices."""
@@ -47,7 +47,7 @@ class Reports:
         self._read = 0
         """So many pages were read since the last pause."""
         self._said = 0
-        self._cases: Known = {}
+        self.cases = Cases(services)
 
     def is_few(self, devices: int) -> bool:
         """Whether so many devices are read one by one."""
@@ -126,7 +126,7 @@ class Reports:
 
     def _parse(self, device: str, agent: Json | None, companion: Json | None) -> Report:
         return Report(
-            add_cases(self._services, parse_facts(device, self._module, agent, companion), self._cases),
+            self.cases.add(parse_facts(device, self._module, agent, companion)),
             parse_evidence(companion, self._module),
             agent is not None,
             companion is not None,

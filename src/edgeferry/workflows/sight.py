@@ -65,6 +65,7 @@ class Sight:
         return self._reports.is_few(devices)
 
     def _look(self, exposed: Collection[str], others: Collection[str], late: bool, again: bool) -> Look:
+        self._wanted = self._reports.cases.complete(self._wanted)
         condition, targeted = self._aim
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
