@@ -106,6 +106,7 @@ class World:
     reached_at: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     approved: set[int] = field(default_factory=set)
+    generations: dict[str, str] = field(default_factory=dict)
     committed: int = 0
     log: list[Action] = field(default_factory=list)
     tick_s: float = 1.0
@@ -134,7 +135,13 @@ class World:
         if self.evidence_of:
             for device in set(self.plan.strata) - self.gone:
                 evidence[device] = self.evidence_of(device, device in targeted, self.now_s)
-        return Look(outcomes, evidence, targeted, self.condition)
+        generations = {device: self.generations.get(device, "1") for device in targeted}
+        return Look(outcomes, evidence, targeted, self.condition, generations)
+
+    def replace(self, device: str) -> None:
+        """Another machine has its name from now on, and all yet to do."""
+        self.generations[device] = str(int(self.generations.get(device, "1")) + 1)
+        self.reached_at[device] = self.now_s
 
     def decide(self) -> Action:
         return decide(self.state, self.plan, self.policy, self.look(), self.now_s)

@@ -385,6 +385,64 @@ def test_a_person_is_asked_between_waves() -> None:
     assert (state.end[0], world.started()) == (State.SUCCEEDED, [1, 2])
 
 
+def between_waves(sizes: tuple[int, int], policy: RolloutPolicy = QUIET) -> World:
+    """A first wave that has passed, and a second one that was approved and has yet to start."""
+    world = World(a_plan(*sizes), replace(policy, approve_waves=True))
+    world.run()
+    assert isinstance(world.log[-1], AskApproval)
+    world.approve(2)
+    return world
+
+
+def test_what_was_proven_by_a_machine_that_is_gone_starts_no_wave_until_its_successor_proves_it() -> None:
+    world = between_waves((1, 1))
+    world.replace("d1")
+    world.run(most_s=1)
+    assert (world.started(), world.state.phase) == ([1], Phase.HELD)
+    assert world.state.judged[-1].reason.startswith(
+        "replaced since: d1; 0 of 1 succeeded, 1 must: d1: it pulls"
+    )
+    state = world.run()
+    assert state.end is not None
+    assert (state.end[0], world.started()) == (State.SUCCEEDED, [1, 2])
+    assert [each.state for each in state.judged] == ["pass", "inconclusive", "pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "policy", "after_s", "before"),
+    [
+        pytest.param((1, 1), QUIET, 2.0, "1", id="the successor has proven it, too"),
+        pytest.param((2, 1), replace(QUIET, success=Share(0.5)), 0.0, "1", id="enough others have"),
+        pytest.param((1, 1), QUIET, 0.0, "", id="the hub does not tell machines apart"),
+    ],
+)
+def test_a_machine_that_was_replaced_holds_nothing_up(
+    sizes: tuple[int, int], policy: RolloutPolicy, after_s: float, before: str
+) -> None:
+    world = World(a_plan(*sizes), replace(policy, approve_waves=True), generations={"d1": before, "d2": "7"})
+    world.run()
+    world.approve(2)
+    world.generations["d1"] = "2"
+    world.reached_at["d1"] = world.now_s - after_s
+    world.run(most_s=1)
+    assert world.started() == [1, 2]
+
+
+def test_a_machine_that_was_replaced_and_fails_takes_the_release_back() -> None:
+    world = between_waves((2, 1))
+    world.replace("d1")
+    world.outcome_of = says(State.FAILED, "d1")
+    state = world.run()
+    assert state.end is not None
+    assert (state.end[0], world.started()) == (State.FAILED, [1])
+
+
+def test_the_last_wave_names_nobody_who_has_proven_it() -> None:
+    world = World(a_plan(1, 1), QUIET)
+    state = world.run()
+    assert [dict(each.proven) for each in state.judged] == [{"d1": "1"}, {}]
+
+
 def test_a_promotion_is_no_approval_of_the_next_wave() -> None:
     world = World(a_plan(1, 1), replace(QUIET, approve_waves=True))
     world.run()
