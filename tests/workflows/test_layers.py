@@ -201,6 +201,31 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     assert all(word in line for word in said for line in lines)
 
 
+@pytest.mark.parametrize("is_model_there", [True, False], ids=["named by a release there", "named by none"])
+def test_the_companion_that_a_model_would_bring_again_stays_in_the_registry(
+    client: HubClient, is_model_there: bool
+) -> None:
+    fleet, removed, nonces = Fleet(FLEET), [], iter("abcdef")
+    registry = SimpleNamespace(
+        host="r",
+        reference=lambda name, digest: f"r/{name}@{digest}",
+        remove=lambda name, digest: removed.append((name, digest)),
+    )
+    ledger = SimpleNamespace(all_entries=list, entries=lambda kind: [RELEASE])
+    given = services(hub=client, registry=registry, ledger=ledger, new_id=lambda: next(nonces))
+    model = apply(given, fleet=fleet)
+    [first] = [one for one in list_layers(given) if one.model == "companion"]
+    if not is_model_there:
+        take_away(given, model, fleet)
+    for number in (2, 3):
+        body = {"model": "companion", "version": str(number), "digest": f"sha256:{number:064x}"}
+        newer = replace(RELEASE, subject=f"companion-v{number}-0", body={**body, "cases_sha256": ""})
+        layer = apply(given, newer, fleet=fleet)
+    collect_older(given, layer, fleet)
+    assert first.name not in {one.name for one in list_layers(given)}
+    assert removed == ([] if is_model_there else [("companion", first.digest)])
+
+
 class Meanwhile:
     """A hub to which somebody else does something before the first act of that name."""
 
