@@ -121,12 +121,12 @@ def _go_on(state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: 
 
 
 def _find_proven(look: Look) -> dict[str, str]:
-    """The devices that have proven the release, with their generations."""
+    """The devices that have proven the release, with their generations as far as these are known."""
     reached = find_reached(look)
     return {
-        device: look.generations.get(device, "")
-        for device, each in reached.items()
-        if each.state is State.SUCCEEDED
+        device: generation
+        for device, generation in look.generations.items()
+        if generation and device in reached and reached[device].state is State.SUCCEEDED
     }
 
 
@@ -137,11 +137,11 @@ def _doubt(
     anew under its name has yet to prove the release. None where enough others have."""
     proven = state.verdict.proven if state.verdict else {}
     reached = find_reached(look)
-    replaced = [
+    replaced = {
         device
         for device, before in proven.items()
-        if device in reached and before and (look.generations.get(device) or before) != before
-    ]
+        if device in reached and (look.generations.get(device) or before) != before
+    }
     if not replaced:
         return None
     by_then = {
@@ -153,7 +153,7 @@ def _doubt(
     verdict = judge_wave(state.wave, by_then, plan.strata, policy, now_s)
     if verdict.state == "pass":
         return None
-    return replace(verdict, reason=f"replaced since: {name_some(replaced)}; {verdict.reason}")
+    return replace(verdict, reason=f"replaced since: {name_some(sorted(replaced))}; {verdict.reason}")
 
 
 def _watch(
