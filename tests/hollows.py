@@ -150,19 +150,21 @@ def release_companion(services: Services, version: int) -> Entry:
     )
 
 
-def release(services: Services, version: int, companion: Entry | None = None) -> Entry:
-    """A release of the model taxi, with the companion that a fleet without any would get."""
+def release(
+    services: Services, version: int, companion: Entry | None = None, *, model: str = "taxi"
+) -> Entry:
+    """A release of the model, with the companion that a fleet without any would get."""
     companion = companion or release_companion(services, 1)
     digest = f"sha256:{version:064x}"
     body: dict[str, Any] = {
-        "model": "taxi",
+        "model": model,
         "version": str(version),
         "digest": digest,
         "config_digest": digest,
         "cases_sha256": hashlib.sha256(_render(digest)).hexdigest(),
         "companion": {"release": companion.subject, "digest": companion.body["digest"]},
     }
-    return services.ledger.append("release", f"taxi-v{version}-{version:08x}", body, "ann")
+    return services.ledger.append("release", f"{model}-v{version}-{version:08x}", body, "ann")
 
 
 def layers_of(services: Services, module: str) -> list[ModelLayer]:

@@ -77,8 +77,8 @@ class Story:
 
 def make_plan(twins: Sequence[dict]) -> RolloutPlan:
     """The plan for these devices by POLICY, without what only a hub tells."""
-    stratum = POLICY["rollout.stratum"]
-    members = [read_member(twin, parse_tag(stratum)) for twin in twins]
+    stratum = parse_tag(POLICY["rollout.stratum"])
+    members = [read_member(twin, stratum) for twin in twins]
     return RolloutPlan(
         release=f"taxi-v2-{NEW[7:15]}",
         release_signature="",

@@ -39,8 +39,9 @@ def repeat_on_the_wire(report: Report, seeds: int, devices: int, speed: float) -
         simulated = Simulation(seed, devices, faults).run().decisions
         began = time.monotonic()
         with _open_seed(seed, devices, faults, PACE, speed) as grounds:
+            before = grounds.costs()
             told = _roll_both(grounds)
-            tell_costs(report, f"seed {seed}", dict.fromkeys(grounds.costs(), 0.0), grounds.costs())
+            tell_costs(report, f"seed {seed}", before, grounds.costs())
         report.add(f"seed {seed}: took", time.monotonic() - began, "s")
         print(f"    seed {seed}, {scenario.name}: simulated {', '.join(simulated)}")
         print(f"    seed {seed}, {scenario.name}: on the wire {', '.join(told)}", flush=True)

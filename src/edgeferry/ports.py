@@ -220,6 +220,10 @@ class Hub(Protocol):
     def device_ids(self, condition: str = "") -> Iterator[Sequence[str]]:
         """The ids of the same devices, page by page."""
 
+    def generations(self, condition: str = "") -> Iterator[Mapping[str, str]]:
+        """The same with what tells each from one that had its name before and was deleted; "" where the hub
+        does not say."""
+
     def device_twin(self, device: str) -> Json: ...
 
     def module_twin(self, device: str, module: str) -> Json | None: ...

@@ -64,10 +64,10 @@ def a_plan(*sizes: int, strata: Mapping[str, str] | None = None, groups: int = 0
     )
 
 
-def an_entry(kind: str, body: Mapping, at_s: float, *, number: int = 0, subject: str = ID) -> Entry:
+def an_entry(kind: str, body: Mapping, at_s: float, *, number: int = 0) -> Entry:
     at = datetime.fromtimestamp(at_s, UTC).isoformat()
     plain = json.loads(json.dumps(body))  # as it would be read again
-    return Entry(f"{kind}/{subject}-{number}", kind, subject, at, "ana", plain, "key", "signature")
+    return Entry(f"{kind}/{ID}-{number}", kind, ID, at, "ana", plain, "key", "signature")
 
 
 def a_start(at_s: float = START_S) -> Entry:
@@ -105,13 +105,15 @@ class World:
     condition: str | None = None
     reached_at: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    approved: set[int] = field(default_factory=set)
+    generations: dict[str, str] = field(default_factory=dict)
     committed: int = 0
     log: list[Action] = field(default_factory=list)
     tick_s: float = 1.0
 
     @property
     def state(self) -> RolloutState:
-        return fold(self.entries)
+        return replace(fold(self.entries), approved_waves=frozenset(self.approved))
 
     def targeted(self) -> frozenset[str]:
         if self.condition is None:
@@ -133,7 +135,13 @@ class World:
         if self.evidence_of:
             for device in set(self.plan.strata) - self.gone:
                 evidence[device] = self.evidence_of(device, device in targeted, self.now_s)
-        return Look(outcomes, evidence, targeted, self.condition)
+        generations = {device: self.generations.get(device, "1") for device in targeted}
+        return Look(outcomes, evidence, targeted, self.condition, generations)
+
+    def replace(self, device: str) -> None:
+        """Another machine has its name from now on, and all yet to do."""
+        self.generations[device] = str(int(self.generations.get(device, "1")) + 1)
+        self.reached_at[device] = self.now_s
 
     def decide(self) -> Action:
         return decide(self.state, self.plan, self.policy, self.look(), self.now_s)
@@ -144,8 +152,8 @@ class World:
             self.entries[-1] = replace(self.entries[-1], author=by)
 
     def approve(self, wave: int) -> None:
-        body = {"release": RELEASE, "rollout": ID, "wave": wave, "decision": "yes"}
-        self.entries.append(an_entry("approval", body, self.now_s, number=len(self.entries), subject=RELEASE))
+        """As the gate says that people have."""
+        self.approved.add(wave)
 
     def append(self, kind: str, body: Mapping) -> None:
         self.entries.append(an_entry(kind, body, self.now_s, number=len(self.entries)))

@@ -167,10 +167,13 @@ def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
     assert one.images != other.images
 
 
-def test_what_the_version_before_answered_is_kept() -> None:
-    device = released()
-    assert device.earlier["taxi"].digest == OLD
-    assert 90 <= device.earlier["taxi"].traffic.requests <= 110
+def test_what_the_version_before_answered_is_not_told_of_the_one_of_now() -> None:
+    before = note_traffic(proven(), T0 + 100)
+    assert 90 <= before.served["taxi"].traffic.requests <= 110
+    served = serve_until(released(), "taxi", T0 + 160)
+    assert served is not None
+    assert served.digest == NEW
+    assert served.traffic.requests <= 70
 
 
 def test_a_quiet_model_is_not_asked() -> None:

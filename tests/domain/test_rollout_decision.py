@@ -27,6 +27,7 @@ from edgeferry.domain.rollout_decision import find_deadline, needs_evidence
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.rollout_policy import Budget, Guard, Limit, RolloutPolicy, Share, parse_policy
 from edgeferry.domain.rollout_state import Phase, RolloutState, fold
+from edgeferry.domain.wave import parse_tag
 from tests.domain.rollout_worlds import (
     NEW,
     OLD,
@@ -39,6 +40,8 @@ from tests.domain.rollout_worlds import (
     succeeds,
 )
 
+SITE = parse_tag("tags.site")
+assert SITE
 QUIET = RolloutPolicy(guard=Guard(compare=False))
 SOAKING = replace(QUIET, soak_s=60.0)
 
@@ -382,6 +385,64 @@ def test_a_person_is_asked_between_waves() -> None:
     assert (state.end[0], world.started()) == (State.SUCCEEDED, [1, 2])
 
 
+def between_waves(sizes: tuple[int, int], policy: RolloutPolicy = QUIET) -> World:
+    """A first wave that has passed, and a second one that was approved and has yet to start."""
+    world = World(a_plan(*sizes), replace(policy, approve_waves=True))
+    world.run()
+    assert isinstance(world.log[-1], AskApproval)
+    world.approve(2)
+    return world
+
+
+def test_what_was_proven_by_a_machine_that_is_gone_starts_no_wave_until_its_successor_proves_it() -> None:
+    world = between_waves((1, 1))
+    world.replace("d1")
+    world.run(most_s=1)
+    assert (world.started(), world.state.phase) == ([1], Phase.HELD)
+    assert world.state.judged[-1].reason.startswith(
+        "replaced since: d1; 0 of 1 succeeded, 1 must: d1: it pulls"
+    )
+    state = world.run()
+    assert state.end is not None
+    assert (state.end[0], world.started()) == (State.SUCCEEDED, [1, 2])
+    assert [each.state for each in state.judged] == ["pass", "inconclusive", "pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "policy", "after_s", "before"),
+    [
+        pytest.param((1, 1), QUIET, 2.0, "1", id="the successor has proven it, too"),
+        pytest.param((2, 1), replace(QUIET, success=Share(0.5)), 0.0, "1", id="enough others have"),
+        pytest.param((1, 1), QUIET, 0.0, "", id="the hub does not tell machines apart"),
+    ],
+)
+def test_a_machine_that_was_replaced_holds_nothing_up(
+    sizes: tuple[int, int], policy: RolloutPolicy, after_s: float, before: str
+) -> None:
+    world = World(a_plan(*sizes), replace(policy, approve_waves=True), generations={"d1": before, "d2": "7"})
+    world.run()
+    world.approve(2)
+    world.generations["d1"] = "2"
+    world.reached_at["d1"] = world.now_s - after_s
+    world.run(most_s=1)
+    assert world.started() == [1, 2]
+
+
+def test_a_machine_that_was_replaced_and_fails_takes_the_release_back() -> None:
+    world = between_waves((2, 1))
+    world.replace("d1")
+    world.outcome_of = says(State.FAILED, "d1")
+    state = world.run()
+    assert state.end is not None
+    assert (state.end[0], world.started()) == (State.FAILED, [1])
+
+
+def test_the_last_wave_names_nobody_who_has_proven_it() -> None:
+    world = World(a_plan(1, 1), QUIET)
+    state = world.run()
+    assert [dict(each.proven) for each in state.judged] == [{"d1": "1"}, {}]
+
+
 def test_a_promotion_is_no_approval_of_the_next_wave() -> None:
     world = World(a_plan(1, 1), replace(QUIET, approve_waves=True))
     world.run()
@@ -412,7 +473,7 @@ def test_a_release_is_taken_back_outside_the_windows_too() -> None:
 
 
 def test_the_disruption_budget_holds_what_would_break_it() -> None:
-    budget = replace(QUIET, budget=Budget(2, "tags.site"), success=Share(0.5))
+    budget = replace(QUIET, budget=Budget(2, SITE), success=Share(0.5))
     world = World(a_plan(2, 4, groups=2), budget, says(State.UNREACHABLE, "d1"))
     world.run(most_s=500)
     assert world.started() == [1]
@@ -601,7 +662,7 @@ POLICIES = st.builds(
     approve_waves=st.booleans(),
     timeout_s=st.just(30.0),
     guard=st.just(Guard(compare=False)),
-    budget=st.sampled_from([None, Budget(2, "tags.site")]),
+    budget=st.sampled_from([None, Budget(2, SITE)]),
 )
 DOINGS = st.sampled_from(
     ["step"] * 12

@@ -17,9 +17,12 @@ from edgeferry.domain.rollout_policy import (
     find_opening,
     parse_policy,
 )
+from edgeferry.domain.wave import parse_tag
 from edgeferry.errors import UsageError
 from edgeferry.settings_table import SETTINGS
 
+SITE = parse_tag("tags.site")
+assert SITE
 WEEK = frozenset(range(7))
 
 
@@ -37,8 +40,9 @@ def test_nothing_said_is_one_wave_of_all_without_a_soak() -> None:
         pytest.param("errors", "2 %", "errors", Limit(0, 0.02), id="a share of errors"),
         pytest.param("errors", "1 or 2 %", "errors", Limit(1, 0.02), id="the larger of both"),
         pytest.param("soak_s", "300", "soak_s", 300.0, id="a soak"),
-        pytest.param("stratum", "tags.site", "stratum", "tags.site", id="a stratum"),
-        pytest.param("budget", "2 per tags.site", "budget", Budget(2, "tags.site"), id="a budget"),
+        pytest.param("stratum", "tags.site", "stratum", SITE, id="a stratum"),
+        pytest.param("stratum", "tags.[[site]]", "stratum", SITE, id="a stratum as conditions may write it"),
+        pytest.param("budget", "2 per tags.site", "budget", Budget(2, SITE), id="a budget"),
         pytest.param("approve_waves", "yes", "approve_waves", True, id="approval between waves"),
         pytest.param(
             "windows",
@@ -81,6 +85,7 @@ def test_what_a_setting_says(name: str, text: str, member: str, value: object) -
         ("stratum", "tags.a = 1"),
         ("budget", "2"),
         ("budget", "0 per tags.site"),
+        ("budget", "2 per site"),
         ("windows", "8-18"),
         ("windows", "someday 08:00-18:00"),
         ("windows", "mon"),

@@ -99,6 +99,11 @@ OTHERWISE: dict[str, tuple[FactsAt, RolloutPolicy, int]] = {
         RolloutPolicy(approve_waves=True),
         1,
     ),
+    "all of it measured; between waves another machine takes its name": (
+        steady(),
+        RolloutPolicy(approve_waves=True),
+        1,
+    ),
     "all of it measured; a person takes it back between waves": (
         steady(),
         RolloutPolicy(approve_waves=True),
@@ -156,6 +161,11 @@ def play(case: str) -> tuple[str, str, str, str]:
         world.run()
         if case.endswith("promotes"):
             world.order("promote")
+            world.run()
+        elif "takes its name" in case:
+            world.replace("d1")
+            world.outcome_of = judged(steady(connected=False))
+            world.approve(2)
             world.run()
         elif "takes it back" in case:
             world.order("revert")

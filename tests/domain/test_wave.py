@@ -77,7 +77,7 @@ def cut(
     documents: list[dict[str, Any]], rules: str, stratum: str = "", condition: str = "*"
 ) -> tuple[Wave, ...]:
     members = [read_member(one, parse_tag(stratum)) for one in documents]
-    return cut_waves(condition, members, parse_waves(rules), stratum)
+    return cut_waves(condition, members, parse_waves(rules), parse_tag(stratum))
 
 
 @pytest.mark.parametrize(

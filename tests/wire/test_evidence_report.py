@@ -13,7 +13,6 @@ from edgeferry.errors import UsageError
 from edgeferry.wire.evidence_report import (
     TWIN_BYTES,
     EvidenceReport,
-    parse_earlier_report,
     parse_evidence_report,
     parse_metrics,
     render_evidence,
@@ -42,22 +41,14 @@ process_start_time_seconds 1772359200.25
 
 
 def test_what_is_reported_is_read_back() -> None:
-    said = json.loads(json.dumps(render_evidence(REPORT, replace(REPORT, version="2"))))
+    said = json.loads(json.dumps(render_evidence(REPORT)))
     assert parse_evidence_report("taxi", said) == REPORT
-    assert parse_earlier_report("taxi", said) == replace(REPORT, version="2")
-
-
-def test_without_an_earlier_version_the_twin_forgets_one() -> None:
-    said = render_evidence(REPORT)
-    assert said["earlier"] is None
-    assert parse_earlier_report("taxi", said) is None
 
 
 @pytest.mark.parametrize("models", [1, 2, 3, 5, 8, 10, 12, 20, 21, 22, 50])
 def test_the_evidence_of_many_models_fits_the_twin(models: int) -> None:
-    said = render_evidence(WIDE, WIDE, models)
+    said = render_evidence(WIDE, models)
     assert len(json.dumps(said)) * models < TWIN_BYTES * 1.1
-    assert bool(said["earlier"]) is (models <= 10)
     assert bool(said["outputs"]) is (models <= 21)
     assert all(len(text) < 4096 for text in (said["latency"], said["outputs"]))
     read = parse_evidence_report("taxi", said)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.wire.facts import parse_earlier_evidence, parse_evidence, parse_facts
+from edgeferry.wire.facts import parse_evidence, parse_facts
 
 IMAGE = "r:5443/taxi/nyc_taxi@sha256:aa"
 
@@ -93,7 +92,6 @@ EVIDENCE = {
     "errors": 1,
     "latency": "8184:11",
     "outputs": "-8196:1 0:10",
-    "earlier": None,
 }
 
 
@@ -101,13 +99,11 @@ def companion_twin(evidence: object) -> dict[str, Any]:
     return {"deviceId": "d", "properties": {"reported": {"evidence": evidence}}}
 
 
-def test_evidence_is_read_with_its_device_and_the_version_before() -> None:
-    earlier = {**EVIDENCE, "digest": "sha256:aa", "requests": 900}
-    twin = companion_twin({"nyc_taxi": {**EVIDENCE, "earlier": earlier}})
-    found = parse_evidence(twin, "nyc_taxi")
-    assert found == DeviceEvidence("d", "sha256:bb", 12, 1, {8184: 11}, {-8196: 1, 0: 10})
-    assert parse_earlier_evidence(twin, "nyc_taxi") == replace(found, digest="sha256:aa", requests=900)
-    assert parse_evidence(twin, "boat") is parse_earlier_evidence(twin, "boat") is None
+def test_evidence_is_read_with_its_device() -> None:
+    twin = companion_twin({"nyc_taxi": EVIDENCE})
+    expected = DeviceEvidence("d", "sha256:bb", 12, 1, {8184: 11}, {-8196: 1, 0: 10})
+    assert parse_evidence(twin, "nyc_taxi") == expected
+    assert parse_evidence(twin, "boat") is None
 
 
 @pytest.mark.parametrize(
@@ -122,9 +118,3 @@ def test_evidence_is_read_with_its_device_and_the_version_before() -> None:
 )
 def test_evidence_that_is_absent_or_odd_reads_as_none(twin: dict[str, Any] | None) -> None:
     assert parse_evidence(twin, "nyc_taxi") is None
-
-
-def test_an_odd_version_before_does_not_hide_the_one_of_now() -> None:
-    twin = companion_twin({"nyc_taxi": {**EVIDENCE, "earlier": {"digest": "sha256:aa"}}})
-    assert parse_evidence(twin, "nyc_taxi") is not None
-    assert parse_earlier_evidence(twin, "nyc_taxi") is None

@@ -13,7 +13,7 @@ from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.registry import RegistryClient
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.errors import RefusedError, UsageError
+from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import render_configuration
 from edgeferry.workflows.begin import Rules
@@ -21,6 +21,7 @@ from edgeferry.workflows.layers import choose_layer, find_placed, next_layer, re
 from edgeferry.workflows.placing import (
     await_previous,
     collect_older,
+    find_layer,
     lay_ground,
     list_layers,
     place_layer,
@@ -90,6 +91,15 @@ def test_a_wave_is_one_edit_of_the_condition_and_the_content_stays_whatever_rend
     assert after is not None
     assert (after["content"], after["priority"]) == (before["content"], before["priority"])
     assert after["targetCondition"] == FLEET
+
+
+def test_a_layer_is_found_by_its_name_and_one_that_is_gone_is_named(client: HubClient) -> None:
+    given = services(hub=client)
+    layer = apply(given)
+    assert find_layer(given, layer.name) == layer
+    take_away(given, layer, Fleet(FLEET))
+    with pytest.raises(HubError, match=f"{layer.name} is not on the hub any more"):
+        find_layer(given, layer.name)
 
 
 def test_who_was_overtaken_touches_nothing(client: HubClient) -> None:
@@ -189,6 +199,31 @@ def test_older_layers_go_and_a_registry_that_keeps_their_images_spoils_no_succes
     assert sorted(one["labels"]["release"] for one in left) == [each.subject for each in releases[2:]]
     assert len(lines) == 2 * len(said)
     assert all(word in line for word in said for line in lines)
+
+
+@pytest.mark.parametrize("is_model_there", [True, False], ids=["named by a release there", "named by none"])
+def test_the_companion_that_a_model_would_bring_again_stays_in_the_registry(
+    client: HubClient, is_model_there: bool
+) -> None:
+    fleet, removed, nonces = Fleet(FLEET), [], iter("abcdef")
+    registry = SimpleNamespace(
+        host="r",
+        reference=lambda name, digest: f"r/{name}@{digest}",
+        remove=lambda name, digest: removed.append((name, digest)),
+    )
+    ledger = SimpleNamespace(all_entries=list, entries=lambda kind: [RELEASE])
+    given = services(hub=client, registry=registry, ledger=ledger, new_id=lambda: next(nonces))
+    model = apply(given, fleet=fleet)
+    [first] = [one for one in list_layers(given) if one.model == "companion"]
+    if not is_model_there:
+        take_away(given, model, fleet)
+    for number in (2, 3):
+        body = {"model": "companion", "version": str(number), "digest": f"sha256:{number:064x}"}
+        newer = replace(RELEASE, subject=f"companion-v{number}-0", body={**body, "cases_sha256": ""})
+        layer = apply(given, newer, fleet=fleet)
+    collect_older(given, layer, fleet)
+    assert first.name not in {one.name for one in list_layers(given)}
+    assert removed == ([] if is_model_there else [("companion", first.digest)])
 
 
 class Meanwhile:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from edgeferry.domain.rollout_state import OrderName
 from edgeferry.errors import HubError, LedgerError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash
+from edgeferry.workflows import cases, serve
 from edgeferry.workflows.approve import approve, make_offer, make_wave_offer, propose
 from edgeferry.workflows.begin import resume
 from edgeferry.workflows.plan import make_plan
@@ -34,7 +36,6 @@ from edgeferry.workflows.rollouts import (
     outcomes_of,
     serving_of,
 )
-from edgeferry.workflows.serve import serve_rollouts
 from tests.hollows import (
     CONDITION,
     FLEET,
@@ -411,7 +412,7 @@ def test_a_service_goes_on_with_what_a_killed_command_has_left(
     controller(hub, tmp_path, entry, dies_after=2).communicate(timeout=PATIENCE_S)
     assert [record.ended for record in load_rollouts(services)] == [False]
     deadline = time.monotonic() + PATIENCE_S
-    serve_rollouts(
+    serve.serve_rollouts(
         services,
         fleet=FLEET,
         rules=rules(),
@@ -422,6 +423,34 @@ def test_a_service_goes_on_with_what_a_killed_command_has_left(
     [record] = load_rollouts(services)
     assert record.state.end == (State.SUCCEEDED, "measured on 4 devices")
     assert [wave for _, wave in starts(services)] == [1, 2, 3]
+
+
+def test_a_service_sees_the_cases_that_come_to_the_registry_while_the_rollout_is_held(
+    services: Services, sound: Hollows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "ASK_S", 0.5)
+    monkeypatch.setattr(serve, "LOOK_S", 0.5)
+    whole, by = services.registry, rules(timeout_s="3")
+    missing = SimpleNamespace(**{**vars(whole), "attached": lambda name, digest, kind: []})
+    services.registry = missing  # type: ignore[misc,assignment]
+    begun = roll(services, released(services, 1, timeout_s="3"), by)
+    assert (begun.state, "not at hand" in begun.reason) == (State.INCONCLUSIVE, True), begun.reason
+
+    def say(line: str) -> None:
+        if ": held: " in line:  # the service has looked
+            services.registry = whole  # type: ignore[misc]
+
+    services.say = say  # type: ignore[method-assign]
+    deadline = time.monotonic() + PATIENCE_S
+    serve.serve_rollouts(
+        services,
+        fleet=FLEET,
+        rules=by,
+        user="service",
+        on_change=lambda outcome: None,
+        lasts=lambda: time.monotonic() < deadline and not load_rollouts(services)[0].ended,
+    )
+    assert load_rollouts(services)[0].state.end == (State.SUCCEEDED, "measured on 4 devices")
 
 
 def test_of_two_controllers_at_once_one_starts_each_wave_and_both_tell_the_end(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,11 +15,12 @@ from edgeferry.domain.model import Tolerance
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.domain.smoke import CaseSet, EqualCase, SmokeRequest
-from edgeferry.errors import HubError
+from edgeferry.errors import HubError, RegistryError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import render_verdict
+from edgeferry.workflows.cases import ASK_S
 from edgeferry.workflows.watch import watch
 
 DIGEST = "sha256:" + "a" * 64
@@ -46,10 +48,12 @@ def proven(module: str) -> Json:
     return {"connectionState": "Connected", "properties": {"desired": desired, "reported": reported}}
 
 
-def services_with(twin: Callable[[str, str], Json]) -> Services:
+def services_with(
+    twin: Callable[[str, str], Json], attached: Callable[[], Sequence[bytes]] = lambda: [SAID]
+) -> Services:
     clock = iter(range(1000))
     hub = SimpleNamespace(module_twin=twin, queries_per_minute=math.inf)
-    registry = SimpleNamespace(attached=lambda name, digest, kind: [SAID])
+    registry = SimpleNamespace(attached=lambda name, digest, kind: attached())
     return cast(
         Services,
         SimpleNamespace(
@@ -94,3 +98,25 @@ def test_a_hub_that_stays_silent_on_a_device_does_not_make_the_rollout_green() -
     except HubError:
         return  # the outside world failed: exit code 3
     assert watched.outcomes[1].state is State.UNREACHABLE
+
+
+def test_cases_that_come_to_the_registry_later_are_seen_and_that_they_are_missing_is_said_once() -> None:
+    asked: list[float] = []
+    said: list[str] = []
+
+    def attached() -> Sequence[bytes]:
+        asked.append(services.now())
+        if len(asked) == 1:
+            raise RegistryError("it is away", fix="wait")
+        return [SAID] if len(asked) > 4 else []
+
+    services = services_with(lambda device, module: proven(module), attached)
+    services.say = said.append  # type: ignore[method-assign]
+    watched = watch(services, RELEASE, LAYER, ["device-1"], 500, ignore)
+    assert [each.state for each in watched.outcomes] == [State.SUCCEEDED]
+    assert len(asked) == 5
+    assert all(after - before >= ASK_S for before, after in pairwise(asked))
+    assert [line.partition(";")[0] for line in said] == [
+        "the smoke cases of nyc_taxi were not read: it is away",
+        "no smoke cases of nyc_taxi are attached to its image",
+    ]

@@ -59,7 +59,9 @@ class AnchoredLedger:
 
     def append(self, kind: str, subject: str, body: dict[str, Any], author: str) -> Entry:
         """The signed entry, pushed on top of the branch, and the hub told."""
-        return self._append(kind, subject, body, author, None)[0]
+        entry = self._ledger.append(kind, subject, body, author, self._check)
+        self._tell_new()
+        return entry
 
     def append_unless(
         self,
@@ -70,7 +72,10 @@ class AnchoredLedger:
         found: Callable[[Sequence[Entry]], Entry | None],
     ) -> tuple[Entry, bool]:
         """The entry that `found` sees among all, or the new one on top of them; and whether it is new."""
-        return self._append(kind, subject, body, author, found)
+        entry, new = self._ledger.append_unless(kind, subject, body, author, found, self._check)
+        if new:
+            self._tell_new()
+        return entry, new
 
     def distrust(self, entry: Entry) -> str:
         """Why the entry's signature does not count, or ""."""
@@ -122,20 +127,6 @@ class AnchoredLedger:
         self._ledger.refresh()
         return self._anchor.replace(self._ledger.head, self._ledger.count, self._ledger.trusted())
 
-    def _append(
-        self,
-        kind: str,
-        subject: str,
-        body: dict[str, Any],
-        author: str,
-        found: Callable[[Sequence[Entry]], Entry | None] | None,
-    ) -> tuple[Entry, bool]:
-        entry, new = self._ledger.append_unless(kind, subject, body, author, found, self._check)
-        if new:
-            self._checked = self._ledger.head
-            self._tell()
-        return entry, new
-
     def _check_new(self) -> None:
         """A head that was looked at already needs no second look."""
         if self._ledger.head == self._checked:
@@ -173,7 +164,9 @@ class AnchoredLedger:
         self._unheard_s = None
         return state
 
-    def _tell(self) -> None:
+    def _tell_new(self) -> None:
+        """The hub hears of the entry that was put on top."""
+        self._checked = self._ledger.head
         try:
             self._anchor.move(self._ledger.head, self._ledger.count, self._ledger.trusted())
         except (OutsideError, UsageError) as error:

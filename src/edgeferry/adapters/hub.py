@@ -64,8 +64,13 @@ class HubClient:
 
     def device_ids(self, condition: str = "") -> Iterator[Sequence[str]]:
         """The ids of the same devices, page by page."""
-        for page in self.query(f"SELECT deviceId FROM devices WHERE {_where(condition)}"):
-            yield [str(row["deviceId"]) for row in page]
+        return (list(page) for page in self.generations(condition))
+
+    def generations(self, condition: str = "") -> Iterator[Mapping[str, str]]:
+        """The same with the generation of each, which a device that is created anew has another of; "" where
+        the hub does not say. Twins have it in an edge device's scope only: `ms-azure-iot-edge://ID-DIGITS`."""
+        for page in self.query(f"SELECT deviceId, deviceScope FROM devices WHERE {_where(condition)}"):
+            yield {str(row["deviceId"]): str(row.get("deviceScope") or "").rpartition("-")[2] for row in page}
 
     def device_twin(self, device: str) -> Json:
         """The device's twin."""

@@ -147,9 +147,18 @@ class GitLedger:
             self.refresh()
             return self._read_all()
 
-    def append(self, kind: str, subject: str, body: dict[str, Any], author: str) -> Entry:
-        """The signed entry, pushed on top of the branch."""
-        return self.append_unless(kind, subject, body, author, None)[0]
+    def append(
+        self,
+        kind: str,
+        subject: str,
+        body: dict[str, Any],
+        author: str,
+        check: Callable[[], None] = lambda: None,
+    ) -> Entry:
+        """The signed entry, pushed on top of the branch. `check` looks at each head before anything is put on
+        top of it, and may refuse it."""
+        with self._lock:
+            return self._append(kind, subject, body, author, None, check)[0]
 
     def append_unless(
         self,
@@ -157,11 +166,11 @@ class GitLedger:
         subject: str,
         body: dict[str, Any],
         author: str,
-        found: Callable[[Sequence[Entry]], Entry | None] | None,
+        found: Callable[[Sequence[Entry]], Entry | None],
         check: Callable[[], None] = lambda: None,
     ) -> tuple[Entry, bool]:
         """The entry that `found` sees among all, or the new one on top of them; and whether it is new.
-        `check` looks at each head before anything is put on top of it, and may refuse it."""
+        `check` as above."""
         with self._lock:
             return self._append(kind, subject, body, author, found, check)
 

@@ -251,11 +251,8 @@ class HollowDevice:
             if served is None:
                 continue
             self.hollow = replace(self.hollow, served={**self.hollow.served, model: served})
-            earlier = self.hollow.earlier.get(model)
             said[model] = render_evidence(
-                _report_of(replace(served, version=request.version), at),
-                _report_of(earlier, runs.started_at) if earlier else None,
-                len(self.hollow.requests),
+                _report_of(replace(served, version=request.version), at), len(self.hollow.requests)
             )
         return said
 

@@ -158,14 +158,9 @@ def _reconcile(hollow: Hollow, now_s: float) -> Hollow:
             trials.pop(unit.hash)
             failed.pop(unit.hash, None)
     done = hollow.done_version if waits else hollow.wanted_version
-    served, earlier = dict(hollow.served), dict(hollow.earlier)
-    for name, runs in hollow.running.items():
-        if name not in running or running[name].started_at != runs.started_at:
-            ended_at = running[name].started_at if name in running else now_s
-            last = serve_until(hollow, name, ended_at)
-            served.pop(name, None)
-            if last is not None:
-                earlier[name] = last
+    began = {name: runs.started_at for name, runs in hollow.running.items()}
+    same = {name for name, runs in running.items() if began.get(name) == runs.started_at}
+    served = {name: each for name, each in hollow.served.items() if name in same}
     return replace(
         hollow,
         running=running,
@@ -174,7 +169,6 @@ def _reconcile(hollow: Hollow, now_s: float) -> Hollow:
         good=good,
         done_version=done,
         served=served,
-        earlier=earlier,
     )
 
 

@@ -72,8 +72,6 @@ class Hollow:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     served: Mapping[str, Served] = field(default_factory=dict)
     """What each model has answered, of the image that runs now."""
-    earlier: Mapping[str, Served] = field(default_factory=dict)
-    """The same of the image that ran before."""
 
 
 def is_on(hollow: Hollow, kind: str, now_s: float) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from edgeferry.domain.notation import render_path
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_action import (
     Action,
@@ -38,7 +39,14 @@ from edgeferry.domain.rollout_policy import RolloutPolicy, find_opening
 from edgeferry.domain.rollout_state import Order, Phase, RolloutState
 from edgeferry.domain.wave import Wave
 from edgeferry.domain.wave_budget import count_at_once
-from edgeferry.domain.wave_verdict import WaveVerdict, add_evidence, judge_wave, name_lacking, say_measured
+from edgeferry.domain.wave_verdict import (
+    WaveVerdict,
+    add_evidence,
+    judge_wave,
+    name_lacking,
+    name_some,
+    say_measured,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class Look:
     """The devices that the layer's condition matches now."""
     layer_condition: str | None
     """None: the layer is not on the hub."""
+    generations: Mapping[str, str] = field(default_factory=dict)
+    """Of targeted devices what tells each from one that had its name before; "" where that is not known."""
 
 
 def needs_evidence(state: RolloutState, policy: RolloutPolicy) -> bool:
@@ -102,8 +112,48 @@ def _go_on(state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: 
     if state.phase is Phase.WAITING or promoted:
         if wave is plan.waves[-1]:
             return _commit(state, verdict, look)
-        return _start_next(state, plan, policy, look, now_s)
-    return _watch(state, policy, look, now_s, verdict)
+        doubt = None if promoted else _doubt(state, plan, policy, look, now_s)
+        return JudgeWave(doubt) if doubt else _start_next(state, plan, policy, look, now_s)
+    action = _watch(state, policy, look, now_s, verdict)
+    if isinstance(action, JudgeWave) and action.verdict.state == "pass" and wave is not plan.waves[-1]:
+        return JudgeWave(replace(action.verdict, proven=_find_proven(look)))
+    return action
+
+
+def _find_proven(look: Look) -> dict[str, str]:
+    """The devices that have proven the release, with their generations as far as these are known."""
+    reached = find_reached(look)
+    return {
+        device: generation
+        for device, generation in look.generations.items()
+        if generation and device in reached and reached[device].state is State.SUCCEEDED
+    }
+
+
+def _doubt(
+    state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: Look, now_s: float
+) -> WaveVerdict | None:
+    """Why the wave that has passed has not, where devices were replaced since: what was deleted and created
+    anew under its name has yet to prove the release. None where enough others have."""
+    proven = state.verdict.proven if state.verdict else {}
+    reached = find_reached(look)
+    replaced = {
+        device
+        for device, before in proven.items()
+        if device in reached and (look.generations.get(device) or before) != before
+    }
+    if not replaced:
+        return None
+    by_then = {
+        device: replace(each, state=State.SUCCEEDED)
+        if device in proven and device not in replaced and each.state is not State.FAILED
+        else each
+        for device, each in reached.items()
+    }
+    verdict = judge_wave(state.wave, by_then, plan.strata, policy, now_s)
+    if verdict.state == "pass":
+        return None
+    return replace(verdict, reason=f"replaced since: {name_some(sorted(replaced))}; {verdict.reason}")
 
 
 def _watch(
@@ -239,7 +289,7 @@ def _keep_budget(
     coming = count_at_once(wave.members, plan.groups)
     ill = [each.device for each in find_reached(look).values() if each.state is not State.SUCCEEDED]
     down = count_at_once(ill, plan.groups)
-    most, tag = policy.budget.most, policy.budget.tag
+    most, tag = policy.budget.most, render_path(*policy.budget.tag.segments)
     for group in sorted(coming):
         where = f"{tag} = {group!r}"
         if coming[group] > most:

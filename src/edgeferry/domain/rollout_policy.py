@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edgeferry.domain.download_window import Window, is_open, parse_window
+from edgeferry.domain.expression import Path
+from edgeferry.domain.wave import parse_tag
 from edgeferry.errors import UsageError
 
 POLICY_SETTINGS = (
@@ -35,8 +37,7 @@ POLICY_SETTINGS = (
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
 _COUNT = re.compile(r"\d+")
-_BUDGET = re.compile(r"(\d+) per (tags(?:\.[A-Za-z_]\w*)+)")
-_TAG = re.compile(r"tags(?:\.[A-Za-z_]\w*)+")
+_BUDGET = re.compile(r"(\d+) per (.+)")
 _ROUNDING = 1e-9
 
 
@@ -69,7 +70,7 @@ class Budget:
     """How many devices of a group (a site, a line) may be out of service at once for a rollout's sake."""
 
     most: int
-    tag: str
+    tag: Path
     """What tells the group, e.g. `tags.site`."""
 
 
@@ -107,8 +108,8 @@ class RolloutPolicy:
     """How many devices of each stratum may fail; one more, and the rollout goes back."""
     soak_s: float = 0.0
     """How long a wave is watched after its devices have proven the release."""
-    stratum: str = ""
-    """The tag that tells a device's stratum, e.g. `tags.site`; "" where all are alike."""
+    stratum: Path | None = None
+    """The tag that tells a device's stratum, e.g. `tags.site`; None where all are alike."""
     budget: Budget | None = None
     windows: tuple[MaintenanceWindow, ...] = ()
     """None: at any time."""
@@ -139,7 +140,7 @@ def parse_policy(texts: Mapping[str, str]) -> RolloutPolicy:
         success=_share(said),
         errors=_limit(said),
         soak_s=_number(said, "soak_s", 0),
-        stratum=_tag(said),
+        stratum=_tag("stratum", said.get("stratum", "")),
         budget=_budget(said),
         windows=_windows(said),
         approve_waves=_flag(said, "approve_waves", False),
@@ -228,11 +229,11 @@ def _limit(said: Mapping[str, str]) -> Limit:
     return Limit(count, share)
 
 
-def _tag(said: Mapping[str, str]) -> str:
-    text = said.get("stratum", "")
-    if text and not _TAG.fullmatch(text):
-        raise _refuse("stratum", text, "no tag", "write the path of a tag, such as tags.site")
-    return text
+def _tag(name: str, text: str) -> Path | None:
+    try:
+        return parse_tag(text)
+    except UsageError as error:
+        raise UsageError(f"rollout.{name}: {error.problem}", fix=error.fix) from error
 
 
 def _budget(said: Mapping[str, str]) -> Budget | None:
@@ -240,9 +241,10 @@ def _budget(said: Mapping[str, str]) -> Budget | None:
     if not text:
         return None
     found = _BUDGET.fullmatch(text)
-    if not found or int(found[1]) < 1:
+    tag = _tag("budget", found[2]) if found else None
+    if not found or tag is None or int(found[1]) < 1:
         raise _refuse("budget", text, "no budget", "write how many per which tag, such as 2 per tags.site")
-    return Budget(int(found[1]), found[2])
+    return Budget(int(found[1]), tag)
 
 
 def _windows(said: Mapping[str, str]) -> tuple[MaintenanceWindow, ...]:

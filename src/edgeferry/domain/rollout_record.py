@@ -3,7 +3,7 @@
 `rollout`  {release, model, environment, plan, nonce, layer, digest, policy, …}: its start
 `wave`     {wave, event: "started", condition, baseline?, control?}
            {wave, event: "soaking"}
-           {wave, event: "judged", verdict: {state, reason, strata, devices}}
+           {wave, event: "judged", verdict: {state, reason, strata, devices, proven?: {NAME: generation}}}
 `order`    {order, reason, wave?}: a person's, who saw that wave run
 `end`      {state, reason, devices: {NAME: {state, reason, digest}}, serves?: {release, devices}}: after a
            rollout that had ended was ordered back another one, of how that ended
@@ -57,19 +57,18 @@ def render_soaking(action: Soak) -> dict[str, Any]:
 
 def render_judged(verdict: WaveVerdict) -> dict[str, Any]:
     """The body of the entry that judges a wave."""
-    return {
-        "wave": verdict.wave,
-        "event": "judged",
-        "verdict": {
-            "state": verdict.state,
-            "reason": verdict.reason,
-            "strata": {name: dict(vars(each)) for name, each in verdict.strata.items()},
-            "devices": {
-                device: {"state": str(state), "reason": reason}
-                for device, (state, reason) in verdict.devices.items()
-            },
+    said: dict[str, Any] = {
+        "state": verdict.state,
+        "reason": verdict.reason,
+        "strata": {name: dict(vars(each)) for name, each in verdict.strata.items()},
+        "devices": {
+            device: {"state": str(state), "reason": reason}
+            for device, (state, reason) in verdict.devices.items()
         },
     }
+    if verdict.proven:
+        said["proven"] = dict(verdict.proven)
+    return {"wave": verdict.wave, "event": "judged", "verdict": said}
 
 
 def render_end(
@@ -112,6 +111,7 @@ def parse_verdict(body: Mapping[str, Any], at_s: float) -> WaveVerdict:
             device: (parse_state(members(each).get("state")), str(members(each).get("reason", "")))
             for device, each in members(said.get("devices")).items()
         },
+        proven={device: str(each) for device, each in members(said.get("proven")).items()},
     )
 
 

@@ -91,7 +91,7 @@ class RolloutState:
     control: Mapping[str, Tallies] = field(default_factory=dict)
     """What the control had counted by stratum when this wave was started."""
     approved_waves: frozenset[int] = frozenset()
-    """Waves that a person has let start."""
+    """Waves that the gate was asked for, and lets start."""
     orders: tuple[Order, ...] = ()
     """Those that are to be carried out; a promotion when as many people gave it as must."""
     promotions: tuple[tuple[int, Entry], ...] = ()
@@ -104,8 +104,8 @@ class RolloutState:
 
 
 def fold(entries: Sequence[Entry], promoters: Promoters | None = None) -> RolloutState:
-    """The rollout that these entries tell of: all whose subject is its id, oldest first, and, where waves are
-    approved one by one, the approvals of its release. The caller gives only entries that it trusts.
+    """The rollout that these entries tell of: all whose subject is its id, oldest first. The caller gives
+    only entries that it trusts. Which waves are approved one by one, the gate says.
 
     `promoters`: who may promote a wave; without, anybody may, which nothing is to be carried out by.
 
@@ -122,11 +122,7 @@ def _follow(state: RolloutState, entry: Entry, promoters: Promoters | None) -> R
     body = entry.body
     if entry.kind == "rollout" and not state.id:
         return _start(entry)
-    if not state.id:
-        return state
-    if entry.kind == "approval":
-        return _approve(state, body)
-    if entry.subject != state.id:
+    if not state.id or entry.subject != state.id:
         return state
     at_s = datetime.fromisoformat(entry.at).timestamp()
     if entry.kind == "wave":
@@ -194,14 +190,6 @@ def _start(entry: Entry) -> RolloutState:
         layer=said.get("layer", ""),
         digest=said.get("digest") or f"sha256:{release.rpartition('-')[2]}",
     )
-
-
-def _approve(state: RolloutState, body: Mapping[str, Any]) -> RolloutState:
-    if body.get("rollout") != state.id or not isinstance(wave := body.get("wave"), int):
-        return state
-    if body.get("decision", "yes") != "yes":
-        return replace(state, approved_waves=state.approved_waves - {wave})
-    return replace(state, approved_waves=state.approved_waves | {wave})
 
 
 def _follow_wave(state: RolloutState, body: Mapping[str, Any], at_s: float) -> RolloutState:

@@ -117,7 +117,7 @@ def read_member(
 
 
 def cut_waves(
-    condition: str, members: Sequence[Member], rules: Sequence[WaveRule], stratum_tag: str = ""
+    condition: str, members: Sequence[Member], rules: Sequence[WaveRule], stratum: Path | None = None
 ) -> tuple[Wave, ...]:
     """The waves in which the `members`, all of those that `condition` selects, get the release.
 
@@ -126,7 +126,6 @@ def cut_waves(
     without the stratum tag, comes by a selector or in the last wave. A wave that would add nobody is left
     out; the last one never is, and its condition is `condition` itself.
     """
-    stratum = parse_tag(stratum_tag)
     strata = _sort_buckets(members, bool(stratum))
     thresholds: dict[str, int] = {}
     selectors: list[str] = []

@@ -42,6 +42,9 @@ class WaveVerdict:
     at_s: float = 0.0
     devices: Mapping[str, tuple[State, str]] = field(default_factory=dict)
     """Those that have not proven the release: state and reason."""
+    proven: Mapping[str, str] = field(default_factory=dict)
+    """Those that have, with their generations: what tells each from one that had its name before. Only of a
+    wave that has passed, and is followed by another."""
 
 
 def judge_wave(
@@ -110,8 +113,13 @@ def _judge_stratum(name: str, outcomes: Sequence[Outcome], policy: RolloutPolicy
 
 def name_lacking(devices: Mapping[str, tuple[State, str]]) -> str:
     """Some of these devices, and why each has not succeeded."""
-    shown = [f"{device}: {reason}" for device, (_, reason) in list(devices.items())[:_SHOWN]]
-    return "; ".join(shown) + (f"; and {len(devices) - _SHOWN} more" if len(devices) > _SHOWN else "")
+    return name_some([f"{device}: {reason}" for device, (_, reason) in devices.items()])
+
+
+def name_some(devices: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f"; and {len(devices) - _SHOWN} more" if len(devices) > _SHOWN else ""
+    return "; ".join(devices[:_SHOWN]) + more
 
 
 def _lacking(outcomes: Sequence[Outcome], *, failed: bool = False) -> dict[str, tuple[State, str]]:

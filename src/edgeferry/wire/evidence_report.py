@@ -4,9 +4,8 @@ answer of its method. Format: ours.
 metrics   edgeferry_evidence_requests_total, edgeferry_evidence_errors_total,
           edgeferry_evidence_outputs_total{bin, from}, edgeferry_evidence_latency_ms_total{bin, from},
           edgeferry_model_info{model, version, digest}, process_start_time_seconds
-reported  evidence.<model> = {digest, version, since, at, requests, errors, latency, outputs, earlier?}
+reported  evidence.<model> = {digest, version, since, at, requests, errors, latency, outputs}
           latency, outputs = text "bin:count bin:count …": bins of domain.sketch, latency in milliseconds
-          earlier = the same of the version that was served before, without one of its own
 method    evidence {"model"?: name} -> {"evidence": {<model>: as reported}}
 """
 
@@ -97,16 +96,15 @@ def parse_metrics(text: str, at: str) -> EvidenceReport | None:
         return None
 
 
-def render_evidence(
-    report: EvidenceReport, earlier: EvidenceReport | None = None, models: int = 1
-) -> dict[str, Any]:
+def render_evidence(report: EvidenceReport, models: int = 1) -> dict[str, Any]:
     """The value of the companion's `properties.reported.evidence.<model>`, beside those of `models` models in
     all: the more there are, the coarser, and at last without histograms."""
-    most, has_room = _share_bins(models)
-    return {
-        **_render(report, most),
-        "earlier": _render(earlier, most) if earlier is not None and has_room else None,
-    }
+    most = _share_bins(models)
+    said = {key: value for key, value in vars(report).items() if key not in ("latency", "outputs")}
+    for key, histogram in (("latency", report.latency), ("outputs", report.outputs)):
+        shown = shrink(histogram, most) if most else {}
+        said[key] = " ".join(f"{each}:{count}" for each, count in sorted(shown.items()))
+    return said
 
 
 def parse_evidence_report(model: str, said: object) -> EvidenceReport:
@@ -125,28 +123,10 @@ def parse_evidence_report(model: str, said: object) -> EvidenceReport:
         raise _unreadable(model, f"{error!r}") from error
 
 
-def parse_earlier_report(model: str, said: object) -> EvidenceReport | None:
-    """That of the version before, as it is told below `evidence.<model>`; None when there is none."""
-    earlier = said.get("earlier") if isinstance(said, Mapping) else None
-    return None if earlier is None else parse_evidence_report(model, earlier)
-
-
-def _render(report: EvidenceReport, most: int) -> dict[str, Any]:
-    said = {key: value for key, value in vars(report).items() if key not in ("latency", "outputs")}
-    for key, histogram in (("latency", report.latency), ("outputs", report.outputs)):
-        shown = shrink(histogram, most) if most else {}
-        said[key] = " ".join(f"{each}:{count}" for each, count in sorted(shown.items()))
-    return said
-
-
-def _share_bins(models: int) -> tuple[int, bool]:
-    """How many bins each histogram may have, and whether there is room for those of an earlier version."""
-    room = TWIN_BYTES // max(models, 1) - _REST_BYTES
-    beside = (room - _REST_BYTES) // 2 // _BIN_BYTES
-    if beside >= _LEAST_BINS:
-        return min(beside, MOST_BINS), True
-    alone = room // _BIN_BYTES
-    return (min(alone, MOST_BINS) if alone >= _LEAST_BINS else 0), False
+def _share_bins(models: int) -> int:
+    """How many bins each histogram may have; 0 where they would be too few to say anything."""
+    bins = (TWIN_BYTES // max(models, 1) - _REST_BYTES) // _BIN_BYTES
+    return min(bins, MOST_BINS) if bins >= _LEAST_BINS else 0
 
 
 def _parse_histogram(text: str) -> dict[int, int]:

@@ -5,7 +5,7 @@ Formats: IoT Hub module twin (2021-04-12), `$edgeAgent` reported properties sche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from edgeferry.domain.fields import members
@@ -14,7 +14,7 @@ from edgeferry.domain.rollout import Asked, DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.smoke import SmokeRequest, Verdict
 from edgeferry.errors import UsageError
-from edgeferry.wire.evidence_report import EvidenceReport, parse_earlier_report, parse_evidence_report
+from edgeferry.wire.evidence_report import parse_evidence_report
 from edgeferry.wire.verdict import parse_smoke_request, parse_verdict, share_room
 
 
@@ -81,23 +81,10 @@ def parse_reported_verdict(companion: Mapping[str, Any] | None, model: str) -> V
 
 def parse_evidence(companion: Mapping[str, Any] | None, model: str) -> DeviceEvidence | None:
     """What a companion's twin reports that the model's server counted; None when absent or malformed."""
-    return _parse_counted(companion, model, parse_evidence_report)
-
-
-def parse_earlier_evidence(companion: Mapping[str, Any] | None, model: str) -> DeviceEvidence | None:
-    """The same of the version that the device served before the one of now."""
-    return _parse_counted(companion, model, parse_earlier_report)
-
-
-def _parse_counted(
-    companion: Mapping[str, Any] | None, model: str, parse: Callable[[str, object], EvidenceReport | None]
-) -> DeviceEvidence | None:
     reported = members(members(members(companion).get("properties")).get("reported"))
     try:
-        found = parse(model, members(reported.get("evidence")).get(model))
+        found = parse_evidence_report(model, members(reported.get("evidence")).get(model))
     except UsageError:
-        return None
-    if found is None:
         return None
     device = str(members(companion).get("deviceId", ""))
     return DeviceEvidence(device, found.digest, found.requests, found.errors, found.latency, found.outputs)

@@ -32,10 +32,11 @@ from edgeferry.workflows.release import find_entry
 from edgeferry.workflows.rollout import RolloutResult, Running, drive, lease_name
 from edgeferry.workflows.rollouts import (
     Record,
+    find_by_layer,
     first_trusted,
+    load_open,
     load_plan,
     load_record,
-    load_rollouts,
     trusted,
 )
 from edgeferry.workflows.watch import render_deleted, watch
@@ -80,8 +81,7 @@ def rollout(
     well, is measured again.
     """
     of = {"model": [release.body["model"]], "environment": [fleet.environment]}
-    records = [record for record in load_rollouts(services, of) if _is_of(record, release, fleet)]
-    open_ = [record for record in records if not record.ended]
+    open_ = load_open(services, of)
 
     def take_up(record: Record) -> RolloutResult:
         services.say(f"going on with {record.id}")
@@ -111,19 +111,18 @@ def rollout(
             return take_up(record)
     existing = services.hub.configurations()
     placed = find_placed(existing, release, condition, fleet)
-    if placed and not open_:
-        proven = [each for each in records if _has_proven(each, placed)]
-        if proven:
-            return _measure(
-                services,
-                release,
-                placed,
-                sorted(fresh.targeted),
-                rules,
-                on_change,
-                proven[-1].id,
-                fleet.environment,
-            )
+    proven = find_by_layer(services, placed) if placed and not open_ else None
+    if placed and proven and proven.state.end and proven.state.end[0] is State.SUCCEEDED:
+        return _measure(
+            services,
+            release,
+            placed,
+            sorted(fresh.targeted),
+            rules,
+            on_change,
+            proven.id,
+            fleet.environment,
+        )
     layer = next_layer(services, release, condition, fleet, existing)
     body: Json = {
         "release": release.subject,
@@ -299,16 +298,6 @@ def _measure(
     done = state is State.SUCCEEDED
     fix = "" if done else render_look(environment, layer.model, rollout, watched.outcomes)
     return RolloutResult(release.subject, layer.name, state, reason, watched.outcomes, False, fix, rollout)
-
-
-def _is_of(record: Record, release: Entry, fleet: Fleet) -> bool:
-    mine = (release.body["model"], fleet.environment)
-    return (record.state.model, record.state.environment) == mine
-
-
-def _has_proven(record: Record, layer: ModelLayer) -> bool:
-    state = record.state
-    return state.nonce == layer.nonce and state.end is not None and state.end[0] is State.SUCCEEDED
 
 
 def _wait_for(rollout: str, fleet: Fleet) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from edgeferry.domain.rollout import State
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import ModelLayer, parse_layers
+from edgeferry.workflows.placing import find_layer
 from edgeferry.workflows.reports import fetch_facts
 from edgeferry.workflows.ship import Order, Shipment, Stage, render_outcome, ship
 from edgeferry.workflows.smoke import smoke
@@ -126,8 +126,9 @@ class _Move:
         told = []
         if gained:
             shipment = self.shipments[gained]
-            assert shipment.release is not None
-            layer = _layer(services, shipment)
+            assert shipment.release
+            assert shipment.rollout
+            layer = find_layer(services, shipment.rollout.layer)
             say = services.say
             watched = watch(
                 services, shipment.release, layer, [device], self.timeout_s, lambda o: say(render_outcome(o))
@@ -158,7 +159,8 @@ def _choose_move(
 
 
 def _look(services: Services, shipment: Shipment, device: str, model: str, use: Use) -> Arrival:
-    layer = _layer(services, shipment)
+    assert shipment.rollout
+    layer = find_layer(services, shipment.rollout.layer)
     facts = fetch_facts(services, device, model)
     fresh = smoke(services, device, layer)
     sent, captured = use(device, model)
@@ -183,12 +185,6 @@ def _judge(arrival: Arrival) -> str:
             f"{arrival.model} on {arrival.device}: {arrival.sent} requests sent, {arrival.captured} captured"
         )
     return ""
-
-
-def _layer(services: Services, shipment: Shipment) -> ModelLayer:
-    layers = parse_layers(services.hub.configurations())
-    name = shipment.rollout.layer if shipment.rollout else ""
-    return next(found for found in layers if found.name == name)
 
 
 def _note_for(model: str, note: Callable[[Stage], None], stage: Stage) -> None:

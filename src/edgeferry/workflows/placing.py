@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeferry.domain.fields import members
 from edgeferry.domain.fleet import Fleet
+from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_record import Serving
@@ -23,6 +25,7 @@ from edgeferry.wire.deployment import (
     base_name,
     holds_layer,
     parse_layers,
+    parse_model_layer,
     render_base,
 )
 from edgeferry.workflows.layers import first_companion, render_layer
@@ -99,6 +102,17 @@ def list_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLay
     """The layers of models and of the companion on the hub; with a fleet those of its environment."""
     existing = services.hub.configurations()
     return parse_layers(existing if fleet is None else filter(fleet.owns, existing))
+
+
+def find_layer(services: Services, name: str) -> ModelLayer:
+    """The layer of that name on the hub; HubError when nobody has it there any more."""
+    found = services.hub.configuration(name)
+    layer = parse_model_layer(found) if found else None
+    if layer is None:
+        raise HubError(
+            f"the layer {name} is not on the hub any more", fix="see who took it away, then try again"
+        )
+    return layer
 
 
 @dataclass(frozen=True)
@@ -205,7 +219,8 @@ def render_settled(previous: ModelLayer, watched: Watched) -> str:
 def collect_older(services: Services, layer: ModelLayer, fleet: Fleet) -> None:
     """Remove what is older than the previous release for the same devices: its layer, its image and tag in
     the registry. The previous release stays, beneath this one. Images stay where there
-    are environments: another one, perhaps on another hub, may run what this one has left behind."""
+    are environments: another one, perhaps on another hub, may run what this one has left behind. So do
+    companions that a model's release names which is there still: they would come with it again."""
     found = find_beneath(services, layer, fleet)
     beneath = found.same_devices(layer, layer.target_condition)
     others = [each for each in reversed(beneath) if each.release != layer.release]
@@ -214,11 +229,20 @@ def collect_older(services: Services, layer: ModelLayer, fleet: Fleet) -> None:
     stale = [each for each in beneath if each != previous]
     old = [each for each in stale if collect(services, found.read[each.name])]
     needed = {layer.digest, *(other.digest for other in found.layers if other not in old)}
+    if layer.model == COMPANION:
+        needed |= _named_companions(services)
     for digest in () if fleet.environment else {other.digest for other in old} - needed:
         try:
             services.registry.remove(layer.model, digest)
         except OutsideError as error:  # the release is on its devices all the same
             services.say(f"{layer.model}@{digest} stays in the registry: {error.problem}")
+
+
+def _named_companions(services: Services) -> set[str]:
+    """The images of the companions that would come first with the models' releases on the hub."""
+    there = {layer.release for layer in list_layers(services) if layer.model != COMPANION}
+    named = (each.body.get(COMPANION) for each in services.ledger.entries("release") if each.subject in there)
+    return {str(members(companion).get("digest")) for companion in named}
 
 
 def _taken(layer: ModelLayer, fleet: Fleet) -> RefusedError:

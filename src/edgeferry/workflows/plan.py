@@ -14,6 +14,7 @@ from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import Deployment, is_base
 from edgeferry.domain.limits import AZURE_SIZES
 from edgeferry.domain.model import COMPANION
+from edgeferry.domain.notation import render_path
 from edgeferry.domain.plan_conflicts import (
     Quota,
     Subject,
@@ -38,7 +39,7 @@ from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.twin import SECTION_BYTES, TAGS_BYTES, size_of
-from edgeferry.domain.wave import Member, Wave, cut_waves, parse_tag, parse_waves, read_member
+from edgeferry.domain.wave import Member, Wave, cut_waves, parse_waves, read_member
 from edgeferry.domain.wave_budget import keep_budget
 from edgeferry.errors import ConditionError, DesiredError
 from edgeferry.ports import Json, Services
@@ -143,9 +144,10 @@ def draw_plan(scene: Scene, policy: Mapping[str, str], fetch_blobs: Blobs) -> Ro
     """The plan for the scene; `fetch_blobs` is the registry's `blob_sizes`."""
     rules = parse_policy(policy)
     subject, condition = scene.subject, scene.subject.layer.condition
-    budget_tag = rules.budget.tag if rules.budget else ""
-    stratum, group_tag = parse_tag(rules.stratum), parse_tag(budget_tag)
-    members = [read_member(one, stratum, group_tag) for one in scene.documents if matches(condition, one)]
+    group_tag = rules.budget.tag if rules.budget else None
+    members = [
+        read_member(one, rules.stratum, group_tag) for one in scene.documents if matches(condition, one)
+    ]
     waves = cut_waves(condition.text, members, parse_waves(rules.waves), rules.stratum)
     if rules.budget:
         waves = keep_budget(waves, members, rules.budget.most)
@@ -167,7 +169,7 @@ def draw_plan(scene: Scene, policy: Mapping[str, str], fetch_blobs: Blobs) -> Ro
         content_sha256=scene.content_sha256,
         waves=waves,
         strata={one.device: one.stratum for one in members},
-        groups={one.device: one.group for one in members} if budget_tag else {},
+        groups={one.device: one.group for one in members} if group_tag else {},
         **sort_devices(groups, subject.model, subject.image),
         changes=join_changes(_changes(scene, groups, fetch_blobs)),
         conflicts=sort_conflicts(conflicts),
@@ -321,5 +323,5 @@ def _find_missing_tags(members: Iterable[Member], rules: RolloutPolicy) -> Mappi
         if one.bucket is None:
             missing.setdefault("tags.rollout_bucket", []).append(one.device)
         if rules.stratum and not one.stratum:
-            missing.setdefault(rules.stratum, []).append(one.device)
+            missing.setdefault(render_path(*rules.stratum.segments), []).append(one.device)
     return missing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeferry.domain.layering import AGENT
@@ -14,7 +14,7 @@ from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.errors import HubError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.facts import parse_evidence, parse_facts
-from edgeferry.workflows.cases import Known, add_cases
+from edgeferry.workflows.cases import Cases
 
 POLL_S = 0.25
 """Between two looks at few devices."""
@@ -33,7 +33,6 @@ class Report:
     evidence: DeviceEvidence | None
     is_known: bool
     """Whether the hub has the agent of such a device: not when it was deleted."""
-    has_companion: bool
 
 
 class Reports:
@@ -47,7 +46,7 @@ class Reports:
         self._read = 0
         """So many pages were read since the last pause."""
         self._said = 0
-        self._cases: Known = {}
+        self.cases = Cases(services)
 
     def is_few(self, devices: int) -> bool:
         """Whether so many devices are read one by one."""
@@ -77,13 +76,13 @@ class Reports:
         if failed is not None:
             raise failed
 
-    def select(self, condition: str) -> frozenset[str]:
-        """The devices that the target condition matches now."""
-        found: set[str] = set()
-        for page in self._services.hub.device_ids(condition):
+    def select(self, condition: str) -> Mapping[str, str]:
+        """The devices that the target condition matches now, with their generations."""
+        found: dict[str, str] = {}
+        for page in self._services.hub.generations(condition):
             self._read += 1
             found.update(page)
-        return frozenset(found)
+        return found
 
     def is_deleted(self, device: str) -> bool:
         """Whether the hub has no such device any more; what a query does not show may be too new for it."""
@@ -126,10 +125,9 @@ class Reports:
 
     def _parse(self, device: str, agent: Json | None, companion: Json | None) -> Report:
         return Report(
-            add_cases(self._services, parse_facts(device, self._module, agent, companion), self._cases),
+            self.cases.add(parse_facts(device, self._module, agent, companion)),
             parse_evidence(companion, self._module),
             agent is not None,
-            companion is not None,
         )
 
 

@@ -53,7 +53,7 @@ from edgeferry.workflows.placing import (
 from edgeferry.workflows.reports import POLL_S, SLOW_S
 from edgeferry.workflows.rollouts import KINDS, first_trusted, load_record, outcomes_of, serving_of
 from edgeferry.workflows.sight import Sight
-from edgeferry.workflows.watch import fetch_wanted
+from edgeferry.workflows.watch import wanted_of
 
 ORDERS_S = 2.0
 """How soon a person's order is read."""
@@ -136,7 +136,7 @@ class _Drive:
         self._lease = lease
         self._wait_s = wait_s
         self._patient = patient
-        wanted = fetch_wanted(services, running.release, running.layer)
+        wanted = wanted_of(running.release, running.layer)
         self._sight = Sight(services, wanted, running.layer, on_change)
         self._began_s = self._answered_s = services.now()
         self._read()

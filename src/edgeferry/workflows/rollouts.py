@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from edgeferry.domain.gate import judge_approver
 from edgeferry.domain.gate_policy import GatePolicy
@@ -44,17 +45,17 @@ class Record:
 def load_rollouts(services: Services, of: Mapping[str, Collection[str]] | None = None) -> list[Record]:
     """Every rollout that the ledger knows, oldest first. `of`: only those whose start has one of these values
     in each member, e.g. {"model": ["taxi"]}; whether the others count is not looked at."""
-    by_id: dict[str, list[Entry]] = {}
-    wanted: set[str] = set()
-    for entry in services.ledger.all_entries():
-        if entry.kind in KINDS:
-            by_id.setdefault(entry.subject, []).append(entry)
-        if entry.kind == "rollout" and all(
-            entry.body.get(member, "") in values for member, values in (of or {}).items()
-        ):
-            wanted.add(entry.subject)
-    records = (_record(trusted(services, entries)) for id_, entries in by_id.items() if id_ in wanted)
-    return [record for record in records if record]
+    of = of or {}
+    records = (_record(trusted(services, entries)) for entries in _select(services, of))
+    return [record for record in records if record and _is_of(record.start, of)]
+
+
+def load_open(services: Services, of: Mapping[str, Collection[str]]) -> list[Record]:
+    """The same of those that have not ended. Of the others nothing is judged but their ends: of a thousand
+    rollouts in a row that would take as long as the next one."""
+    begun = (entries for entries in _select(services, of) if not _has_ended(services, entries))
+    records = (_record(trusted(services, entries)) for entries in begun)
+    return [record for record in records if record and not record.ended and _is_of(record.start, of)]
 
 
 def find_rollout(services: Services, name: str, environment: str = "") -> Record:
@@ -79,12 +80,7 @@ def find_by_layer(services: Services, layer: ModelLayer) -> Record | None:
 
 def load_record(services: Services, rollout: str, gate: GatePolicy | None = None) -> Record:
     """The rollout of that id as it stands now; with the gate's rules, a wave is promoted by those who may."""
-    found = services.ledger.all_entries()
-    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
-    record = _record(entries, _find_promoters(services, found, entries, gate) if gate else None)
-    if record is None:
-        raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
-    return record
+    return _load(services, rollout, gate)[0]
 
 
 def load_plan(services: Services, release: str, plan_hash: str, environment: str) -> RolloutPlan:
@@ -128,8 +124,7 @@ def judge_promoter(services: Services, record: Record, gate: GatePolicy, user: s
 
 def find_lacking(services: Services, rollout: str, gate: GatePolicy) -> str:
     """What the running wave lacks to be promoted, or ""."""
-    record = load_record(services, rollout, gate)
-    promoters = _find_promoters(services, services.ledger.all_entries(), record.entries, gate)
+    record, promoters = _load(services, rollout, gate)
     said = find_promotions(record.state, record.state.wave)
     return promoters.judge(said)[1] if promoters else ""
 
@@ -158,6 +153,39 @@ def serving_of(record: Record) -> Serving | None:
     """What serves since it was taken back; None where it was not, or nobody knows."""
     ends = (entry for entry in reversed(record.entries) if entry.kind == "end")
     return parse_serving(end.body) if (end := next(ends, None)) else None
+
+
+def _select(services: Services, of: Mapping[str, Collection[str]]) -> list[list[Entry]]:
+    """The entries of each rollout whose start has one of these values in each member, oldest first."""
+    by_id: dict[str, list[Entry]] = {}
+    wanted: set[str] = set()
+    for entry in services.ledger.all_entries():
+        if entry.kind in KINDS:
+            by_id.setdefault(entry.subject, []).append(entry)
+        if entry.kind == "rollout" and _is_of(entry, of):
+            wanted.add(entry.subject)
+    return [entries for id_, entries in by_id.items() if id_ in wanted]
+
+
+def _is_of(start: Entry, of: Mapping[str, Collection[str]]) -> bool:
+    return all(start.body.get(member, "") in values for member, values in of.items())
+
+
+def _has_ended(services: Services, entries: Sequence[Entry]) -> bool:
+    """Whether an end that counts follows on a start; what else ends a rollout, its whole story tells."""
+    begun = dropwhile(lambda entry: entry.kind != "rollout", entries)
+    return first_trusted(services, (entry for entry in begun if entry.kind == "end")) is not None
+
+
+def _load(services: Services, rollout: str, gate: GatePolicy | None) -> tuple[Record, Promoters | None]:
+    """The rollout of that id, and who may promote its waves; from one reading of the ledger."""
+    found = services.ledger.all_entries()
+    entries = trusted(services, [e for e in found if e.kind in KINDS and e.subject == rollout])
+    promoters = _find_promoters(services, found, entries, gate) if gate else None
+    record = _record(entries, promoters)
+    if record is None:
+        raise UsageError(f"the ledger has no rollout {rollout}", fix="edgeferry rollouts list")
+    return record, promoters
 
 
 def _record(entries: Sequence[Entry], promoters: Promoters | None = None) -> Record | None:

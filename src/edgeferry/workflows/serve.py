@@ -10,7 +10,7 @@ from edgeferry.domain.rollout import Outcome
 from edgeferry.errors import EdgeferryError
 from edgeferry.ports import Services
 from edgeferry.workflows.begin import Rules, resume
-from edgeferry.workflows.rollouts import Record, load_rollouts
+from edgeferry.workflows.rollouts import Record, load_open
 
 LOOK_S = 5.0
 """Between two looks for rollouts that were begun elsewhere."""
@@ -29,13 +29,13 @@ def serve_rollouts(
     threads: dict[str, Thread] = {}
     while lasts():
         try:
-            open_ = [record for record in load_rollouts(services) if not record.ended]
+            open_ = load_open(services, {"environment": [fleet.environment]})
         except EdgeferryError as error:
             services.say(f"the ledger was not read: {error.problem}")
             open_ = []
         for record in open_:
             thread = threads.get(record.id)
-            if record.state.environment != fleet.environment or (thread and thread.is_alive()):
+            if thread and thread.is_alive():
                 continue
             threads[record.id] = Thread(
                 target=_carry, args=(services, record, fleet, rules, user, on_change), daemon=True

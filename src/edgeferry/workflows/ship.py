@@ -14,12 +14,12 @@ from edgeferry.domain.typed import ME
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
-from edgeferry.wire.deployment import parse_layers
 from edgeferry.workflows.aim import warn_of_nobody
 from edgeferry.workflows.approve import approve, ask_gate, make_offer
 from edgeferry.workflows.begin import Rules, rollout
 from edgeferry.workflows.companion import released_companion
 from edgeferry.workflows.package import package
+from edgeferry.workflows.placing import find_layer
 from edgeferry.workflows.plan import make_plan
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
@@ -174,8 +174,7 @@ def ship(services: Services, order: Order, on_stage: Callable[[Stage], None]) ->
 
 def smoke_all(services: Services, result: RolloutResult) -> tuple[SmokeResult, ...]:
     """A fresh answer from every device of a rollout."""
-    layers = parse_layers(services.hub.configurations())
-    layer = next(found for found in layers if found.name == result.layer)
+    layer = find_layer(services, result.layer)
     return tuple(smoke_each(services, [outcome.device for outcome in result.outcomes], layer))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
 from edgeferry.domain.rollout_decision import Look
@@ -30,7 +30,7 @@ class Sight:
         self._reports = Reports(services, wanted.module)
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
-        self._aim: tuple[str | None, frozenset[str]] = (None, frozenset())
+        self._aim: tuple[str | None, Mapping[str, str]] = (None, {})
         self._aimed_s = -math.inf
         self._fresh: dict[str, DeviceFacts] = {}
         """What the last look has read, whether or not it was judged."""
@@ -65,6 +65,7 @@ class Sight:
         return self._reports.is_few(devices)
 
     def _look(self, exposed: Collection[str], others: Collection[str], late: bool, again: bool) -> Look:
+        self._wanted = self._reports.cases.complete(self._wanted)
         condition, targeted = self._aim
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
@@ -75,9 +76,9 @@ class Sight:
             wanted = meant | set(others)  # pages hold them all
         for device, report in self._reports.read(wanted):
             self._fresh[device] = report.facts
-            if not report.has_companion:  # another machine has its name now, or none has
+            if report.evidence is None:  # what was told once may be of a machine that is gone
                 self._evidence.pop(device, None)
-            if report.evidence is not None:
+            else:
                 self._evidence[device] = report.evidence
             if device in open_:
                 self._tell(device, report.facts)
@@ -87,19 +88,29 @@ class Sight:
             else self._so_far(device)
             for device in sorted(meant)
         }
-        return Look(outcomes, dict(self._evidence), targeted, condition)
+        return Look(outcomes, dict(self._evidence), frozenset(targeted), condition, targeted)
 
     def _read_aim(self, again: bool) -> None:
         """The layer's target condition, None where it is not (another deployment may have its name), and whom
-        it selects."""
+        it selects. What a machine said whose name another one has now is forgotten."""
         now_s = self._services.now()
         if again or now_s - self._aimed_s >= AIM_S:
             found = self._services.hub.configuration(self._layer.name)
             ours = found is not None and holds_layer(found, self._layer)
             condition = str(found.get("targetCondition") or "") if found and ours else None
-            self._aim = condition, self._reports.select(condition) if condition else frozenset()
+            before = self._aim[1]
+            self._aim = condition, self._reports.select(condition) if condition else {}
+            for device, generation in self._aim[1].items():
+                if before.get(device, generation) != generation:
+                    self._forget(device)
             self._aimed_s = now_s
             self._aim_is_fresh = True
+
+    def _forget(self, device: str) -> None:
+        self.told.pop(device, None)
+        self._facts.pop(device, None)
+        self._evidence.pop(device, None)
+        self._fresh.pop(device, None)
 
     def _tell(self, device: str, facts: DeviceFacts) -> None:
         outcome = judge_device(self._wanted, facts)

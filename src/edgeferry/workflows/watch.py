@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgeferry.domain.model import COMPANION
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
 from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
-from edgeferry.workflows.cases import fetch_cases
 from edgeferry.workflows.reports import POLL_S, SLOW_S, Reports
 
 
@@ -25,16 +23,14 @@ class Watched:
     """The others: they prove nothing and are in nobody's way."""
 
 
-def fetch_wanted(services: Services, release: Entry, layer: ModelLayer) -> Wanted:
-    """What a device must report to have proven the layer."""
-    asked = layer.model != COMPANION
+def wanted_of(release: Entry, layer: ModelLayer) -> Wanted:
+    """What a device must report to have proven the layer; the cases are the registry's to tell."""
     return Wanted(
         module=layer.model,
         digest=layer.digest,
         image_hashes=frozenset({layer.digest, release.body["config_digest"]}),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
-        cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256) if asked else None,
     )
 
 
@@ -50,7 +46,7 @@ def watch(
 
     A hub that does not answer is waited for; the last facts known are judged at the deadline.
     """
-    wanted = fetch_wanted(services, release, layer)
+    wanted = wanted_of(release, layer)
     reports = Reports(services, layer.model)
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}
@@ -59,6 +55,7 @@ def watch(
     open_ = set(targeted)
     while open_:
         late = services.now() >= deadline
+        wanted = reports.cases.complete(wanted)
         try:
             for device, report in reports.read(open_):
                 if not report.is_known and reports.is_deleted(device):

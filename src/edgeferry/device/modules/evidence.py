@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.device.link import Link
@@ -21,7 +20,6 @@ from edgeferry.domain.smoke import SmokeRequest
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.wire.evidence_report import (
     EvidenceReport,
-    parse_earlier_report,
     parse_evidence_report,
     parse_metrics,
     render_evidence,
@@ -34,14 +32,6 @@ _PART = 10
 _AT_ONCE = 4
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What is known of one model: its server's counts, and the last ones of the version before."""
-
-    now: EvidenceReport
-    earlier: EvidenceReport | None = None
 
 
 class Evidence:
@@ -60,15 +50,14 @@ class Evidence:
         self._look_s = look_s
         self._report_s = report_s
         self._lock = threading.Lock()
-        self._counted: dict[str, Counted] = {}
-        self._held: dict[str, Counted | None] = {}
+        self._counted: dict[str, EvidenceReport] = {}
+        self._held: dict[str, EvidenceReport | None] = {}
         """By the hub; None for what cannot be read."""
         self._told_at: dict[str, float] = {}
         self._asked = threading.Event()
 
     def take_reported(self, reported: Mapping[str, Any]) -> None:
-        """What the hub holds as reported: a companion that was started anew knows the version before from
-        it."""
+        """What the hub holds as reported: a companion that was started anew tells no less than that."""
         said = reported.get("evidence")
         held = {model: _parse(model, each) for model, each in said.items()} if isinstance(said, dict) else {}
         with self._lock:
@@ -88,7 +77,9 @@ class Evidence:
         with self._lock:
             found = {each.model: self._counted.get(each.model) for each in requests}
         return 200, {
-            "evidence": {name: _render(each, len(found)) for name, each in found.items() if each is not None}
+            "evidence": {
+                name: render_evidence(each, len(found)) for name, each in found.items() if each is not None
+            }
         }
 
     def tell_until_stopped(self, link: Link) -> None:
@@ -112,7 +103,7 @@ class Evidence:
         with self._lock:
             for request, report in zip(requests, reports, strict=True):
                 if report is not None:
-                    self._counted[request.model] = _follow(self._counted.get(request.model), report)
+                    self._counted[request.model] = report
 
     def _tell(self, link: Link, is_asked: bool) -> None:
         names = {request.model for request in self._requests()}
@@ -128,7 +119,7 @@ class Evidence:
             }
             gone = [model for model in held if model not in names]
             many = len(self._counted)
-        patch = {model: _render(each, many) for model, each in new.items()} | dict.fromkeys(gone)
+        patch = {model: render_evidence(each, many) for model, each in new.items()} | dict.fromkeys(gone)
         if not patch:
             return
         link.report({"evidence": patch})
@@ -137,11 +128,13 @@ class Evidence:
             if self._held is held:
                 self._held = {model: each for model, each in (held | new).items() if model in names}
 
-    def _is_due(self, model: str, held: Counted | None, counted: Counted, moment: float) -> bool:
-        if held is None or held.now.digest != counted.now.digest:
+    def _is_due(
+        self, model: str, held: EvidenceReport | None, counted: EvidenceReport, moment: float
+    ) -> bool:
+        if held is None or held.digest != counted.digest:
             return True
         return moment - self._told_at.get(model, -self._report_s) >= self._report_s and has_news(
-            held.now, counted.now
+            held, counted
         )
 
 
@@ -151,14 +144,6 @@ def has_news(held: EvidenceReport, report: EvidenceReport) -> bool:
         after > before and (after - before) * _PART >= before
         for before, after in ((held.requests, report.requests), (held.errors, report.errors))
     )
-
-
-def _follow(before: Counted | None, report: EvidenceReport) -> Counted:
-    if before is None:
-        return Counted(report)
-    if (before.now.digest, before.now.version) != (report.digest, report.version):
-        return Counted(report, before.now)
-    return Counted(report, before.earlier)
 
 
 def _fetch(url: str) -> EvidenceReport | None:
@@ -176,12 +161,8 @@ def _fetch(url: str) -> EvidenceReport | None:
     return parse_metrics(reply.body.decode("utf-8", "replace"), now()) if reply.status == 200 else None
 
 
-def _parse(model: str, said: object) -> Counted | None:
+def _parse(model: str, said: object) -> EvidenceReport | None:
     try:
-        return Counted(parse_evidence_report(model, said), parse_earlier_report(model, said))
+        return parse_evidence_report(model, said)
     except UsageError:
         return None
-
-
-def _render(counted: Counted, models: int) -> dict[str, Any]:
-    return render_evidence(counted.now, counted.earlier, models)
