@@ -30,6 +30,10 @@ class Reporting:
         self._known: Json | None = None
         self.own_words = ""
         """What is to be told of the agent's own image."""
+        self.own_image: tuple[str, str] | None = None
+        """Reference and engine's id of the image that the agent runs in; None: it runs in none."""
+        self.gave_up = False
+        """Whether the desired image of the agent has failed here."""
 
     def take_reported(self, reported: Json) -> None:
         """The hub holds this; called in the link's thread."""
@@ -50,7 +54,17 @@ class Reporting:
             status, description, started_at = said.get(name, ("stopped", "not run here", None))
             state = ModuleState(spec=spec, runtime_status=status, description=description)
             states[name] = replace(state, started_at=started_at) if started_at else state
+        if self.own_image is not None and "edgeAgent" in states:
+            image, id_ = self.own_image
+            own = states["edgeAgent"]
+            states["edgeAgent"] = replace(own, spec=replace(own.spec, image=image), image_hash=id_)
         return states
+
+    def own_layer(self, manifest: DeviceManifest | None, version: int) -> dict[str, LayerState]:
+        """What is to be told of the deployment that gave the agent's image, where the agent went back."""
+        spec = manifest.system_modules.get("edgeAgent") if manifest and self.gave_up else None
+        named = spec is not None and spec.layer
+        return {named: LayerState("RolledBack", self.own_words, "", version)} if named else {}
 
     def send(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_at_deadline, judge_device
 from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.cases import fetch_cases
+from edgeferry.workflows.reasking import Reasking
 from edgeferry.workflows.reports import POLL_S, SLOW_S, Reports
 
 
@@ -27,11 +28,11 @@ class Watched:
 
 def fetch_wanted(services: Services, release: Entry, layer: ModelLayer) -> Wanted:
     """What a device must report to have proven the layer."""
-    asked = layer.model != COMPANION
+    asked = layer.model not in RESERVED
     return Wanted(
         module=layer.model,
         digest=layer.digest,
-        image_hashes=frozenset({layer.digest, release.body["config_digest"]}),
+        image_hashes=frozenset({layer.digest, known} if (known := release.body["config_digest"]) else ()),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
         cases=fetch_cases(services, layer.model, layer.digest, layer.cases_sha256) if asked else None,
@@ -51,7 +52,7 @@ def watch(
     A hub that does not answer is waited for; the last facts known are judged at the deadline.
     """
     wanted = fetch_wanted(services, release, layer)
-    reports = Reports(services, layer.model)
+    reports, reasking = Reports(services, layer.model), Reasking(services, wanted)
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}
     facts: dict[str, DeviceFacts] = {}
@@ -59,6 +60,7 @@ def watch(
     open_ = set(targeted)
     while open_:
         late = services.now() >= deadline
+        reasking.begin_look()
         try:
             for device, report in reports.read(open_):
                 if not report.is_known and reports.is_deleted(device):
@@ -66,8 +68,8 @@ def watch(
                     deleted.append(device)
                     open_.discard(device)
                     continue
-                facts[device] = report.facts
-                outcome = judge_device(wanted, report.facts)
+                facts[device] = reasking.add(report.facts)
+                outcome = judge_device(wanted, facts[device])
                 if is_news(told.get(device), outcome):
                     on_change(outcome)
                 told[device] = outcome
@@ -84,16 +86,18 @@ def watch(
     return Watched(tuple(end_outcome(wanted, device, told, facts) for device in left), tuple(sorted(deleted)))
 
 
-def await_gone(services: Services, devices: Sequence[str], module: str, timeout_s: float) -> None:
-    """No device reports the module any more, nor has to when it was deleted; RefusedError when one still does
-    after `timeout_s`."""
+def await_gone(
+    services: Services, devices: Sequence[str], module: str, timeout_s: float, digest: str = ""
+) -> None:
+    """No device reports the module any more, in the image of that digest where one is given, nor has to when
+    it was deleted; RefusedError when one still does after `timeout_s`."""
     reports = Reports(services, module)
     deadline = services.now() + timeout_s
     open_ = set(devices)
     while True:
         late = services.now() >= deadline
         for device, report in reports.read(open_):
-            if not report.facts.image:
+            if not report.facts.image or not report.facts.image.endswith(digest):
                 open_.discard(device)
         if not open_:
             return
