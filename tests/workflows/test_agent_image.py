@@ -13,10 +13,11 @@ from edgeferry.adapters.registry import RegistryClient
 from edgeferry.adapters.stage import EngineStage
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.image import Image
+from edgeferry.domain.model import DEVICE_AGENT
 from edgeferry.engine import Engine
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
-from edgeferry.workflows.agent_image import carry_agent
+from edgeferry.workflows.programs import carry_program
 
 pytestmark = pytest.mark.engine
 LIMITS = DEVICE_CLASSES["small"]
@@ -43,10 +44,11 @@ def test_the_agent_is_pushed_once(
     images: LayeredImages, registry: RegistryClient, engine_url: str, tmp_path: Path
 ) -> None:
     place = services(images, registry, engine_url, tmp_path)
-    image, uploaded = carry_agent(place, LIMITS)
+    image, verification, uploaded = carry_program(place, DEVICE_AGENT, LIMITS)
     assert uploaded > 10_000_000
     assert registry.has(image.name, image.digest)
-    assert carry_agent(place, LIMITS) == (image, 0)
+    assert verification.passed
+    assert carry_program(place, DEVICE_AGENT, LIMITS) == (image, verification, 0)
 
 
 def test_a_program_that_is_no_agent_is_not_pushed(
@@ -54,5 +56,5 @@ def test_a_program_that_is_no_agent_is_not_pushed(
 ) -> None:
     other = images.assemble_companion()
     with pytest.raises(RefusedError, match="does not start"):
-        carry_agent(services(OtherImages(other), registry, engine_url, tmp_path), LIMITS)
+        carry_program(services(OtherImages(other), registry, engine_url, tmp_path), DEVICE_AGENT, LIMITS)
     assert not registry.has(other.name, other.digest)
