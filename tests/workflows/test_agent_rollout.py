@@ -230,7 +230,7 @@ def test_a_controller_that_is_killed_leaves_each_device_one_whole_base(
 ) -> None:
     proven(services)
     if len(layers_of(services, "agent")) < 2:  # so that there is one to be collected
-        assert roll_agent(services, 2).state is State.SUCCEEDED
+        assert roll_agent(services, 4).state is State.SUCCEEDED
     old = proven(services)
     entry = release_agent(services, version)
     say_yes(services, entry, patient(), BOXES)

@@ -118,6 +118,8 @@ class SelfUpdate:
         self._pulls = pulls
         self._leave = leave
         self._own: ContainerFacts | None = None
+        self._also = ""
+        """Another reference of the image that it runs in: the one that is desired."""
         self._passes = 0
         self._fetched = ""
         self._problem = ""
@@ -160,7 +162,7 @@ class SelfUpdate:
         not known; None where it is installed as a program."""
         if not self._mark:
             return None
-        return (self._own.image, self._own.image_id) if self._own else ("", "")
+        return (self._also or self._own.image, self._own.image_id) if self._own else ("", "")
 
     def next_due(self) -> float:
         """When the next pass is wanted, on the monotonic clock; infinity when it is not in a hurry."""
@@ -177,13 +179,15 @@ class SelfUpdate:
         desired, successor = choose_desired(image, home), None
         if update is not None and update.after and update.after != self._mark:
             successor = see_successor(self._engine, self._record, update.after)
+        found = self._find(desired) if self._own and update is None else None
+        self._also = desired if found and self._own and found.id == self._own.image_id else ""
         return Sight(
             own=self._mark if self._own else "",
             own_image=self._own.image if self._own else "",
             own_image_id=self._own.image_id if self._own else "",
             desired=desired,
             update=update,
-            found=self._find(desired) if self._own and update is None else None,
+            found=found,
             successor=successor,
             waited_s=time.monotonic() - self._since,
             connected=connected,
