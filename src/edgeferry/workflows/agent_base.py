@@ -34,7 +34,7 @@ def copy_base(
             found, base = targeted[-1] if targeted else ours
             deciding[found.id] = base
     if not deciding:  # nobody is targeted, or it is not known who
-        found, base = next(one for one in reversed(bases) if fleet.owns(one[1]))
+        found, base = next((one for one in reversed(bases) if fleet.owns(one[1])), ours)
         deciding[found.id] = base
     first, *others = deciding.values()
     alike = [one for _, one in bases if _is_alike(one, first, layer, fleet)]
