@@ -122,9 +122,8 @@ def plan(existing: list[Any], reported: Any = None) -> RolloutPlan:
     """The plan of an agent's release on a hub that holds these."""
     dated = [{**one, "createdTimeUtc": "2026-01-01T00:00:00Z"} for one in existing]
     own = {"settings": {"image": "r/agent:0", "imageHash": "sha256:0"}}
-    twin = {
-        "properties": {"reported": {"systemModules": {"edgeAgent": own if reported is None else reported}}}
-    }
+    said = {"systemModules": {"edgeAgent": own}} if reported is None else reported
+    twin = {"properties": {"reported": {"lastDesiredStatus": {"code": 200}, **said}}}
     hub = SimpleNamespace(
         host="hub",
         configurations=lambda: dated,
@@ -158,7 +157,20 @@ def test_a_plan_says_what_changes() -> None:
         pytest.param(
             [layered("gateway", 1)], None, "below-base", ("gateway",), id="a layer would be dropped"
         ),
-        pytest.param([], {"settings": {"image": "x"}}, "fixed-agent", (), id="agents that are programs"),
+        pytest.param(
+            [],
+            {"systemModules": {"edgeAgent": {"settings": {"image": "x"}}}},
+            "fixed-agent",
+            (),
+            id="agents that are programs",
+        ),
+        pytest.param(
+            [],
+            {"lastDesiredStatus": {"code": 417}},
+            "fixed-agent",
+            (),
+            id="programs to which nothing was deployed yet",
+        ),
         pytest.param(
             [layered("taxi", 1000, {"edgeferry": "model", "model": "taxi"})],
             None,
@@ -176,5 +188,6 @@ def test_what_is_in_the_way(existing: list[Any], reported: Any, kind: str, deplo
 def test_a_base_of_somebody_elses_is_copied_and_that_is_said() -> None:
     found = plan([render_base(FLEET), theirs("gates", "*")])
     assert found.obstacles == ()
+    assert plan([render_base(FLEET)], {"lastDesiredStatus": {}}).obstacles == ()  # never heard of
     (told,) = [one for one in found.conflicts if str(one.kind) == "foreign-base"]
     assert "gates is not edgeferry's: it is copied" in told.problem

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeferry import __version__
 from edgeferry.device.link import Link
-from edgeferry.domain.manifest import DeviceManifest, DeviceReport, LayerState, ModuleState
+from edgeferry.domain.manifest import DeviceManifest, DeviceReport, LayerState, ModuleSpec, ModuleState
 from edgeferry.engine import EngineInfo
 from edgeferry.errors import EdgeferryError
 from edgeferry.wire.edge_report import diff_reported, render_reported
@@ -50,11 +50,14 @@ class Reporting:
             "edgeHub": ("stopped", "not run: modules speak to the hub themselves", None),
         }
         states = {}
-        for name, spec in (manifest.system_modules if manifest else {}).items():
+        wanted = dict(manifest.system_modules) if manifest else {}
+        if self.own_image is not None:
+            wanted.setdefault("edgeAgent", ModuleSpec("edgeAgent", ""))
+        for name, spec in wanted.items():
             status, description, started_at = said.get(name, ("stopped", "not run here", None))
             state = ModuleState(spec=spec, runtime_status=status, description=description)
             states[name] = replace(state, started_at=started_at) if started_at else state
-        if self.own_image is not None and "edgeAgent" in states:
+        if self.own_image is not None:
             image, id_ = self.own_image
             own = states["edgeAgent"]
             states["edgeAgent"] = replace(own, spec=replace(own.spec, image=image), image_hash=id_)

@@ -27,6 +27,7 @@ from edgeferry.domain.plan_conflicts import (
 from edgeferry.domain.plan_groups import (
     DeviceChange,
     Group,
+    Merged,
     Touched,
     find_path_changes,
     group_devices,
@@ -230,10 +231,10 @@ def _is_kin(one: ModelLayer, ours: ModelLayer) -> bool:
 
 
 def _find_fixed(services: Services, condition: Condition, documents: Sequence[Json]) -> Sequence[str]:
-    """The targeted devices whose agent reports that it is there, and no image that it was made of."""
+    """The targeted devices whose agent reports something, and no image that it was made of."""
     targeted = [str(one["deviceId"]) for one in documents if matches(condition, one)]
     reports = Reports(services, DEVICE_AGENT).read(targeted)
-    return [device for device, report in reports if report.facts.image and not report.facts.image_hash]
+    return [device for device, report in reports if report.facts.status_code and not report.facts.image_hash]
 
 
 def _parse(document: Json, created_at: str) -> Deployment:
@@ -272,14 +273,17 @@ def _changes(scene: Scene, groups: Iterable[Group], fetch_blobs: Blobs) -> Itera
             known[image] = fetch_blobs(image)
         return known[image]
 
-    # Our agent reports IoT Edge's system modules and runs neither, unless one is itself.
-    runs_them = scene.fleet.runtime.kind == "iotedge" or scene.subject.model == DEVICE_AGENT
-    kinds = ("modules", "systemModules") if runs_them else ("modules",)
+    # Our agent reports IoT Edge's system modules and runs neither.
+    kinds = ("modules", "systemModules") if scene.fleet.runtime.kind == "iotedge" else ("modules",)
+
+    def images(merged: Merged) -> set[str]:
+        return {*iterate_images(merged, kinds), merged.image_of(scene.subject.model)} - {""}
+
     for group in groups:
         if not group.changes or not (paths := find_path_changes(group, touched)):
             continue
-        present = set(iterate_images(group.before, kinds))
-        fresh = sorted(set(iterate_images(group.after, kinds)) - present)
+        present = images(group.before)
+        fresh = sorted(images(group.after) - present)
         held = {digest for image in present for digest in blobs(image) or ()} if fresh else set()
         pulled = {digest: size for image in fresh for digest, size in (blobs(image) or {}).items()}
         yield DeviceChange(
