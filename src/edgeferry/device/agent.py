@@ -281,8 +281,7 @@ class Agent:
         own = manifest.system_modules.get("edgeAgent") if manifest else None
         logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
         said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
-        self._reporting.own_words, self._reporting.own_image = said, self._self_update.own
-        self._reporting.gave_up = self._self_update.given_up
+        self._reporting.take_own(said, self._self_update.own, gave_up=self._self_update.given_up)
         if self._self_update.failed and said not in self._status[1]:
             self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
 
@@ -398,9 +397,7 @@ class Agent:
 
     def _report(self) -> None:
         coming = self._arrivals.progress()
-        version = self._desired.version
-        layers = self._trials.layers(self._looks.aims, self._held, coming, version)
-        layers |= self._reporting.own_layer(self._desired.manifest, version)
+        layers = self._trials.layers(self._looks.aims, self._held, coming, self._desired.version)
         self._reporting.send(
             self._done_version, self._status, self._states, layers, self._desired.manifest, self._info
         )
