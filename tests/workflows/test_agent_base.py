@@ -188,6 +188,7 @@ def test_what_is_in_the_way(existing: list[Any], reported: Any, kind: str, deplo
 def test_a_base_of_somebody_elses_is_copied_and_that_is_said() -> None:
     found = plan([render_base(FLEET), theirs("gates", "*")])
     assert found.obstacles == ()
+    assert [one.used for one in found.quotas if one.name == "modules of a device"] == [3]  # theirs is kept
     assert plan([render_base(FLEET)], {"lastDesiredStatus": {}}).obstacles == ()  # never heard of
     (told,) = [one for one in found.conflicts if str(one.kind) == "foreign-base"]
     assert "gates is not edgeferry's: it is copied" in told.problem
