@@ -28,5 +28,5 @@ def test_the_companion_is_not_asked(tmp_path: Path, word: str) -> None:
         "--project", str(PROJECT), "smoke", word, "companion", environment=environment, where=tmp_path
     )
     assert done.returncode == 2
-    assert "the companion asks, and is not asked" in done.stderr
+    assert "nobody asks the companion" in done.stderr
     assert f"edgeferry smoke {word} MODEL" in done.stderr

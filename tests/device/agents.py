@@ -3,7 +3,7 @@
 import contextlib
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import docker
 import docker.errors
@@ -30,6 +30,8 @@ class AgentImages:
     image: Image
     registry: RunningRegistry
     name: str = "edge/agent"
+    configs: dict[str, str] = field(default_factory=dict)
+    """The digest of each image's config, by its reference."""
 
     def push(self, script: str = "", labels: dict | None = None) -> str:
         """The reference of an image that runs the agent, or that Python script instead."""
@@ -55,7 +57,9 @@ class AgentImages:
                 headers={"Content-Type": MANIFEST},
             )
             put.raise_for_status()
-        return f"{self.registry.address}/{self.name}@{digest_of(said)}"
+        reference = f"{self.registry.address}/{self.name}@{digest_of(said)}"
+        self.configs[reference] = digest_of(body)
+        return reference
 
     def _upload(self, client: httpx.Client, digest: str, body: bytes) -> None:
         place = client.post(f"/v2/{self.name}/blobs/uploads/").headers["location"]
@@ -101,6 +105,20 @@ class Boxed:
             raise AssertionError(
                 f"{error}\n{json.dumps(self.world.reported(), indent=1)}\n{self.logs()}"
             ) from error
+
+    def settle(self, image: str) -> None:
+        """One agent runs, that of the image, under the name of the first, and nothing is on record."""
+
+        def done() -> bool:
+            found = self.agents()
+            if len(found) != 1 or self.phase():
+                return False
+            return (found[0].name, found[0].image, found[0].running) == (self.name, image, True)
+
+        try:
+            wait_until(done, what=f"one agent of {image}", timeout_s=PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nphase {self.phase()!r}\n{self.logs()}") from error
 
     def logs(self) -> str:
         return "\n".join(

@@ -60,27 +60,12 @@ def boxed(hub, agents, engine, first, tmp_path_factory, pytestconfig):
         engine.remove_image(tiny)
 
 
-def settle(boxed: Boxed, image: str) -> None:
-    """One agent runs, that of the image, under the name of the first, and nothing is on record."""
-
-    def done() -> bool:
-        found = boxed.agents()
-        if len(found) != 1 or boxed.phase():
-            return False
-        return (found[0].name, found[0].image, found[0].running) == (boxed.name, image, True)
-
-    try:
-        wait_until(done, what=f"one agent of {image}", timeout_s=PATIENCE_S)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\nphase {boxed.phase()!r}\n{boxed.logs()}") from error
-
-
 def test_an_agent_in_a_container_runs_modules_and_is_followed_by_another(boxed, agents) -> None:
     module = boxed.world.container()
     assert module.running
     second = agents.push()
     boxed.told(boxed.want(second), 200)
-    settle(boxed, second)
+    boxed.settle(second)
     boxed.told(boxed.world.want(taxi(boxed.world.images[0], restart_policy="never")), 200)
     again = boxed.world.container()
     assert (again.id, again.started_at) == (module.id, module.started_at)
@@ -147,7 +132,7 @@ def test_a_power_cut_in_any_phase_ends_with_one_agent(boxed, agents, phase: str)
         what=phase,
     )
     boxed.cut_power()
-    settle(boxed, good)
+    boxed.settle(good)
 
 
 def test_an_agent_that_hangs_once_it_acts_gives_way_to_the_one_before(boxed, agents, engine) -> None:

@@ -27,6 +27,7 @@ from edgeferry.domain.agent_update import (
     Successor,
     Turn,
     Update,
+    choose_desired,
     decide,
     whose_turn,
     why_failed,
@@ -234,3 +235,23 @@ def test_after_power_cuts_at_any_moment_one_agent_acts_and_it_is_the_right_one(g
         assert machine.record.phase is Phase.FAILED
         assert (machine.holder, machine.containers) == ("a", {"a"})
         assert not good or "time" in schedule or "cut" in schedule
+
+
+@pytest.mark.parametrize(
+    ("image", "home", "desired"),
+    [
+        pytest.param("r/agent:2", "r/agent:0", "r/agent:2", id="an agent of ours is desired"),
+        pytest.param(
+            "mcr.microsoft.com/azureiotedge-agent:1.5", "r/agent:0", "r/agent:0", id="none any more"
+        ),
+        pytest.param(
+            "mcr.microsoft.com/azureiotedge-agent:1.5",
+            "",
+            "mcr.microsoft.com/azureiotedge-agent:1.5",
+            id="none, and it is the one that was installed",
+        ),
+        pytest.param("", "r/agent:0", "", id="nothing is known"),
+    ],
+)
+def test_a_device_goes_back_to_the_agent_it_was_installed_with(image: str, home: str, desired: str) -> None:
+    assert choose_desired(image, home) == desired

@@ -44,6 +44,20 @@ def test_the_version_that_brought_the_module_comes_from_its_own_metadata() -> No
     assert facts.connected
 
 
+def test_an_agent_is_read_where_system_modules_are_told() -> None:
+    twin = agent_twin()
+    desired, reported = twin["properties"]["desired"], twin["properties"]["reported"]
+    desired["systemModules"]["edgeAgent"] = {"settings": {"image": "r/agent:2"}, "configuration": {"id": "B"}}
+    desired["$metadata"]["systemModules"] = {"edgeAgent": {"$lastUpdatedVersion": 6}}
+    own = {"settings": {"image": "r/agent:1", "imageHash": "sha256:dd"}, "runtimeStatus": "running"}
+    reported["systemModules"] = {"edgeAgent": own}
+    reported["layers"] = {"B": {"outcome": "RolledBack", "reason": "no hands"}}
+    facts = parse_facts("d", "agent", twin, None)
+    assert (facts.desired_image, facts.brought_by) == ("r/agent:2", 6)
+    assert (facts.image, facts.image_hash, facts.runtime_status) == ("r/agent:1", "sha256:dd", "running")
+    assert (facts.layer_outcome, facts.layer_reason) == ("RolledBack", "no hands")
+
+
 def test_without_metadata_the_whole_desired_version_counts() -> None:
     twin = agent_twin()
     del twin["properties"]["desired"]["$metadata"]

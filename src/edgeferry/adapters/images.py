@@ -30,10 +30,10 @@ from edgeferry.adapters.base import PYTHON, USER, DebianBase
 from edgeferry.adapters.bytecode import compile_folder, find_compiler
 from edgeferry.adapters.closure import load_closure
 from edgeferry.adapters.layers import LayerStore, LayerTar
-from edgeferry.domain.agent_update import AGENT, AGENT_LABEL
+from edgeferry.domain.agent_update import AGENT_LABEL
 from edgeferry.domain.device_handover import HANDOVER_LABEL, HEALTH_PATH, HEALTH_PORT_LABEL
 from edgeferry.domain.image import ONNX, Image, Layer, Serving, name_architecture
-from edgeferry.domain.model import COMPANION, ModelDefinition, ModelVersion
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT, ModelDefinition, ModelVersion
 from edgeferry.errors import OutsideError, RefusedError, UsageError
 from edgeferry.surroundings import child_environment
 from edgeferry.wire.capture import CAPTURES_FOLDER
@@ -111,8 +111,8 @@ class LayeredImages:
     def assemble_agent(self) -> Image:
         """The image of the device agent, which runs as root: it owns the engine's socket and its state."""
         run = Run((PYTHON, "-m", "edgeferry.device"), _env(), "0:0", ())
-        labels = {"io.edgeferry.kind": AGENT, AGENT_LABEL: "true"}
-        return self._join(AGENT, __version__, self._program(AGENT), run, labels)
+        labels = {"io.edgeferry.kind": DEVICE_AGENT, AGENT_LABEL: "true"}
+        return self._join(DEVICE_AGENT, __version__, self._program(DEVICE_AGENT), run, labels)
 
     def _program(self, name: str) -> list[Layer]:
         """Base, dependencies and code of one of our programs."""
@@ -125,10 +125,10 @@ class LayeredImages:
     def _code(self, name: str) -> Layer:
         """The program's modules, and the folder it may write to: a fresh volume there gets its owner."""
         code = load_closure(
-            "edgeferry.device.__main__" if name == AGENT else f"edgeferry.device.modules.{name}"
+            "edgeferry.device.__main__" if name == DEVICE_AGENT else f"edgeferry.device.modules.{name}"
         )
         writable = CAPTURES_FOLDER.strip("/") if name == "server" else ""
-        return self._files(AGENT if name == AGENT else "server", SERVER, code, writable)
+        return self._files(DEVICE_AGENT if name == DEVICE_AGENT else "server", SERVER, code, writable)
 
     def _dependencies(self, name: str) -> Layer:
         text = _requirements(name)

@@ -232,11 +232,12 @@ def make_image(
 ) -> None:
     """Assemble the agent's own image and print its digest, or with --push its reference in the registry.
     E.g. edgeferry agent install --image "$(edgeferry agent image --push)" """
-    from edgeferry.workflows.agent_image import carry_agent
+    from edgeferry.domain.model import DEVICE_AGENT
+    from edgeferry.workflows.programs import carry_program
 
     with opened(context, output) as (settings, services, terminal):
         if push:
-            made, uploaded = carry_agent(services, read_fleet(settings).limits)
+            made, _, uploaded = carry_program(services, DEVICE_AGENT, read_fleet(settings).limits)
             reference = services.registry.reference(made.name, made.digest)
             terminal.say(f"{uploaded / 1e6:.1f} MB uploaded")
         else:

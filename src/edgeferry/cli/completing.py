@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import typer
 
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.ports import Services
 from edgeferry.settings import load_settings
 from edgeferry.wiring import open_services
@@ -29,6 +29,12 @@ def complete_models(context: typer.Context, incomplete: str) -> list[str]:
 def complete_modules(context: typer.Context, incomplete: str) -> list[str]:
     """The project's models, and the companion."""
     return _complete(context, incomplete, lambda services: [[COMPANION], services.project.model_names()])
+
+
+def complete_subjects(context: typer.Context, incomplete: str) -> list[str]:
+    """What is released and rolled out: the project's models, the companion and the agent."""
+    programs = [COMPANION, DEVICE_AGENT]
+    return _complete(context, incomplete, lambda services: [programs, services.project.model_names()])
 
 
 def complete_devices(context: typer.Context, incomplete: str) -> list[str]:

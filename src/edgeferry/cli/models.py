@@ -30,13 +30,13 @@ from edgeferry.cli.runs import (
     trained_facts,
     trained_lines,
 )
-from edgeferry.domain.model import ModelDefinition, ModelVersion
+from edgeferry.domain.model import COMPANION, ModelDefinition, ModelVersion
 from edgeferry.domain.run import refuse_keys
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
-from edgeferry.workflows.companion import carry_companion
 from edgeferry.workflows.package import Packed
 from edgeferry.workflows.package import package as package_model
+from edgeferry.workflows.programs import carry_program
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import push as push_image
 from edgeferry.workflows.train import preview as preview_training
@@ -155,7 +155,7 @@ def push(
         limits = read_fleet(settings).limits
         proof = prove(services, definition, version, packed, limits)
         image, verification = proof.image, proof.verification
-        *_, companion_bytes = carry_companion(services, limits)
+        *_, companion_bytes = carry_program(services, COMPANION, limits)
         uploaded = push_image(services, image, verification) + companion_bytes
         reference = services.registry.reference(image.name, image.digest)
         terminal.answer(

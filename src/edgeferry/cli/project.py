@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from edgeferry.cli.completing import complete_models, complete_modules
+from edgeferry.cli.completing import complete_models, complete_subjects
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_policy import GatePolicy, parse_gate_policy
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.rollout_policy import POLICY_SETTINGS, parse_policy
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -31,7 +31,7 @@ ModelArgument = Annotated[
     typer.Argument(help="A model: the name of its folder below models/.", autocompletion=complete_models),
 ]
 SubjectArgument = Annotated[
-    str, typer.Argument(help="A model, or companion.", autocompletion=complete_modules)
+    str, typer.Argument(help="A model, companion or agent.", autocompletion=complete_subjects)
 ]
 InputOption = Annotated[
     list[str] | None,
@@ -53,7 +53,7 @@ ConditionOption = Annotated[
 ReleaseArgument = Annotated[
     str,
     typer.Argument(
-        help="A release; a model, or companion, for its newest one.", autocompletion=complete_modules
+        help="A release; a model, companion or agent, for its newest one.", autocompletion=complete_subjects
     ),
 ]
 
@@ -121,10 +121,10 @@ def read_rollout(settings: Settings) -> dict[str, str]:
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:
-    """The target condition of `flag`, else the model's own, of the companion the whole fleet; never beyond
-    this environment's devices."""
+    """The target condition of `flag`, else the model's own, of companion and agent the whole fleet; never
+    beyond this environment's devices."""
     fleet = read_fleet(settings)
-    if model == COMPANION:
+    if model in RESERVED:
         return fleet.narrow(flag or fleet.condition)
     return fleet.narrow(flag or services.project.load_model(model).target_condition)
 

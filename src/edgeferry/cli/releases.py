@@ -25,7 +25,7 @@ from edgeferry.cli.project import (
     read_rollout,
 )
 from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB, find_people, render_origin
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -33,9 +33,9 @@ from edgeferry.settings import Settings
 from edgeferry.wiring import open_approvals
 from edgeferry.workflows.approve import Offer, approve_from, make_offer, make_wave_offer, propose
 from edgeferry.workflows.approve import approve as approve_offer
-from edgeferry.workflows.companion import release_companion, released_companion
 from edgeferry.workflows.evidence import weigh_evidence
 from edgeferry.workflows.plan import make_plan
+from edgeferry.workflows.programs import release_agent, release_program, released_companion
 from edgeferry.workflows.prove import find_proof
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.release import release as release_image
@@ -65,17 +65,28 @@ def release(
     model: SubjectArgument,
     model_version: VersionOption = "",
     place: TrainedAtOption = "",
+    image: Annotated[
+        str,
+        typer.Option("--image", help="Of IoT Edge's agent, NAME:TAG@sha256:…; ours comes with edgeferry."),
+    ] = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Sign that this version, this image and this evidence belong together, in the ledger.
 
     E.g. edgeferry release nyc_taxi --env prod
 
-    The companion that comes with this edgeferry, verified and pushed as well: edgeferry release companion"""
+    The companion or the agent that comes with this edgeferry, verified and pushed as well:
+    edgeferry release companion; edgeferry release agent"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
-        limits = read_fleet(settings).limits
+        fleet = read_fleet(settings)
+        limits = fleet.limits
+        if image and model != DEVICE_AGENT:
+            raise UsageError("--image is for the agent's release", fix=f"edgeferry release {model}")
+        if model == DEVICE_AGENT:
+            _tell_release(terminal, *release_agent(services, fleet, image, settings["user"]))
+            return
         if model == COMPANION:
-            _tell_release(terminal, *release_companion(services, limits, settings["user"]))
+            _tell_release(terminal, *release_program(services, model, limits, settings["user"]))
             return
         definition, version, packed = package_version(services, model, model_version)
         proof = find_proof(services, definition, version, packed, limits)
@@ -269,7 +280,8 @@ def show_release(
             facts,
             [
                 f"{entry.subject} by {entry.author} at {entry.at}: {distrust or 'its signature counts'}",
-                f"version {entry.body['version']} of {entry.body.get('registered_model', COMPANION)}",
+                f"version {entry.body['version']} of "
+                + str(entry.body.get("registered_model", entry.body["model"])),
                 entry.body["digest"],
                 evidence_table(evidence),
                 render_table("Approvals", names, [[str(word[name]) for name in names] for word in words]),

@@ -13,7 +13,7 @@ from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.smoke import Case
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
@@ -64,7 +64,7 @@ def run(
 ) -> None:
     """Ask the model on its devices the smoke cases, now. Exit 0 only if every one passes.
     E.g. edgeferry smoke run nyc_taxi --device device-1 --junit smoke.xml"""
-    _refuse_companion(model, "run")
+    _refuse_program(model, "run")
     with opened(context, output) as (settings, services, terminal):
         layer = _find_layer(settings, services, model)
         if layer is None:
@@ -99,7 +99,7 @@ def show(context: typer.Context, release: ReleaseArgument, output: OutputOption 
         has_hub = bool(settings["hub.connection_string"] or settings["hub.host"])
         entry = find_release(services, release)
         model, digest, sha256 = (str(entry.body[key]) for key in ("model", "digest", "cases_sha256"))
-        _refuse_companion(model, "show")
+        _refuse_program(model, "show")
         cases = fetch_cases(services, model, digest, sha256)
         sightings = [seen for seen in survey(services) if seen.module == model] if has_hub else []
         facts = {
@@ -161,9 +161,10 @@ def make(
             print(text, end="")
 
 
-def _refuse_companion(model: str, word: str) -> None:
-    if model == COMPANION:
-        raise UsageError("the companion asks, and is not asked", fix=f"edgeferry smoke {word} MODEL")
+def _refuse_program(model: str, word: str) -> None:
+    if model in RESERVED:
+        problem = f"nobody asks the {model}: the companion asks models"
+        raise UsageError(problem, fix=f"edgeferry smoke {word} MODEL")
 
 
 def _find_layer(settings: Settings, services: Services, model: str) -> ModelLayer | None:

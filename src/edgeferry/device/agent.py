@@ -282,7 +282,7 @@ class Agent:
         own = manifest.system_modules.get("edgeAgent") if manifest else None
         logins = (*self._enrolment.registries, *(manifest.registries if manifest else ()))
         said = self._self_update.step(own.image if own else "", logins, connected=self._link.connected)
-        self._reporting.own_words = said
+        self._reporting.take_own(said, self._self_update.own, gave_up=self._self_update.given_up)
         if self._self_update.failed and said not in self._status[1]:
             self._status = (500, "; ".join(part for part in (self._status[1], said) if part))
 

@@ -17,6 +17,8 @@ NEXT = ".next"
 MARK_LABEL = "edgeferry.agent.mark"
 """By which an agent finds its own container, however it is called."""
 STATE_LABEL = "edgeferry.agent.state"
+HOME_LABEL = "edgeferry.agent.home"
+"""Of agents that an update brought: the image that the device was installed with."""
 PULLED_LABEL = "edgeferry.agent.pulled"
 """Of agents whose image an update brought, so that the next may remove it."""
 
@@ -54,7 +56,12 @@ def render_successor(
         "Image": image,
         "Cmd": [mark if word == before else word for word in own.get("Cmd") or ()],
         "Env": [entry for entry in own.get("Env") or () if entry not in own_image.env],
-        "Labels": {**labels, MARK_LABEL: mark, PULLED_LABEL: "true" if pulled else "false"},
+        "Labels": {
+            HOME_LABEL: str(own["Image"]),
+            **labels,
+            MARK_LABEL: mark,
+            PULLED_LABEL: "true" if pulled else "false",
+        },
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeferry import __version__
 from edgeferry.device.link import Link
-from edgeferry.domain.manifest import DeviceManifest, DeviceReport, LayerState, ModuleState
+from edgeferry.domain.manifest import DeviceManifest, DeviceReport, LayerState, ModuleSpec, ModuleState
 from edgeferry.engine import EngineInfo
 from edgeferry.errors import EdgeferryError
 from edgeferry.wire.edge_report import diff_reported, render_reported
@@ -28,29 +28,48 @@ class Reporting:
         self._link = link
         self._started_at = started_at
         self._known: Json | None = None
-        self.own_words = ""
-        """What is to be told of the agent's own image."""
+        self._own_words = ""
+        self._own_image: tuple[str, str] | None = None
+        self._gave_up = False
 
     def take_reported(self, reported: Json) -> None:
         """The hub holds this; called in the link's thread."""
         self._known = reported
+
+    def take_own(self, words: str, image: tuple[str, str] | None, *, gave_up: bool) -> None:
+        """What is to be told of the agent itself: the words, reference and engine's id of the image that it
+        runs in (None: in none), and whether it `gave_up` the one that is desired."""
+        self._own_words, self._own_image, self._gave_up = words, image, gave_up
 
     def system_states(self, manifest: DeviceManifest | None) -> dict[str, ModuleState]:
         """IoT Edge's two own modules: this program stands in for the first, and nothing for the second."""
         said = {
             "edgeAgent": (
                 "running",
-                self.own_words or f"edgeferry {__version__} stands in for it",
+                self._own_words or f"edgeferry {__version__} stands in for it",
                 self._started_at,
             ),
             "edgeHub": ("stopped", "not run: modules speak to the hub themselves", None),
         }
         states = {}
-        for name, spec in (manifest.system_modules if manifest else {}).items():
+        wanted = dict(manifest.system_modules) if manifest else {}
+        if self._own_image is not None:
+            wanted.setdefault("edgeAgent", ModuleSpec("edgeAgent", ""))
+        for name, spec in wanted.items():
             status, description, started_at = said.get(name, ("stopped", "not run here", None))
             state = ModuleState(spec=spec, runtime_status=status, description=description)
             states[name] = replace(state, started_at=started_at) if started_at else state
+        if self._own_image is not None:
+            image, id_ = self._own_image
+            own = states["edgeAgent"]
+            states["edgeAgent"] = replace(own, spec=replace(own.spec, image=image), image_hash=id_)
         return states
+
+    def _own_layer(self, manifest: DeviceManifest | None, version: int) -> dict[str, LayerState]:
+        """What is to be told of the deployment that gave the agent's image, where the agent went back."""
+        spec = manifest.system_modules.get("edgeAgent") if manifest and self._gave_up else None
+        named = spec is not None and spec.layer
+        return {named: LayerState("RolledBack", self._own_words, "", version)} if named else {}
 
     def send(
         self,
@@ -75,7 +94,7 @@ class Reporting:
             engine_version=info.version if info else "",
             modules=states,
             system_modules=self.system_states(manifest),
-            layers=layers,
+            layers={**layers, **self._own_layer(manifest, version)},
             runtime_settings=manifest.runtime_settings if manifest else {},
             schema_version=manifest.schema_version if manifest else "1.1",
         )

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from edgeferry.device.agent_container import MARK_LABEL, NEXT, PULLED_LABEL, render_successor
+from edgeferry.device.agent_container import HOME_LABEL, MARK_LABEL, NEXT, PULLED_LABEL, render_successor
 from edgeferry.device.agent_record import UpdateRecord
 from edgeferry.device.pulls import Pulls
 from edgeferry.device.state_copy import drop_copy, keep_copy
@@ -34,6 +34,7 @@ from edgeferry.domain.agent_update import (
     Sight,
     Successor,
     Update,
+    choose_desired,
     decide,
 )
 from edgeferry.domain.device_rules import UpdateRules
@@ -117,6 +118,8 @@ class SelfUpdate:
         self._pulls = pulls
         self._leave = leave
         self._own: ContainerFacts | None = None
+        self._also = ""
+        """Another reference of the image that it runs in: the one that is desired."""
         self._passes = 0
         self._fetched = ""
         self._problem = ""
@@ -127,29 +130,39 @@ class SelfUpdate:
         """Whether another agent goes on: this one has nothing to report at its end."""
         self.failed = False
         """Whether what `step` said last is bad news."""
+        self.given_up = False
+        """Whether it is that the image is not run, and not tried again."""
         self._soon = False
 
     def step(self, image: str, logins: Sequence[RegistryLogin], *, connected: bool) -> str:
         """What is to be told of the agent's own image `image` (that of `edgeAgent`, empty when unknown), or
         an empty text. `connected`: whether the hub is. EngineError when the engine does not answer."""
         self._passes += 1
-        self._soon = True
+        self._soon, self.given_up = True, False
         for _ in range(_MOST_ACTIONS):
             sight = self._look(image, connected)
             action = decide(sight, self._rules)
             if isinstance(action, Nothing):
-                self.failed = action.failed
+                self.failed = self.given_up = action.failed
                 self._soon = sight.update is not None and sight.update.phase is not Phase.FAILED
                 return action.reason
             if isinstance(action, Fetch):
                 self._soon = False  # the end of the pull wakes the agent
-                return self._fetch(image, logins)
+                return self._fetch(sight.desired, logins)
             _log.info("agent update %s reason=%s", type(action).__name__.lower(), action.reason)
             self._do(action, sight)
             if self.leaving:
                 break
         self.failed = False
-        return f"the agent changes to {image}"
+        return f"the agent changes to {sight.desired}"
+
+    @property
+    def own(self) -> tuple[str, str] | None:
+        """The image that it runs in, its reference and the id that the engine has for it, empty while that is
+        not known; None where it is installed as a program."""
+        if not self._mark:
+            return None
+        return (self._also or self._own.image, self._own.image_id) if self._own else ("", "")
 
     def next_due(self) -> float:
         """When the next pass is wanted, on the monotonic clock; infinity when it is not in a hurry."""
@@ -162,16 +175,19 @@ class SelfUpdate:
         phase = (update.after, update.phase) if update else None
         if phase != self._phase:
             self._phase, self._since = phase, time.monotonic()
-        successor = None
+        home = self._own.labels.get(HOME_LABEL, "") if self._own else ""
+        desired, successor = choose_desired(image, home), None
         if update is not None and update.after and update.after != self._mark:
             successor = see_successor(self._engine, self._record, update.after)
+        found = self._find(desired) if self._own and update is None else None
+        self._also = desired if found and self._own and found.id == self._own.image_id else ""
         return Sight(
             own=self._mark if self._own else "",
             own_image=self._own.image if self._own else "",
             own_image_id=self._own.image_id if self._own else "",
-            desired=image,
+            desired=desired,
             update=update,
-            found=self._find(image) if self._own and update is None else None,
+            found=found,
             successor=successor,
             waited_s=time.monotonic() - self._since,
             connected=connected,

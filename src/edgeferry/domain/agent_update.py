@@ -17,7 +17,6 @@ from enum import StrEnum
 
 from edgeferry.domain.device_rules import UpdateRules
 
-AGENT = "agent"
 AGENT_LABEL = "edgeferry.agent"
 """Label of images that are agents: `true`."""
 OFFLINE_PASSES = 3
@@ -272,6 +271,13 @@ def _remember(sight: Sight, update: Update) -> Action:
     if sight.desired and sight.desired != update.image:
         return Forget("another agent is desired")
     return Nothing(f"the agent {update.image} is not run: {update.reason}", failed=True)
+
+
+def choose_desired(image: str, home: str) -> str:
+    """The image that the agent is to be, given the desired `image` of `edgeAgent`: where that is IoT Edge's
+    own, no agent of ours is desired any more, and the device goes back to the one it was installed with:
+    `home`, empty where nothing has followed that one yet."""
+    return home if home and _is_iot_edge(image) else image
 
 
 def _is_iot_edge(image: str) -> bool:

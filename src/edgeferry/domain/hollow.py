@@ -17,6 +17,7 @@ from functools import lru_cache
 from edgeferry.domain.chance import draw, make_key
 from edgeferry.domain.device_layers import Aim, choose, find_units
 from edgeferry.domain.device_trial import Sight, judge
+from edgeferry.domain.hollow_agent import NAME, change_agent
 from edgeferry.domain.hollow_companion import answers_at, find_verdicts, gives_up_at, is_settled
 from edgeferry.domain.hollow_device import (
     CasesOf,
@@ -36,10 +37,14 @@ from edgeferry.domain.smoke import SmokeRequest
 def want(hollow: Hollow, manifest: DeviceManifest, version: int, now_s: float) -> Hollow:
     """The device, caught up with `now_s`, once its agent has these desired properties; pulls begin now."""
     images = dict(hollow.images)
-    for spec in manifest.modules.values():
+    for spec in (*manifest.modules.values(), *_own(manifest)):
         if images.get(spec.image, math.inf) == math.inf:
             images[spec.image] = _pulled_at(hollow, spec, now_s)
     return replace(hollow, wanted=manifest, wanted_version=version, wanted_at=now_s, images=images)
+
+
+def _own(manifest: DeviceManifest) -> list[ModuleSpec]:
+    return [spec for name, spec in manifest.system_modules.items() if name == NAME]
 
 
 def ask(hollow: Hollow, requests: Mapping[str, SmokeRequest], now_s: float) -> Hollow:
@@ -59,7 +64,7 @@ def ask(hollow: Hollow, requests: Mapping[str, SmokeRequest], now_s: float) -> H
 def advance(hollow: Hollow, cases_of: CasesOf, now_s: float) -> Hollow:
     """The device as of now: what was to happen until then has happened."""
     while True:
-        hollow = _reconcile(hollow, now_s)
+        hollow = _reconcile(change_agent(hollow, now_s), now_s)
         verdicts = find_verdicts(hollow, cases_of, now_s)
         if verdicts == hollow.verdicts:
             return hollow

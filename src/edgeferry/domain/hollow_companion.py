@@ -30,7 +30,8 @@ def find_verdicts(hollow: Hollow, cases_of: CasesOf, now_s: float) -> dict[str, 
         at = answers_at(hollow, model, now_s)
         if at <= now_s:
             spec = hollow.running[model].spec
-            kinds = [fault.kind for fault in hollow.faults if is_about(hollow, fault, spec, at)]
+            found = [fault.kind for fault in hollow.faults if is_about(hollow, fault, spec, at)]
+            kinds = ["http_500" if kind == "agent_breaks" else kind for kind in found]
             said = ask_hollow(request, cases_of(request), kinds, text_of(at))
             verdicts[model] = replace(said, companion=nonce)
         elif (before is None or before.companion != nonce) and now_s >= gives_up_at(hollow, model):

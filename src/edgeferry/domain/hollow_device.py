@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from edgeferry.domain.device_rules import TrialRules
-from edgeferry.domain.hollow_faults import ABOUT_COMPANIONS, ABOUT_MODULES, Fault
+from edgeferry.domain.hollow_faults import ABOUT_AGENTS, ABOUT_COMPANIONS, ABOUT_MODULES, Fault
 from edgeferry.domain.hollow_traffic import Served
 from edgeferry.domain.manifest import DeviceManifest, ModuleSpec
 from edgeferry.domain.model import COMPANION
@@ -62,6 +62,8 @@ class Hollow:
     images: Mapping[str, float] = field(default_factory=dict)
     """When each image's pull has ended, by reference."""
     running: Mapping[str, Running] = field(default_factory=dict)
+    agent: Running | None = None
+    """The agent itself, in the image that it runs in."""
     good: Mapping[str, ModuleSpec] = field(default_factory=dict)
     trials: Mapping[str, float] = field(default_factory=dict)
     """When each trial began, by the hash of its unit."""
@@ -138,6 +140,8 @@ def is_about(hollow: Hollow, fault: Fault, spec: ModuleSpec, now_s: float) -> bo
             and companion is not None
             and replace(fault, module=COMPANION).hits(COMPANION, companion.spec.image)
         )
+    if fault.kind in ABOUT_AGENTS:
+        return is_now and hollow.agent is not None and fault.hits("edgeAgent", hollow.agent.spec.image)
     return is_now and (fault.kind not in ABOUT_MODULES or fault.hits(spec.name, spec.image))
 
 

@@ -34,6 +34,9 @@ KINDS: Mapping[str, str] = {
     "lying_hand": "a verdict stands in another module's twin than the companion's",
     "lying_verdict": "the companion says Passed, whatever was answered",
     "asks_nothing": "the companion says Passed and has asked nothing",
+    "agent_fails": "the new agent does not come up, and the one before goes on",
+    "agent_breaks": "models answer every request with 500 while this agent runs",
+    "agent_fixed": "the agent is a program, which no image updates",
 }
 ABOUT_MODULES = frozenset(
     {
@@ -48,11 +51,14 @@ ABOUT_MODULES = frozenset(
         "leaves_band",
         "errors",
         "quiet",
+        "agent_fails",
     }
 )
 """Kinds that `module` and `digest` narrow."""
 ABOUT_COMPANIONS = frozenset({"lying_digest", "lying_cases", "lying_nonce", "lying_verdict", "asks_nothing"})
 """Kinds that `digest` narrows to companions of such an image."""
+ABOUT_AGENTS = frozenset({"agent_breaks"})
+"""Kinds that `digest` narrows to devices whose agent is of such an image."""
 _KEYS = ("devices", "kind", "from_s", "until_s", "module", "digest", "rate", "seconds")
 
 
@@ -71,8 +77,8 @@ class Fault:
     module: str = ""
     """Which module; "": every one but the companion."""
     digest: str = ""
-    """Only while the module, of a fault of the companion's word the companion, is of an image whose digest
-    begins so; "": of any."""
+    """Only while the module, of a fault of the companion's word the companion, of an agent's the agent, is of
+    an image whose digest begins so; "": of any."""
     rate: float = 1.0
     """Of the requests, from 0 to 1: those that it happens to; of `quiet`, those that come all the same."""
     seconds: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from edgeferry.domain.hollow import aims_of, find_missing
+from edgeferry.domain.hollow_agent import NAME, report_own, report_own_layer, why_not
 from edgeferry.domain.hollow_device import (
     CasesOf,
     Hollow,
@@ -34,11 +35,11 @@ def report_agent(hollow: Hollow, now_s: float) -> DeviceReport:
         engine_version="hollow",
         modules={name: report_module(hollow, runs, now_s) for name, runs in hollow.running.items()},
         system_modules={
-            name: ModuleState(spec, "running" if name == "edgeAgent" else "stopped")
+            name: report_own(hollow, spec, now_s) if name == NAME else ModuleState(spec, "stopped")
             for name, spec in (wanted.system_modules if wanted else {}).items()
         },
         runtime_settings=wanted.runtime_settings if wanted else {},
-        layers=report_layers(hollow, now_s),
+        layers=report_layers(hollow, now_s) | report_own_layer(hollow, now_s),
     )
 
 
@@ -129,4 +130,4 @@ def _problems(hollow: Hollow, now_s: float) -> list[str]:
         status, reason, _ = status_of(hollow, runs, now_s)
         if status != "running":
             told.append(f"module {name} is {status}: {reason}")
-    return told
+    return [*told, *filter(None, [why_not(hollow, now_s)])]

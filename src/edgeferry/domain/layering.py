@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeferry.domain.condition import Condition, matches
 from edgeferry.domain.limits import AZURE_SIZES, Sizes
+from edgeferry.domain.model import DEVICE_AGENT
 from edgeferry.domain.twin import find_fault
 
 Json = dict[str, Any]
@@ -24,6 +25,11 @@ HUB = "$edgeHub"
 _DESIRED = ("properties", "desired")
 LISTS = ("modules", "systemModules")
 """Where `$edgeAgent` lists modules by name."""
+
+
+def locate(module: str) -> tuple[str, str]:
+    """Where `$edgeAgent` tells of what is released under that name: which of `LISTS`, and the name there."""
+    return ("systemModules", "edgeAgent") if module == DEVICE_AGENT else ("modules", module)
 
 
 @dataclass(frozen=True)

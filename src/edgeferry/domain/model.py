@@ -16,8 +16,12 @@ from edgeferry.errors import ConditionError
 COMPANION = "companion"
 """The module beside the models, and its name wherever a model's could stand: it is released and rolled out
 as they are."""
-RESERVED = frozenset({COMPANION, "agent"})
-"""Names of programs of ours, which no model may have."""
+DEVICE_AGENT = "agent"
+"""The program that runs a device's modules: our agent, or IoT Edge's. It is released and rolled out likewise,
+and on a device it is the system module `edgeAgent`."""
+RESERVED = frozenset({COMPANION, DEVICE_AGENT})
+"""Names of programs, which no model may have: they are not trained, nobody asks them for a prediction, and
+what they have to prove is that all models of the device pass once they run."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PIXELS = 4096
 """The widest and highest image a model may take."""

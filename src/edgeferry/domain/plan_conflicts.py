@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edgeferry.domain.claims import Claims, find_clashes
 from edgeferry.domain.layering import AGENT, Deployment, is_base, rank
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.domain.plan_groups import Group, Merged
 from edgeferry.domain.portability import find_remarks
 
@@ -32,6 +32,8 @@ class Kind(StrEnum):
     MISSING_BASE = "missing-base"
     NO_COMPANION = "no-companion"
     """Nobody on a device could ask the model."""
+    FIXED_AGENT = "fixed-agent"
+    """A device's agent is no container, so that no image updates it."""
     BELOW_BASE = "below-base"
     FOREIGN_BASE = "foreign-base"
     COVERED_BASE = "covered-base"
@@ -132,6 +134,18 @@ def find_untagged(missing: Mapping[str, Sequence[str]]) -> Iterator[Conflict]:
             )
 
 
+def find_fixed(devices: Sequence[str]) -> Iterator[Conflict]:
+    """Devices whose agent is to be another image, and is none."""
+    if devices:
+        yield _tell(
+            Kind.FIXED_AGENT,
+            "blocks",
+            f"{_count(devices)} without a container for its agent, which no image can update",
+            "make it one there: edgeferry agent install --image REF; or leave them out: --target-condition",
+            devices,
+        )
+
+
 def find_over_quota(quotas: Iterable[Quota]) -> Iterator[Conflict]:
     """The quotas that the rollout would exceed."""
     for quota in quotas:
@@ -230,7 +244,9 @@ _QUOTA_FIXES = {
 
 def _base_conflicts(subject: Subject, group: Group, added: frozenset[str]) -> Iterator[_Told]:
     before, after = group.before.base, group.after.base
-    if before and after and before.id != after.id and after.id in added:
+    if after is subject.layer:  # an agent's base, which is to take the place of the one that it copies
+        yield from _dropped_layers(group, after)
+    elif before and after and before.id != after.id and after.id in added:
         yield (
             Kind.COVERED_BASE,
             "blocks",
@@ -249,13 +265,17 @@ def _base_conflicts(subject: Subject, group: Group, added: frozenset[str]) -> It
             (),
         )
         return
-    if after.id not in subject.bases:
+    copied = before if after is subject.layer else after
+    if copied and copied.id not in subject.bases:
         yield (
             Kind.FOREIGN_BASE,
             "warns",
-            f"their base {after.id} is not edgeferry's: it is used as it is",
+            f"their base {copied.id} is not edgeferry's: it is "
+            + (
+                "used as it is" if copied is after else "copied, and what its owner edits later has no effect"
+            ),
             "nothing, if that is meant; what it brings is its owner's to keep working",
-            (after.id,),
+            (copied.id,),
         )
     if rank(subject.layer) < rank(after):
         yield (
@@ -266,6 +286,21 @@ def _base_conflicts(subject: Subject, group: Group, added: frozenset[str]) -> It
             f"give {after.id} a priority below {subject.layer.priority}",
             (after.id,),
         )
+
+
+def _dropped_layers(group: Group, base: Deployment) -> Iterator[_Told]:
+    """Layers that apply now, and would not above this base."""
+    kept = {id(one) for one in group.after.applied}
+    for one in group.before.applied:
+        if id(one) not in kept and not is_base(one.modules):
+            yield (
+                Kind.BELOW_BASE,
+                "blocks",
+                f"{one.id} would not apply any more: its priority {one.priority} is not above that of the "
+                f"base {base.id}, {base.priority}",
+                f"give {one.id} a priority above {base.priority}",
+                (one.id,),
+            )
 
 
 def _priority_conflicts(group: Group, added: Sequence[Deployment]) -> Iterator[_Told]:
@@ -311,7 +346,8 @@ def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -
                 "lower its priority, or let it set no more than the paths that it means",
                 (one.id,),
             )
-    if COMPANION not in group.after.modules and not is_covered:
+    is_asked = subject.model != DEVICE_AGENT or any(one.id in subject.kin for one in applied[1:])
+    if is_asked and COMPANION not in group.after.modules and not is_covered:
         yield (
             Kind.NO_COMPANION,
             "blocks",

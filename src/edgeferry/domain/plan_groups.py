@@ -17,6 +17,7 @@ from edgeferry.domain.layering import (
     Place,
     list_entries,
     list_live,
+    locate,
     merge_desired,
     rank,
 )
@@ -75,8 +76,9 @@ class Merged:
         return list_entries(self.desired.get(AGENT, {}), "modules")
 
     def image_of(self, module: str) -> str:
-        """The module's image; "" where there is none."""
-        return read_image(self.modules.get(module))
+        """The image of what is released as `module`; "" where there is none."""
+        kind, name = locate(module)
+        return read_image(list_entries(self.desired.get(AGENT, {}), kind).get(name))
 
 
 @dataclass(frozen=True)

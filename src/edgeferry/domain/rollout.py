@@ -3,16 +3,17 @@
 Green means measured on the device: a device counts only when it *reports* a version at or past the one
 that brought this release, this release's image, running, and a passed verdict of its own companion for
 this digest, these cases and this rollout's nonce, which shows what was answered (`smoke_proof`). Of a
-companion's release, such a verdict of every model that the device has, asked through this very companion.
+companion's release, such a verdict of every model that the device has, asked through this very companion; of
+an agent's, one of every model that was asked once this very agent ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT, RESERVED
 from edgeferry.domain.smoke import CaseSet, SmokeRequest, Verdict
 from edgeferry.domain.smoke_proof import Question, weigh
 
@@ -38,7 +39,8 @@ class Wanted:
     module: str
     digest: str
     image_hashes: frozenset[str]
-    """Digests an engine may report for this image: index, manifest or config."""
+    """Digests an engine may report for this image: index, manifest or config; none where nobody here can read
+    it, and the engine alone sees to it that it is of this digest."""
     cases_sha256: str
     nonce: str
     cases: CaseSet | None = None
@@ -89,7 +91,10 @@ class DeviceFacts:
     companion: str = ""
     """The nonce of the rollout that brought the companion, by its own word."""
     asked: tuple[Asked, ...] = ()
-    """All models of the device, where it is the companion that is looked at."""
+    """All models of the device, where it is the companion or the agent that is looked at."""
+    heard: Mapping[str, Verdict] = field(default_factory=dict)
+    """By model what the companion answered when it was asked afresh, with the nonce of this rollout, once the
+    agent was the one that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,33 @@ _Say = Callable[[State, str], Outcome]
 
 def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
     """The device's state as of these facts; `Pending` while it may still get there."""
+    say = _sayer(facts)
+    if missing := _judge_presence(wanted, facts, say):
+        return missing
+    if wanted.module in RESERVED:
+        return _judge_program(wanted, facts, say)
+    return _judge_verdict(wanted, facts, say)
 
+
+def find_unasked(wanted: Wanted, facts: DeviceFacts) -> tuple[str, ...] | None:
+    """Models that the companion is to be asked about now, with this rollout's nonce: their device runs the
+    agent that is wanted, and what was known of them before says nothing of that. None while it does not."""
+    if wanted.module != DEVICE_AGENT or _judge_presence(wanted, facts, _sayer(facts)):
+        return None
+    unknown = (one for one in facts.asked if _weigh_since(wanted, facts, one)[0] == "Inconclusive")
+    return tuple(one.request.model for one in unknown)
+
+
+def _sayer(facts: DeviceFacts) -> _Say:
     def say(state: State, reason: str) -> Outcome:
         digest = facts.image.partition("@")[2]
         return Outcome(facts.device, state, reason, digest, facts.verdict)
 
+    return say
+
+
+def _judge_presence(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome | None:
+    """What keeps the device from running what is wanted; None when it does."""
     if not facts.desired_image:
         missing = "the layer is not applied yet" if facts.has_base else "it has no base deployment"
         return say(State.PENDING, missing)
@@ -134,27 +161,53 @@ def judge_device(wanted: Wanted, facts: DeviceFacts) -> Outcome:
     if not _runs(wanted, facts):
         fault = f"its agent reports {facts.status_code}: {facts.status_reason}"
         return say(State.PENDING, fault if _faulty(facts) else f"it runs {facts.image or 'nothing'}")
-    if facts.image_hash not in wanted.image_hashes:
+    if wanted.module == DEVICE_AGENT and not facts.image_hash:
+        return say(State.FAILED, "its agent is no container, and no image updates it")
+    if wanted.image_hashes and facts.image_hash not in wanted.image_hashes:
         return say(State.FAILED, f"it runs an image of another content: {facts.image_hash or 'unknown'}")
     if not facts.connected:
         return say(State.PENDING, "its agent is not connected")
     if facts.runtime_status != "running":
         return say(State.PENDING, f"the module is {facts.runtime_status}: {facts.runtime_reason}")
-    if wanted.module == COMPANION:
-        return _judge_companion(wanted, facts, say)
-    return _judge_verdict(wanted, facts, say)
+    return None
 
 
-def _judge_companion(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
-    if facts.companion != wanted.nonce:
+def _judge_program(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
+    """By all models of the device: they pass through this companion, or since this agent runs."""
+    is_companion = wanted.module == COMPANION
+    if is_companion and facts.companion != wanted.nonce:
         return say(State.PENDING, "the companion of this rollout has not answered")
-    found = [(one.request.model, *_weigh_through(wanted, one)) for one in facts.asked]
+    found = [(one.request.model, *_weigh_asked(wanted, facts, one)) for one in facts.asked]
     for worth, state in (("Failed", State.FAILED), ("Inconclusive", State.PENDING)):
         for model, is_worth, reason in found:
             if is_worth == worth:
                 return say(state, f"{model}: {reason}")
-    models = f"{len(found)} model{'s' if len(found) != 1 else ''} passed through it"
-    return say(State.SUCCEEDED, models if found else "it answers; the device has no models")
+    does, how = ("answers", "passed through it") if is_companion else ("runs", "passed since it runs")
+    models = f"{len(found)} model{'s' if len(found) != 1 else ''} {how}"
+    return say(State.SUCCEEDED, models if found else f"it {does}; the device has no models")
+
+
+def _weigh_asked(wanted: Wanted, facts: DeviceFacts, asked: Asked) -> tuple[str, str]:
+    """What is to be believed of a model, as far as it says something of the program that is wanted."""
+    if wanted.module == COMPANION:
+        return _weigh_through(wanted, asked)
+    return _weigh_since(wanted, facts, asked)
+
+
+def _weigh_since(wanted: Wanted, facts: DeviceFacts, asked: Asked) -> tuple[str, str]:
+    """The same of an agent: what the model answered since it runs; a verdict that has failed counts however
+    old it is."""
+    request, said = asked.request, asked.verdict
+    if said is not None:
+        question = Question(request.digest, request.cases_sha256, request.nonce, asked.cases)
+        state, reason = weigh(said, question)
+        if state == "Failed":
+            return state, f"smoke test failed: {reason}"
+    heard = facts.heard.get(request.model)
+    if heard is None or (heard.digest, heard.cases_sha256) != (request.digest, request.cases_sha256):
+        return "Inconclusive", "it was not asked since this agent runs"
+    state, reason = weigh(heard, Question(request.digest, request.cases_sha256, wanted.nonce, asked.cases))
+    return state, reason if state == "Passed" else f"smoke test {state.lower()}: {reason}"
 
 
 def _weigh_through(wanted: Wanted, asked: Asked) -> tuple[str, str]:
@@ -196,6 +249,9 @@ def _is_inconclusive(wanted: Wanted, facts: DeviceFacts) -> bool:
     if wanted.module == COMPANION:
         heard = [one for one in facts.asked if one.verdict and one.verdict.companion == wanted.nonce]
         return any(_weigh_through(wanted, one)[0] == "Inconclusive" for one in heard)
+    if wanted.module == DEVICE_AGENT:
+        answered = [one for one in facts.asked if one.request.model in facts.heard]
+        return any(_weigh_since(wanted, facts, one)[0] == "Inconclusive" for one in answered)
     verdict = facts.verdict
     if verdict is None or verdict.nonce != wanted.nonce:
         return False

@@ -1,4 +1,5 @@
-"""Deployments as the hub takes them: base, layers of the companion and of models; and reading them back.
+"""Deployments as the hub takes them: base, layers of the companion and of models, the base that stands in a
+layer's place for an agent; and reading them back.
 
 Format: IoT Hub service REST 2021-04-12 `Configuration`; `$edgeAgent` and `$edgeHub` desired properties schema
 1.1 (IoT Edge 1.0.10 and later); layered keys are full paths, `properties.desired.modules.<name>`. A layer is
@@ -7,6 +8,7 @@ the same for both runtimes but for its health check, of which our agent has no n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,13 @@ from edgeferry.domain.device_class import DeviceClass
 from edgeferry.domain.edge_runtime import EdgeRuntime
 from edgeferry.domain.fields import members
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.layering import AGENT
+from edgeferry.domain.layering import AGENT, is_base, list_entries, locate
 from edgeferry.domain.manifest import ModuleSpec
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT, RESERVED
 from edgeferry.domain.notation import render_path, render_text
 from edgeferry.domain.smoke import NONCE_VARIABLE, SmokeRequest
+from edgeferry.errors import UsageError
+from edgeferry.wire.canonical import render_canonical
 from edgeferry.wire.capture import CAPTURES_FOLDER
 from edgeferry.wire.capture_page import CAPTURES_PORT, render_source
 from edgeferry.wire.edge import render_module, render_settings
@@ -34,13 +38,15 @@ FIRST_MODEL_PRIORITY = 1000
 COMPANION_PRIORITY = FIRST_MODEL_PRIORITY - 1
 """Of the first companion, which comes with the first model, and stands above the same bases."""
 SCORE_PORT = 8080
+_DESIRED = "properties.desired"
 _SYSTEM_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class ModelLayer:
-    """What a layer on the hub says about itself (its labels): a model's, or the companion's."""
+    """What a layer on the hub says about itself (its labels): a model's, or the companion's. Of an agent it
+    is a base, as no layer may bring system modules."""
 
     name: str
     model: str
@@ -157,6 +163,39 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet
     )
 
 
+def render_agent_base(base: Mapping[str, Any], layer: ModelLayer, image: str, fleet: Fleet) -> Json:
+    """The base of one rollout of an agent: a copy of the `base` with another image for `edgeAgent`, whose
+    environment tells of which rollout it is. UsageError when the base cannot be copied so."""
+    content = members(members(base.get("content")).get("modulesContent"))
+    desired = members(members(content.get(AGENT)).get(_DESIRED))
+    kind, name = locate(layer.model)
+    entry = members(list_entries(desired, kind).get(name))
+    below = [path for path in members(content.get(AGENT)) if path.startswith(f"{_DESIRED}.{kind}")]
+    if not entry or below:
+        why = f"it sets {below[0]} beside its {_DESIRED}" if below else f"it names no {kind}.{name}"
+        raise UsageError(
+            f"the base {base.get('id')} cannot be copied for another agent: {why}",
+            fix=f"let it name {kind}.{name} in {_DESIRED}",
+        )
+    changed = {
+        **entry,
+        "env": {**members(entry.get("env")), NONCE_VARIABLE: {"value": layer.nonce}},
+        "settings": {**members(entry.get("settings")), "image": image},
+    }
+    agent = {**desired, kind: {**members(desired.get(kind)), name: changed}}
+    copied = {**content, AGENT: {**members(content.get(AGENT)), _DESIRED: agent}}
+    runs = render_path("properties", "reported", kind, name, "settings", "image")
+    ours = f"moduleId = {render_text(AGENT)} AND {runs} = {render_text(image)}"
+    return render_configuration(
+        layer.name,
+        copied,
+        layer.target_condition,
+        layer.priority,
+        _render_labels(layer, DEVICE_AGENT, fleet),
+        {"proven": f"SELECT deviceId FROM devices.modules WHERE {ours}"},
+    )
+
+
 def _render_labels(layer: ModelLayer, kind: str, fleet: Fleet) -> dict[str, str]:
     return {
         "edgeferry": kind,
@@ -175,9 +214,10 @@ def model_layer_name(release: str, fleet: Fleet) -> str:
 
 
 def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
-    """What a deployment says about itself, when it is one of our layers of a model or the companion."""
+    """What a deployment says about itself, when it is one of our layers of a model or the companion, or the
+    base of an agent's rollout."""
     labels = configuration.get("labels") or {}
-    if labels.get("edgeferry") not in ("model", COMPANION):
+    if labels.get("edgeferry") not in ("model", COMPANION, DEVICE_AGENT):
         return None
     return ModelLayer(
         name=configuration["id"],
@@ -192,7 +232,8 @@ def parse_model_layer(configuration: Mapping[str, Any]) -> ModelLayer | None:
 
 
 def parse_layers(configurations: Iterable[Mapping[str, Any]]) -> list[ModelLayer]:
-    """Our layers of models and of the companion among the deployments, in their order."""
+    """Our layers of models and of the companion, and the bases of agents, among the deployments, in their
+    order."""
     return [layer for one in configurations if (layer := parse_model_layer(one))]
 
 
@@ -200,14 +241,24 @@ def holds_layer(configuration: Mapping[str, Any], layer: ModelLayer) -> bool:
     """Whether a deployment is that very layer: it brings this image, and asks for the proof of this rollout.
     What its labels say does not count: anybody may edit them, and nobody the content."""
     content = members(members(configuration.get("content")).get("modulesContent"))
-    module = members(members(content.get(AGENT)).get(f"properties.desired.modules.{layer.model}"))
-    if layer.model == COMPANION:
+    agent = members(content.get(AGENT))
+    kind, name = locate(layer.model)
+    if is_base(content):
+        module = members(list_entries(members(agent[_DESIRED]), kind).get(name))
+    else:
+        module = members(agent.get(f"{_DESIRED}.{kind}.{name}"))
+    if layer.model in RESERVED:
         nonce = members(members(module.get("env")).get(NONCE_VARIABLE)).get("value")
     else:
         asked = members(content.get(COMPANION)).get(f"properties.desired.models.{layer.model}")
         nonce = members(asked).get("nonce")
     image = str(members(module.get("settings")).get("image") or "")
     return image.endswith(f"@{layer.digest}") and nonce == layer.nonce
+
+
+def hash_content(document: Mapping[str, Any]) -> str:
+    """The sha256 (hex) of what a deployment brings."""
+    return hashlib.sha256(render_canonical(document["content"])).hexdigest()
 
 
 def render_limits(device_class: DeviceClass, *, port: int, publish: bool = False) -> Json:

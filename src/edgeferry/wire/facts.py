@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeferry.domain.fields import members
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.layering import locate
+from edgeferry.domain.model import COMPANION, RESERVED
 from edgeferry.domain.rollout import Asked, DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.domain.smoke import SmokeRequest, Verdict
@@ -26,11 +27,13 @@ def parse_facts(
     desired = members(properties.get("desired"))
     reported = members(properties.get("reported"))
     status = members(reported.get("lastDesiredStatus"))
-    running = members(members(reported.get("modules")).get(module))
+    kind, name = locate(module)
+    running = members(members(reported.get(kind)).get(name))
     settings = members(running.get("settings"))
-    wanted = members(members(members(desired.get("modules")).get(module)).get("settings"))
-    metadata = members(members(members(desired.get("$metadata")).get("modules")).get(module))
-    layer = _layer_of(members(desired.get("modules")).get(module))
+    entry = members(members(desired.get(kind)).get(name))
+    wanted = members(entry.get("settings"))
+    metadata = members(members(members(desired.get("$metadata")).get(kind)).get(name))
+    layer = _layer_of(entry)
     stands = members(members(reported.get("layers")).get(layer))
     return DeviceFacts(
         device=device,
@@ -51,7 +54,7 @@ def parse_facts(
         companion=str(
             members(members(members(companion).get("properties")).get("reported")).get(COMPANION, "")
         ),
-        asked=_parse_asked(companion) if module == COMPANION else (),
+        asked=_parse_asked(companion) if module in RESERVED else (),
     )
 
 

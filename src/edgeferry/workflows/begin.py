@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate import name_approver
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_need import render_look
@@ -193,9 +193,9 @@ def open_running(services: Services, record: Record, fleet: Fleet, gate: GatePol
 
 
 def _read_policy(texts: Mapping[str, str], model: str) -> RolloutPolicy:
-    """What the rollout goes by. Users ask a companion nothing, so that there is nothing to be compared."""
+    """What the rollout goes by. Users ask models only: of a program there is nothing to be compared."""
     policy = parse_policy(texts)
-    guard = replace(policy.guard, compare=policy.guard.compare and model != COMPANION)
+    guard = replace(policy.guard, compare=policy.guard.compare and model not in RESERVED)
     return replace(policy, guard=guard)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import replace
 
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.rollout import DeviceFacts, Wanted
 from edgeferry.domain.smoke import CaseSet
 from edgeferry.errors import EdgeferryError, OutsideError, UsageError
@@ -39,8 +39,8 @@ class Cases:
         return replace(facts, asked=tuple(asked))
 
     def complete(self, wanted: Wanted) -> Wanted:
-        """The same with the cases of the release, as far as they are at hand; the companion has none."""
-        if wanted.cases is not None or wanted.module == COMPANION:
+        """The same with the release's cases, as far as they are at hand; companion and agent have none."""
+        if wanted.cases is not None or wanted.module in RESERVED:
             return wanted
         return replace(wanted, cases=self._find((wanted.module, wanted.digest, wanted.cases_sha256)))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.gate_evidence import EvidenceFact, LiveVersion, Weight, judge_metrics
 from edgeferry.domain.gate_policy import GatePolicy
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
@@ -35,8 +35,8 @@ def weigh_evidence(
 def _weigh_metrics(
     services: Services, release: Entry, policy: GatePolicy, condition: str, environment: str
 ) -> tuple[EvidenceFact, ...]:
-    if release.body["model"] == COMPANION:
-        return (EvidenceFact("metrics", Weight.HELD, "the companion is not trained, and has none"),)
+    if (model := release.body["model"]) in RESERVED:
+        return (EvidenceFact("metrics", Weight.HELD, f"the {model} is not trained, and has none"),)
     compared = any(rule.against_live for rule in policy.metrics)
     live = find_live(services, release, condition, environment) if compared else None
     return judge_metrics(policy.metrics, release.body.get("metrics") or {}, live)
@@ -62,6 +62,9 @@ def find_live(services: Services, release: Entry, condition: str, environment: s
 
 def _weigh_image(services: Services, release: Entry) -> EvidenceFact:
     """Whether the registry holds what was released, under the tag that it was pushed with."""
+    if elsewhere := release.body.get("image"):
+        detail = f"{elsewhere}: not ours, and named by its digest: the engine runs no other"
+        return EvidenceFact("image", Weight.HELD, detail)
     model, digest = str(release.body["model"]), str(release.body["digest"])
     if not services.registry.has(model, digest):
         return EvidenceFact("image", Weight.FAILED, f"{digest} of {model} is not in the registry any more")
@@ -80,6 +83,8 @@ def _weigh_verification(services: Services, release: Entry) -> EvidenceFact:
     def say(weight: Weight, detail: str) -> EvidenceFact:
         return EvidenceFact("verification", weight, detail)
 
+    if release.body.get("image"):
+        return say(Weight.HELD, "it is IoT Edge's own program: the first wave tries it")
     model, digest = str(release.body["model"]), str(release.body["digest"])
     bodies = services.registry.attached(model, digest, VERIFICATION_TYPE)
     if not bodies:

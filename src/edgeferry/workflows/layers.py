@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import find_content_fault
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT, RESERVED
 from edgeferry.domain.release import Entry
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
@@ -16,11 +16,13 @@ from edgeferry.wire.deployment import (
     ModelLayer,
     model_layer_name,
     parse_layers,
+    render_agent_base,
     render_base,
     render_companion_layer,
     render_model_layer,
 )
 from edgeferry.wire.pull_login import next_pull_layer, placeholder_login, render_pull_layer
+from edgeferry.workflows.agent_base import copy_base
 from edgeferry.workflows.pull_login import pull_layers
 
 
@@ -40,8 +42,10 @@ def render_all(
         documents["pull"] = render_pull_layer(next_pull_layer(login, fleet, earlier), fleet)
     if first := first_companion(services, release, fleet, existing):
         documents["companion"] = render_layer(services, release, first, fleet)
-    layer = choose_layer(services, release, condition, fleet, existing)
-    documents["layer"] = render_layer(services, release, layer, fleet)
+    layer, base = choose_layer(services, release, condition, fleet, existing), None
+    if layer.model == DEVICE_AGENT:
+        base, layer = copy_base(layer, fleet, existing, ())
+    documents["layer"] = render_layer(services, release, layer, fleet, base)
     return documents
 
 
@@ -51,7 +55,7 @@ def first_companion(
     """The layer of the companion that comes with a model where the environment has none, for all its devices;
     None where there is one: then it changes by its own rollouts only."""
     layers = parse_layers(filter(fleet.owns, existing))
-    if COMPANION in (release.body["model"], *(layer.model for layer in layers)):
+    if release.body["model"] in RESERVED or COMPANION in (layer.model for layer in layers):
         return None
     companion = release.body["companion"]
     if "release" not in companion:  # of an edgeferry that did not release companions
@@ -97,7 +101,6 @@ def next_layer(
     name = model_layer_name(release.subject, fleet)
     if name in {one["id"] for one in existing}:
         name = f"{name}-{nonce[:8]}"
-    priorities = [layer.priority for layer in parse_layers(existing)]
     return ModelLayer(
         name=name,
         model=body["model"],
@@ -106,14 +109,24 @@ def next_layer(
         cases_sha256=body["cases_sha256"],
         nonce=nonce,
         target_condition=condition,
-        priority=max([FIRST_MODEL_PRIORITY - 1, *priorities]) + 1,
+        priority=next_priority(existing),
     )
 
 
-def render_layer(services: Services, release: Entry, layer: ModelLayer, fleet: Fleet) -> Json:
-    """The layer as a deployment; UsageError when a device's twin could not hold it."""
-    image = services.registry.reference(layer.model, layer.digest)
-    if layer.model == COMPANION:
+def next_priority(existing: Sequence[Json]) -> int:
+    """Above all layers on the hub."""
+    return max([FIRST_MODEL_PRIORITY - 1, *(layer.priority for layer in parse_layers(existing))]) + 1
+
+
+def render_layer(
+    services: Services, release: Entry, layer: ModelLayer, fleet: Fleet, base: Json | None = None
+) -> Json:
+    """The layer as a deployment; of an agent a copy of the `base`. UsageError when a device's twin could not
+    hold it."""
+    image = find_image(services, release, layer)
+    if layer.model == DEVICE_AGENT:
+        document = render_agent_base(base or render_base(fleet), layer, image, fleet)
+    elif layer.model == COMPANION:
         document = render_companion_layer(layer, image, fleet)
     else:
         document = render_model_layer(layer, image, release.body["version"], fleet)
@@ -121,3 +134,8 @@ def render_layer(services: Services, release: Entry, layer: ModelLayer, fleet: F
     if fault:
         raise UsageError(f"the layer of {release.subject} fits no twin: {fault}", fix="use shorter names")
     return document
+
+
+def find_image(services: Services, release: Entry, layer: ModelLayer) -> str:
+    """The image that the layer brings: in our registry, unless the release says where else."""
+    return str(release.body.get("image") or services.registry.reference(layer.model, layer.digest))

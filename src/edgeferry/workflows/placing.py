@@ -13,7 +13,7 @@ from typing import Literal
 
 from edgeferry.domain.fields import members
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State, judge_rollout
 from edgeferry.domain.rollout_record import Serving
@@ -28,7 +28,8 @@ from edgeferry.wire.deployment import (
     parse_model_layer,
     render_base,
 )
-from edgeferry.workflows.layers import first_companion, render_layer
+from edgeferry.workflows.agent_base import copy_approved
+from edgeferry.workflows.layers import find_image, first_companion, next_priority, render_layer
 from edgeferry.workflows.pull_login import apply_pull_login
 from edgeferry.workflows.release import find_release
 from edgeferry.workflows.removal import CHANGED, collect, remove_as_read
@@ -65,18 +66,22 @@ def place_layer(
     fleet: Fleet,
     still: Callable[[], bool],
     over: Callable[[], bool] = lambda: False,
+    content_sha256: str = "",
 ) -> Change:
     """The layer is on the hub and targets `condition`; `overtaken`, and nothing is touched, when `still` says
     no after the hub was read: somebody else went on meanwhile. Who is so slow that the rollout is `over` by
     the time the hub has answered takes back what they did. RefusedError when another deployment has its
-    name."""
+    name, or when of an agent's base nothing on the hub has the content `content_sha256` that was approved."""
     found = services.hub.configuration(layer.name)
     if not still():
         return "overtaken"
     if found is None:
-        priority = max([layer.priority, *(each.priority + 1 for each in list_layers(services))])
-        placed = replace(layer, target_condition=condition, priority=priority)
-        if not _create(services, render_layer(services, release, placed, fleet)):
+        existing, base = services.hub.configurations(), None
+        placed = replace(layer, target_condition=condition, priority=next_priority(existing))
+        if layer.model == DEVICE_AGENT:
+            image = find_image(services, release, layer)
+            base, placed = copy_approved(placed, image, fleet, existing, content_sha256)
+        if not _create(services, render_layer(services, release, placed, fleet, base)):
             return "overtaken"
         if over():
             services.say(f"the rollout was ended while its layer was placed: {remove_layer(services, layer)}")
@@ -99,7 +104,7 @@ def place_layer(
 
 
 def list_layers(services: Services, fleet: Fleet | None = None) -> list[ModelLayer]:
-    """The layers of models and of the companion on the hub; with a fleet those of its environment."""
+    """The layers of models, the companion and the agent on the hub; with a fleet those of its environment."""
     existing = services.hub.configurations()
     return parse_layers(existing if fleet is None else filter(fleet.owns, existing))
 
@@ -198,7 +203,8 @@ def await_previous(
     try:
         beneath = find_beneath(services, layer, fleet).same_devices(layer, condition)
         if not beneath:
-            await_gone(services, devices, layer.model, timeout_s)
+            digest = layer.digest if layer.model == DEVICE_AGENT else ""  # devices always have one
+            await_gone(services, devices, layer.model, timeout_s, digest)
             return f"{layer.model} with it: {NO_EARLIER}", None
         previous = beneath[-1]
         if not previous.release:

@@ -3,22 +3,22 @@ touched."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeferry.domain.claims import NOTHING, Claims, find_claims
-from edgeferry.domain.condition import matches
+from edgeferry.domain.condition import Condition, matches
 from edgeferry.domain.fleet import Fleet
 from edgeferry.domain.layering import Deployment, is_base
 from edgeferry.domain.limits import AZURE_SIZES
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import DEVICE_AGENT, RESERVED
 from edgeferry.domain.notation import render_path
 from edgeferry.domain.plan_conflicts import (
     Quota,
     Subject,
     find_device_conflicts,
+    find_fixed,
     find_fleet_conflicts,
     find_over_quota,
     find_unread,
@@ -28,6 +28,7 @@ from edgeferry.domain.plan_conflicts import (
 from edgeferry.domain.plan_groups import (
     DeviceChange,
     Group,
+    Merged,
     Touched,
     find_path_changes,
     group_devices,
@@ -43,14 +44,20 @@ from edgeferry.domain.wave import Member, Wave, cut_waves, parse_waves, read_mem
 from edgeferry.domain.wave_budget import keep_budget
 from edgeferry.errors import ConditionError, DesiredError
 from edgeferry.ports import Json, Services
-from edgeferry.wire.canonical import render_canonical
 from edgeferry.wire.configuration import parse_deployment
 from edgeferry.wire.connection import azure_hub_name
-from edgeferry.wire.deployment import ModelLayer, base_name, parse_layers, render_base
+from edgeferry.wire.deployment import ModelLayer, base_name, hash_content, parse_layers, render_base
 from edgeferry.wire.edge import parse_module
 from edgeferry.wire.pull_login import next_pull_layer, placeholder_login, render_pull_layer
-from edgeferry.workflows.layers import choose_layer, first_companion, render_layer
+from edgeferry.workflows.agent_base import copy_base
+from edgeferry.workflows.layers import (
+    choose_layer,
+    find_image,
+    first_companion,
+    render_layer,
+)
 from edgeferry.workflows.pull_login import pull_layers
+from edgeferry.workflows.reports import Reports
 
 EVALUATION_S = 300.0
 """How often Azure's hub looks at its deployments ("IoT Edge automatic deployments", Microsoft)."""
@@ -82,6 +89,8 @@ class Scene:
     content_sha256: str
     unread: Mapping[str, str]
     """Deployments that we cannot read, and why."""
+    fixed: Sequence[str]
+    """Devices whose agent no image can update, where that is what is rolled out."""
     slow: bool
     """Whether the hub looks at its deployments now and then only."""
 
@@ -109,7 +118,11 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
         except ConditionError as error:
             unread[str(one["id"])] = error.problem
     layer = choose_layer(services, release, condition, fleet, existing)
-    document = render_layer(services, release, layer, fleet)
+    base = None
+    if layer.model == DEVICE_AGENT:
+        base, above = copy_base(layer, fleet, existing, documents)
+        layer = layer if layer.name in before else above
+    document = render_layer(services, release, layer, fleet, base)
     ours = before.get(layer.name)
     if ours is None or (ours.condition.text, ours.priority) != (layer.target_condition, layer.priority):
         kept = {} if ours is None else {"content": {"modulesContent": ours.modules}}
@@ -118,8 +131,9 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
     added = [_parse(one, _LATEST) for one in beneath]
     added += [ours] if before.get(ours.id) is not ours else []
     layers = parse_layers(filter(fleet.owns, existing))
-    bases = [one["id"] for one in existing if (one.get("labels") or {}).get("edgeferry") == "base"]
-    bare = render_layer(services, release, replace(layer, nonce=""), fleet)
+    kinds = ("base", DEVICE_AGENT)
+    bases = [one["id"] for one in existing if (one.get("labels") or {}).get("edgeferry") in kinds]
+    bare = render_layer(services, release, replace(layer, nonce=""), fleet, base)
     return Scene(
         release=release,
         fleet=fleet,
@@ -129,13 +143,14 @@ def look(services: Services, release: Entry, condition: str, fleet: Fleet) -> Sc
         added=tuple(added),
         subject=Subject(
             layer.model,
-            services.registry.reference(layer.model, layer.digest),
+            find_image(services, release, layer),
             ours,
             frozenset({ours.id, *(one.name for one in layers if _is_kin(one, layer))}),
             frozenset({base_name(fleet), *bases}),
         ),
-        content_sha256=hashlib.sha256(render_canonical(bare["content"])).hexdigest(),
+        content_sha256=hash_content(bare),
         unread=unread,
+        fixed=_find_fixed(services, ours.condition, documents) if layer.model == DEVICE_AGENT else (),
         slow=bool(azure_hub_name(services.hub.host)),
     )
 
@@ -156,6 +171,7 @@ def draw_plan(scene: Scene, policy: Mapping[str, str], fetch_blobs: Blobs) -> Ro
     conflicts = [
         *find_fleet_conflicts(subject, len(members), len(scene.documents)),
         *find_device_conflicts(subject, groups, scene.added, _claims_reader()),
+        *find_fixed(scene.fixed),
         *find_untagged(_find_missing_tags(members, rules) if len(waves) > 1 else {}),
         *find_over_quota(quotas),
         *find_unread(scene.unread),
@@ -211,8 +227,16 @@ def _render_beneath(
 
 
 def _is_kin(one: ModelLayer, ours: ModelLayer) -> bool:
-    """Whether a layer is no stranger to ours: of the same module, or a model's question to the companion."""
-    return ours.model in (one.model, COMPANION)
+    """Whether a layer is no stranger to ours: of the same module, or a model's, by which a program is
+    judged."""
+    return ours.model == one.model or ours.model in RESERVED
+
+
+def _find_fixed(services: Services, condition: Condition, documents: Sequence[Json]) -> Sequence[str]:
+    """The targeted devices whose agent reports something, and no image that it was made of."""
+    targeted = [str(one["deviceId"]) for one in documents if matches(condition, one)]
+    reports = Reports(services, DEVICE_AGENT).read(targeted)
+    return [device for device, report in reports if report.facts.status_code and not report.facts.image_hash]
 
 
 def _parse(document: Json, created_at: str) -> Deployment:
@@ -253,11 +277,15 @@ def _changes(scene: Scene, groups: Iterable[Group], fetch_blobs: Blobs) -> Itera
 
     # Our agent reports IoT Edge's system modules and runs neither.
     kinds = ("modules", "systemModules") if scene.fleet.runtime.kind == "iotedge" else ("modules",)
+
+    def images(merged: Merged) -> set[str]:
+        return {*iterate_images(merged, kinds), merged.image_of(scene.subject.model)} - {""}
+
     for group in groups:
         if not group.changes or not (paths := find_path_changes(group, touched)):
             continue
-        present = set(iterate_images(group.before, kinds))
-        fresh = sorted(set(iterate_images(group.after, kinds)) - present)
+        present = images(group.before)
+        fresh = sorted(images(group.after) - present)
         held = {digest for image in present for digest in blobs(image) or ()} if fresh else set()
         pulled = {digest: size for image in fresh for digest, size in (blobs(image) or {}).items()}
         yield DeviceChange(

@@ -69,6 +69,11 @@ def sign_release(
         "verification_sha256": hashlib.sha256(render_verification(verification)).hexdigest(),
         **(more or {}),
     }
+    return append_release(services, subject, body, user)
+
+
+def append_release(services: Services, subject: str, body: dict[str, Any], user: str) -> tuple[Entry, bool]:
+    """The release entry that says so, and whether it is new."""
     for entry in reversed(services.ledger.entries("release", subject)):
         if _is_same(services, entry.body, body) and not services.ledger.distrust(entry):
             return entry, False

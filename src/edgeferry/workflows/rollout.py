@@ -256,6 +256,7 @@ class _Drive:
             running.fleet,
             still=lambda: not self._is_over() and self._record.state.wave == wave,
             over=self._is_over,
+            content_sha256=running.plan.content_sha256,
         )
         self._changed |= change in ("created", "updated")
         self._sight.forget_aim()

@@ -17,10 +17,10 @@ from edgeferry.ports import Services
 from edgeferry.workflows.aim import warn_of_nobody
 from edgeferry.workflows.approve import approve, ask_gate, make_offer
 from edgeferry.workflows.begin import Rules, rollout
-from edgeferry.workflows.companion import released_companion
 from edgeferry.workflows.package import package
 from edgeferry.workflows.placing import find_layer
 from edgeferry.workflows.plan import make_plan
+from edgeferry.workflows.programs import released_companion
 from edgeferry.workflows.prove import prove
 from edgeferry.workflows.push import find_verification, push
 from edgeferry.workflows.release import release

@@ -10,6 +10,7 @@ from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer, holds_layer
+from edgeferry.workflows.reasking import Reasking
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.watch import end_outcome, is_news
 
@@ -28,6 +29,7 @@ class Sight:
         self._layer = layer
         self._on_change = on_change
         self._reports = Reports(services, wanted.module)
+        self._reasking = Reasking(services, wanted)
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
         self._aim: tuple[str | None, Mapping[str, str]] = (None, {})
@@ -66,6 +68,7 @@ class Sight:
 
     def _look(self, exposed: Collection[str], others: Collection[str], late: bool, again: bool) -> Look:
         self._wanted = self._reports.cases.complete(self._wanted)
+        self._reasking.begin_look()
         condition, targeted = self._aim
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
@@ -113,6 +116,7 @@ class Sight:
         self._fresh.pop(device, None)
 
     def _tell(self, device: str, facts: DeviceFacts) -> None:
+        facts = self._reasking.add(facts)
         outcome = judge_device(self._wanted, facts)
         if is_news(self.told.get(device), outcome):
             self._on_change(outcome)

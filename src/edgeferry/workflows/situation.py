@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgeferry.domain.asking import Asking
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.model import COMPANION
+from edgeferry.domain.model import RESERVED
 from edgeferry.domain.next_step import ModelFacts, Situation
 from edgeferry.errors import EdgeferryError, UsageError
 from edgeferry.ports import Services
@@ -50,7 +50,7 @@ def look_around(
 
 def _find_asking(services: Services, layers: Sequence[ModelLayer]) -> Asking | None:
     """Of the first model that says where it answers."""
-    models = [layer for layer in sorted(layers, key=lambda layer: layer.model) if layer.model != COMPANION]
+    models = [layer for layer in sorted(layers, key=lambda layer: layer.model) if layer.model not in RESERVED]
     found = (ask_placed(services, layer) for layer in models)
     return next((each for each in found if each), None)
 

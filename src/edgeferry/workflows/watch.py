@@ -10,6 +10,7 @@ from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_
 from edgeferry.errors import HubError, RefusedError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
+from edgeferry.workflows.reasking import Reasking
 from edgeferry.workflows.reports import POLL_S, SLOW_S, Reports
 
 
@@ -28,7 +29,7 @@ def wanted_of(release: Entry, layer: ModelLayer) -> Wanted:
     return Wanted(
         module=layer.model,
         digest=layer.digest,
-        image_hashes=frozenset({layer.digest, release.body["config_digest"]}),
+        image_hashes=frozenset({layer.digest, known} if (known := release.body["config_digest"]) else ()),
         cases_sha256=layer.cases_sha256,
         nonce=layer.nonce,
     )
@@ -47,7 +48,7 @@ def watch(
     A hub that does not answer is waited for; the last facts known are judged at the deadline.
     """
     wanted = wanted_of(release, layer)
-    reports = Reports(services, layer.model)
+    reports, reasking = Reports(services, layer.model), Reasking(services, wanted)
     deadline = services.now() + timeout_s
     told: dict[str, Outcome] = {}
     facts: dict[str, DeviceFacts] = {}
@@ -56,6 +57,7 @@ def watch(
     while open_:
         late = services.now() >= deadline
         wanted = reports.cases.complete(wanted)
+        reasking.begin_look()
         try:
             for device, report in reports.read(open_):
                 if not report.is_known and reports.is_deleted(device):
@@ -63,8 +65,8 @@ def watch(
                     deleted.append(device)
                     open_.discard(device)
                     continue
-                facts[device] = report.facts
-                outcome = judge_device(wanted, report.facts)
+                facts[device] = reasking.add(report.facts)
+                outcome = judge_device(wanted, facts[device])
                 if is_news(told.get(device), outcome):
                     on_change(outcome)
                 told[device] = outcome
@@ -81,16 +83,18 @@ def watch(
     return Watched(tuple(end_outcome(wanted, device, told, facts) for device in left), tuple(sorted(deleted)))
 
 
-def await_gone(services: Services, devices: Sequence[str], module: str, timeout_s: float) -> None:
-    """No device reports the module any more, nor has to when it was deleted; RefusedError when one still does
-    after `timeout_s`."""
+def await_gone(
+    services: Services, devices: Sequence[str], module: str, timeout_s: float, digest: str = ""
+) -> None:
+    """No device reports the module any more, in the image of that digest where one is given, nor has to when
+    it was deleted; RefusedError when one still does after `timeout_s`."""
     reports = Reports(services, module)
     deadline = services.now() + timeout_s
     open_ = set(devices)
     while True:
         late = services.now() >= deadline
         for device, report in reports.read(open_):
-            if not report.facts.image:
+            if not report.facts.image or not report.facts.image.endswith(digest):
                 open_.discard(device)
         if not open_:
             return
