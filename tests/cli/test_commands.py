@@ -75,6 +75,27 @@ def test_an_error_is_json_where_json_was_asked_for(tmp_path: Path, form: list[st
     assert "edgeferry up" in facts["fix"]
 
 
+@pytest.mark.parametrize(
+    ("words", "problem", "fix"),
+    [
+        pytest.param("shp", "No such command 'shp'. Did you mean 'ship'?", "edgeferry --help", id="command"),
+        pytest.param("ship --tiemout 3", "--input, --timeout", "edgeferry ship --help", id="option"),
+        pytest.param("plan", "Missing argument 'release'", "edgeferry plan --help", id="argument missing"),
+        pytest.param("up --devices x", "'--devices'", "edgeferry up --help", id="value"),
+        pytest.param("devices shw", "Did you mean 'show'?", "edgeferry devices --help", id="in a group"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told_as_every_error_is(
+    tmp_path: Path, words: str, problem: str, fix: str
+) -> None:
+    code, out, err = run(tmp_path, *words.split(), "--output", "json")
+    facts = json.loads(out)
+    assert (code, facts["ok"], facts["fix"]) == (2, False, fix)
+    assert problem in facts["problem"]
+    code, out, err = run(tmp_path, *words.split())
+    assert (code, out, f"  fix: {fix}\n" in err, problem in err) == (2, "", True, True)
+
+
 def test_a_hub_that_is_down_is_the_outside_world(tmp_path: Path) -> None:
     started = {
         "hub.connection_string": "HostName=127.0.0.1:1;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA"

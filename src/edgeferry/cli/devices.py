@@ -30,7 +30,12 @@ from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import device_connection, render_connection_string
 
-devices = typer.Typer(no_args_is_help=True, help="The fleet's devices: identities, twins, tags, and why.")
+devices = typer.Typer(
+    no_args_is_help=True,
+    help="The fleet's devices: identities, twins, tags, and why.\n\n"
+    "[bold]edgeferry devices list[/bold] shows them; [bold]edgeferry devices why press-1[/bold] says why one has "
+    "what it has.",
+)
 
 WhereOption = Annotated[
     str, typer.Option("--where", "-w", help="The devices of a target condition, e.g. tags.site = 'berlin'.")

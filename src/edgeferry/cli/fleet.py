@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
 
 def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """What every device runs now, as the device itself reports it."""
+    """What every device runs now, as the device itself reports it.
+    E.g. edgeferry status --env prod"""
     with opened(context, output) as (_, services, terminal):
         sightings = survey_devices(services)
         columns = ["device", "module", "state", "digest", "verdict", "ms", "port", "agent says"]

@@ -155,14 +155,16 @@ def start(
 
 @hub.command()
 def stop(context: typer.Context, state: StateOption = None) -> None:
-    """Stop the hub that `hub start` started; what it knows stays."""
+    """Stop the hub that `hub start` started; what it knows stays.
+    E.g. edgeferry hub stop"""
     local, terminal = _find(context, state), Terminal(Output.TABLE)
     terminal.say("stopped the hub" if local.stop() else f"no hub runs in {local.folder}")
 
 
 @hub.command()
 def restart(context: typer.Context, state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Stop the hub and start it as it was started; clients come back by themselves."""
+    """Stop the hub and start it as it was started; clients come back by themselves.
+    E.g. edgeferry hub restart"""
     local, terminal = _find(context, state), Terminal(output)
     command = local.process.command()
     if not command:
@@ -177,7 +179,8 @@ def restart(context: typer.Context, state: StateOption = None, output: OutputOpt
 
 @hub.command()
 def status(context: typer.Context, state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Whether the hub runs, who started it, and where it listens; exit 1 when it does not run."""
+    """Whether the hub runs, who started it, and where it listens; exit 1 when it does not run.
+    E.g. edgeferry hub status --output json"""
     local = _find(context, state)
     facts = _facts(local)
     lines = [
@@ -241,7 +244,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes, until Ctrl-C.")] = False,
     state: StateOption = None,
 ) -> None:
-    """What the hub logged, JSON lines, the newest last."""
+    """What the hub logged, JSON lines, the newest last.
+    E.g. edgeferry hub logs --lines 20 --follow"""
     local = _find(context, state)
     path = local.log()
     if not path.is_file():
@@ -259,7 +263,8 @@ def backup(
 ) -> None:
     """Copy the hub's database as it is at one moment, running or not. To restore it, put it in the place of
     hub.db in the folder of a hub that is stopped, and remove hub.db-wal there if a hub was killed: it holds
-    later writes."""
+    later writes.
+    E.g. edgeferry hub backup hub-monday.db"""
     local = _find(context, state)
     _need_server()
     from edgeferry.hub.transfer import back_up

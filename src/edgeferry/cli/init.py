@@ -54,11 +54,13 @@ def init(
 ) -> None:
     """Begin: a project that ships as it is, or a model in one. Nothing that is there is written over.
 
-    edgeferry init shop begins a project in the folder shop, with a model to start from. In a project,
-    edgeferry init --model pump adds one. edgeferry init --from-model pump.pkl --sample rows.csv takes a model
-    that you have, no pipeline needed. edgeferry init --update carries in what newer templates have.
+    E.g. edgeferry init shop, then cd shop, then edgeferry: a project with a model to start from
 
-    Example: edgeferry init shop, then cd shop, then edgeferry.
+    In a project: edgeferry init --model pump adds a model
+
+    A model that you have, no pipeline needed: edgeferry init --from-model pump.pkl --sample rows.csv
+
+    What newer templates have: edgeferry init --update
     """
     terminal = Terminal(output)
     if update:

@@ -32,7 +32,9 @@ DevicesOption = Annotated[int, typer.Option("--devices", min=1, max=20, help="Ho
 _REQUESTS = 50
 """How many requests the demo sends to each model on each device."""
 
-config = typer.Typer(no_args_is_help=True, help="The project's settings.")
+config = typer.Typer(
+    no_args_is_help=True, help="The project's settings: [bold]edgeferry config show[/bold] lists them."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +46,9 @@ def register(app: typer.Typer) -> None:
 
 def up(context: typer.Context, devices: DevicesOption = 2, output: OutputOption = Output.TABLE) -> None:
     """Start a hub, a registry, a ledger and devices on this machine. Running it twice is cheap and safe;
-    devices of an earlier run start too, until down --wipe."""
+    devices of an earlier run start too, until down --wipe.
+
+    E.g. edgeferry up --devices 3"""
     terminal = Terminal(output)
     names = _start(context, devices, terminal)
     settings = load(context)
@@ -64,7 +68,9 @@ def down(
         ),
     ] = False,
 ) -> None:
-    """Stop everything that `up` started, and remove its containers and networks."""
+    """Stop everything that `up` started, and remove its containers and networks.
+
+    E.g. edgeferry down; to begin from nothing: edgeferry down --wipe"""
     terminal = Terminal(Output.TABLE)
     settings = load(context)
     with locked(settings.state / sandbox.UP_LOCK):
@@ -79,7 +85,9 @@ def demo(
 ) -> None:
     """The whole journey on this machine: start hub, registry and devices, ship every model of the project
     to its devices, move one by tags and back, send requests and count what the devices captured. Exit 0
-    only if all of it is true."""
+    only if all of it is true.
+
+    E.g. edgeferry demo --devices 4"""
     terminal = Terminal(output)
     since = time.monotonic()
     names = _start(context, devices, terminal)

@@ -42,7 +42,8 @@ from edgeferry.workflows.release import release as release_image
 
 releases = typer.Typer(
     no_args_is_help=True,
-    help="What was released: its evidence, who approved it, where it went; from the signed ledger.",
+    help="What was released: its evidence, who approved it, where it went; from the signed ledger.\n\n"
+    "[bold]edgeferry releases show nyc_taxi[/bold] shows the newest of a model.",
 )
 
 
