@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgeferry.cli.tables import FittedTable
 from edgeferry.errors import EdgeferryError, RefusedError
 
 
@@ -87,33 +88,9 @@ def finish(ok: bool, problem: str, fix: str) -> None:
     raise typer.Exit(1)
 
 
-def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> FittedTable:
     """A table with a title; cells are plain text."""
-    table = Table(title=title, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
-    for row in rows:
-        table.add_row(*(_shown(cell) for cell in row))
-    return table
-
-
-_WHOLE = frozenset(
-    {
-        "device",
-        "digest",
-        "model",
-        "module",
-        "ms",
-        "name",
-        "run",
-        "seconds",
-        "setting",
-        "stage",
-        "state",
-        "verdict",
-    }
-)
-"""Columns whose cells must stay on one line, however narrow the terminal."""
+    return FittedTable(title, columns, [[disarm(cell) for cell in row] for row in rows])
 
 
 def short(digest: str) -> str:

@@ -33,8 +33,8 @@ from edgeferry.wire.connection import device_connection, render_connection_strin
 devices = typer.Typer(
     no_args_is_help=True,
     help="The fleet's devices: identities, twins, tags, and why.\n\n"
-    "[bold]edgeferry devices list[/bold] shows them; [bold]edgeferry devices why press-1[/bold] says why one has "
-    "what it has.",
+    "[bold]edgeferry devices list[/bold] shows them; [bold]edgeferry devices why press-1[/bold] says why one "
+    "has what it has.",
 )
 
 WhereOption = Annotated[

@@ -165,8 +165,8 @@ def _fail(error: EdgeferryError) -> NoReturn:
 
 
 def _read_usage(error: Any) -> UsageError:
-    """What typer found wrong with the line. A group without its command shows its help instead: exit code 2."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # it has shown it already
+    """What typer found wrong with the line. A group without its command has shown its help: exit code 2."""
+    if type(error).__name__ == "NoArgsIsHelpError":
         sys.exit(error.exit_code)
     path = error.ctx.command_path if error.ctx else "edgeferry"
     return UsageError(error.format_message(), fix=f"{path} --help")

@@ -60,7 +60,7 @@ _BREAK = re.compile(r"\n\s*\n|\n(?=E\.g\.|or edgeferry )")
 def finish_help(app: typer.Typer, *words: str) -> None:
     """The help of each command and group of `app` fits any terminal, and ends with its page below docs/."""
     for command in app.registered_commands:
-        name = command.name or getattr(command.callback, "__name__", "")
+        name = str(command.name or getattr(command.callback, "__name__", ""))
         command.help = _reflow(inspect.getdoc(command.callback) or "")
         command.epilog = _render(*words, name.replace("_", "-"))
     for group in app.registered_groups:
