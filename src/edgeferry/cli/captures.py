@@ -30,9 +30,9 @@ from edgeferry.workflows.captures import (
     Wanted,
     collect,
     fetch_counts,
-    find_devices,
     stream_captures,
 )
+from edgeferry.workflows.survey import find_running, guess_module
 
 SHOWN = 20
 T = TypeVar("T")
@@ -94,9 +94,7 @@ def captures(
         raise UsageError("--after counts on one device", fix="name it with --device")
     form = _choose_form(output, to, count)
     with opened(context, Output.JSON if form is Form.JSON else Output.TABLE) as (_, services, terminal):
-        if device:
-            read_device(services.hub, device)
-        names = [device] if device else find_devices(services, model)
+        names = [_check(services, device, model)] if device else find_running(services, model)
         if count:
             counts, problems = _each(names, lambda name: fetch_counts(services, name, model))
             _print_counts(form, terminal, model, counts)
@@ -108,6 +106,15 @@ def captures(
             Terminal(Output.TABLE).failure(error)
         if problems:
             raise typer.Exit(max(error.exit_code for error in problems))
+
+
+def _check(services: Services, device: str, model: str) -> str:
+    """The device; UsageError where there is none, or where it runs a model of nearly that name."""
+    read_device(services.hub, device)
+    fix = guess_module(services, device, model)
+    if fix.startswith("did you mean"):
+        raise UsageError(f"{device} reports no module {model}", fix=fix)
+    return device
 
 
 def _parse_time(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -58,7 +58,13 @@ def near(word: str, known: Iterable[str]) -> str:
     guess = nearest(word, names)
     if guess.startswith("did you mean") or len(names) <= _MOST_NAMES:
         return guess
-    return f"known here: {', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+    return f"known here: {list_some(names)}"
+
+
+def list_some(names: Sequence[str]) -> str:
+    """The names, or where there are many the first of them and how many more."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _guess(hub: Hub, device: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from edgeferry.domain.fields import nearest
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import Verdict
+from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.facts import parse_facts
@@ -49,6 +52,27 @@ def survey(services: Services) -> list[Sighting]:
             place = f"127.0.0.1:{port}" if port else ""
             seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said, place))
     return seen
+
+
+def find_running(services: Services, module: str) -> list[str]:
+    """The devices that report the module, sorted; UsageError with the name probably meant when none does."""
+    seen = survey(services)
+    found = [sighting.device for sighting in seen if sighting.module == module]
+    if not found:
+        modules = {sighting.module for sighting in seen if sighting.module}
+        raise UsageError(f"no device reports a module {module}", fix=_guess_module(module, modules))
+    return found
+
+
+def guess_module(services: Services, device: str, module: str) -> str:
+    """What to do where the device has no such module: the name probably meant, or those that it has."""
+    return _guess_module(module, _reported_modules(services.hub.module_twin(device, "$edgeAgent")))
+
+
+def _guess_module(module: str, modules: Collection[str]) -> str:
+    if not modules or module in modules:
+        return "edgeferry status shows what runs where"
+    return f"{nearest(module, modules)} (edgeferry status shows what runs where)"
 
 
 def fetch_host_ports(services: Services, device: str, module: str) -> dict[str, int]:
