@@ -23,7 +23,18 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
             secret = identity["authentication"]["symmetricKey"]["primaryKey"]
             with MqttClient(running, device, "$edgeAgent", secret) as agent:
                 agent.report({"modules": {name: {"runtimeStatus": "running"} for name in modules}})
-        assert run(running, "devices", "tag", "press-1", "site=berlin", "models.pump=true")[0] == 0
+        assert (
+            run(
+                running,
+                "devices",
+                "tag",
+                "press-1",
+                "site=berlin",
+                "models.pump=true",
+                "models.nyc_taxis=true",
+            )[0]
+            == 0
+        )
         yield running
     finally:
         running.stop()

@@ -7,7 +7,11 @@ import pytest
 from edgeferry.domain.condition import parse_condition
 from edgeferry.domain.known_tags import find_near_tags, list_tags, tags_in
 
-KNOWN = list(list_tags({"site": "berlin", "line1": 1, "models": {"nyc_taxi": True, "london_taxi": True}}))
+KNOWN = list(
+    list_tags(
+        {"site": "berlin", "line1": 1, "model": "T1", "models": {"nyc_taxi": True, "london_taxi": True}}
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -16,11 +20,11 @@ KNOWN = list(list_tags({"site": "berlin", "line1": 1, "models": {"nyc_taxi": Tru
         pytest.param("sitte", "site", id="a letter too many"),
         pytest.param("modles.nyc_taxi", "models.nyc_taxi", id="a slip above"),
         pytest.param("models.nyctaxi", "models.nyc_taxi", id="a slip below"),
-        pytest.param("model.nyc_taxi", "models.nyc_taxi", id="a letter missing"),
+        pytest.param("modls.nyc_taxi", "models.nyc_taxi", id="a letter missing"),
+        pytest.param("modls.nyctaxi", "", id="two slips"),
         pytest.param("edgefery", "edgeferry", id="one of every fleet's, which no device has yet"),
         pytest.param("site", "", id="known"),
         pytest.param("models", "", id="what known ones are below"),
-        pytest.param("site.of.it", "", id="below a known one"),
         pytest.param("line2", "", id="another number"),
         pytest.param("models.pump", "", id="another model"),
         pytest.param("floor", "", id="another tag"),

@@ -34,26 +34,23 @@ def find_near_tags(names: Iterable[str], known: Iterable[str]) -> list[str]:
     numbers alone are told apart on purpose."""
     there = {*known, *_OWN}
     above = {name[:place] for name in there for place, letter in enumerate(name) if letter == "."}
-    lines = []
-    for name in dict.fromkeys(names):
-        parent, _, leaf = name.rpartition(".")
-        if name in there or name in above or any(name.startswith(f"{each}.") for each in there):
-            continue
-        siblings = {each.rpartition(".")[2]: each for each in there if each.rpartition(".")[0] == parent}
-        cousins = {each: each for each in there}
-        for word, choices in ((leaf, siblings), (name, cousins)):
-            close = get_close_matches(word, choices, 1, _CLOSE)
-            if close and _letters(close[0]) != _letters(word) and _alike(name, choices[close[0]]):
-                lines.append(f"no device has the tag {name}: did you mean {choices[close[0]]}?")
-                break
-    return lines
+    unknown = (name for name in dict.fromkeys(names) if name not in there | above)
+    found = ((name, next((one for one in sorted(there) if _is_slip(name, one)), "")) for name in unknown)
+    return [f"no device has the tag {name}: did you mean {meant}?" for name, meant in found if meant]
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    """Whether one part of the name is nearly what it is there, and all others are the same."""
+    ours, theirs = name.split("."), meant.split(".")
+    if len(ours) != len(theirs):
+        return False
+    other = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
+    return len(other) == 1 and _letters(name) != _letters(meant) and _is_close(*other[0])
+
+
+def _is_close(word: str, other: str) -> bool:
+    return bool(get_close_matches(word, [other], 1, _CLOSE))
 
 
 def _letters(name: str) -> str:
     return re.sub(r"[0-9]+", "0", name)
-
-
-def _alike(name: str, other: str) -> bool:
-    """Whether what differs is a slip within one part of the name, not another part."""
-    ours, theirs = name.split("."), other.split(".")
-    return len(ours) != len(theirs) or sum(a != b for a, b in zip(ours, theirs, strict=True)) == 1
