@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,13 +13,13 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
 from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
 from edgeferry.errors import EdgeferryError, OutsideError, RefusedError, UsageError
@@ -222,17 +222,15 @@ def _give_out(
 
 @contextmanager
 def _progress() -> Iterator[Show]:
-    """Shows how far a device's records have come, on stderr where that is a terminal, once there is more than
-    a page of them."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: dict[str, TaskID] = {}
+    """Shows how far each device's records have come, once there is more than a page of them."""
+    with ExitStack() as stack:
+        shown: dict[str, Callable[[float], None]] = {}
 
         def show(name: str, batch: Batch) -> None:
-            if name in tasks:
-                progress.update(tasks[name], completed=batch.done)
-            elif batch.done < batch.total:
-                tasks[name] = progress.add_task(name, completed=batch.done, total=batch.total)
+            if name not in shown and batch.done < batch.total:
+                shown[name] = stack.enter_context(PROGRESS.work(name, batch.total, "records"))
+            if name in shown:
+                shown[name](batch.done)
 
         yield show
 

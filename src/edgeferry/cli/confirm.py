@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.fields import nearest
 from edgeferry.errors import HubError, UsageError
@@ -25,7 +26,8 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is here to say yes", fix="give --yes when you are sure")
-    typer.confirm(question, abort=True, err=True)
+    with PROGRESS.quiet():
+        typer.confirm(question, abort=True, err=True)
 
 
 def read_device(hub: Hub, device: str) -> Json:

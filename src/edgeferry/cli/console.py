@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.tables import FittedTable
 from edgeferry.errors import EdgeferryError, RefusedError
 
@@ -50,6 +51,10 @@ class Terminal:
 
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
         """The answer: `facts` as JSON, or the tables and lines, on stdout."""
+        with PROGRESS.quiet():
+            self._answer(facts, tables)
+
+    def _answer(self, facts: Any, tables: Sequence[Table | str]) -> None:
         if self.output is Output.JSON:
             _print_json(facts)
             return
@@ -125,4 +130,4 @@ def _print_json(facts: Any) -> None:
 
 
 def _errors() -> Console:
-    return Console(stderr=True)
+    return PROGRESS.console

@@ -11,6 +11,7 @@ import typer
 from edgeferry.cli.completing import complete_devices, complete_modules
 from edgeferry.cli.confirm import list_some, near, read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table, short
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.asking import render_asking
 from edgeferry.domain.typed import render_command
@@ -91,7 +92,8 @@ def _choose(devices: Sequence[str], module: str, environment: str, terminal: Ter
     where = f"{module} runs on {counted(len(devices), 'device')}"
     if terminal.output is Output.TABLE and sys.stdin.isatty() and sys.stderr.isatty():
         terminal.say(f"{where}: {list_some(devices)}")
-        named = str(typer.prompt("Of which one", default=devices[0], err=True))
+        with PROGRESS.quiet():
+            named = str(typer.prompt("Of which one", default=devices[0], err=True))
         if named in devices:
             return named
         raise UsageError(f"{named!r} does not run {module}", fix=near(named, devices))

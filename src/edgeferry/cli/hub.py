@@ -15,6 +15,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish
 from edgeferry.cli.log_file import print_log
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.errors import UsageError
 from edgeferry.sandbox.hub import HUB_START, HubOptions, LocalHub
@@ -141,7 +142,8 @@ def start(
         local.make_folder()
         local.remember(options)
         os.execve(command[0], command, child_environment())
-    fresh = local.start(command, terminal.say)
+    with PROGRESS.work("hub start"):
+        fresh = local.start(command, terminal.say)
     if (
         not fresh
         and options != HubOptions(names=("localhost",))
@@ -269,7 +271,8 @@ def backup(
     _need_server()
     from edgeferry.hub.transfer import back_up
 
-    back_up(local.folder, file)
+    with PROGRESS.work("hub backup"):
+        back_up(local.folder, file)
     Terminal(Output.TABLE).say(f"wrote {file}; it holds keys, and only you can read it")
 
 
@@ -291,7 +294,8 @@ def export_hub(
         sys.stdout.writelines(lines)
         return
     try:
-        count = _write_private(Path(file), lines)
+        with PROGRESS.work("hub export"):
+            count = _write_private(Path(file), lines)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}", fix="name another file") from error
     Terminal(Output.TABLE).say(f"wrote {count - 1} documents to {file}")
@@ -318,7 +322,7 @@ def import_hub(
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}", fix="name an export") from error
-    with local.held():
+    with PROGRESS.work("hub import"), local.held():
         count = local.send_import(text, mode) if local.runs() else _import_stopped(local, text, mode)
     terminal.say(f"imported {count} documents")
 

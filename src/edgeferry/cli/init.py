@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal, counted, finish
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, load
 from edgeferry.domain.beginning import FIRST_MODEL, suggest_model
 from edgeferry.domain.typed import render_command
@@ -85,7 +86,8 @@ def init(
             fix=f"edgeferry init --model NAME adds a model, e.g. {FIRST_MODEL}; or --update",
         )
     if from_model:
-        brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem))
+        with PROGRESS.work(f"read {from_model.name}"):
+            brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem))
         part = given_part(brought)
         for line in brought.warnings:
             terminal.say(line)

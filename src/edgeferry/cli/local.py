@@ -11,7 +11,16 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish, render_table, short
 from edgeferry.cli.facts import shipment_facts
-from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet, read_rules
+from edgeferry.cli.project import (
+    InputOption,
+    OutputOption,
+    load,
+    opened,
+    parse_pairs,
+    read_fleet,
+    read_rules,
+    showing,
+)
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
@@ -73,7 +82,7 @@ def down(
     E.g. edgeferry down; to begin from nothing: edgeferry down --wipe"""
     terminal = Terminal(Output.TABLE)
     settings = load(context)
-    with locked(settings.state / sandbox.UP_LOCK):
+    with showing(context, settings), locked(settings.state / sandbox.UP_LOCK):
         sandbox.down(settings.state, wipe=wipe, say=terminal.say)
 
 
@@ -151,7 +160,7 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
                 f"{name} is set by {source}, so this is no sandbox of this machine",
                 fix="unset it for up and demo; nothing was started, and what it names was not touched",
             )
-    with locked(settings.state / sandbox.UP_LOCK):
+    with showing(context, settings), locked(settings.state / sandbox.UP_LOCK):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
         with open_hub(settings, terminal.say) as hub:
