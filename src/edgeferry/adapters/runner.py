@@ -123,6 +123,25 @@ class LocalRunner:
         lines = self._environment(step.component.environment)[1].splitlines()
         return tuple(line for line in lines if re.fullmatch(r"[\w.-]+==\S+", line))
 
+    def trained_version(self, pipeline: Pipeline) -> str | None:
+        """See the port. What a step kept is looked for under the name it would have now."""
+        last = pipeline.registering_step
+        if last is None or not any((self._state / "steps").glob("*/result.json")):
+            return None
+        values = _existing(pipeline, bind_inputs(pipeline, {}))
+        results: dict[str, StepResult] = {}
+        for step in pipeline.steps:
+            place, _ = self._place_of(step.component.environment)
+            lock = place / "edgeferry.lock"
+            if not lock.is_file():
+                return ""
+            key = _key(step, _arguments(step, values, results), lock.read_text("utf-8"))
+            kept = self._kept(step, self._state / "steps" / key, registers=False)
+            if kept is None:
+                return ""
+            results[step.name] = kept
+        return _registration(last, results[last.name]).version
+
     def _step(
         self,
         pipeline: Pipeline,
@@ -180,9 +199,7 @@ class LocalRunner:
 
     def _environment(self, wanted: StepEnvironment) -> tuple[Path, str]:
         """The interpreter of the step environment, made when missing, and its exact versions as text."""
-        base, version = self._interpreter(wanted)
-        identity = json.dumps([version, sys.platform, wanted.requirements])
-        place = self._state / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        place, base = self._place_of(wanted)
         python, lock = place / "bin" / "python", place / "edgeferry.lock"
         if not (lock.exists() and python.exists()):
             with locked(place.with_suffix(".lock")):
@@ -190,6 +207,12 @@ class LocalRunner:
                     self._say(f"making the step environment of {wanted.conda_file} (once; a few seconds)")
                     self._make_environment(wanted, base, place)
         return python, lock.read_text("utf-8")
+
+    def _place_of(self, wanted: StepEnvironment) -> tuple[Path, str]:
+        """Where the environment is, once it is made, and the interpreter that it is made by."""
+        base, version = self._interpreter(wanted)
+        identity = json.dumps([version, sys.platform, wanted.requirements])
+        return self._state / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:16], base
 
     def _make_environment(self, wanted: StepEnvironment, base: str, place: Path) -> None:
         """A virtual environment at `place`; edgeferry.lock goes in last and makes it count.
