@@ -200,9 +200,11 @@ edgeferry.__main__.main()
     assert done.stderr == ""
 
 
-def test_ctrl_c_is_said_and_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
-    code = "import edgeferry.cli.main as m, signal; m.lift_root_options = lambda a: ['probe']; "
-    code += "m.app.command('probe')(lambda: signal.raise_signal(signal.SIGINT)); m.main()"
+@pytest.mark.parametrize("where", ["in the command", "before it"])
+def test_ctrl_c_is_said_and_has_an_exit_code_of_its_own(tmp_path: Path, where: str) -> None:
+    code = "import edgeferry.cli.main as m, signal; press = lambda: signal.raise_signal(signal.SIGINT); "
+    lift = "['probe']" if where == "in the command" else "press()"
+    code += f"m.lift_root_options = lambda a: {lift}; m.app.command('probe')(press); m.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )

@@ -160,7 +160,11 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
                 f"{name} is set by {source}, so this is no sandbox of this machine",
                 fix="unset it for up and demo; nothing was started, and what it names was not touched",
             )
-    with showing(context, settings), locked(settings.state / sandbox.UP_LOCK):
+    with (
+        showing(context, settings),
+        locked(settings.state / sandbox.UP_LOCK),
+        sandbox.taking_back(settings.state, terminal.say),
+    ):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
         with open_hub(settings, terminal.say) as hub:

@@ -137,8 +137,11 @@ def main() -> None:
     try:
         code = app(lift_root_options(sys.argv[1:]), prog_name="edgeferry", standalone_mode=False)
         if code == _INTERRUPTED:
-            print("interrupted", file=sys.stderr)
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except typer.Abort:  # somebody said no
         print("Aborted.", file=sys.stderr)
         sys.exit(1)
