@@ -24,10 +24,15 @@ def start(state: Path, name: str) -> None:
 
 def interrupt_amid_starting(state: Path) -> list[str]:
     said: list[str] = []
-    with pytest.raises(KeyboardInterrupt), taking_back(state, said.append):
-        start(state, "hub")
-        (state / "hub").mkdir(exist_ok=True)
-        raise KeyboardInterrupt
+
+    def begin() -> None:
+        with taking_back(state, said.append):
+            start(state, "hub")
+            (state / "hub").mkdir(exist_ok=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
     return said
 
 
@@ -53,9 +58,9 @@ def test_what_ran_before_and_its_data_stay(tmp_path: Path) -> None:
 
 def test_an_error_takes_nothing_back_since_the_same_again_goes_on_there(tmp_path: Path) -> None:
     try:
-        with pytest.raises(ValueError, match="no"), taking_back(tmp_path, print):
-            start(tmp_path, "hub")
-            raise ValueError("no")
+        start_and_fail = pytest.raises(ValueError, match="no")
+        with start_and_fail, taking_back(tmp_path, print):
+            raise ValueError(start(tmp_path, "hub") or "no")
         assert running(tmp_path) == ["hub"]
     finally:
         Process(tmp_path, "hub").stop()
