@@ -9,6 +9,7 @@ Every method raises a child of `OutsideError` when the outside does not do its p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,8 +71,9 @@ class Registry(Protocol):
         """The bytes of each blob, by digest, that a first pull of the image transfers; None when that cannot
         be told: it is in another registry, not there, or an index of several."""
 
-    def push(self, image: Image) -> int:
-        """The bytes uploaded (0 when all was there); the manifest goes last."""
+    def push(self, image: Image, on_bytes: Callable[[int], None] = lambda _: None) -> int:
+        """The bytes uploaded (0 when all was there); the manifest goes last. `on_bytes` hears how many bytes
+        of the layers are there."""
 
     def remove(self, name: str, digest: str) -> None:
         """The image, its tags and what is attached to it are gone, unless the registry forbids deletion."""
@@ -293,6 +295,24 @@ class Machine(Protocol):
         """A container tried to reach the hub's ports; it is gone again."""
 
 
+class Work(Protocol):
+    """Lets a person see how far something is that may take long."""
+
+    def __call__(
+        self, what: str, total: float = 0.0, unit: str = ""
+    ) -> AbstractContextManager[Callable[[float], None]]:
+        """While it goes on. `total` is how many of `unit` (bytes, devices …) it takes, and what the context
+        gives hears how many are done; 0 where nobody knows: then how long it took last time is what counts,
+        by its name."""
+
+
+def show_nobody(
+    what: str, total: float = 0.0, unit: str = ""
+) -> AbstractContextManager[Callable[[float], None]]:
+    """Work that nobody looks at."""
+    return nullcontext(lambda _: None)
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything workflows may touch."""
@@ -318,5 +338,6 @@ class Services:
     """What IoT Edge's devices pull images with; None when there is none."""
     say: Callable[[str], None]
     """One line of progress for a person."""
+    work: Work = show_nobody
     alarm: Callable[[Json], None] = lambda _: None
     """Tells whoever is to know that a rollout is held, has failed, or needs an approval; never fails."""

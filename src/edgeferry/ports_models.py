@@ -107,6 +107,10 @@ class Runner(Protocol):
     def versions_of(self, pipeline: Pipeline) -> Sequence[str]:
         """What that step environment holds, as `name==version`."""
 
+    def trained_version(self, pipeline: Pipeline) -> str | None:
+        """The version that a run on this machine registered from the files as they are, by the pipeline's own
+        inputs; "" when none did, None where nothing was trained on this machine. Nothing is made or run."""
+
 
 class Tracking(Protocol):
     """The registry of models (MLflow)."""

@@ -62,6 +62,8 @@ from edgeferry.ports import (
     Services,
     Sheet,
     TextFolder,
+    Work,
+    show_nobody,
 )
 from edgeferry.ports_models import Images, Place
 from edgeferry.ports_projects import NewProject, PipelineFunctions, ProjectTree, Templates
@@ -80,7 +82,9 @@ _UP = "edgeferry up, which starts one or says what is missing; or correct engine
 
 
 @contextmanager
-def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Services]:
+def open_services(
+    settings: Settings, say: Callable[[str], None], work: Work = show_nobody
+) -> Iterator[Services]:
     """All services of a project. Each adapter is built when it is first used, so a command needs only the
     settings of what it touches; connections are closed at the end."""
     with ExitStack() as stack:
@@ -119,6 +123,7 @@ def open_services(settings: Settings, say: Callable[[str], None]) -> Iterator[Se
             sleep=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
             say=say,
+            work=work,
             alarm=lambda body: _alarm(values, body, say),
         )
 

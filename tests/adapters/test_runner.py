@@ -52,6 +52,12 @@ jobs:
 """
 
 
+RECORDS = """
+import json, sys
+open(sys.argv[2], "w").write(json.dumps({"name": "demo", "version": "7", "run_id": "r"}))
+"""
+
+
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database: making one takes seconds."""
@@ -305,6 +311,30 @@ def test_a_registering_step_that_recorded_nothing_has_failed(place: Place) -> No
     failed = place.run().failed
     assert failed is not None
     assert "recorded no model version" in failed.reason
+
+
+def test_what_was_trained_from_the_files_as_they_are_is_told_without_running_anything(place: Place) -> None:
+    """One step that records a version: the registry of models is not asked for it."""
+    out = "  registered: {type: uri_file}"
+    component = COMPONENT.format(name="copy", kind="uri_folder").replace("  out: {type: uri_folder}", out)
+    place.write("components/copy.yml", component.replace("outputs.out", "outputs.registered"))
+    bound = '{given: "${{parent.inputs.data}}"}\n    outputs: {registered: "${{parent.outputs.registered}}"}'
+    head = PIPELINE.partition("  copy:")[0].replace(
+        "  word: hello\n", "  word: hello\noutputs:\n" + out + "\n"
+    )
+    place.write("pipeline.yml", f"{head}  copy:\n    component: ./components/copy.yml\n    inputs: {bound}\n")
+    place.write("src/copy.py", RECORDS)
+    assert place.runner.trained_version(place.pipeline()) is None, "nothing was trained here"
+    assert place.states() == ["ran"]
+    place.said.clear()
+    assert place.runner.trained_version(place.pipeline()) == "7"
+    place.write("data/a.txt", "other")
+    assert place.runner.trained_version(place.pipeline()) == ""
+    place.write("data/a.txt", "four")
+    assert place.runner.trained_version(place.pipeline()) == "7"
+    place.write("conda.yml", "dependencies: [python, pip, {pip: [nothing-of-that-name]}]")
+    assert place.runner.trained_version(place.pipeline()) == "", "and no environment is made"
+    assert place.said == []
 
 
 def test_an_interrupt_ends_the_step_with_all_its_processes(place: Place, tmp_path: Path) -> None:

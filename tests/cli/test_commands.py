@@ -75,6 +75,27 @@ def test_an_error_is_json_where_json_was_asked_for(tmp_path: Path, form: list[st
     assert "edgeferry up" in facts["fix"]
 
 
+@pytest.mark.parametrize(
+    ("words", "problem", "fix"),
+    [
+        pytest.param("shp", "No such command 'shp'. Did you mean 'ship'?", "edgeferry --help", id="command"),
+        pytest.param("ship --tiemout 3", "--input, --timeout", "edgeferry ship --help", id="option"),
+        pytest.param("plan", "Missing argument 'release'", "edgeferry plan --help", id="argument missing"),
+        pytest.param("up --devices x", "'--devices'", "edgeferry up --help", id="value"),
+        pytest.param("devices shw", "Did you mean 'show'?", "edgeferry devices --help", id="in a group"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told_as_every_error_is(
+    tmp_path: Path, words: str, problem: str, fix: str
+) -> None:
+    code, out, err = run(tmp_path, *words.split(), "--output", "json")
+    facts = json.loads(out)
+    assert (code, facts["ok"], facts["fix"]) == (2, False, fix)
+    assert problem in facts["problem"]
+    code, out, err = run(tmp_path, *words.split())
+    assert (code, out, f"  fix: {fix}\n" in err, problem in err) == (2, "", True, True)
+
+
 def test_a_hub_that_is_down_is_the_outside_world(tmp_path: Path) -> None:
     started = {
         "hub.connection_string": "HostName=127.0.0.1:1;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA"
@@ -179,9 +200,11 @@ edgeferry.__main__.main()
     assert done.stderr == ""
 
 
-def test_ctrl_c_is_said_and_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
-    code = "import edgeferry.cli.main as m, signal; m.lift_root_options = lambda a: ['probe']; "
-    code += "m.app.command('probe')(lambda: signal.raise_signal(signal.SIGINT)); m.main()"
+@pytest.mark.parametrize("where", ["in the command", "before it"])
+def test_ctrl_c_is_said_and_has_an_exit_code_of_its_own(tmp_path: Path, where: str) -> None:
+    code = "import edgeferry.cli.main as m, signal; press = lambda: signal.raise_signal(signal.SIGINT); "
+    lift = "['probe']" if where == "in the command" else "press()"
+    code += f"m.lift_root_options = lambda a: {lift}; m.app.command('probe')(press); m.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )

@@ -17,7 +17,6 @@ from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.rollout_need import find_need, render_look
 from edgeferry.domain.rollout_state import Phase, RolloutState
-from edgeferry.domain.typed import ME
 from tests.domain.test_gate import NOW, RELEASE
 
 ID = "nyc_taxi-v3-01234567-prod-89abcdef"
@@ -28,7 +27,7 @@ def parse(line: str, environment: str) -> list[str]:
     """The names of the commands in the line; fails where the command line cannot read one."""
     found = []
     for text in re.findall(r"edgeferry [a-z].*?(?=; |$)", line):
-        words = shlex.split(text.replace(ME, "somebody"))
+        words = shlex.split(text)
         assert ("--env" in words, environment in words) == (bool(environment), True)
         command: Any = typer.main.get_command(app)
         context = command.make_context("edgeferry", lift_root_options(words[1:]))

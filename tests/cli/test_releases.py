@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,6 +126,30 @@ def test_approve_shows_plan_and_evidence_and_signs_a_yes_to_that_plan(shop: Shop
     assert approval.body["expires_at"] in out
 
 
+def test_whoever_is_asked_at_a_terminal_approves_in_their_own_name(shop: Shop) -> None:
+    code, _, err = shop("approve", "nyc_taxi", "-t", CONDITION)
+    assert (code, "give --by" in err) == (2, True), "nobody can be asked"
+    leader, terminal = os.openpty()
+    try:
+        os.write(leader, b"y\n")
+        words = [sys.executable, "-m", "edgeferry", "approve", "nyc_taxi", "-t", CONDITION]
+        done = subprocess.run(
+            words,
+            cwd=shop.bench.folder / "shop",
+            env={**shop.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(leader)
+        os.close(terminal)
+    assert "Sign a yes to it as rita?" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert [entry.author for entry in shop.bench.ledger.entries("approval")] == ["rita"]
+
+
 def test_in_an_environment_nobody_approves_their_own_and_two_people_are_asked(shop: Shop) -> None:
     code, _, err = shop("approve", "nyc_taxi", "--by", "rita", "-t", CONDITION, "--env", "prod")
     assert code == 1
@@ -207,7 +232,7 @@ def test_who_watches_or_promotes_is_told_what_is_needed_and_what_to_type(shop: S
     code, _, err = shop("rollouts", "watch", "nyc_taxi", "--env", "prod")
     assert code == 1
     assert f"approval needed: wave 2 of 2: release {release.subject} is not approved" in err
-    assert f'edgeferry approve {rollout} --wave 2 --by "$USER" --env prod' in err
+    assert f"edgeferry approve {rollout} --wave 2 --env prod" in err
     assert f"then: edgeferry rollouts run {rollout} --env prod" in err
     code, _, err = shop("rollouts", "promote", rollout, "--env", "prod")
     assert (code, "rita made this release" in err) == (1, True), err

@@ -79,6 +79,16 @@ CLOUD = replace(THERE, environment="prod", servers="elsewhere")
         pytest.param(
             replace(THERE, models=(replace(PUMP, is_there=True),)), "edgeferry status", id="all is there"
         ),
+        pytest.param(
+            replace(THERE, models=(replace(FAN, is_there=True), replace(PUMP, is_there=True, news="newer"))),
+            "edgeferry ship pump --approve-as ann",
+            id="a newer file of one that is there",
+        ),
+        pytest.param(
+            replace(CLOUD, models=(replace(PUMP, is_there=True, news="newer"),)),
+            "edgeferry ship pump --env prod",
+            id="the same elsewhere",
+        ),
     ],
 )
 def test_the_first_command_is_what_brings_a_person_on(now: Situation, command: str) -> None:

@@ -463,7 +463,7 @@ def test_a_wave_needs_an_approval_of_its_own(bench: Bench) -> None:
     def ask() -> Decision:
         return ask_gate(bench.services, release, start.hash, STRICT, "prod", rollout=rollout, wave=2)
 
-    assert f'edgeferry approve {rollout} --wave 2 --by "$USER"' in ask().fix
+    assert f"edgeferry approve {rollout} --wave 2" in ask().fix
     offer = make_wave_offer(bench.services, rollout, 2, STRICT, "prod")
     signed = approve(bench.services, offer, "bob", yes=True)
     assert (signed.body["rollout"], signed.body["wave"], signed.body["plan"]) == (rollout, 2, start.hash)

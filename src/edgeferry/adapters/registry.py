@@ -108,11 +108,14 @@ class RegistryClient:
         manifest = parse_manifest(body)
         return {blob.digest: blob.size_bytes for blob in (manifest.config, *manifest.layers)}
 
-    def push(self, image: Image) -> int:
-        """The bytes uploaded, 0 when all was there; RegistryError when a layer is not its digest's."""
-        uploaded = 0
+    def push(self, image: Image, on_bytes: Callable[[int], None] = lambda _: None) -> int:
+        """The bytes uploaded, 0 when all was there; RegistryError when a layer is not its digest's.
+        `on_bytes` hears how many bytes of the layers are there, after each."""
+        uploaded = there_bytes = 0
         for layer in image.layers:
             uploaded += self._upload(image.name, layer.digest, layer.size_bytes, Path(layer.path))
+            there_bytes += layer.size_bytes
+            on_bytes(there_bytes)
         uploaded += self._upload(image.name, image.config_digest, len(image.config), image.config)
         there = self._head(image.name, f"manifests/{image.tag}")
         if there is None or there.headers.get("docker-content-digest") != image.digest:

@@ -112,6 +112,25 @@ class LocalRunner:
         lines = self._environments.settle(step.component.environment)[1].splitlines()
         return tuple(line for line in lines if re.fullmatch(r"[\w.-]+==\S+", line))
 
+    def trained_version(self, pipeline: Pipeline) -> str | None:
+        """See the port. What a step kept is looked for under the name it would have now."""
+        last = pipeline.registering_step
+        if last is None or not any((self._state / "steps").glob("*/result.json")):
+            return None
+        values = _existing(pipeline, bind_inputs(pipeline, {}))
+        results: dict[str, StepResult] = {}
+        for step in pipeline.steps:
+            place, _ = self._environments.place_of(step.component.environment)
+            lock = place / "edgeferry.lock"
+            if not lock.is_file():
+                return ""
+            key = _key(step, _arguments(step, values, results), lock.read_text("utf-8"))
+            kept = self._kept(step, self._state / "steps" / key, registers=False)
+            if kept is None:
+                return ""
+            results[step.name] = kept
+        return _registration(last, results[last.name]).version
+
     def _step(
         self,
         pipeline: Pipeline,

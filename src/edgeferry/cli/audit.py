@@ -19,7 +19,9 @@ from edgeferry.errors import UsageError
 from edgeferry.workflows.audit import DeviceAudit, Reason, Told, audit_device, tell_story
 
 audit = typer.Typer(
-    no_args_is_help=True, help="The ledger: whether it is whole, and who decided what on what evidence."
+    no_args_is_help=True,
+    help="The ledger: whether it is whole, and who decided what on what evidence.\n\n"
+    "[bold]edgeferry audit verify[/bold] checks all of it.",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,13 +13,13 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
 from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record
 from edgeferry.errors import EdgeferryError, OutsideError, RefusedError, UsageError
@@ -30,9 +30,9 @@ from edgeferry.workflows.captures import (
     Wanted,
     collect,
     fetch_counts,
-    find_devices,
     stream_captures,
 )
+from edgeferry.workflows.survey import find_running, guess_module
 
 SHOWN = 20
 T = TypeVar("T")
@@ -94,9 +94,7 @@ def captures(
         raise UsageError("--after counts on one device", fix="name it with --device")
     form = _choose_form(output, to, count)
     with opened(context, Output.JSON if form is Form.JSON else Output.TABLE) as (_, services, terminal):
-        if device:
-            read_device(services.hub, device)
-        names = [device] if device else find_devices(services, model)
+        names = [_check(services, device, model)] if device else find_running(services, model)
         if count:
             counts, problems = _each(names, lambda name: fetch_counts(services, name, model))
             _print_counts(form, terminal, model, counts)
@@ -108,6 +106,15 @@ def captures(
             Terminal(Output.TABLE).failure(error)
         if problems:
             raise typer.Exit(max(error.exit_code for error in problems))
+
+
+def _check(services: Services, device: str, model: str) -> str:
+    """The device; UsageError where there is none, or where it runs a model of nearly that name."""
+    read_device(services.hub, device)
+    fix = guess_module(services, device, model)
+    if fix.startswith("did you mean"):
+        raise UsageError(f"{device} reports no module {model}", fix=fix)
+    return device
 
 
 def _parse_time(text: str) -> str:
@@ -215,17 +222,15 @@ def _give_out(
 
 @contextmanager
 def _progress() -> Iterator[Show]:
-    """Shows how far a device's records have come, on stderr where that is a terminal, once there is more than
-    a page of them."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: dict[str, TaskID] = {}
+    """Shows how far each device's records have come, once there is more than a page of them."""
+    with ExitStack() as stack:
+        shown: dict[str, Callable[[float], None]] = {}
 
         def show(name: str, batch: Batch) -> None:
-            if name in tasks:
-                progress.update(tasks[name], completed=batch.done)
-            elif batch.done < batch.total:
-                tasks[name] = progress.add_task(name, completed=batch.done, total=batch.total)
+            if name not in shown and batch.done < batch.total:
+                shown[name] = stack.enter_context(PROGRESS.work(name, batch.total, "records"))
+            if name in shown:
+                shown[name](batch.done)
 
         yield show
 

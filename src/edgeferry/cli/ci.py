@@ -16,7 +16,10 @@ from edgeferry.wire.ci_needs import find_needs
 from edgeferry.wiring import open_folder
 from edgeferry.workflows.ci import Layout, read_fleet, write_pipelines
 
-ci = typer.Typer(no_args_is_help=True, help="Pipelines for CI systems, written from the project.")
+ci = typer.Typer(
+    no_args_is_help=True,
+    help="Pipelines for CI systems, written from the project: [bold]edgeferry ci github --env prod[/bold].",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +48,9 @@ def azure_devops(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a pipeline for the pull requests of each model, and one that carries what was merged to the fleet
-    of the environment. E.g. edgeferry ci azure-devops --env prod. Edits between >>> and <<< are kept."""
+    of the environment. Edits between >>> and <<< are kept.
+
+    E.g. edgeferry ci azure-devops --env prod"""
     _write(context, AZURE_DEVOPS, folder, output, check=check)
 
 
@@ -57,8 +62,9 @@ def github(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a workflow for pull requests, which checks the models that one touches, and for each model one
-    that carries what was merged to the fleet of the environment. E.g. edgeferry ci github --env prod. Edits
-    between >>> and <<< are kept."""
+    that carries what was merged to the fleet of the environment. Edits between >>> and <<< are kept.
+
+    E.g. edgeferry ci github --env prod"""
     _write(context, GITHUB, folder, output, check=check)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.domain.anchor import DEVICE as ANCHOR
 from edgeferry.domain.fields import nearest
 from edgeferry.errors import HubError, UsageError
@@ -25,7 +26,8 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is here to say yes", fix="give --yes when you are sure")
-    typer.confirm(question, abort=True, err=True)
+    with PROGRESS.quiet():
+        typer.confirm(question, abort=True, err=True)
 
 
 def read_device(hub: Hub, device: str) -> Json:
@@ -58,7 +60,13 @@ def near(word: str, known: Iterable[str]) -> str:
     guess = nearest(word, names)
     if guess.startswith("did you mean") or len(names) <= _MOST_NAMES:
         return guess
-    return f"known here: {', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+    return f"known here: {list_some(names)}"
+
+
+def list_some(names: Sequence[str]) -> str:
+    """The names, or where there are many the first of them and how many more."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _guess(hub: Hub, device: str) -> str:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgeferry.cli.progress import PROGRESS
+from edgeferry.cli.tables import FittedTable
 from edgeferry.errors import EdgeferryError, RefusedError
 
 
@@ -49,6 +51,10 @@ class Terminal:
 
     def answer(self, facts: Any, tables: Sequence[Table | str] = ()) -> None:
         """The answer: `facts` as JSON, or the tables and lines, on stdout."""
+        with PROGRESS.quiet():
+            self._answer(facts, tables)
+
+    def _answer(self, facts: Any, tables: Sequence[Table | str]) -> None:
         if self.output is Output.JSON:
             _print_json(facts)
             return
@@ -87,33 +93,9 @@ def finish(ok: bool, problem: str, fix: str) -> None:
     raise typer.Exit(1)
 
 
-def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> FittedTable:
     """A table with a title; cells are plain text."""
-    table = Table(title=title, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
-    for row in rows:
-        table.add_row(*(_shown(cell) for cell in row))
-    return table
-
-
-_WHOLE = frozenset(
-    {
-        "device",
-        "digest",
-        "model",
-        "module",
-        "ms",
-        "name",
-        "run",
-        "seconds",
-        "setting",
-        "stage",
-        "state",
-        "verdict",
-    }
-)
-"""Columns whose cells must stay on one line, however narrow the terminal."""
+    return FittedTable(title, columns, [[disarm(cell) for cell in row] for row in rows])
 
 
 def short(digest: str) -> str:
@@ -148,4 +130,4 @@ def _print_json(facts: Any) -> None:
 
 
 def _errors() -> Console:
-    return Console(stderr=True)
+    return PROGRESS.console

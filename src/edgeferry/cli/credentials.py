@@ -18,7 +18,10 @@ from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import azure_hub_name, device_connection, render_connection_string
 from edgeferry.wire.enrolment import HUB_NAME
 
-keys = typer.Typer(no_args_is_help=True, help="The keys that devices sign in with.")
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="The keys that devices sign in with: [bold]edgeferry devices keys regenerate press-1[/bold].",
+)
 
 DeviceArgument = Annotated[str, typer.Argument(help="The device.", autocompletion=complete_devices)]
 ModuleOption = Annotated[str, typer.Option("--module", "-m", help="One of its modules instead.")]

@@ -20,9 +20,10 @@ from edgeferry.domain.deployment_check import RESERVED, find_unrunnable, find_wa
 from edgeferry.domain.layering import Deployment, find_content_fault, is_base
 from edgeferry.domain.query import parse_query
 from edgeferry.errors import ConditionError, HubError, UsageError
-from edgeferry.ports import Hub, Json
+from edgeferry.ports import Hub, Json, Services
 from edgeferry.wire.configuration import Progress, parse_deployment, parse_manifest, parse_progress
 from edgeferry.wire.deployment import render_configuration
+from edgeferry.workflows.aim import advise_condition
 
 _NAME = re.compile(r"[a-z0-9\-:+%_#*?!(),=@;']{1,128}")
 _EDGE = "capabilities.iotEdge = true"
@@ -73,7 +74,7 @@ def create(
         queries = {**_queries(document), **parse_pairs(metric, "the metric")}
         _check_queries(queries)
         labels = _labels(label)
-        selected, edge_devices, warnings = _warn(hub, parsed, terminal)
+        selected, edge_devices, warnings = _warn(services, parsed, terminal)
         try:
             made = hub.create_configuration(
                 render_configuration(name, content, condition, priority, labels, queries)
@@ -119,7 +120,7 @@ def update(
             raise UsageError(f"{name} is not a deployment made by hand", fix="only its rollout changes it")
         chosen = before.condition if condition is None else parse_condition(condition)
         after = replace(before, condition=chosen, priority=before.priority if priority is None else priority)
-        selected, edge_devices, warnings = _warn(hub, after, terminal)
+        selected, edge_devices, warnings = _warn(services, after, terminal)
         changes = {
             "targetCondition": after.condition.text,
             "priority": after.priority,
@@ -215,11 +216,13 @@ def delete(
         terminal.answer(facts, lines)
 
 
-def _warn(hub: Hub, deployment: Deployment, terminal: Terminal) -> tuple[int, int, list[str]]:
+def _warn(services: Services, deployment: Deployment, terminal: Terminal) -> tuple[int, int, list[str]]:
     """How many edge devices it selects, how many there are, and what was said about it."""
+    hub = services.hub
     edge_devices = _count(hub, _EDGE)
     selected = _count_selected(hub, deployment.condition.text, edge_devices)
     warnings = list(find_warnings(deployment, _others(hub, deployment.id), selected, edge_devices))
+    warnings += advise_condition(services, deployment.condition.text) if not selected else []
     for warning in warnings:
         terminal.say(f"{deployment.id}: {warning}")
     return selected, edge_devices, warnings

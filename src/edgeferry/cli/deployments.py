@@ -31,7 +31,8 @@ from edgeferry.workflows.release import find_release
 
 deployments = typer.Typer(
     no_args_is_help=True,
-    help="Deployments by hand; what a rollout puts on the hub, and the devices' login at the registry.",
+    help="Deployments by hand; what a rollout puts on the hub, and the devices' login at the registry.\n\n"
+    "[bold]edgeferry deployments list[/bold] shows all that are on the hub.",
 )
 
 

@@ -24,13 +24,20 @@ from edgeferry.cli.device_facts import (
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition
+from edgeferry.domain.known_tags import list_tags
 from edgeferry.domain.portability import find_unknown
 from edgeferry.domain.tags import is_change, parse_tags
 from edgeferry.errors import HubError, UsageError
 from edgeferry.ports import Hub, Json
 from edgeferry.wire.connection import device_connection, render_connection_string
+from edgeferry.workflows.aim import advise_condition, advise_tags
 
-devices = typer.Typer(no_args_is_help=True, help="The fleet's devices: identities, twins, tags, and why.")
+devices = typer.Typer(
+    no_args_is_help=True,
+    help="The fleet's devices: identities, twins, tags, and why.\n\n"
+    "[bold]edgeferry devices list[/bold] shows them; [bold]edgeferry devices why press-1[/bold] says why one "
+    "has what it has.",
+)
 
 WhereOption = Annotated[
     str, typer.Option("--where", "-w", help="The devices of a target condition, e.g. tags.site = 'berlin'.")
@@ -127,6 +134,8 @@ def list_devices(
             (twin for twin in found if not is_reserved(twin)), key=lambda twin: str(twin["deviceId"])
         )
         twins = twins[: top or None]
+        if not twins and (condition or where):
+            _hint(terminal, advise_condition(services, condition or where))
         agents = _fetch_agents(services.hub, twins, terminal)
         facts = [device_facts(twin, agents.get(twin["deviceId"], {})) for twin in twins]
         rows = [
@@ -244,6 +253,9 @@ def tag_devices(
             raise UsageError("no tag is given", fix=f"edgeferry devices tag {' '.join(names)} KEY=VALUE")
         patch = parse_tags(changes)
         chosen = choose(services.hub, names, where, terminal)
+        _hint(terminal, advise_tags(services, list_tags(patch)))
+        if where and not chosen:
+            _hint(terminal, advise_condition(services, where))
         if where:
             confirm(f"This changes the tags of {_many(chosen)}.", yes)
         facts = []
@@ -341,6 +353,11 @@ def _fetch_agents(hub: Hub, twins: Sequence[Json], terminal: Terminal) -> Mappin
     if len(text) + len(listed) < _QUERY_LETTERS:
         text += f" AND deviceId IN [{listed}]"
     return {row["deviceId"]: row for row in fetch(hub, text, terminal)}
+
+
+def _hint(terminal: Terminal, lines: Sequence[str]) -> None:
+    for line in lines:
+        terminal.say(line)
 
 
 def _many(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish
 from edgeferry.cli.log_file import print_log
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, load_anywhere
 from edgeferry.errors import UsageError
 from edgeferry.sandbox.hub import HUB_START, HubOptions, LocalHub
@@ -143,7 +144,8 @@ def start(
         local.make_folder()
         local.remember(options)
         os.execve(command[0], command, child_environment())
-    fresh = local.start(command, terminal.say)
+    with PROGRESS.work("hub start"):
+        fresh = local.start(command, terminal.say)
     if (
         not fresh
         and options != HubOptions(names=("localhost",))
@@ -157,14 +159,16 @@ def start(
 
 @hub.command()
 def stop(context: typer.Context, state: StateOption = None) -> None:
-    """Stop the hub that `hub start` started; what it knows stays."""
+    """Stop the hub that `hub start` started; what it knows stays.
+    E.g. edgeferry hub stop"""
     local, terminal = _find(context, state), Terminal(Output.TABLE)
     terminal.say("stopped the hub" if local.stop() else f"no hub runs in {local.folder}")
 
 
 @hub.command()
 def restart(context: typer.Context, state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Stop the hub and start it as it was started; clients come back by themselves."""
+    """Stop the hub and start it as it was started; clients come back by themselves.
+    E.g. edgeferry hub restart"""
     local, terminal = _find(context, state), Terminal(output)
     command = local.process.command()
     if not command:
@@ -179,7 +183,8 @@ def restart(context: typer.Context, state: StateOption = None, output: OutputOpt
 
 @hub.command()
 def status(context: typer.Context, state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Whether the hub runs, who started it, and where it listens; exit 1 when it does not run."""
+    """Whether the hub runs, who started it, and where it listens; exit 1 when it does not run.
+    E.g. edgeferry hub status --output json"""
     local = _find(context, state)
     facts = _facts(local)
     lines = [
@@ -243,7 +248,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes, until Ctrl-C.")] = False,
     state: StateOption = None,
 ) -> None:
-    """What the hub logged, JSON lines, the newest last."""
+    """What the hub logged, JSON lines, the newest last.
+    E.g. edgeferry hub logs --lines 20 --follow"""
     local = _find(context, state)
     path = local.log()
     if not path.is_file():
@@ -261,12 +267,14 @@ def backup(
 ) -> None:
     """Copy the hub's database as it is at one moment, running or not. To restore it, put it in the place of
     hub.db in the folder of a hub that is stopped, and remove hub.db-wal there if a hub was killed: it holds
-    later writes."""
+    later writes.
+    E.g. edgeferry hub backup hub-monday.db"""
     local = _find(context, state)
     _need_server()
     from edgeferry.hub.transfer import back_up
 
-    back_up(local.folder, file)
+    with PROGRESS.work("hub backup"):
+        back_up(local.folder, file)
     Terminal(Output.TABLE).say(f"wrote {file}; it holds keys, and only you can read it")
 
 
@@ -288,7 +296,8 @@ def export_hub(
         sys.stdout.writelines(lines)
         return
     try:
-        count = _write_private(Path(file), lines)
+        with PROGRESS.work("hub export"):
+            count = _write_private(Path(file), lines)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}", fix="name another file") from error
     Terminal(Output.TABLE).say(f"wrote {count - 1} documents to {file}")
@@ -315,7 +324,7 @@ def import_hub(
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}", fix="name an export") from error
-    with local.held():
+    with PROGRESS.work("hub import"), local.held():
         count = local.send_import(text, mode) if local.runs() else _import_stopped(local, text, mode)
     terminal.say(f"imported {count} documents")
 

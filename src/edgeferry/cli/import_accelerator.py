@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption
 from edgeferry.errors import UsageError
 from edgeferry.wire.import_report import render_facts
@@ -44,9 +45,10 @@ def import_accelerator(
         )
     target = to.resolve() if to else source.with_name(f"{source.name}-edgeferry")
     tree, functions = open_accelerator(source)
-    imported = carry_over(
-        tree, functions, lambda: open_new_project(target, source), read_recorder(), terminal.say
-    )
+    with PROGRESS.work(f"import {source.name}"):
+        imported = carry_over(
+            tree, functions, lambda: open_new_project(target, source), read_recorder(), terminal.say
+        )
     terminal.answer(_facts(imported, target), [*_lines(imported), _table(imported, target)])
     errors = sum(finding.severity == "error" for finding in imported.findings)
     finish(

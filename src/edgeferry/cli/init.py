@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal, counted, finish
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, load
 from edgeferry.domain.beginning import FIRST_MODEL, suggest_model
 from edgeferry.domain.typed import render_command
@@ -61,11 +62,13 @@ def init(
 ) -> None:
     """Begin: a project that ships as it is, or a model in one. Nothing that is there is written over.
 
-    edgeferry init shop begins a project in the folder shop, with a model to start from. In a project,
-    edgeferry init --model pump adds one. edgeferry init --from-model pump.pkl --sample rows.csv takes a model
-    that you have, no pipeline needed. edgeferry init --update carries in what newer templates have.
+    E.g. edgeferry init shop, then cd shop, then edgeferry: a project with a model to start from
 
-    Example: edgeferry init shop, then cd shop, then edgeferry.
+    In a project: edgeferry init --model pump adds a model
+
+    A model that you have, no pipeline needed: edgeferry init --from-model pump.pkl --sample rows.csv
+
+    What newer templates have: edgeferry init --update
     """
     terminal = Terminal(output)
     if update:
@@ -90,7 +93,8 @@ def init(
             fix=f"edgeferry init --model NAME adds a model, e.g. {FIRST_MODEL}; or --update",
         )
     if from_model:
-        brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem), target)
+        with PROGRESS.work(f"read {from_model.name}"):
+            brought = read_given_model(from_model, sample, model or suggest_model(from_model.stem), target)
         part = given_part(brought)
         for line in brought.warnings:
             terminal.say(line)

@@ -11,7 +11,16 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish, render_table, short
 from edgeferry.cli.facts import shipment_facts
-from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet, read_rules
+from edgeferry.cli.project import (
+    InputOption,
+    OutputOption,
+    load,
+    opened,
+    parse_pairs,
+    read_fleet,
+    read_rules,
+    showing,
+)
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox
@@ -33,7 +42,9 @@ DevicesOption = Annotated[int, typer.Option("--devices", min=1, max=20, help="Ho
 _REQUESTS = 50
 """How many requests the demo sends to each model on each device."""
 
-config = typer.Typer(no_args_is_help=True, help="The project's settings.")
+config = typer.Typer(
+    no_args_is_help=True, help="The project's settings: [bold]edgeferry config show[/bold] lists them."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +56,9 @@ def register(app: typer.Typer) -> None:
 
 def up(context: typer.Context, devices: DevicesOption = 2, output: OutputOption = Output.TABLE) -> None:
     """Start a hub, a registry, a ledger and devices on this machine. Running it twice is cheap and safe;
-    devices of an earlier run start too, until down --wipe."""
+    devices of an earlier run start too, until down --wipe.
+
+    E.g. edgeferry up --devices 3"""
     terminal = Terminal(output)
     names = _start(context, devices, terminal)
     settings = load(context)
@@ -65,10 +78,12 @@ def down(
         ),
     ] = False,
 ) -> None:
-    """Stop everything that `up` started, and remove its containers and networks."""
+    """Stop everything that `up` started, and remove its containers and networks.
+
+    E.g. edgeferry down; to begin from nothing: edgeferry down --wipe"""
     terminal = Terminal(Output.TABLE)
     settings = load(context)
-    with locked(settings.state / sandbox.UP_LOCK):
+    with showing(context, settings), locked(settings.state / sandbox.UP_LOCK):
         sandbox.down(settings.state, wipe=wipe, say=terminal.say)
 
 
@@ -80,7 +95,9 @@ def demo(
 ) -> None:
     """The whole journey on this machine: start hub, registry and devices, ship every model of the project
     to its devices, move one by tags and back, send requests and count what the devices captured. Exit 0
-    only if all of it is true."""
+    only if all of it is true.
+
+    E.g. edgeferry demo --devices 4"""
     terminal = Terminal(output)
     since = time.monotonic()
     names = _start(context, devices, terminal)
@@ -144,7 +161,11 @@ def _start(context: typer.Context, devices: int, terminal: Terminal) -> list[str
                 f"{name} is set by {source}, so this is no sandbox of this machine",
                 fix="unset it for up and demo; nothing was started, and what it names was not touched",
             )
-    with locked(settings.state / sandbox.UP_LOCK):
+    with (
+        showing(context, settings),
+        locked(settings.state / sandbox.UP_LOCK),
+        sandbox.taking_back(settings.state, terminal.say),
+    ):
         started = sandbox.start_servers(settings.state, _engine_wish(settings), terminal.say)
         settings = load(context)
         with open_hub(settings, terminal.say) as hub:

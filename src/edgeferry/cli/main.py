@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -40,6 +40,7 @@ from edgeferry.cli import (
 )
 from edgeferry.cli.console import Output, Terminal
 from edgeferry.cli.next_step import say_next
+from edgeferry.cli.pages import finish_help
 from edgeferry.errors import EdgeferryError, UsageError
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Carry machine-learning models from training to a fleet of edge devices, and bring back proof.\n\n"
     "Start here: [bold]edgeferry init shop[/bold] begins a project; [bold]edgeferry[/bold] alone says, "
     "anywhere, what to type next.\n\n"
@@ -76,6 +78,7 @@ hub.register(app)
 ci.register(app)
 import_accelerator.register(app)
 sim.register(app)
+finish_help(app)
 
 
 _INTERRUPTED = 130
@@ -132,21 +135,41 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # asked to end: clean up as on Ctrl-C
     try:
-        app(lift_root_options(sys.argv[1:]))
-    except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            print("interrupted", file=sys.stderr)
-        raise
+        code = app(lift_root_options(sys.argv[1:]), prog_name="edgeferry", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except typer.Abort:  # somebody said no
+        print("Aborted.", file=sys.stderr)
+        sys.exit(1)
     except EdgeferryError as error:
-        wants_json = any(word in ("--output=json", "-ojson") for word in sys.argv) or any(
-            pair == (flag, "json")
-            for flag in ("--output", "-o")
-            for pair in zip(sys.argv, sys.argv[1:], strict=False)
-        )
-        Terminal(Output.JSON if wants_json else Output.TABLE).failure(error)
-        sys.exit(error.exit_code)
-    except Exception:  # noqa: BLE001 - the last border: what nobody expected is a bug of ours
+        _fail(error)
+    except Exception as error:  # noqa: BLE001 - the last border: what nobody expected is a bug of ours
+        if isinstance(error, typer.BadParameter.__bases__):
+            _fail(_read_usage(error))
         traceback.print_exc()
         bug = EdgeferryError("this is a bug of edgeferry", fix="report it with the lines above")
         Terminal(Output.TABLE).failure(bug)
         sys.exit(bug.exit_code)
+
+
+def _fail(error: EdgeferryError) -> NoReturn:
+    """Ends with the problem and the fix, as JSON too where that was asked for."""
+    wants_json = any(word in ("--output=json", "-ojson") for word in sys.argv) or any(
+        pair == (flag, "json")
+        for flag in ("--output", "-o")
+        for pair in zip(sys.argv, sys.argv[1:], strict=False)
+    )
+    Terminal(Output.JSON if wants_json else Output.TABLE).failure(error)
+    sys.exit(error.exit_code)
+
+
+def _read_usage(error: Any) -> UsageError:
+    """What typer found wrong with the line. A group without its command has shown its help: exit code 2."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.exit(error.exit_code)
+    path = error.ctx.command_path if error.ctx else "edgeferry"
+    return UsageError(error.format_message(), fix=f"{path} --help")

@@ -108,7 +108,9 @@ def package(
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon."""
+    """Assemble the image of a registered version: the same inputs give the same bytes, no build daemon.
+
+    E.g. edgeferry package nyc_taxi --model-version 3"""
     with opened(context, output, train__place=place) as (_, services, terminal):
         image = package_version(services, model, model_version)[2].image
         rows = [[layer.title, short(layer.digest), f"{layer.size_bytes / 1e6:.2f}"] for layer in image.layers]
@@ -128,7 +130,9 @@ def verify(
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run the image under a device's limits and compare every answer with the pipeline's own predictions."""
+    """Run the image under a device's limits and compare every answer with the pipeline's own predictions.
+
+    E.g. edgeferry verify nyc_taxi"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = package_version(services, model, model_version)
         verification = prove(
@@ -149,7 +153,9 @@ def push(
     place: TrainedAtOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Verify, then push model image, report and companion by digest. What does not verify is not pushed."""
+    """Verify, then push model image, report and companion by digest. What does not verify is not pushed.
+
+    E.g. edgeferry push nyc_taxi --env prod"""
     with opened(context, output, train__place=place) as (settings, services, terminal):
         definition, version, packed = package_version(services, model, model_version)
         limits = read_fleet(settings).limits

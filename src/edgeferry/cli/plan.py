@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from edgeferry.cli.confirm import near
 from edgeferry.cli.console import Output, counted, finish, render_table
 from edgeferry.cli.project import (
     ConditionOption,
@@ -25,6 +26,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json
 from edgeferry.wire.plan import plan_hash, render_plan
+from edgeferry.workflows.aim import advise_condition
 from edgeferry.workflows.plan import Scene, draw_plan, find_group, look
 from edgeferry.workflows.release import find_release
 
@@ -56,6 +58,9 @@ def plan(
         condition = choose_condition(settings, services, entry.body["model"], target_condition)
         scene = look(services, entry, condition, read_fleet(settings))
         drawn = draw_plan(scene, read_rollout(settings), services.registry.blob_sizes)
+        if not drawn.targeted:
+            for line in advise_condition(services, condition):
+                terminal.say(line)
         facts: Json = {"hash": plan_hash(drawn), "blocked": drawn.blocked, **render_plan(drawn)}
         tables = plan_tables(drawn)
         if device:
@@ -144,7 +149,8 @@ def _with_devices(problem: str, devices: int, examples: tuple[str, ...]) -> str:
 def _view(scene: Scene, device: str) -> tuple[str, Group, Explanation]:
     group = find_group(scene, device)
     if group is None:
-        raise UsageError(f"{device} is no edge device of this hub", fix="edgeferry devices list")
+        fix = near(device, [str(one["deviceId"]) for one in scene.documents])
+        raise UsageError(f"{device} is no edge device of this hub", fix=f"{fix}; edgeferry devices list")
     twin = next(one for one in scene.documents if one["deviceId"] == device)
     return device, group, explain(scene.after, twin)
 

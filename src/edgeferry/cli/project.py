@@ -10,6 +10,7 @@ import typer
 
 from edgeferry.cli.completing import complete_models, complete_subjects
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
@@ -20,8 +21,13 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings, load_settings
 from edgeferry.settings_table import KNOWN
-from edgeferry.wiring import open_services
+from edgeferry.wiring import open_folder, open_services
 from edgeferry.workflows.begin import Rules
+
+_ABOUT = ("model", "release", "rollout", "module", "device")
+"""Parameters that say what a command is about."""
+_ENDLESS = ("sim", "rollouts run", "rollouts watch", "runs wait")
+"""Commands that go on for as long as others make them."""
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the answer.", show_default=True)
@@ -78,7 +84,7 @@ def opened(
     """Settings, services and terminal for one command; connections are closed after it."""
     terminal = Terminal(output)
     settings = load(context, **flags)
-    with open_services(settings, terminal.say) as services:
+    with showing(context, settings), open_services(settings, terminal.say, PROGRESS.work) as services:
         yield settings, services, terminal
 
 
@@ -87,8 +93,22 @@ def opened_anywhere(context: typer.Context, output: Output) -> Iterator[tuple[Se
     """The same for a command that asks only the hub, so that it needs no project."""
     terminal = Terminal(output)
     settings = load_anywhere(context)
-    with open_services(settings, terminal.say) as services:
+    with showing(context, settings), open_services(settings, terminal.say, PROGRESS.work) as services:
         yield settings, services, terminal
+
+
+@contextmanager
+def showing(context: typer.Context, settings: Settings) -> Iterator[None]:
+    """Lets a person see that the command goes on, and about how long; not what goes on until it is ended."""
+    if settings.state.is_dir():
+        PROGRESS.remember_in(open_folder(settings.state))
+    path = context.command_path.partition(" ")[2]
+    if path in _ENDLESS:
+        yield
+        return
+    about = next((context.params[name] for name in _ABOUT if context.params.get(name)), "")
+    with PROGRESS.work(f"edgeferry {path} {about}".strip()):
+        yield
 
 
 def read_fleet(settings: Settings) -> Fleet:

@@ -27,7 +27,9 @@ RepositoryOption = Annotated[
     ),
 ]
 
-registry = typer.Typer(no_args_is_help=True, help="The OCI registry.")
+registry = typer.Typer(
+    no_args_is_help=True, help="The OCI registry: [bold]edgeferry registry tokens list[/bold]."
+)
 tokens = typer.Typer(
     no_args_is_help=True,
     help="Logins that may pull from some repositories and do nothing else, one for each fleet or device.\n\n"
@@ -53,7 +55,9 @@ def create(
     repository: RepositoryOption,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create a login that may only pull, and print its password, which is told this once."""
+    """Create a login that may only pull, and print its password, which is told this once.
+
+    E.g. edgeferry registry tokens create berlin --repository 'edgeferry/*'"""
     settings, terminal = load(context), Terminal(output)
     host = settings.need("registry.host")
     accounts.check_pull_token(name, repository)
@@ -64,7 +68,9 @@ def create(
 
 
 def list_tokens(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """List the logins that may only pull, and what they may pull."""
+    """List the logins that may only pull, and what they may pull.
+
+    E.g. edgeferry registry tokens list"""
     settings, terminal = load(context), Terminal(output)
     host = settings.need("registry.host")
     if not _is_local(settings):
@@ -77,7 +83,9 @@ def list_tokens(context: typer.Context, output: OutputOption = Output.TABLE) -> 
 
 
 def regenerate(context: typer.Context, name: NameArgument, output: OutputOption = Output.TABLE) -> None:
-    """Give a token another password, and print it; the old one is worth nothing from then on."""
+    """Give a token another password, and print it; the old one is worth nothing from then on.
+
+    E.g. edgeferry registry tokens regenerate berlin"""
     settings, terminal = load(context), Terminal(output)
     host = settings.need("registry.host")
     if not _is_local(settings):
@@ -87,7 +95,9 @@ def regenerate(context: typer.Context, name: NameArgument, output: OutputOption 
 
 
 def delete(context: typer.Context, name: NameArgument, output: OutputOption = Output.TABLE) -> None:
-    """Delete a token: nobody can log in with it any more."""
+    """Delete a token: nobody can log in with it any more.
+
+    E.g. edgeferry registry tokens delete berlin"""
     settings, terminal = load(context), Terminal(output)
     host = settings.need("registry.host")
     if not _is_local(settings):

@@ -42,7 +42,8 @@ from edgeferry.workflows.release import release as release_image
 
 releases = typer.Typer(
     no_args_is_help=True,
-    help="What was released: its evidence, who approved it, where it went; from the signed ledger.",
+    help="What was released: its evidence, who approved it, where it went; from the signed ledger.\n\n"
+    "[bold]edgeferry releases show nyc_taxi[/bold] shows the newest of a model.",
 )
 
 
@@ -118,7 +119,13 @@ def approve(
     release: Annotated[
         str, typer.Argument(help="A release, a model for its newest one, or with --wave a rollout.")
     ],
-    by: Annotated[str, typer.Option("--by", help="Who approves; signs with this person's key.")] = "",
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            help="Who approves; signs with this person's key. Default: you, at a terminal (setting user).",
+        ),
+    ] = "",
     from_platform: Annotated[
         Platform | None,
         typer.Option("--from", help="In a pipeline: record who approved its stage on this platform."),
@@ -145,12 +152,14 @@ def approve(
     Between waves: edgeferry approve nyc_taxi-v3-01234567-prod-89abcdef --wave 2 --by ann --env prod
 
     In a deployment job: edgeferry approve nyc_taxi-v3-01234567 --from azure-devops, or --from github"""
-    if [bool(by), from_platform is not None, ask].count(True) != 1 or (no and not by):
+    told = [bool(by), from_platform is not None, ask].count(True)
+    if told > 1 or (not told and not sys.stdin.isatty()) or (no and (from_platform or ask)):
         raise UsageError(
             "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
             fix="give --by, --from or --ask; a refusal on the platform ends its stage by itself",
         )
     with opened(context, output) as (settings, services, terminal):
+        by = by or settings["user"]
         offer = _make_offer(settings, services, release, target_condition, wave)
         if output is Output.TABLE:
             terminal.answer({}, offer_tables(offer))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.console import Output, Terminal, finish
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import (
     ConditionOption,
     OutputOption,
@@ -184,7 +185,10 @@ def watch(
     Exit code 0 only if it succeeded.
 
     E.g. edgeferry rollouts watch nyc_taxi"""
-    with opened(context, output) as (settings, services, terminal):
+    with (
+        opened(context, output) as (settings, services, terminal),
+        PROGRESS.work(f"{rollout}, which somebody else carries out", lasts_s=0),
+    ):
         gate = read_gate(settings)
         record = load_record(services, find_rollout(services, rollout, settings.environment).id, gate)
         told = 0

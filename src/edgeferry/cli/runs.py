@@ -48,7 +48,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_runs(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """The runs submitted from this project, oldest first. Asks nobody: how one stands, `runs show` says."""
+    """The runs submitted from this project, oldest first. Asks nobody: how one stands, `runs show` says.
+
+    E.g. edgeferry runs list"""
     with opened(context, output) as (_, services, terminal):
         records = services.runs.list_all()
         rows = [[r.id, r.model, r.place, r.workspace, _when(r)] for r in records]
@@ -57,7 +59,9 @@ def list_runs(context: typer.Context, output: OutputOption = Output.TABLE) -> No
 
 
 def show(context: typer.Context, run: RunArgument, output: OutputOption = Output.TABLE) -> None:
-    """Where a run and each of its steps stand."""
+    """Where a run and each of its steps stand.
+
+    E.g. edgeferry runs show nyc_taxi-0123456789ab"""
     with _opened_at(context, run, output) as (services, record, terminal):
         state = services.place.poll(run)
         terminal.answer({**record_facts(record), **state_facts(state)}, state_lines(state))
@@ -70,7 +74,9 @@ def wait(
     deadline: DeadlineOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Wait until a run ends, and say which model version it registered. Ctrl-C leaves the run going."""
+    """Wait until a run ends, and say which model version it registered. Ctrl-C leaves the run going.
+
+    E.g. edgeferry runs wait nyc_taxi-0123456789ab --deadline 3600"""
     with opened(context, output, train__place=_PLACE) as (settings, services, terminal):
         record = find_run(services, run)
         definition = services.project.load_model(record.model)
@@ -84,7 +90,9 @@ def logs(
     run: RunArgument,
     step: Annotated[str, typer.Argument(help="One step; default: all that have begun.")] = "",
 ) -> None:
-    """What a run's steps have printed so far."""
+    """What a run's steps have printed so far.
+
+    E.g. edgeferry runs logs nyc_taxi-0123456789ab train"""
     with _opened_at(context, run, Output.TABLE) as (services, _, _terminal):
         known = [each.name for each in services.place.poll(run).steps]
         if step and step not in known:
@@ -96,7 +104,9 @@ def logs(
 
 
 def cancel(context: typer.Context, run: RunArgument, output: OutputOption = Output.TABLE) -> None:
-    """Ask a run to end."""
+    """Ask a run to end.
+
+    E.g. edgeferry runs cancel nyc_taxi-0123456789ab"""
     with _opened_at(context, run, output) as (services, _, terminal):
         services.place.cancel(run)
         state = services.place.poll(run)

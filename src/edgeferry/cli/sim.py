@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.console import Output, counted, render_table, short
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.device.hollow import HollowFleet
 from edgeferry.domain.hollow_device import Hollow, is_up
@@ -56,7 +57,8 @@ def sim(
     tags = parse_tags(tag or [])
     with opened(context, output) as (settings, services, terminal):
         names = name_hollows(prefix, devices)
-        twins = enrol_hollows(services.hub, names, settings["device.class"], tags)
+        with PROGRESS.work(f"enrol {counted(devices, 'hollow device')}"):
+            twins = enrol_hollows(services.hub, names, settings["device.class"], tags)
 
         def tell(device: str, what: str) -> None:
             if devices <= _TOLD:
@@ -65,12 +67,14 @@ def sim(
         fleet = make_hollows(settings, services, twins, wrong, seed, speed, tell)
         terminal.say(f"{counted(devices, 'hollow device')} at {services.hub.host}; Ctrl-C ends them")
         try:
-            asyncio.run(_run(fleet, seconds))
+            with PROGRESS.work(counted(devices, "hollow device"), lasts_s=seconds):
+                asyncio.run(_run(fleet, seconds))
         except KeyboardInterrupt:
             pass
         finally:
             if not keep:
-                retire_hollows(services.hub, names)
+                with PROGRESS.work(f"retire {counted(devices, 'hollow device')}"):
+                    retire_hollows(services.hub, names)
         facts = [
             _facts(fleet.devices[name].hollow, fleet.clock.now()) for name in names if name in fleet.devices
         ]

@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,10 +17,12 @@ from edgeferry.domain.gate_evidence import EvidenceFact, find_shutting, render_f
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import People, know_people
 from edgeferry.domain.release import Entry
-from edgeferry.domain.typed import ME, name_person, render_command
+from edgeferry.domain.typed import render_command
 
 _SKEW = timedelta(minutes=10)
 """How far the clocks of two machines that sign may be apart."""
+_APPROVE = "a person approves with: "
+"""What a fix begins with that asks for a person's word; the command follows."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,16 @@ def judge_approver(person: str, release: Entry, policy: GatePolicy, people: Peop
 
 
 def name_approver(fix: str, policy: GatePolicy, user: str) -> str:
-    """What opens the gate, with that person's name where their own yes would count."""
-    alone = policy.self_approval and not is_pipeline(user)
-    return name_person(fix, user) if alone and user in (policy.approvers or {user}) else fix
+    """What opens the gate, with that person's name where their own yes would count: without one, `approve`
+    asks whoever types it, in their name."""
+    if not fix.startswith(_APPROVE) or not policy.self_approval or is_pipeline(user):
+        return fix
+    return f"{fix} --by {shlex.quote(user)}" if user in (policy.approvers or {user}) else fix
+
+
+def needs_person(fix: str) -> bool:
+    """Whether what opens the gate is a person's word."""
+    return fix.startswith(_APPROVE)
 
 
 def _find_other_matter(question: GateQuestion, approval: Entry) -> str:
@@ -241,11 +251,11 @@ def _render_shut(
         problem = f"release {release.subject} is not approved for {question.condition!r}"
     if question.rollout:
         problem += f", wave {question.wave} of {question.rollout}"
-        words: tuple[str, ...] = (question.rollout, "--wave", str(question.wave), "--by", ME)
+        words: tuple[str, ...] = (question.rollout, "--wave", str(question.wave))
     else:
-        words = (release.subject, "--by", ME, "-t", question.condition)
+        words = (release.subject, "-t", question.condition)
     command = render_command(question.environment, "approve", *words)
-    return f"{problem}: {ignored}" if ignored else problem, f"a person approves with: {command}"
+    return f"{problem}: {ignored}" if ignored else problem, f"{_APPROVE}{command}"
 
 
 def _render_people(approval: Entry, voices: Mapping[str, Entry]) -> str:

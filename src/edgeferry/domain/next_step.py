@@ -24,6 +24,8 @@ class ModelFacts:
     """How many devices it is for, now."""
     is_there: bool = False
     """Whether a release of it is on the hub."""
+    news: str = ""
+    """What of it is not in that release, where this machine can tell."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def _steps(now: Situation) -> Iterator[Step]:
         yield Step("edgeferry hub start", "or a hub alone, for what you write for Azure IoT Hub")
         return
     wrong = [model for model in now.models if model.errors]
+    changed = [model for model in now.models if model.is_there and model.news]
     waiting = [model for model in now.models if not model.is_there and not model.errors]
     if not now.models:
         yield Step("edgeferry init --model cold_store", "the project has no model yet: add one")
@@ -97,6 +100,9 @@ def _steps(now: Situation) -> Iterator[Step]:
         yield Step("edgeferry devices enrol NAME", "the hub has no devices: enrol a machine as one")
     elif waiting:
         yield from _carry(now, waiting[0])
+    elif changed:
+        yield Step(_ship(now, changed[0]), f"{changed[0].news}: prove it, take it there")
+        yield Step("edgeferry status", "or see what each device says")
     else:
         yield Step("edgeferry status", f"{_list(now.models)} on the way or there: see what each device says")
         yield Step(f"edgeferry smoke run {now.models[0].name}", "or have each device asked again, now")
@@ -106,10 +112,9 @@ def _steps(now: Situation) -> Iterator[Step]:
 def _carry(now: Situation, model: ModelFacts) -> Iterator[Step]:
     """The next step of a model that is on no device yet."""
     if model.devices:
-        approval = "" if now.environment else f" --approve-as {now.user}"
         what = f"{model.devices} device" + ("s" if model.devices != 1 else "")
         yield Step(
-            f"edgeferry ship {model.name}{approval}",
+            _ship(now, model),
             f"{model.name} is for {what}, and is not there: train it, prove it, take it there",
         )
         yield Step(f"edgeferry train {model.name}", "or only train it")
@@ -119,6 +124,10 @@ def _carry(now: Situation, model: ModelFacts) -> Iterator[Step]:
         yield Step(render_command("", "devices", "tag", now.devices[0], *words), why)
     else:
         yield Step("edgeferry devices list", f"{why}: see their tags")
+
+
+def _ship(now: Situation, model: ModelFacts) -> str:
+    return f"edgeferry ship {model.name}" + ("" if now.environment else f" --approve-as {now.user}")
 
 
 def _say_wrong(model: ModelFacts) -> str:

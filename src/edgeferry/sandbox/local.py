@@ -14,7 +14,8 @@ import shutil
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,6 +174,24 @@ def down(state: Path, *, wipe: bool, say: Callable[[str], None]) -> None:
         for name in ("hub", "registry", "devices", "ledger.git", "ledger", "run", "keys", "trust"):
             shutil.rmtree(state / name, ignore_errors=True)
         (state / SANDBOX_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def taking_back(state: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """What was started here ends again when somebody interrupts: of a sandbox that was there, its new parts;
+    of a new one, all of it with its data."""
+    is_new = not (state / SANDBOX_FILE).exists()
+    running = {part.name for part in status(state) if part.running}
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted: what was started is stopped again")
+        if not running:
+            down(state, wipe=is_new, say=say)
+        for part in status(state):
+            if part.name not in running and Process(state, part.name).stop():
+                say(f"stopped {part.name}")
+        raise
 
 
 def _clear_engine(sandbox: Sandbox, say: Callable[[str], None], *, wipe: bool) -> None:

@@ -15,7 +15,7 @@ from edgeferry.domain.people import People, know_people
 from edgeferry.domain.plan_conflicts import Conflict
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout_plan import RolloutPlan, find_drift
-from edgeferry.domain.typed import ME, render_command
+from edgeferry.domain.typed import render_command
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.plan import parse_plan, plan_hash, render_plan
@@ -67,7 +67,7 @@ def make_wave_offer(
             fix=f"see those that it holds: {render_command(environment, 'rollouts', 'list')}",
         )
     if started.body.get("environment") != environment:
-        words = ("approve", rollout, "--wave", str(wave), "--by", ME)
+        words = ("approve", rollout, "--wave", str(wave))
         theirs = render_command(str(started.body.get("environment") or ""), *words)
         raise UsageError(f"{rollout} is not of this environment", fix=f"there: {theirs}")
     entry, plan = _load_plan(services, release, str(started.body.get("plan")), environment)

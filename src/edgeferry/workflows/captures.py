@@ -12,7 +12,6 @@ from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.capture import parse_record
 from edgeferry.wire.capture_page import Page, parse_counts, parse_cursor, parse_page, render_cursor
-from edgeferry.workflows.survey import survey
 
 _PAGE_RECORDS = 1000
 
@@ -70,14 +69,6 @@ class Captured:
     """Lines that did not match their checksum, there or on arrival."""
     next: str
     """The place to read on from, later."""
-
-
-def find_devices(services: Services, model: str) -> list[str]:
-    """The devices that report the model as one of their modules; UsageError when none does."""
-    found = [sighting.device for sighting in survey(services) if sighting.module == model]
-    if not found:
-        raise UsageError(f"no device reports a module {model}", fix="edgeferry status shows what runs where")
-    return found
 
 
 def fetch_captures(

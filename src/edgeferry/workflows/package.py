@@ -56,6 +56,11 @@ def package(
 
     RefusedError when no runtime can serve the model; DefinitionError when held-out file or checks are wrong.
     """
+    with services.work(f"package {definition.name}"):
+        return _package(services, definition, version, no_graph)
+
+
+def _package(services: Services, definition: ModelDefinition, version: ModelVersion, no_graph: str) -> Packed:
     _check_columns(definition, version)
     held_out = load_held_out(services, definition, version)
     _check_image(definition, version)

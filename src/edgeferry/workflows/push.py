@@ -26,7 +26,8 @@ def push(services: Services, image: Image, verification: Verification) -> int:
             f"{image.name} version {verification.version} did not pass verification: {problem}",
             fix=f"mend the model, then: edgeferry verify {image.name}",
         )
-    uploaded = services.registry.push(image)
+    with services.work(f"push {image.name}", image.size_bytes, "bytes") as advance:
+        uploaded = services.registry.push(image, advance)
     services.registry.attach(image.name, image.digest, VERIFICATION_TYPE, render_verification(verification))
     if image.cases:
         services.registry.attach(image.name, image.digest, CASES_TYPE, image.cases)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from edgeferry.domain.fields import nearest
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import COMPANION, ModelVersion
 from edgeferry.domain.release import Entry, release_name
@@ -94,6 +95,9 @@ def find_release(services: Services, name: str) -> Entry:
     for entry in reversed(entries):
         if name in (entry.subject, entry.body.get("model")):
             return entry
+    names = {str(text) for entry in entries for text in (entry.subject, entry.body.get("model"))}
+    if (meant := nearest(name, names)).startswith("did you mean"):
+        raise UsageError(f"there is no release {name}", fix=meant)
     known = ", ".join(sorted({entry.subject for entry in entries})) or "none yet"
     raise UsageError(
         f"there is no release {name}",

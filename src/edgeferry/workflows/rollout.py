@@ -151,6 +151,13 @@ class _Drive:
         """What lets the wave start that the gate was asked for."""
 
     def run(self) -> RolloutResult:
+        devices = len(self._running.plan.targeted)
+        with self._services.work(
+            f"roll out {self._running.layer.model}", devices, "devices"
+        ) as self._advance:
+            return self._run()
+
+    def _run(self) -> RolloutResult:
         while True:
             try:
                 result, pause_s = self._step()
@@ -190,6 +197,7 @@ class _Drive:
         if now_s < self._rests_until_s and len(self._record.entries) == self._rests_at:
             return None, min(SLOW_S, self._rests_until_s - now_s)
         look = self._look(state, now_s)
+        self._advance(sum(each.state is not State.PENDING for each in look.outcomes.values()))
         require_clock(services)
         action = self._decide(state, look, now_s)
         if isinstance(action, Commit) or (isinstance(action, JudgeWave) and action.verdict.state == "pass"):

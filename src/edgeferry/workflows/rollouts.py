@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 
+from edgeferry.domain.fields import nearest
 from edgeferry.domain.gate import judge_approver
 from edgeferry.domain.gate_policy import GatePolicy
 from edgeferry.domain.people import know_people
@@ -65,6 +66,9 @@ def find_rollout(services: Services, name: str, environment: str = "") -> Record
     for record in reversed(records):
         if name in (record.id, record.state.release, record.state.model):
             return record
+    names = {text for each in records for text in (each.id, each.state.release, each.state.model)}
+    if (meant := nearest(name, names)).startswith("did you mean"):
+        raise UsageError(f"the ledger has no rollout {name}", fix=meant)
     known = ", ".join(record.id for record in records[-5:]) or "none yet"
     raise UsageError(
         f"the ledger has no rollout {name}",

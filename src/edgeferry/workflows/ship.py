@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.gate import name_approver
+from edgeferry.domain.gate import name_approver, needs_person
 from edgeferry.domain.image import Image
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome, State
-from edgeferry.domain.typed import ME
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError
 from edgeferry.ports import Services
@@ -186,7 +185,7 @@ def render_outcome(outcome: Outcome) -> str:
 def _render_way(fix: str, order: Order) -> str:
     """What opens the gate; where that is a person's word, the same ship comes after it."""
     named = name_approver(fix, order.rules.gate, order.user)
-    return f"{named}; then the same ship again, which goes on there" if ME in fix else fix
+    return f"{named}; then the same ship again, which goes on there" if needs_person(fix) else fix
 
 
 def _first_problem(verification: Verification) -> str:

@@ -28,8 +28,8 @@ def look_around(
         return now
     try:
         layers = list_layers(services, fleet)
-        there = {layer.model for layer in layers}
-        done = servers == "here" and models and there.issuperset(model.name for model in models)
+        there = {layer.model: layer.release for layer in layers}
+        done = servers == "here" and models and there.keys() >= {model.name for model in models}
         return replace(
             now,
             answers=True,
@@ -39,6 +39,7 @@ def look_around(
                     model,
                     devices=0 if model.errors else len(list_aimed(services, fleet.narrow(model.condition))),
                     is_there=model.name in there,
+                    news=_find_news(services, model.name, there.get(model.name, "")),
                 )
                 for model in models
             ),
@@ -46,6 +47,23 @@ def look_around(
         )
     except EdgeferryError:
         return now
+
+
+def _find_news(services: Services, name: str, release: str) -> str:
+    """What of a model that was given as a file is not in the release on the hub; "" for nothing, and where
+    this machine did not train it."""
+    try:
+        pipeline = services.project.load_pipeline(services.project.load_model(name))
+        if not release or "given" not in pipeline.inputs:
+            return ""
+        version = services.runner.trained_version(pipeline)
+    except EdgeferryError:
+        return ""
+    if version == "":
+        return f"the files in models/{name}/given are not those that were trained last"
+    if version and not release.startswith(f"{name}-v{version}-"):
+        return f"version {version} of {name} is trained, and {release} is on the hub"
+    return ""
 
 
 def _find_asking(services: Services, layers: Sequence[ModelLayer]) -> Asking | None:

@@ -44,7 +44,11 @@ def smoke_each(
     except (OutsideError, UsageError) as error:
         say_unread(services, layer.model, error)
         cases, unread = None, error
-    results = [_smoke_one(services, device, layer, cases, timeout_s) for device in devices]
+    results = []
+    with services.work(f"ask {layer.model}", len(devices), "devices") as advance:
+        for device in devices:
+            results.append(_smoke_one(services, device, layer, cases, timeout_s))
+            advance(len(results))
     return [_explain(each, unread) if unread else each for each in results]
 
 

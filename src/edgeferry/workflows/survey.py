@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgeferry.domain.fields import nearest
 from edgeferry.domain.model import COMPANION
 from edgeferry.domain.smoke import Verdict
+from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wire.facts import parse_facts
@@ -32,23 +35,55 @@ class Sighting:
 
 def survey(services: Services) -> list[Sighting]:
     """Every module of every edge device, by device and module; a device that runs nothing has one row."""
+    twins = sorted(services.hub.devices(), key=lambda twin: str(twin["deviceId"]))
+    with services.work("look at each device", len(twins), "devices") as advance:
+        return [seen for twin in _each(twins, advance) for seen in _look_at(services, twin)]
+
+
+def _each(twins: Sequence[Json], advance: Callable[[float], None]) -> Iterator[Json]:
+    for number, twin in enumerate(twins, 1):
+        yield twin
+        advance(number)
+
+
+def _look_at(services: Services, twin: Json) -> list[Sighting]:
     seen: list[Sighting] = []
-    for twin in sorted(services.hub.devices(), key=lambda twin: str(twin["deviceId"])):
-        device = twin["deviceId"]
-        agent = services.hub.module_twin(device, "$edgeAgent")
-        companion = services.hub.module_twin(device, COMPANION)
-        reported = _reported_modules(agent)
-        modules = sorted(reported) or [""]
-        for module in modules:
-            facts = parse_facts(device, module, agent, companion)
-            said = "" if facts.status_code in (0, 200) else f"{facts.status_code} {facts.status_reason}"
-            said = _NOTHING_YET if facts.status_code == 417 else said
-            digest = facts.image.partition("@")[2]
-            state = facts.runtime_status if module else ""
-            port = (reported.get(module, {}).get("hostPorts") or {}).get(f"{SCORE_PORT}/tcp")
-            place = f"127.0.0.1:{port}" if port else ""
-            seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said, place))
+    device = twin["deviceId"]
+    agent = services.hub.module_twin(device, "$edgeAgent")
+    companion = services.hub.module_twin(device, COMPANION)
+    reported = _reported_modules(agent)
+    modules = sorted(reported) or [""]
+    for module in modules:
+        facts = parse_facts(device, module, agent, companion)
+        said = "" if facts.status_code in (0, 200) else f"{facts.status_code} {facts.status_reason}"
+        said = _NOTHING_YET if facts.status_code == 417 else said
+        digest = facts.image.partition("@")[2]
+        state = facts.runtime_status if module else ""
+        port = (reported.get(module, {}).get("hostPorts") or {}).get(f"{SCORE_PORT}/tcp")
+        place = f"127.0.0.1:{port}" if port else ""
+        seen.append(Sighting(device, facts.connected, module, state, digest, facts.verdict, said, place))
     return seen
+
+
+def find_running(services: Services, module: str) -> list[str]:
+    """The devices that report the module, sorted; UsageError with the name probably meant when none does."""
+    seen = survey(services)
+    found = [sighting.device for sighting in seen if sighting.module == module]
+    if not found:
+        modules = {sighting.module for sighting in seen if sighting.module}
+        raise UsageError(f"no device reports a module {module}", fix=_guess_module(module, modules))
+    return found
+
+
+def guess_module(services: Services, device: str, module: str) -> str:
+    """What to do where the device has no such module: the name probably meant, or those that it has."""
+    return _guess_module(module, _reported_modules(services.hub.module_twin(device, "$edgeAgent")))
+
+
+def _guess_module(module: str, modules: Collection[str]) -> str:
+    if not modules or module in modules:
+        return "edgeferry status shows what runs where"
+    return f"{nearest(module, modules)} (edgeferry status shows what runs where)"
 
 
 def fetch_host_ports(services: Services, device: str, module: str) -> dict[str, int]:

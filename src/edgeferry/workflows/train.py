@@ -6,6 +6,7 @@ Submitting and waiting are two halves: a run that outlives its process is waited
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from edgeferry.domain.model import ModelDefinition, ModelVersion
@@ -149,8 +150,14 @@ class _Watch:
         self.read: dict[str, int] = {}
         self.whole: set[str] = set()  # logs told to their end
         self.cut: dict[str, bytes] = {}  # the begun last line of each log
+        self.under_way = ExitStack()
+        self.shown: dict[str, ExitStack] = {}
 
     def until_end(self) -> RunState:
+        with self.under_way:
+            return self._until_end()
+
+    def _until_end(self) -> RunState:
         started = answered = self.services.now()
         pause = self.services.place.capabilities().poll_s
         far = self.services.place.capabilities().outlives_process
@@ -163,6 +170,7 @@ class _Watch:
                 for step in news:
                     if not step.ended and (far or step.state == "running"):
                         self.services.say(_render(step))
+                self._show(state)
                 if self.on_log:
                     self._tell_logs(state, self.on_log)
                 for step in news:
@@ -183,6 +191,16 @@ class _Watch:
                     fix=f"edgeferry runs wait {self.run_id}" if far else "give it a longer --deadline",
                 )
             self.services.sleep(pause_after(failures, pause))
+
+    def _show(self, state: RunState) -> None:
+        """Each step that runs is work under way."""
+        for step in state.steps:
+            if step.state == "running" and step.name not in self.shown:
+                model = self.run_id.rpartition("-")[0]
+                self.shown[step.name] = self.under_way.enter_context(ExitStack())
+                self.shown[step.name].enter_context(self.services.work(f"train {model}: {step.name}"))
+            elif step.ended and step.name in self.shown:
+                self.shown.pop(step.name).close()
 
     def _tell_logs(self, state: RunState, tell: LogLine) -> None:
         for step in state.steps:

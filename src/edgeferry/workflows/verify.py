@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -43,9 +43,13 @@ def verify(
     part; a bad image is a value."""
     image, edges = packed.image, packed.edges
     held_out = load_held_out(services, definition, version)
-    findings = _Findings(definition)
     started_at = services.now()
-    with services.stage.run(image, {"EDGEFERRY_DIGEST": image.digest}, limits, SCORE_PORT) as module:
+    total = len(held_out.rows) + len(edges.rows)
+    with (
+        services.work(f"verify {definition.name}", total, "rows") as advance,
+        services.stage.run(image, {"EDGEFERRY_DIGEST": image.digest}, limits, SCORE_PORT) as module,
+    ):
+        findings = _Findings(definition, advance)
         ready_s = 0.0
         try:
             await_ready(services, module)
@@ -98,6 +102,8 @@ class _Findings:
     """What has been seen so far; the one mutable thing here, gone when `verify` returns."""
 
     definition: ModelDefinition
+    advance: Callable[[float], None]
+    """Hears how many rows were asked."""
     problems: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     rows: int = 0
@@ -176,6 +182,7 @@ def _check_answers(module: RunningModule, held_out: HeldOut, findings: _Findings
             numbers, _ask(module, "POST", "/score", render_score_request(rows)), expected, "in a batch"
         )
         findings.rows += len(numbers)
+        findings.advance(findings.rows)
     for index in choose_rows(len(held_out.rows), SINGLE_ROWS):
         reply = _ask(module, "POST", "/score", render_score_request([held_out.rows[index]]))
         findings.take([index + 1], reply, [held_out.predictions[index]], "asked singly")
@@ -190,6 +197,7 @@ def _check_edges(module: RunningModule, edges: HeldOut, findings: _Findings) -> 
         reply = _ask(module, "POST", "/score", render_score_request(rows))
         findings.take(numbers, reply, expected, "beside a split")
         findings.edge_rows += len(numbers)
+        findings.advance(findings.rows + findings.edge_rows)
 
 
 def _check_images(module: RunningModule, wanted: ImageInput, held_out: HeldOut, findings: _Findings) -> None:
