@@ -129,7 +129,7 @@ class _Agent:
                 waiting = ""
                 ahead = self.before.ahead[self.stage, self.name, title]
                 ahead.put_back()
-                self.variables |= {**ahead.variables, **self.queued}
+                self.variables |= {**ahead.variables, **self.machine.predefined, **self.queued}
             self.run.ahead[self.stage, self.name, title] = Ahead.of(self.variables)
             if not runs_after(step.get("condition", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.stage, title, "skipped"))
