@@ -107,10 +107,11 @@ def test_how_long_it_took_is_remembered_unless_it_failed(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"x": "long"}', '{"x": -1}', '{"x": 1e999}'])
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "durations.json").write_text(text)
-    progress = Progress()
+    progress = Progress(after_s=0.0)
     progress.remember_in(LocalTextFolder(tmp_path))
-    with progress.work("x"):
+    with progress.work("y"):
         pass
+    assert "y" in json.loads((tmp_path / "durations.json").read_text())
 
 
 @pytest.mark.parametrize(

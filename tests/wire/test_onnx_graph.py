@@ -58,6 +58,7 @@ def test_inputs_are_told_without_constants(body: bytes, inputs: tuple[GraphInput
 @given(st.binary(max_size=40) | st.integers(0, len(BODY) - 1).map(lambda end: BODY[:end]))
 def test_bytes_that_are_no_whole_model_are_an_error_and_nothing_worse(body: bytes) -> None:
     try:
-        read_graph_inputs(body)
+        inputs = read_graph_inputs(body)
     except ValueError:
         return
+    assert all(isinstance(one.name, str) for one in inputs)
