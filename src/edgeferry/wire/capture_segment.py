@@ -38,7 +38,8 @@ _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
 _END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
 """A trailer, and the end of the line before it."""
 _NOW = b"[0,"
-"""How a record's line begins before groups are merged."""
+_NEXT = b"\n[0,"
+"""How a record's line begins before groups are merged; and the one behind another."""
 _ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
@@ -190,16 +191,17 @@ def merge_groups(text: bytes) -> tuple[bytes, int, int]:
     place = first = behind = began = before = 0
     for found in _END.finditer(text):
         lines = text[place : found.start() + 1]
-        count, sequence, at_us = int(found[1]), int(found[2]), int(found[3])
+        said = found.groups()
+        count, sequence, at_us = int(said[0]), int(said[1]), int(said[2])
         if not place:
             first = behind = sequence
             began = before = at_us
         if (
             sequence != behind
-            or int(found[4], 16) != zlib.crc32(text[place : found.start(4)])
+            or int(said[3], 16) != zlib.crc32(text[place : found.start(4)])
             or lines.count(b"\n") != count
             or not lines.startswith(_NOW)
-            or lines.count(b"\n" + _NOW) != count - 1
+            or lines.count(_NEXT) != count - 1
         ):
             raise ValueError(f"no group of records {behind} and on")
         merged.append(b"[%d%b" % (at_us - before, lines[len(_NOW) - 1 :]))
