@@ -15,7 +15,7 @@ from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.image import Image
 from edgeferry.engine import Engine
 from edgeferry.errors import RefusedError
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.workflows.agent_image import carry_agent
 
 pytestmark = pytest.mark.engine
@@ -36,6 +36,7 @@ def services(images: Any, registry: RegistryClient, engine_url: str, folder: Pat
     nothing: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__)
     stage = EngineStage(lambda: Engine(engine_url), folder)
     given = {"images": images, "registry": registry, "stage": stage, "now": time.time, "sleep": time.sleep}
+    given["work"] = show_nobody
     return Services(**nothing | given)
 
 
