@@ -21,7 +21,7 @@ from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.domain.model import ModelDefinition
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.workflows.train import train
 from tests.azureml_stub.workspace import Azure
 from tests.places.conftest import azure_place
@@ -66,6 +66,7 @@ def test_the_example_trains_on_azure_ml_from_the_same_files(prepared: Prepared, 
     nothing = cast(Any, None)
     services = replace(
         Services(**dict.fromkeys(Services.__dataclass_fields__, nothing)),
+        work=show_nobody,
         project=prepared.project,
         place=azure_place([]),
         runs=RunsFolder(prepared.state / "runs"),

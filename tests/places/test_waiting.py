@@ -14,7 +14,7 @@ from edgeferry.adapters.runner import LocalRunner
 from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.errors import PlaceError, RefusedError, TrackingError, UsageError
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.workflows.train import submit, train, wait
 from tests.azureml_stub.proxy import Answer
 from tests.azureml_stub.workspace import Azure
@@ -36,7 +36,7 @@ def services(
     monkeypatch.setattr("time.sleep", lambda _: None)  # the SDK's pauses
     azure.add_compute("cpu-cluster")
     nothing = cast(Any, None)
-    fields = dict.fromkeys(Services.__dataclass_fields__, nothing)
+    fields = {**dict.fromkeys(Services.__dataclass_fields__, nothing), "work": show_nobody}
     clock = [0.0]
 
     def sleep(_: float) -> None:

@@ -29,7 +29,7 @@ from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.verification import Verification
 from edgeferry.domain.wave import Wave
 from edgeferry.errors import RefusedError, UsageError
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.wire.deployment import ModelLayer, model_layer_name, render_model_layer
 from edgeferry.wire.evidence import VERIFICATION_TYPE, render_verification
 from edgeferry.workflows.approve import (
@@ -190,6 +190,7 @@ def bench(tmp_path: Path, registry: RegistryClient) -> Bench:
     nothing: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__)
     anchored = AnchoredLedger(ledger, NoHub(), print)  # type: ignore[arg-type]
     parts = {"ledger": anchored, "registry": registry, "now": lambda: clock[0], "say": print}
+    parts["work"] = show_nobody
     return Bench(tmp_path, Services(**nothing | parts), ledger, registry, clock)
 
 

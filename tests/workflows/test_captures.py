@@ -9,15 +9,16 @@ import pytest
 from edgeferry.adapters.hub import HubClient
 from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
+from edgeferry.ports import show_nobody
 from edgeferry.wire.capture_page import render_source
 from edgeferry.workflows.captures import (
     Wanted,
     count_captures,
     fetch_captures,
     fetch_counts,
-    find_devices,
     stream_captures,
 )
+from edgeferry.workflows.survey import find_running
 from tests.device.conftest import device, hub, wait_until  # noqa: F401
 from tests.device.test_captures import send, send_many, server  # noqa: F401
 from tests.device.test_companion import companion  # noqa: F401
@@ -28,7 +29,7 @@ def services(hub):  # noqa: F811
     """What the workflow touches: the hub."""
     said = json.loads((hub.state / "connection.json").read_text())["connection_string"]
     client = HubClient(SharedKeyLogin(lambda _: said, time.time), str(hub.ca_file))
-    yield SimpleNamespace(hub=client)
+    yield SimpleNamespace(hub=client, work=show_nobody)
     client.close()
 
 
@@ -108,4 +109,4 @@ def test_a_device_without_a_companion_is_told_from_one_that_is_not_there(service
 
 def test_a_model_that_no_device_reports_is_a_usage_error(services):
     with pytest.raises(UsageError, match="no device reports"):
-        find_devices(services, "boat")
+        find_running(services, "boat")

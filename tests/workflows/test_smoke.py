@@ -13,6 +13,7 @@ from edgeferry.adapters.hub_login import SharedKeyLogin
 from edgeferry.device.link import Handlers, Link, sign_with_key
 from edgeferry.domain.smoke import Answer, EqualCase, Evidence, SmokeRequest, Verdict
 from edgeferry.errors import RegistryError
+from edgeferry.ports import show_nobody
 from edgeferry.wire.cases import CASES_TYPE, render_cases
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, render_verdicts
@@ -32,7 +33,9 @@ def services(hub):  # noqa: F811
     client = HubClient(SharedKeyLogin(lambda _: said, time.time), str(hub.ca_file))
     attached = {("taxi", DIGEST, CASES_TYPE): [b"other cases", CASES]}
     registry = SimpleNamespace(attached=lambda *asked: attached[asked])
-    yield SimpleNamespace(hub=client, registry=registry, new_id=lambda: uuid4().hex, say=print)
+    yield SimpleNamespace(
+        hub=client, registry=registry, new_id=lambda: uuid4().hex, say=print, work=show_nobody
+    )
     client.close()
 
 
