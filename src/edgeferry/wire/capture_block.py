@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 LINES, COLUMNS = 0, 1
 LEVEL = 1
-"""Of records column by column: smaller than lines at level 3, at a third of its work."""
+"""Of records column by column: smaller than lines at level 3, and less work, cutting them included."""
 
 _EXTRA = struct.Struct("<2sHIQB")
 _HEAD = struct.Struct("<10sH")
