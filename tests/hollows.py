@@ -33,7 +33,7 @@ from edgeferry.domain.hollow_faults import Fault
 from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import Outcome
 from edgeferry.domain.smoke import CaseSet, EqualCase, Tolerance
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.wire.cases import CASES_TYPE, render_cases
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.workflows.approve import approve, make_offer
@@ -86,6 +86,7 @@ def open_services(
     return cast(
         Services,
         SimpleNamespace(
+            project=SimpleNamespace(model_names=lambda: ["taxi"]),
             hub=hub,
             registry=_REGISTRY,
             ledger=AnchoredLedger(ledger, anchor, say),
@@ -95,6 +96,7 @@ def open_services(
             sleep=lambda seconds: time.sleep(clock.world_s(seconds)),
             new_id=lambda: uuid4().hex,
             say=say,
+            work=show_nobody,
             alarm=lambda body: None,
         ),
     )

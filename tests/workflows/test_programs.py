@@ -21,7 +21,7 @@ from edgeferry.domain.image import Image
 from edgeferry.domain.model import DEVICE_AGENT
 from edgeferry.engine import Engine
 from edgeferry.errors import RefusedError, UsageError
-from edgeferry.ports import Services
+from edgeferry.ports import Services, show_nobody
 from edgeferry.workflows.evidence import weigh_evidence
 from edgeferry.workflows.layers import render_all
 from edgeferry.workflows.programs import carry_program, release_agent
@@ -44,6 +44,7 @@ def services(images: Any, registry: RegistryClient, engine_url: str, folder: Pat
     nothing: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__)
     stage = EngineStage(lambda: Engine(engine_url), folder)
     given = {"images": images, "registry": registry, "stage": stage, "now": time.time, "sleep": time.sleep}
+    given["work"] = show_nobody
     return Services(**nothing | given)
 
 
@@ -78,6 +79,7 @@ def listed() -> Any:
     nothing: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__)
     registry = SimpleNamespace(host="r", reference=lambda name, digest: f"r/{name}@{digest}")
     given = {"ledger": ListedLedger(time.time), "registry": registry, "new_id": lambda: "ab" * 16}
+    given["work"] = show_nobody
     return Services(**nothing | given)
 
 

@@ -16,7 +16,7 @@ from edgeferry.domain.release import Entry
 from edgeferry.domain.rollout import State
 from edgeferry.domain.smoke import CaseSet, EqualCase, SmokeRequest
 from edgeferry.errors import HubError, RegistryError
-from edgeferry.ports import Json, Services
+from edgeferry.ports import Json, Services, show_nobody
 from edgeferry.wire.cases import render_cases
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import render_verdict
@@ -62,6 +62,7 @@ def services_with(
             now=lambda: float(next(clock)),
             sleep=lambda s: None,
             say=lambda line: None,
+            work=show_nobody,
         ),
     )
 

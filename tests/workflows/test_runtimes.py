@@ -366,7 +366,7 @@ def test_a_model_of_bytes_is_verified_with_posted_bytes(packaged: Packaged) -> N
     [
         pytest.param({"at": "datetime"}, "[]", "column at is of type datetime", id="a column of dates"),
         pytest.param(
-            {"a": "double"}, '[{"type": "string"}]', "this one answers with string", id="answers of text"
+            {"a": "double"}, '[{"type": "binary"}]', "this one answers with binary", id="answers of bytes"
         ),
         pytest.param(
             {"a": "double"},
