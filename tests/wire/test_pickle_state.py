@@ -86,3 +86,34 @@ def test_a_pickle_with_one_wrong_byte_is_read_or_an_error(place: int, byte: int)
         read_state(PICKLED[:place] + bytes([byte]) + PICKLED[place + 1 :])
     except ValueError:
         return
+
+
+def wrapped(dtype: bytes, shape: bytes) -> bytes:
+    """An array as joblib puts it between the opcodes: `dtype` and `shape` as opcodes."""
+    kind = b"cnumpy\ndtype\n(" + dtype + b"tR"
+    state = b"(Vdtype\n" + kind + b"Vshape\n" + shape + b"d"
+    return b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81" + state + b"b."
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        pytest.param(b"}()" + b"2\x86" * 60 + b"K\x01Va\nK\x02u.", {"a": 2}, id="a key that never hashes"),
+        pytest.param(b"}(K\x05K\x01\x8a\x08" + b"\xff" * 7 + b"\x7fK\x02u.", {5: 1}, id="a key like others"),
+        pytest.param(wrapped(b"Vf8\n", b"(Va\nJ\x00\xa3\xe1\x11t"), None, id="a shape with a text"),
+        pytest.param(wrapped(b"Vf8\n", b"(J\xff\xff\xff\xfft"), None, id="a shape below nothing"),
+        pytest.param(wrapped(b"Vf-8\n", b"(K\x01t"), None, id="numbers of less than nothing"),
+        pytest.param(wrapped(b"Vf8\n", b"(K\x09t"), None, id="a shape beyond the end"),
+        pytest.param(b"\x80\x04K\x01K\x02\x93.", None, id="a name of numbers"),
+    ],
+)
+def test_a_body_that_would_take_for_ever_is_read_without_or_refused(body: bytes, value: Any) -> None:
+    if value is not None:
+        assert read_state(body) == value
+        return
+    with pytest.raises(ValueError, match=r"no pickle|no shape|too early"):
+        read_state(body)
+
+
+def test_an_array_without_numbers_is_one() -> None:
+    assert isinstance(read_state(wrapped(b"Vf8\n", b"(J\xff\xff\xff\x7fK\x00t")), Made)

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from edgeferry.adapters.templates import ANSWERS
+from edgeferry.adapters.unpacking import MOST_BYTES, UNREADABLE, read_skops, unpack
 from edgeferry.domain.given_sample import Takes, takes_of_signature
 from edgeferry.wire.onnx_graph import read_graph_inputs
 from edgeferry.wire.pickle_state import Made, Named, read_state, read_texts
 from edgeferry.wire.skops_schema import read_schema
 
-MOST_BYTES = 512 * 1024 * 1024
-"""Larger files are not looked into: the step tells what is wrong."""
 _NUMBERS_ONLY = (
     *("sklearn.linear_model.", "sklearn.tree.", "sklearn.svm.", "sklearn.neural_network."),
     *("sklearn.neighbors.", "sklearn.naive_bayes", "sklearn.preprocessing._data"),
     *("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._hist_gradient_boosting"),
 )
-"""Modules of estimators that take no texts."""
+"""Modules of estimators that take no texts, unless they encode them by themselves."""
 _INSIDE = ("best_estimator_", "regressor_", "estimator_")
 """Attributes by which an estimator passes rows on as they came."""
 _DEEPEST = 8
+_MOST_COLUMNS = 1_000_000
 _TABLE = "export it with one input, a table of floats or doubles: rows, columns"
 
 
-def read_takes(form: str, path: Path, unpack: Callable[[bytes], bytes]) -> Takes:
-    """What the model at `path` says it takes, as much as can be told; `unpack` undoes joblib's compression.
-    OSError when the file cannot be read."""
+def read_takes(form: str, path: Path) -> Takes:
+    """What the model at `path` says it takes, as much as can be told: nothing of a file that is torn, or too
+    large to be looked into. OSError when it cannot be read, UsageError when it unpacks to too much."""
     try:
         if form == "mlflow":
             return takes_of_signature(yaml.safe_load((path / "MLmodel").read_text("utf-8")))
@@ -40,10 +37,9 @@ def read_takes(form: str, path: Path, unpack: Callable[[bytes], bytes]) -> Takes
         if form == "onnx":
             return _takes_of_graph(path.read_bytes())
         if form == "skops":
-            with zipfile.ZipFile(path) as archive:
-                return _takes_of(read_schema(archive.read("schema.json")))
+            return _takes_of(read_schema(read_skops(path)))
         return _takes_of(read_state(unpack(path.read_bytes())))
-    except (ValueError, KeyError, yaml.YAMLError, zipfile.BadZipFile):
+    except UNREADABLE:
         return Takes()
 
 
@@ -71,13 +67,14 @@ def _takes_of(model: Any, depth: int = 0) -> Takes:
         first = next((each for each in estimators if isinstance(each, Made)), None)
         return _takes_of(first, depth + 1)
     names, count = read_texts(model.attribute("feature_names_in_")), model.attribute("n_features_in_")
-    if names is None and not isinstance(count, int):
+    if not isinstance(count, int) or not 0 <= count <= _MOST_COLUMNS:
+        count = None
+    if names is None and count is None:
         inside = (model.attribute(name) for name in _INSIDE)
         return _takes_of(next((each for each in inside if isinstance(each, Made)), None), depth + 1)
-    named = _find_class(model)
-    numbers = named.module.startswith(_NUMBERS_ONLY)
-    width = len(names) if names is not None else count if isinstance(count, int) else None
-    return Takes(names, names or (), width, numbers)
+    encodes = model.attribute("_preprocessor") is not None  # as histogram gradient boosting can
+    numbers = _find_class(model).module.startswith(_NUMBERS_ONLY) and not encodes
+    return Takes(names, names or (), len(names) if names is not None else count, numbers)
 
 
 def _find_class(model: Made) -> Named:
@@ -86,12 +83,3 @@ def _find_class(model: Made) -> Named:
     found = [part for part in parts if isinstance(part, Named)]
     own = [part for part in found if part.module.partition(".")[0] not in ("copyreg", "copy_reg")]
     return (own or [Named("", "")])[0]
-
-
-def read_target(folder: Path) -> str:
-    """The column that is no input, as the model's folder remembers it; "" when none was named."""
-    try:
-        said = yaml.safe_load((folder / ANSWERS).read_text("utf-8"))
-        return str(said.get("target") or "")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        return ""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from edgeferry.adapters.given_columns import read_takes, read_target
+from edgeferry.adapters.given_columns import read_takes
+from edgeferry.adapters.templates import CopierTemplates
+from edgeferry.adapters.unpacking import UNREADABLE, read_skops, unpack
 from edgeferry.domain.given import (
     TESTED_SKLEARN,
     GivenModel,
@@ -26,13 +23,6 @@ from edgeferry.domain.given import (
 from edgeferry.domain.given_sample import Misfit, SampleColumn, find_fit, read_sample
 from edgeferry.errors import UsageError
 
-_PACKED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\x78", zlib.decompress),
-    (b"\x1f\x8b", gzip.decompress),
-    (b"BZh", bz2.decompress),
-    (b"\xfd7zXZ", lzma.decompress),
-)
-"""How joblib compresses, by first bytes."""
 _SKOPS_VERSION = re.compile(r'"_sklearn_version": \{[^{}]*"content": "\\"([^"\\]+)\\""')
 _ONNX = ("onnx==1.23.2", "protobuf>=6.33,<7", "onnxruntime", "numpy", "pandas")
 _RUNS_CODE = (
@@ -57,11 +47,11 @@ def read_given(path: Path, sample: Path | None, name: str, target: str = "") -> 
         parts = [each.name for each in path.iterdir()] if path.is_dir() else None
         data = b"" if parts is not None else path.read_bytes()
         form = form_of(path.name, data[:64], parts)
-        fit = find_fit(str(sample), columns, path.name, read_takes(form, path, _unpack), target)
+        fit = find_fit(str(sample), columns, path.name, read_takes(form, path), target)
         for misfit in fit.misfits:
             raise UsageError(misfit.problem, fix=misfit.fix)
         requirements, warnings = _read_requirements(form, path, data)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (OSError, *UNREADABLE) as error:
         raise UsageError(f"{path} cannot be read: {error}", fix="is it whole? save it again") from error
     told = (*warnings, *fit.notes)
     return GivenModel(name, form, str(path), str(sample), requirements, told, target, fit.missing)
@@ -71,6 +61,7 @@ def find_sample_faults(folder: Path) -> Iterator[tuple[Path, Misfit]]:
     """How the sample in a model's folder `given` does not fit the model beside it: its file, and what is
     wrong."""
     given = folder / "given"
+    target = str(CopierTemplates().answers(folder).get("target") or "")
     for sample in sorted(given.glob("sample.*")):
         try:
             columns = _read_sample(sample)
@@ -81,8 +72,8 @@ def find_sample_faults(folder: Path) -> Iterator[tuple[Path, Misfit]]:
             with suppress(OSError, UsageError):  # the step tells what the file itself lacks
                 parts = [each.name for each in model.iterdir()] if model.is_dir() else None
                 form = form_of(model.name, b"" if parts is not None else _read_head(model), parts)
-                takes = read_takes(form, model, _unpack)
-                fit = find_fit(sample.name, columns, f"given/{model.name}", takes, read_target(folder))
+                takes = read_takes(form, model)
+                fit = find_fit(sample.name, columns, f"given/{model.name}", takes, target)
                 yield from ((sample, misfit) for misfit in fit.misfits)
 
 
@@ -103,8 +94,7 @@ def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, .
     if form == "pickle":
         return _read_pickle(path.name, data)
     if form == "skops":
-        with zipfile.ZipFile(path) as archive:
-            said = _SKOPS_VERSION.search(archive.read("schema.json").decode("utf-8"))
+        said = _SKOPS_VERSION.search(read_skops(path).decode("utf-8"))
         return (f"scikit-learn=={said[1] if said else TESTED_SKLEARN}", "numpy", "pandas", "skops"), ()
     if form == "onnx":
         return _ONNX, ()
@@ -117,7 +107,7 @@ def _read_requirements(form: str, path: Path, data: bytes) -> tuple[tuple[str, .
 
 
 def _read_pickle(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    pickled = read_pickle(_unpack(data))
+    pickled = read_pickle(unpack(data))
     refuse_harmful(name, pickled)
     warnings = [_RUNS_CODE.format(name=name)]
     if not pickled.sklearn:
@@ -129,11 +119,6 @@ def _read_pickle(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ..
             "or put your module into src/"
         )
     return pickle_requirements(pickled), tuple(warnings)
-
-
-def _unpack(data: bytes) -> bytes:
-    """What joblib compressed, or the bytes as they are; the errors of `_PACKED`'s when they are not whole."""
-    return next((unpack for start, unpack in _PACKED if data.startswith(start)), bytes)(data)
 
 
 def _pickles_in(folder: Path) -> tuple[str, ...]:

@@ -7,23 +7,28 @@ the bytes of arrays between them. Calls become `Made`, so that a model's attribu
 from __future__ import annotations
 
 import io
-import math
 import pickletools
 from dataclasses import dataclass, field
 from typing import Any
 
 MOST_OPCODES = 3_000_000
 """A pickle with more is not read: it takes seconds."""
+_LARGE = 2**60
+"""Integers below have hashes of their own; a tuple's hash can take for ever: neither is a key here."""
 _DONE = object()
 _MARK = object()
 
 
 @dataclass(frozen=True)
 class Named:
-    """A class or function that the pickle names."""
+    """A class or function that the pickle names; TypeError when it is named by what is no text."""
 
     module: str
     name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, str) or not isinstance(self.name, str):
+            raise TypeError("a name is no text")
 
 
 _WRAPPER = Named("joblib.numpy_pickle", "NumpyArrayWrapper")
@@ -67,6 +72,7 @@ class _Reader:
 
     def __init__(self, file: io.BytesIO, left: int = MOST_OPCODES) -> None:
         self.file = file
+        self.end = file.getbuffer().nbytes
         self.left = left
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -200,10 +206,17 @@ class _Reader:
             self.left = nested.left
             return array
         size = int(code[1:]) * (4 if code[0] == "U" else 1)
+        shape = wrapper.attribute("shape")
+        if size < 0 or not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError("its array has no shape")
         if wrapper.attribute("numpy_array_alignment_bytes") is not None:
             (padding,) = self.file.read(1)
             self.file.seek(padding, io.SEEK_CUR)
-        self.file.seek(size * math.prod(wrapper.attribute("shape")), io.SEEK_CUR)
+        for length in sorted(shape):  # 0 first
+            size *= length
+            if size > self.end - self.file.tell():
+                raise ValueError("its array ends too early")
+        self.file.seek(size, io.SEEK_CUR)
         return wrapper
 
 
@@ -221,8 +234,5 @@ def _set(to: Any, pairs: list[Any]) -> None:
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if isinstance(to, Made):
             to.items.append((key, value))
-        else:
-            try:
-                to[key] = value
-            except TypeError:  # a key that is a list here, and none there
-                continue
+        elif key is None or isinstance(key, str | bytes) or (isinstance(key, int) and abs(key) < _LARGE):
+            to[key] = value
