@@ -23,7 +23,9 @@ def show(output: Output, text: str) -> None:
 
 
 @pytest.mark.parametrize("output", list(Output))
-@pytest.mark.parametrize("order", [ORDER, ORDER.replace("vso", "VSO"), f"#{ORDER}"])
+@pytest.mark.parametrize(
+    "order", [ORDER, ORDER.replace("vso", "VSO"), f"#{ORDER}", ORDER.replace("##", "#\a#")]
+)
 def test_no_agent_of_azure_pipelines_finds_an_order_in_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: Output, order: str
 ) -> None:
@@ -55,6 +57,32 @@ def test_no_runner_of_github_finds_an_order_in_it(
     for line in re.split(r"[\r\n]", said):
         assert not re.match(r"\s*::[\w-]+", line)
         assert "##[" not in line
+
+
+WRAPPED = " ".join(["::add-mask::evil"] * 12)
+FOLDED = "".join(["::add-mask::evil"] * 12)
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+@pytest.mark.parametrize("reason", [WRAPPED, f"it ends {WRAPPED}", f"400 {FOLDED}", f"x{'y' * 39}{WRAPPED}"])
+@pytest.mark.parametrize("device", ["device-1", "y" * 40 + FOLDED])
+def test_no_line_into_which_a_table_is_wrapped_is_an_order(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+    reason: str,
+    device: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    boxed, bare = (
+        render_table("Devices", ("device", "state", "reason"), [[device, "running", reason]]) for _ in "ab"
+    )
+    bare.box = None
+    Terminal(Output.TABLE).answer({}, [boxed, bare])
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if re.match(r"\s*::[\w-]+", line) and "::" in line.lstrip()[2:]]
+    told = re.sub(r"[^a-z]", "", "".join(lines))
+    assert told.count("evil") >= 2 * 12 * (1 + (device != "device-1")), "nothing is cut away"
 
 
 @pytest.mark.parametrize("text", ["::1", "a::b::c", "::ffff:127.0.0.1", "std::move(x)"])

@@ -29,17 +29,35 @@ with shown.work("push pump", 8e6, "bytes") as advance, shown.work("edgeferry pus
     terminal.answer({"ok": True})
 """
 
+GIVES_OUT = """
+import sys, time
+from edgeferry.cli import capture_forms, progress
+progress.PROGRESS = capture_forms.PROGRESS = shown = progress.Progress(after_s=0.0)
+with shown.work("edgeferry captures pump"):
+    time.sleep(0.6)
+    with capture_forms.open_destination(None, capture_forms.Form.JSON) as to:
+        for number in range(2):
+            to.file.write(b"row %d" % number)
+            to.file.flush()
+            time.sleep(0.6)
+        print("the last row")
+    time.sleep(0.6)
+"""
 
-def show(folder: Path, *, terminal: bool, **environment: str) -> tuple[str, str]:
-    """What the program prints on stdout, and on stderr, a terminal or a pipe."""
+
+def show(
+    program: str, *arguments: str, terminal: bool = True, to_stdout: bool = False, **environment: str
+) -> tuple[str, str]:
+    """What the program prints on stdout, and on stderr, a terminal or a pipe; `to_stdout`: both on it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", **environment}
-    command = [sys.executable, "-c", PROGRAM, str(folder)]
+    command = [sys.executable, "-c", program, *arguments]
     if not terminal:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         return done.stdout, done.stderr
     leader, follower = os.openpty()
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=follower) as process:
+    out_to = follower if to_stdout else subprocess.PIPE
+    with subprocess.Popen(command, env=env, stdout=out_to, stderr=follower) as process:
         os.close(follower)
         said = b""
         try:
@@ -47,16 +65,24 @@ def show(folder: Path, *, terminal: bool, **environment: str) -> tuple[str, str]
                 said += part
         except OSError:  # as Linux says that nobody writes there any more
             pass
-        assert process.stdout
-        out = process.stdout.read().decode()
+        out = process.stdout.read().decode() if process.stdout else ""
     os.close(leader)
     assert process.returncode == 0, said
     return out, said.decode()
 
 
+def test_amid_what_a_command_writes_to_a_terminal_itself_nothing_is_shown() -> None:
+    _, said = show(GIVES_OUT, to_stdout=True)
+    before, _, rest = said.partition("row 0")
+    amid, _, after = rest.partition("the last row")
+    assert "edgeferry captures pump" in before
+    assert amid == "row 1"
+    assert "edgeferry captures pump" in after
+
+
 def test_on_a_terminal_a_line_says_how_far_it_is_and_how_long_it_takes_yet(tmp_path: Path) -> None:
     (tmp_path / "durations.json").write_text('{"edgeferry push pump": 90}')
-    out, err = show(tmp_path, terminal=True)
+    out, err = show(PROGRAM, str(tmp_path), terminal=True)
     assert json.loads(out) == {"ok": True}
     assert "4.0 of 8.0 MB" in err
     assert "left" in err.partition("4.0 of 8.0 MB")[2].partition("\n")[0]
@@ -77,7 +103,7 @@ def test_on_a_terminal_a_line_says_how_far_it_is_and_how_long_it_takes_yet(tmp_p
 def test_elsewhere_a_plain_line_comes_now_and_then(
     tmp_path: Path, terminal: bool, more: dict[str, str]
 ) -> None:
-    out, err = show(tmp_path, terminal=terminal, **more)
+    out, err = show(PROGRAM, str(tmp_path), terminal=terminal, **more)
     assert json.loads(out) == {"ok": True}
     assert "\x1b[?25" not in err
     assert "\x1b[2K" not in err
@@ -87,7 +113,7 @@ def test_elsewhere_a_plain_line_comes_now_and_then(
 
 
 def test_no_color_means_none_on_a_terminal_either(tmp_path: Path) -> None:
-    _, err = show(tmp_path, terminal=True, NO_COLOR="1")
+    _, err = show(PROGRAM, str(tmp_path), terminal=True, NO_COLOR="1")
     assert "4.0 of 8.0 MB" in err
     assert not any(f"\x1b[{number}" in err for number in (*range(30, 38), *range(90, 98), "38;"))
 

@@ -28,6 +28,7 @@ from edgeferry.cli.agent_service import (
 from edgeferry.cli.agent_state import StateOption, find_state, layers_here, load_here, was_decommissioned
 from edgeferry.cli.confirm import YesOption, confirm, near
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, opened, read_fleet
 from edgeferry.device.agent_container import NAME, render_agent, render_command
 from edgeferry.device.state import Store
@@ -246,4 +247,5 @@ def make_image(
         if output is Output.JSON:
             terminal.answer(facts)
         else:
-            print(reference or made.digest)
+            with PROGRESS.quiet():
+                print(reference or made.digest)

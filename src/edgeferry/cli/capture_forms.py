@@ -9,13 +9,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Protocol
 
 from edgeferry.cli.console import disarm, disarm_json
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.errors import UsageError
 from edgeferry.ports import Sheet
 from edgeferry.wire.capture_table import Table, choose_table, tabulate
@@ -60,8 +61,8 @@ def open_destination(to: Path | None, form: Form) -> Iterator[Destination]:
     if to is None:
         if form is Form.PARQUET and sys.stdout.isatty():
             raise UsageError("parquet is no text", fix="name a file with --to, or pipe it into a program")
-        yield Destination(sys.stdout.buffer, is_shown=True)
-        sys.stdout.buffer.flush()
+        with _stdout() as destination:
+            yield destination
         return
     draft = ""
     try:
@@ -93,9 +94,16 @@ def open_writer(form: Form, destination: Destination, first: Sequence[Batch]) ->
 
 def print_csv(names: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     """A table that is known whole, on stdout."""
-    sheet = _Csv(names, Destination(sys.stdout.buffer, is_shown=True))
-    sheet.add(lines)
-    sys.stdout.buffer.flush()
+    with _stdout() as destination:
+        _Csv(names, destination).add(lines)
+
+
+@contextmanager
+def _stdout() -> Iterator[Destination]:
+    """At a terminal, nothing else is shown there meanwhile."""
+    with PROGRESS.quiet() if sys.stdout.isatty() else nullcontext():
+        yield Destination(sys.stdout.buffer, is_shown=True)
+        sys.stdout.buffer.flush()
 
 
 class _Lines:

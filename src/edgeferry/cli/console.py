@@ -11,8 +11,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.control import strip_control_codes
 from rich.markup import escape
+from rich.segment import Segments
 from rich.table import Table
+from rich.text import Text
 
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.tables import FittedTable
@@ -61,14 +64,14 @@ class Terminal:
         console = Console()
         for table in tables:
             if isinstance(table, str):
-                console.print(disarm(table), markup=False, highlight=False, soft_wrap=True)
+                console.print(_plain(table), markup=False, highlight=False, soft_wrap=True)
                 continue
             if table.title:  # rich would break it at the table's own width
                 console.print(
-                    disarm(str(table.title)), style="bold", highlight=False, markup=False, soft_wrap=True
+                    _plain(str(table.title)), style="bold", highlight=False, markup=False, soft_wrap=True
                 )
                 table.title = None
-            console.print(table, highlight=False)
+            _print_table(console, table)
 
     def failure(self, error: EdgeferryError) -> None:
         """An error's two lines: the problem, the fix."""
@@ -121,7 +124,20 @@ def disarm_json(text: str) -> str:
 
 def _shown(text: str) -> str:
     """The text as it is, inside of rich's markup."""
-    return escape(disarm(text))
+    return escape(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """The text without orders, and without what rich leaves out of it: an order could show up then."""
+    return disarm(strip_control_codes(text))
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """The table, line by line: what is wrapped begins lines that its cells did not begin."""
+    for line in console.render_lines(table, pad=False):
+        text = "".join(segment.text for segment in line)
+        is_order = disarm(text) != text
+        console.print(Text(disarm(text)) if is_order else Segments(line), highlight=False, soft_wrap=True)
 
 
 def _print_json(facts: Any) -> None:

@@ -71,6 +71,7 @@ class Progress:
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
         self._live: Live | None = None
+        self._quiet = 0
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._folder: TextFolder | None = None
@@ -106,10 +107,16 @@ class Progress:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Nothing is shown meanwhile: an answer or a question is."""
+        """Nothing is shown meanwhile: an answer or a question is. What writes to stdout itself does so in it,
+        for while a line is shown, rich takes what is printed for stderr."""
         with self._lock:
             self._hide()
+            self._quiet += 1
+        try:
             yield
+        finally:
+            with self._lock:
+                self._quiet -= 1
 
     def _begin(self, task: Task) -> None:
         with self._lock:
@@ -137,6 +144,8 @@ class Progress:
             with self._lock:
                 if ended.is_set():
                     return
+                if self._quiet:
+                    continue
                 old = [task for task in self._tasks if task.elapsed_s >= self._after_s]
                 old = list({task.what: task for task in old}.values())
                 if old and is_terminal:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from edgeferry.cli.console import Output, Terminal, disarm, render_table
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, load, opened
 from edgeferry.domain.run import RunRecord, RunState
 from edgeferry.errors import UsageError
@@ -99,8 +100,9 @@ def logs(
             raise UsageError(f"the run {run} has no step {step}", fix=f"its steps: {', '.join(known)}")
         for name in [step] if step else known:
             text = services.place.logs(run, name, 0).decode("utf-8", "replace")
-            for line in text.splitlines():
-                print(disarm(line if step else f"{name}: {line}"))
+            with PROGRESS.quiet():
+                for line in text.splitlines():
+                    print(disarm(line if step else f"{name}: {line}"))
 
 
 def cancel(context: typer.Context, run: RunArgument, output: OutputOption = Output.TABLE) -> None:

@@ -11,6 +11,7 @@ from edgeferry.cli.completing import complete_devices
 from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
+from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report
 from edgeferry.domain.model import RESERVED
@@ -158,7 +159,8 @@ def make(
         elif output is Output.JSON:
             terminal.answer(facts)
         else:
-            print(text, end="")
+            with PROGRESS.quiet():
+                print(text, end="")
 
 
 def _refuse_program(model: str, word: str) -> None:
