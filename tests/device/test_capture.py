@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import contextlib
 import errno
 import fcntl
@@ -22,7 +23,7 @@ from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.capture import parse_record
 from edgeferry.wire.capture_page import PAGE_LENGTH, PageRequest
 from edgeferry.wire.capture_segment import Shared
-from edgeferry.wire.serving import ModelCard
+from edgeferry.wire.serving import ModelCard, parse_bytes_request
 from tests.device.conftest import wait_until
 from tests.device.disks import fill, tiny_disk
 
@@ -147,6 +148,15 @@ def test_named_columns_are_kept_as_rows(tmp_path, opened):
     captures.keep(USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 0.5)
     captures.write(nothing)
     assert [record.inputs for record in fetch(captures)] == ["[[1.0,2.0]]"]
+
+
+def test_an_upload_that_looks_like_rows_is_kept_as_the_bytes_it_is(tmp_path, opened):
+    captures = opened(tmp_path, card=replace(CARD, columns=(Column("picture", "binary"),)))
+    body = b'{"data":not rows}'
+    captures.keep(USER, body, parse_bytes_request(body), b"[1]", 200, 0.5)
+    captures.write(nothing)
+    (record,) = fetch(captures)
+    assert base64.b64decode(json.loads(record.inputs)[0][0]) == body
 
 
 def test_another_version_takes_over_an_empty_segment_whose_first_line_is_long(tmp_path, opened):

@@ -33,7 +33,7 @@ from edgeferry.domain.capture_policy import (
     redact_rows,
 )
 from edgeferry.wire.capture_segment import USUAL_ENTRY, Shared, join_entries, render_entry
-from edgeferry.wire.serving import ModelCard, render_rows
+from edgeferry.wire.serving import ModelCard, render_rows, takes_bytes
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
@@ -67,6 +67,7 @@ class Captures:
         self._columns = tuple(column.name for column in card.columns)
         self._hides = bool(policy.redact)
         self._redacted = find_redacted(policy, self._columns)
+        self._numbers = not takes_bytes(card)  # whose uploads may look like anything
         self._ranges = [(column.low, column.high) for column in card.columns]
         self._kept: list[tuple[Asked, bytes, Any, bytes, int, float]] = []
         self._refused = self._left_out = 0
@@ -90,7 +91,7 @@ class Captures:
             sent()
             return
         self._kept = []
-        samples, redacted, hides = self._samples, self._redacted, self._hides
+        samples, redacted, hides, numbers = self._samples, self._redacted, self._hides, self._numbers
         lines: list[bytes] = []
         room, largest = self._segment_bytes, self._largest
         for asked, body, question, output, status, latency_ms in kept:
@@ -101,7 +102,8 @@ class Captures:
                 if redacted:
                     inputs = self._hide(question)
                 elif (
-                    type(question) is list
+                    numbers
+                    and type(question) is list
                     and body.startswith(_BEGIN)
                     and body[-1:] == b"}"
                     and body.count(b'"') == 2
