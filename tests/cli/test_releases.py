@@ -126,15 +126,13 @@ def test_approve_shows_plan_and_evidence_and_signs_a_yes_to_that_plan(shop: Shop
     assert approval.body["expires_at"] in out
 
 
-def test_whoever_is_asked_at_a_terminal_approves_in_their_own_name(shop: Shop) -> None:
-    code, _, err = shop("approve", "nyc_taxi", "-t", CONDITION)
-    assert (code, "give --by" in err) == (2, True), "nobody can be asked"
+def approve_at_a_terminal(shop: Shop, *options: str) -> subprocess.CompletedProcess[str]:
+    """`edgeferry approve`, where somebody types y."""
     leader, terminal = os.openpty()
     try:
         os.write(leader, b"y\n")
-        words = [sys.executable, "-m", "edgeferry", "approve", "nyc_taxi", "-t", CONDITION]
-        done = subprocess.run(
-            words,
+        return subprocess.run(
+            [sys.executable, "-m", "edgeferry", "approve", "nyc_taxi", "-t", CONDITION, *options],
             cwd=shop.bench.folder / "shop",
             env={**shop.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=terminal,
@@ -145,6 +143,16 @@ def test_whoever_is_asked_at_a_terminal_approves_in_their_own_name(shop: Shop) -
     finally:
         os.close(leader)
         os.close(terminal)
+
+
+def test_whoever_is_asked_at_a_terminal_approves_in_their_own_name(shop: Shop) -> None:
+    code, _, err = shop("approve", "nyc_taxi", "-t", CONDITION)
+    assert (code, "give --by" in err) == (2, True), "nobody can be asked"
+    for unasked in (["--yes"], ["--output", "json"], ["--output", "json", "--by", "ann"]):
+        refused = approve_at_a_terminal(shop, *unasked)
+        assert (refused.returncode, "add --by NAME" in refused.stderr) == (2, True), unasked
+    assert shop.kinds() == []
+    done = approve_at_a_terminal(shop)
     assert "Sign a yes to it as rita?" in done.stderr
     assert done.returncode == 0, done.stderr
     assert [entry.author for entry in shop.bench.ledger.entries("approval")] == ["rita"]

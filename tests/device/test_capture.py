@@ -151,7 +151,8 @@ def test_named_columns_are_kept_as_rows(tmp_path, opened):
 
 
 def test_an_upload_that_looks_like_rows_is_kept_as_the_bytes_it_is(tmp_path, opened):
-    captures = opened(tmp_path, card=replace(CARD, columns=(Column("picture", "binary"),)))
+    card = replace(CARD, runtime="pyfunc", columns=(Column("picture", "binary"),))
+    captures = opened(tmp_path, card=card)
     body = b'{"data":not rows}'
     captures.keep(USER, body, parse_bytes_request(body), b"[1]", 200, 0.5)
     captures.write(nothing)

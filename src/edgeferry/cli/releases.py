@@ -145,7 +145,7 @@ def approve(
     """Show what a release would do to the fleet and the evidence for it, then sign one person's yes (or no).
 
     A yes is bound to the plan that was shown, and expires; who may give it says the environment (settings
-    gate.*). At a terminal the question is asked after the plan is shown.
+    gate.*). At a terminal the question is asked after the plan is shown; --yes signs unasked, with --by.
 
     E.g. edgeferry approve nyc_taxi --by ann --env prod
 
@@ -157,6 +157,15 @@ def approve(
         raise UsageError(
             "an approval is one person's (--by NAME, or with --no a refusal) or a platform's record (--from)",
             fix="give --by, --from or --ask; a refusal on the platform ends its stage by itself",
+        )
+    if not told and yes:
+        raise UsageError(
+            "--yes signs unasked, and nobody said in whose name", fix="add --by NAME, or leave --yes out"
+        )
+    if (by or not told) and output is Output.JSON and not yes and sys.stdin.isatty():
+        raise UsageError(
+            "as JSON the plan comes after the question whether to sign it",
+            fix="add --by NAME --yes, or leave --output json out",
         )
     with opened(context, output) as (settings, services, terminal):
         by = by or settings["user"]
