@@ -12,6 +12,7 @@ from edgeferry.domain.model import Tolerance
 from edgeferry.domain.smoke import (
     Answer,
     CaseSet,
+    ChangesCase,
     EqualCase,
     Evidence,
     MemoryCase,
@@ -69,6 +70,7 @@ def test_without_the_cases_at_hand_nothing_passes_and_what_failed_has_failed(
 
 LABELS = EqualCase("labels", ((1.0,), (2.0,)), ("fine", "worn " * 100))
 GROWS = MemoryCase("grows", ((1.0,),), 1)
+CHANGES = ChangesCase("changes", ((1.0,), (2.0,)))
 
 
 @pytest.mark.parametrize(
@@ -76,16 +78,23 @@ GROWS = MemoryCase("grows", ((1.0,),), 1)
     [
         pytest.param(LABELS, 1200, True, id="a long text that has no room"),
         pytest.param(LABELS, 9000, False, id="a long text that has room"),
-        pytest.param(GROWS, 9000, True, id="a text that nobody at home knows the length of"),
+        pytest.param(GROWS, 2000, True, id="another answer, which could be as long and has no room then"),
+        pytest.param(GROWS, 9000, False, id="another answer, which has room however long"),
+        pytest.param(CHANGES, 2000, True, id="a changed answer that has no room when it is long"),
+        pytest.param(CHANGES, 9000, False, id="a changed answer that has room however long"),
     ],
 )
 def test_a_text_that_is_left_out_is_believed_where_it_had_no_room(
-    case: EqualCase | MemoryCase, room: int, believed: bool
+    case: EqualCase | MemoryCase | ChangesCase, room: int, believed: bool
 ) -> None:
-    texts = replace(CASES, cases=(*CASES.cases, LABELS, GROWS))
-    right = {"labels": (Answer(200, LABELS.expected, 1.0),), "grows": (Answer(200, ("fine",), 1.0),) * 2}
+    texts = replace(CASES, cases=(*CASES.cases, LABELS, GROWS, CHANGES))
+    right = {
+        "labels": (Answer(200, LABELS.expected, 1.0),),
+        "grows": (Answer(200, ("fine",), 1.0),) * 2,
+        "changes": (Answer(200, ("fine", "worn"), 1.0),),
+    }
     shown = tuple(Evidence(name, answers) for name, answers in right.items() if name != case.id)
-    verdict = replace(HONEST, asked=5, evidence=(*RIGHT, *shown), left_out=1, room=room)
+    verdict = replace(HONEST, asked=6, evidence=(*RIGHT, *shown), left_out=1, room=room)
     state, reason = weigh(verdict, replace(QUESTION, cases=texts))
     assert (state == "Passed") == believed, reason
 

@@ -76,9 +76,9 @@ def _weigh_evidence(verdict: Verdict, cases: CaseSet, unshown: State) -> tuple[S
         for one in verdict.evidence
     )
     compared = [case for case in cases.cases if isinstance(case, EqualCase)]
-    texts = any(isinstance(value, str) for case in compared for value in case.expected)
+    longest = max((_measure([[value]]) for case in compared for value in case.expected), default=0)
     for case in cases.cases:
-        if case.id not in shown and taken + _most_to_show(case, texts) < verdict.room:
+        if case.id not in shown and taken + _most_to_show(case, longest) < verdict.room:
             why = f"leaves out the answers to {case.id}, for which there is room"
             return unshown, f"the companion says Passed, but {why}"
     if not any(case.id in shown for case in compared):
@@ -86,9 +86,9 @@ def _weigh_evidence(verdict: Verdict, cases: CaseSet, unshown: State) -> tuple[S
     return "Passed", verdict.reason
 
 
-def _most_to_show(case: Case, texts: bool) -> float:
-    """What the evidence of a case takes, at most, when all its answers are as they should be; `texts`: of a
-    model that answers with texts."""
+def _most_to_show(case: Case, longest: int) -> float:
+    """What the evidence of a case takes, at most, when all its answers are as they should be; `longest`: what
+    one expected answer takes, at most, where a text is taken to be no longer than those expected."""
     answers = count_answers(case)
     match case:
         case RefusedCase():
@@ -97,10 +97,8 @@ def _most_to_show(case: Case, texts: bool) -> float:
             values = answers * _measure([case.expected])
         case SameCase():  # how many rows each way has, the model's server alone knows
             return math.inf
-        case _ if texts:  # and how long the texts are
-            return math.inf
         case _:
-            values = answers * len(case.rows) * _VALUE_CHARACTERS
+            values = answers * len(case.rows) * max(longest, _VALUE_CHARACTERS)
     return _most_characters(case.id, answers, values)
 
 
