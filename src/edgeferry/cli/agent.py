@@ -26,8 +26,9 @@ from edgeferry.cli.agent_service import (
     write_unit,
 )
 from edgeferry.cli.agent_state import StateOption, find_state, layers_here, load_here, was_decommissioned
-from edgeferry.cli.confirm import YesOption, confirm, near
+from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, Terminal
+from edgeferry.cli.names import near
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, opened, read_fleet
 from edgeferry.device.agent_container import NAME, render_agent, render_command

@@ -12,9 +12,9 @@ import typer
 
 from edgeferry.cli.agent_service import connected, find_containers, find_installed
 from edgeferry.cli.agent_state import StateOption, find_state, load_here, modules_here
-from edgeferry.cli.confirm import near
 from edgeferry.cli.console import Output, Terminal, finish, render_table
 from edgeferry.cli.log_file import print_log
+from edgeferry.cli.names import near
 from edgeferry.cli.project import OutputOption
 from edgeferry.device.containers import MODULE_LABEL, Place
 from edgeferry.device.memory import read_history

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from edgeferry.cli.capture_forms import Form, open_destination, open_writer, print_csv
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table
+from edgeferry.cli.names import read_device
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import ModelArgument, opened
 from edgeferry.domain.capture import Counts, Record

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
+from edgeferry.cli.names import near, read_device
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.errors import HubError, RefusedError, UsageError
 from edgeferry.ports import Hub, Json

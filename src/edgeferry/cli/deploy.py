@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.confirm import YesOption, confirm, read_deployment
+from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, Terminal, render_table
+from edgeferry.cli.names import read_deployment
 from edgeferry.cli.project import OutputOption, opened_anywhere, parse_pairs
 from edgeferry.cli.twins import read_json
 from edgeferry.domain.condition import join_conditions, parse_condition

@@ -10,7 +10,7 @@ import typer
 
 from edgeferry.cli import credentials, enrolment, messages, twins, why
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import YesOption, confirm, is_reserved, read_device
+from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, Terminal, counted, finish, render_table
 from edgeferry.cli.device_facts import (
     agent_lines,
@@ -21,6 +21,7 @@ from edgeferry.cli.device_facts import (
     moment,
     statuses,
 )
+from edgeferry.cli.names import is_reserved, read_device
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.cli.twins import without_metadata
 from edgeferry.domain.condition import parse_condition

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from edgeferry.cli.confirm import YesOption, confirm, read_device
+from edgeferry.cli.confirm import YesOption, confirm
 from edgeferry.cli.console import Output, Terminal, counted
 from edgeferry.cli.credentials import read_identity
+from edgeferry.cli.names import read_device
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.enrolment import CLASS_TAG, PLATFORM_TAG
 from edgeferry.domain.tags import parse_tags

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices, complete_modules
-from edgeferry.cli.confirm import list_some, near, read_device
 from edgeferry.cli.console import Output, Terminal, counted, render_table, short
+from edgeferry.cli.names import list_some, near, read_device
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import OutputOption, opened
 from edgeferry.domain.asking import render_asking

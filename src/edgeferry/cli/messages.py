@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, Terminal, render_table
+from edgeferry.cli.names import read_device
 from edgeferry.cli.project import OutputOption, load_anywhere, opened_anywhere
 from edgeferry.domain.message import Message
 from edgeferry.errors import OutsideError, UsageError

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edgeferry.cli.confirm import near
 from edgeferry.cli.console import Output, counted, finish, render_table
+from edgeferry.cli.names import near
 from edgeferry.cli.project import (
     ConditionOption,
     OutputOption,

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, finish, render_table, short
 from edgeferry.cli.models import VersionOption, package_version
+from edgeferry.cli.names import read_device
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.project import ModelArgument, OutputOption, ReleaseArgument, opened, read_fleet
 from edgeferry.cli.report import JunitOption, smoke_case, write_report

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import near, read_device
 from edgeferry.cli.console import Output
+from edgeferry.cli.names import near, read_device
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.tags import parse_changes
 from edgeferry.domain.twin import SECTION_BYTES, find_fault, strip_hub_members

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from edgeferry.cli.completing import complete_devices
-from edgeferry.cli.confirm import read_device
 from edgeferry.cli.console import Output, render_table
+from edgeferry.cli.names import read_device
 from edgeferry.cli.project import OutputOption, opened_anywhere
 from edgeferry.domain.explanation import (
     Absence,
