@@ -59,6 +59,19 @@ def test_no_runner_of_github_finds_an_order_in_it(
         assert "##[" not in line
 
 
+@pytest.mark.parametrize("output", list(Output))
+@pytest.mark.parametrize("odd", ["\x1b[31mred", "\x9b2Jgone", "\u202eback", "\ud800half"])
+def test_no_terminal_obeys_what_is_in_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: Output, odd: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    show(output, f"Höhe\u00a0(m)\n{odd}")
+    said = "".join(capsys.readouterr())
+    assert [one for one in said if not (one.isprintable() or one in "\n\u00a0")] == []
+    assert said.count(f"\\u{ord(odd[0]):04x}{odd[1:]}") >= 5
+    assert "Höhe\u00a0(m)" in said
+
+
 WRAPPED = " ".join(["::add-mask::evil"] * 12)
 FOLDED = "".join(["::add-mask::evil"] * 12)
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from edgeferry.cli.progress import PROGRESS
 from edgeferry.cli.tables import FittedTable
+from edgeferry.domain.printable import escape_unprintable
 from edgeferry.errors import EdgeferryError, RefusedError
 
 
@@ -98,7 +99,7 @@ def finish(ok: bool, problem: str, fix: str) -> None:
 
 def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> FittedTable:
     """A table with a title; cells are plain text."""
-    return FittedTable(title, columns, [[disarm(cell) for cell in row] for row in rows])
+    return FittedTable(title, columns, [[_plain(cell) for cell in row] for row in rows])
 
 
 def short(digest: str) -> str:
@@ -128,16 +129,20 @@ def _shown(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text without orders, and without what rich leaves out of it: an order could show up then."""
-    return disarm(strip_control_codes(text))
+    """The text without orders for CI's steps or the terminal; what rich would leave out is left out before,
+    or an order could show up after."""
+    return disarm(escape_unprintable(strip_control_codes(text), keep=_BLANKS))
+
+
+_BLANKS = "\n\t\u00a0\u202f\u3000"
 
 
 def _print_table(console: Console, table: Table) -> None:
     """The table, line by line: what is wrapped begins lines that its cells did not begin."""
     for line in console.render_lines(table, pad=False):
         text = "".join(segment.text for segment in line)
-        is_order = disarm(text) != text
-        console.print(Text(disarm(text)) if is_order else Segments(line), highlight=False, soft_wrap=True)
+        plain = _plain(text)
+        console.print(Segments(line) if plain == text else Text(plain), highlight=False, soft_wrap=True)
 
 
 def _print_json(facts: Any) -> None:

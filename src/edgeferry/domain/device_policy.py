@@ -22,6 +22,7 @@ from edgeferry.domain.host_path import (
     normalise_path,
 )
 from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.domain.printable import escape_unprintable
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -309,8 +310,4 @@ def _show(value: object) -> str:
 def _quote(value: object) -> str:
     """The value as JSON and as TOML write it, with nothing in it that a terminal would obey."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return "".join(one if one.isprintable() else _escape(ord(one)) for one in text)
-
-
-def _escape(number: int) -> str:
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+    return escape_unprintable(text)
