@@ -13,14 +13,12 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
-from tests.ci.steps import Ahead, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
+from tests.ci.steps import Ahead, Host, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
 
 _MACRO = re.compile(r"\$\(([^()]+)\)")
 _CARRIED = re.compile(r"\$\[ (?:dependencies|stageDependencies\.(\w+))\.(\w+)\.outputs\['(\w+)\.(\w+)'\] \]")
@@ -32,22 +30,8 @@ _TOUCHED = re.compile(
 _COMMAND = re.compile(r"^##vso\[task\.setvariable variable=(\w+)(;isOutput=true)?\](.*)$", re.MULTILINE)
 
 
-@dataclass
-class Machine:
-    """An organization with one repository, its variable groups, and as many agents as a run needs."""
-
-    folder: Path
-    repository: Path
-    groups: dict[str, dict[str, str]] = field(default_factory=dict)
-    predefined: dict[str, str] = field(default_factory=dict)
-    token: str = "token"
-    environment: dict[str, str] = field(default_factory=dict)
-    """Further environment of the agents' machine."""
-    layers: Path = Path()
-    """The cache of image layers, the only one there is. Runs find it in its place, not a copy of it, and
-    what they add is kept at once."""
-    _whole: dict[str, Run] = field(default_factory=dict)
-    """The last run from the beginning of each pipeline, by its file."""
+class Machine(Host):
+    """An organization at Azure DevOps; `secrets` are its variable groups."""
 
     def run(
         self,
@@ -57,10 +41,9 @@ class Machine:
         variables: Mapping[str, str] | None = None,
     ) -> Run:
         """The pipeline's run. `variables` are set as at queue time."""
-        document = yaml.safe_load((self.repository / file).read_text("utf-8"))
+        document = self.read(file)
         stages = document.get("stages") or [{"stage": "__default", "jobs": document["jobs"]}]
-        before = self._whole[file] if start else Run()
-        run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
+        run, before = self.begin(file, start)
         good: dict[str, bool] = {}
         waiting = start
         for number, stage in enumerate(stages):
@@ -79,9 +62,7 @@ class Machine:
                     steps = _steps(job)
                     run.steps += [StepRun(name, _title(step), "skipped") for step in steps]
             waiting = None
-        if start is None:
-            self._whole[file] = run
-        return run
+        return self.end(file, start, run)
 
     def _is_due(self, job: Mapping[str, Any], run: Run, stage: str) -> bool:
         """Whether the job's own condition lets it run."""
@@ -92,7 +73,7 @@ class Machine:
         if not match:
             raise UnknownError(f"condition {condition} of a job")
         needed, output, text = match.groups()
-        if self.predefined.get("Build.Reason", "PullRequest") != "PullRequest":
+        if self.defaults.get("Build.Reason", "PullRequest") != "PullRequest":
             return True
         return text in run.outputs[stage, needed].get(output, "")
 
@@ -129,7 +110,7 @@ class _Agent:
                 waiting = ""
                 ahead = self.before.ahead[self.stage, self.name, title]
                 ahead.put_back()
-                self.variables |= {**ahead.variables, **self.machine.predefined, **self.queued}
+                self.variables |= {**ahead.variables, **self.machine.defaults, **self.queued}
             self.run.ahead[self.stage, self.name, title] = Ahead.of(self.variables)
             if not runs_after(step.get("condition", "succeeded()"), good):
                 self.run.steps.append(StepRun(self.stage, title, "skipped"))
@@ -152,11 +133,11 @@ class _Agent:
             "Pipeline.Workspace": str(self.place),
             "Build.SourcesDirectory": str(self.place / "s"),
             "Build.ArtifactStagingDirectory": str(self.place / "a"),
-            **self.machine.predefined,
+            **self.machine.defaults,
         }
         for entry in [*self.document.get("variables", []), *self.job.get("variables", [])]:
             if "group" in entry:
-                self.secrets |= {k.lower(): v for k, v in self.machine.groups[entry["group"]].items()}
+                self.secrets |= {k.lower(): v for k, v in self.machine.secrets[entry["group"]].items()}
                 continue
             value = str(entry["value"])
             if value.startswith("$["):
@@ -180,7 +161,7 @@ class _Agent:
 
     def _do(self, step: dict[str, Any]) -> tuple[bool, str]:
         if "checkout" in step:
-            shutil.copytree(self.machine.repository, self.place / "s", dirs_exist_ok=True)
+            shutil.copytree(self.machine.root, self.place / "s", dirs_exist_ok=True)
             return True, ""
         if "bash" in step:
             return self._shell(step)
@@ -229,7 +210,7 @@ class _Agent:
         if target.name != "images":
             raise UnknownError(f"a cache of {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(self.machine.layers)
+        target.symlink_to(self.machine.layers or Path())
 
     def _publish_artifact(self, inputs: Mapping[str, str]) -> None:
         self.run.keep(inputs["artifact"], Path(inputs["targetPath"]))

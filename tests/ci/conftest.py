@@ -74,7 +74,7 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     assert pytestconfig.cache is not None
     layers = pytestconfig.cache.mkdir("images")
     machine = Machine(home / "machine", repository, token=platform_stub.TOKEN, layers=layers)
-    machine.predefined["Build.Repository.Uri"] = str(home / "nowhere.git")
+    machine.defaults["Build.Repository.Uri"] = str(home / "nowhere.git")
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
     github = GitHub(home / "github")
@@ -84,8 +84,8 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     try:
         built("up", "--devices", "2")
         built("devices", "tag", "device-1", "models.nyc_taxi=true")
-        machine.groups[ENVIRONMENT] = _write_environment(built, project)
-        known = {n.upper().replace("-", "_"): t for n, t in machine.groups[ENVIRONMENT].items()}
+        machine.secrets[ENVIRONMENT] = _write_environment(built, project)
+        known = {n.upper().replace("-", "_"): t for n, t in machine.secrets[ENVIRONMENT].items()}
         at_github.secrets = {ENVIRONMENT: known, f"{ENVIRONMENT}-build": known}
         for name in PLATFORMS:
             edgeferry(project, "ci", name, "--env", "factory")

@@ -12,13 +12,12 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.ci.steps import Ahead, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
+from tests.ci.steps import Ahead, Host, Run, Start, StepRun, UnknownError, inherited, run_bash, runs_after
 
 _EXPRESSION = re.compile(r"\$\{\{ ([\w.-]+) \}\}")
 _TOUCHED = re.compile(r"contains\(fromJSON\(needs\.(\w+)\.outputs\.(\w+)\), '(\w+)'\)")
@@ -27,23 +26,8 @@ _STEPS = "steps."
 """How expressions begin that ask for what a step put out."""
 
 
-@dataclass
-class Repository:
-    """One repository at GitHub, its environments' secrets, and as many runners as a run needs."""
-
-    folder: Path
-    root: Path
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By environment: secrets and variables, by name."""
-    defaults: dict[str, str] = field(default_factory=dict)
-    """Default variables of each step, as GitHub sets them."""
-    token: str = "token"
-    environment: dict[str, str] = field(default_factory=dict)
-    """Further environment of the runners' machine."""
-    layers: Path | None = None
-    """Image layers that the runners' disks have: no cache brings them to what goes to a fleet."""
-    _whole: dict[str, Run] = field(default_factory=dict)
-    """The last run from the beginning of each workflow, by its file."""
+class Repository(Host):
+    """A repository at GitHub; `secrets` are those of its environments."""
 
     def run(
         self,
@@ -55,11 +39,10 @@ class Repository:
     ) -> Run:
         """The workflow's run. `variables` are set in each job, as its `env` is. Of jobs in `pretend` it is
         only noted, as a step `due`, that they would run."""
-        document = yaml.safe_load((self.root / file).read_text("utf-8"))
+        document = self.read(file)
         if document["permissions"] != {}:
             raise UnknownError("permissions of a whole workflow")
-        before = self._whole[file] if start else Run()
-        run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
+        run, before = self.begin(file, start)
         good: dict[str, bool] = {}
         waiting = start
         for key, job in document["jobs"].items():
@@ -77,9 +60,7 @@ class Repository:
                 outputs = {name: runner.expand(str(text)) for name, text in job.get("outputs", {}).items()}
                 run.outputs[key, key] = outputs
             waiting = None
-        if start is None:
-            self._whole[file] = run
-        return run
+        return self.end(file, start, run)
 
 
 class _Runner:

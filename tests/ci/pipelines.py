@@ -68,7 +68,7 @@ class AzurePipeline(Pipeline):
     def __init__(self, machine: Machine, platform: Platform) -> None:
         self._machine, self._platform, self._runs = machine, platform, 40
         sources = machine.folder / "agents" / "build.build" / "s" / PROJECT
-        super().__init__(machine.folder, sources, machine.groups[ENVIRONMENT], machine.token)
+        super().__init__(machine.folder, sources, machine.secrets[ENVIRONMENT], machine.token)
 
     def run(self, start: Start | None = None, variables: Mapping[str, str] | None = None) -> Run:
         file = f"{PROJECT}/.azure-pipelines/nyc_taxi_factory_main.yml"
@@ -78,7 +78,7 @@ class AzurePipeline(Pipeline):
         self._runs += 1
         self._platform.build = str(self._runs)
         self._platform.approvals = {"rollout": [approved(f"approval-{self._runs}", self.person)]}
-        self._machine.predefined |= {
+        self._machine.defaults |= {
             "System.CollectionUri": self._platform.collection,
             "System.TeamProject": self._platform.project,
             "Build.BuildId": self._platform.build,

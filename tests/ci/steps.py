@@ -11,7 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+import yaml
 
 _LIMIT_S = 600
 
@@ -95,6 +98,44 @@ class Run:
     def __str__(self) -> str:
         lines = [f"{step.state:>9} {step.seconds:6.1f} s  {step.stage}: {step.title}" for step in self.steps]
         return "\n".join(lines + [step.output[-3000:] for step in self.steps if step.state == "failed"])
+
+
+@dataclass
+class Host:
+    """A platform with one repository, and as many runners as a run needs."""
+
+    folder: Path
+    root: Path
+    """Of the repository."""
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By variable group or environment: secrets and variables, by name."""
+    defaults: dict[str, str] = field(default_factory=dict)
+    """Variables that the platform itself sets."""
+    token: str = "token"
+    environment: dict[str, str] = field(default_factory=dict)
+    """Further environment of the runners' machine."""
+    layers: Path | None = None
+    """Image layers, the only ones there are. Runs find them in their place, not a copy of them, and what they
+    add is kept at once."""
+    _whole: dict[str, Run] = field(default_factory=dict)
+    """The last run from the beginning of each pipeline, by its file."""
+
+    def read(self, file: str) -> dict[str, Any]:
+        """The pipeline in the repository's file."""
+        document: dict[str, Any] = yaml.safe_load((self.root / file).read_text("utf-8"))
+        return document
+
+    def begin(self, file: str, start: Start | None) -> tuple[Run, Run]:
+        """A run, and the one from the beginning whose files and variables it starts with."""
+        before = self._whole[file] if start else Run()
+        run = Run(outputs={job: dict(outputs) for job, outputs in before.outputs.items()})
+        return run, before
+
+    def end(self, file: str, start: Start | None, run: Run) -> Run:
+        """The run; later ones start with what it had, when it is one from the beginning."""
+        if start is None:
+            self._whole[file] = run
+        return run
 
 
 def inherited() -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_a_job_runs_if_the_pull_request_touches_its_model(
     condition = f"and(succeeded(), or(ne(variables['Build.Reason'], 'PullRequest'), {touched}))"
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "p.yml").write_text(TOUCHED.replace("CONDITION", condition))
-    machine = Machine(tmp_path / "machine", tmp_path / "repository", predefined={"Build.Reason": reason})
+    machine = Machine(tmp_path / "machine", tmp_path / "repository", defaults={"Build.Reason": reason})
     assert machine.run("p.yml").state("check") == state
 
 

@@ -52,8 +52,8 @@ SKIPS = {
     "tests/domain/test_accelerator_config.py": (1, "../shared"),
     "tests/domain/test_accelerator_edge.py": (1, "../shared"),
 }
-"""Which files skip tests, how often, and for want of what; `tests/needs.py` is the way for all that ./run sets
-up."""
+"""Which files skip tests, how often, and for want of what; `tests/needs.py` is the way for all that ./run
+sets up."""
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
