@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.release import Entry
@@ -54,24 +54,27 @@ def watch(
     facts: dict[str, DeviceFacts] = {}
     deleted: list[str] = []
     open_ = set(targeted)
+
+    def read() -> Iterator[DeviceFacts]:
+        for device, report in reports.read(open_):
+            if not report.is_known and reports.is_deleted(device):
+                services.say(f"{device} was deleted meanwhile")
+                deleted.append(device)
+                open_.discard(device)
+            else:
+                yield report.facts
+
     while open_:
         late = services.now() >= deadline
         wanted = reports.cases.complete(wanted)
-        reasking.begin_look()
         try:
-            for device, report in reports.read(open_):
-                if not report.is_known and reports.is_deleted(device):
-                    services.say(f"{device} was deleted meanwhile")
-                    deleted.append(device)
-                    open_.discard(device)
-                    continue
-                facts[device] = reasking.add(report.facts)
-                outcome = judge_device(wanted, facts[device])
-                if is_news(told.get(device), outcome):
+            for each in reasking.complete(read()):
+                facts[each.device], outcome = each, judge_device(wanted, each)
+                if is_news(told.get(each.device), outcome):
                     on_change(outcome)
-                told[device] = outcome
+                told[each.device] = outcome
                 if outcome.state is not State.PENDING:
-                    open_.discard(device)
+                    open_.discard(each.device)
         except HubError as error:
             if not error.retryable or services.now() >= deadline:
                 raise
