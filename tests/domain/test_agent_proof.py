@@ -63,6 +63,20 @@ SILENT = unjudged(replace(REQUEST, nonce="now"), "Inconclusive", "taxi does not 
         pytest.param({}, State.SUCCEEDED, "1 model passed since it runs", State.SUCCEEDED, id="sound"),
         pytest.param({"asked": ()}, State.SUCCEEDED, "no models", State.SUCCEEDED, id="no models"),
         pytest.param(
+            {"asked": (), "models": ("taxi",)},
+            State.PENDING,
+            "taxi: no companion was seen",
+            State.TIMED_OUT,
+            id="models, and no companion that is to ask them",
+        ),
+        pytest.param(
+            {"models": ("bus", "taxi")},
+            State.PENDING,
+            "bus: no companion was seen",
+            State.TIMED_OUT,
+            id="a model that no companion is to ask",
+        ),
+        pytest.param(
             {"heard": {}}, State.PENDING, "not asked since", State.TIMED_OUT, id="only passed before"
         ),
         pytest.param(

@@ -189,6 +189,24 @@ def test_a_base_of_somebody_elses_is_copied_and_that_is_said() -> None:
     found = plan([render_base(FLEET), theirs("gates", "*")])
     assert found.obstacles == ()
     assert [one.used for one in found.quotas if one.name == "modules of a device"] == [3]  # theirs is kept
-    assert plan([render_base(FLEET)], {"lastDesiredStatus": {}}).obstacles == ()  # never heard of
     (told,) = [one for one in found.conflicts if str(one.kind) == "foreign-base"]
     assert "gates is not edgeferry's: it is copied" in told.problem
+
+
+UNKNOWN = {"settings": {"image": "", "imageHash": ""}, "runtimeStatus": "running"}
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        pytest.param({"lastDesiredStatus": {}}, id="never heard of"),
+        pytest.param({"systemModules": {"edgeAgent": UNKNOWN}}, id="that does not know its image yet"),
+        pytest.param({"lastDesiredStatus": {"code": 500}}, id="whose engine did not answer yet"),
+        pytest.param(
+            {"lastDesiredStatus": {"code": 417}, "systemModules": {"edgeAgent": UNKNOWN}},
+            id="to which nothing was deployed, and that does not know its image yet",
+        ),
+    ],
+)
+def test_an_agent_is_no_program_before_that_is_sure(reported: Any) -> None:
+    assert plan([render_base(FLEET)], reported).obstacles == ()

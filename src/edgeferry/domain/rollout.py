@@ -91,7 +91,10 @@ class DeviceFacts:
     companion: str = ""
     """The nonce of the rollout that brought the companion, by its own word."""
     asked: tuple[Asked, ...] = ()
-    """All models of the device, where it is the companion or the agent that is looked at."""
+    """All models of the device that its companion is to ask, where it is the companion or the agent that is
+    looked at."""
+    models: tuple[str, ...] = ()
+    """All that its agent is to run then, whether or not a companion was seen."""
     heard: Mapping[str, Verdict] = field(default_factory=dict)
     """By model what the companion answered when it was asked afresh, with the nonce of this rollout, once the
     agent was the one that is wanted."""
@@ -178,6 +181,8 @@ def _judge_program(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
     if is_companion and facts.companion != wanted.nonce:
         return say(State.PENDING, "the companion of this rollout has not answered")
     found = [(one.request.model, *_weigh_asked(wanted, facts, one)) for one in facts.asked]
+    unseen = sorted(set(facts.models) - {model for model, *_ in found})
+    found += [(model, "Inconclusive", "no companion was seen that is to ask it") for model in unseen]
     for worth, state in (("Failed", State.FAILED), ("Inconclusive", State.PENDING)):
         for model, is_worth, reason in found:
             if is_worth == worth:
