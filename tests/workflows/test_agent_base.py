@@ -103,13 +103,39 @@ def test_only_what_was_approved_is_placed() -> None:
     existing = [render_base(FLEET), theirs("gates", "*")]
     bare = replace(LAYER, nonce="")
     approved = hash_content(render_agent_base(existing[1], bare, IMAGE, FLEET))
-    base, above = copy_approved(LAYER, IMAGE, FLEET, existing, approved)
+    base, above = copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)
     assert (base["id"], above.priority) == ("gates", 6)
     edited = deepcopy(existing)
     desired = edited[1]["content"]["modulesContent"]["$edgeAgent"]["properties.desired"]
     desired["modules"]["gateway"]["settings"]["image"] = "r/gateway:2"
     with pytest.raises(RefusedError, match="has changed since it was approved"):
-        copy_approved(LAYER, IMAGE, FLEET, edited, approved)
+        copy_approved(LAYER, IMAGE, FLEET, edited, approved, DEVICES)
+
+
+def test_nothing_is_placed_where_another_base_decides_devices_since_it_was_approved() -> None:
+    existing = [render_base(FLEET)]
+    bare = replace(LAYER, nonce="")
+    approved = hash_content(render_agent_base(existing[0], bare, IMAGE, FLEET))
+    assert copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)[0]["id"] == "edgeferry-base"
+    newer = [*existing, theirs("gates", "tags.n = 'b'")]
+    with pytest.raises(RefusedError, match="gates decides devices now"):
+        copy_approved(LAYER, IMAGE, FLEET, newer, approved, DEVICES)
+    elsewhere = [*existing, theirs("gates", "tags.n = 'c'")]
+    assert copy_approved(LAYER, IMAGE, FLEET, elsewhere, approved, DEVICES)[1].priority == 1
+
+
+def test_the_copy_stands_above_the_bases_of_its_devices_and_no_others() -> None:
+    existing = [render_base(FLEET), before(1, 3, "tags.n = 'c'"), before(2, 5, "tags.n = 'c'")]
+    assert copy_base(LAYER, FLEET, existing, DEVICES)[1].priority == 1
+    approved = hash_content(render_agent_base(existing[0], replace(LAYER, nonce=""), IMAGE, FLEET))
+    assert copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)[1].priority == 1
+
+
+def test_a_deployment_that_is_no_base_under_the_name_of_ours_is_named() -> None:
+    taken = {**layered("gateway", 10), "id": "edgeferry-base"}
+    with pytest.raises(UsageError, match="edgeferry-base at the hub is no base") as refused:
+        copy_base(LAYER, FLEET, [taken], DEVICES)
+    assert "edgeferry deployments delete edgeferry-base" in refused.value.fix
 
 
 def layered(name: str, priority: int, labels: dict[str, str] | None = None) -> Any:
