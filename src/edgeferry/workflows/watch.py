@@ -89,15 +89,16 @@ def watch(
 def await_gone(
     services: Services, devices: Sequence[str], module: str, timeout_s: float, digest: str = ""
 ) -> None:
-    """No device reports the module any more, in the image of that digest where one is given, nor has to when
-    it was deleted; RefusedError when one still does after `timeout_s`."""
+    """No device reports the module any more, nor has to when it was deleted; RefusedError when one still does
+    after `timeout_s`. Where a digest is given: it does not report the module in that image, or has taken up
+    that another one is wanted, as it may choose the same by itself."""
     reports = Reports(services, module)
     deadline = services.now() + timeout_s
     open_ = set(devices)
     while True:
         late = services.now() >= deadline
         for device, report in reports.read(open_):
-            if not report.facts.image or not report.facts.image.endswith(digest):
+            if _is_gone(report.facts, digest):
                 open_.discard(device)
         if not open_:
             return
@@ -109,6 +110,13 @@ def await_gone(
             )
         usual_s = POLL_S if reports.is_few(len(open_)) else SLOW_S
         services.sleep(reports.pause_s(usual_s, deadline - services.now()))
+
+
+def _is_gone(facts: DeviceFacts, digest: str) -> bool:
+    if not facts.image or not facts.image.endswith(digest):
+        return True
+    is_other = bool(digest and facts.desired_image) and not facts.desired_image.endswith(digest)
+    return is_other and facts.reported_version >= facts.brought_by
 
 
 def render_deleted(watched: Watched) -> str:
