@@ -51,12 +51,14 @@ def test_an_agent_is_read_where_system_modules_are_told() -> None:
     desired["systemModules"]["edgeAgent"] = {"settings": {"image": "r/agent:2"}, "configuration": {"id": "B"}}
     desired["$metadata"]["systemModules"] = {"edgeAgent": {"$lastUpdatedVersion": 6}}
     own = {"settings": {"image": "r/agent:1", "imageHash": "sha256:dd"}, "runtimeStatus": "running"}
+    own["lastStartTimeUtc"] = "2026-01-01T00:00:00Z"
     reported["systemModules"] = {"edgeAgent": own}
     reported["layers"] = {"B": {"outcome": "RolledBack", "reason": "no hands"}}
     facts = parse_facts("d", "agent", twin, None)
     assert (facts.desired_image, facts.brought_by) == ("r/agent:2", 6)
     assert (facts.image, facts.image_hash, facts.runtime_status) == ("r/agent:1", "sha256:dd", "running")
     assert (facts.layer_outcome, facts.layer_reason) == ("RolledBack", "no hands")
+    assert facts.since == "2026-01-01T00:00:00Z"
 
 
 def test_models_are_known_by_what_they_serve_whether_or_not_a_companion_was_seen() -> None:

@@ -49,6 +49,7 @@ def parse_facts(
         runtime_status=str(running.get("runtimeStatus", "unknown")),
         runtime_reason=str(running.get("statusDescription", "")),
         verdict=parse_reported_verdict(companion, module),
+        since=str(running.get("lastStartTimeUtc") or ""),
         layer_outcome=str(stands.get("outcome", "")),
         layer_reason=str(stands.get("reason", "")),
         companion=str(
