@@ -236,3 +236,12 @@ UNKNOWN = {"settings": {"image": "", "imageHash": ""}, "runtimeStatus": "running
 )
 def test_an_agent_is_no_program_before_that_is_sure(reported: Any) -> None:
     assert plan([render_base(FLEET)], reported).obstacles == ()
+
+
+def test_a_layer_that_sets_the_agent_itself_is_in_the_way_and_a_module_of_that_name_is_not() -> None:
+    own = layered("sets-agent", 10)
+    paths = own["content"]["modulesContent"]["$edgeAgent"]
+    paths["properties.desired.systemModules.edgeAgent.env.LEVEL"] = {"value": "debug"}
+    (conflict,) = plan([render_base(FLEET), own]).obstacles
+    assert (str(conflict.kind), conflict.deployments) == ("module", ("sets-agent",))
+    assert plan([render_base(FLEET), layered("agent", 10)]).obstacles == ()
