@@ -13,8 +13,8 @@ from edgeferry.workflows.watch import await_gone
 OLD, NEW = ("r/agent@sha256:" + letter * 64 for letter in "ab")
 
 
-def wait_for(desired: str, brought_by: int, reported: str, done: int) -> None:
-    """The agent in the image `NEW` is gone from a device that says this."""
+def wait_for(desired: str, brought_by: int, reported: str, done: int) -> int:
+    """How often was waited until the agent in the image `NEW` was gone from a device that says this."""
     own = {"settings": {"image": desired}}
     metadata = {"systemModules": {"edgeAgent": {"$lastUpdatedVersion": brought_by}}}
     twin = {
@@ -28,13 +28,15 @@ def wait_for(desired: str, brought_by: int, reported: str, done: int) -> None:
     }
     hub = SimpleNamespace(module_twin=lambda device, module: twin, queries_per_minute=20.0)
     clock = iter(range(0, 1000, 10))
-    services: Any = SimpleNamespace(hub=hub, now=lambda: float(next(clock)), sleep=lambda s: None, say=print)
+    slept: list[float] = []
+    services: Any = SimpleNamespace(hub=hub, now=lambda: float(next(clock)), sleep=slept.append, say=print)
     await_gone(services, ["d"], "agent", 60, NEW.partition("@")[2])
+    return len(slept)
 
 
 def test_a_device_that_chooses_the_same_agent_by_itself_is_not_waited_for() -> None:
-    wait_for("mcr.microsoft.com/azureiotedge-agent:1.5", 8, NEW, 8)
-    wait_for(NEW, 8, OLD, 8)
+    assert wait_for("mcr.microsoft.com/azureiotedge-agent:1.5", 8, NEW, 8) == 0
+    assert wait_for(NEW, 8, OLD, 8) == 0
 
 
 @pytest.mark.parametrize(
