@@ -1,4 +1,4 @@
-"""What workflows ask of the outside world. Adapters implement these; `wiring.py` joins them.
+"""What workflows ask of the outside world. Adapters implement these; `wiring*.py` join them.
 
 What they ask for to make an image of a model is in `ports_models`, to begin projects and take over others in
 `ports_projects`.

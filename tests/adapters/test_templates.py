@@ -16,7 +16,7 @@ import pytest
 
 from edgeferry.adapters.faults import find_faults
 from edgeferry.adapters.templates import TEMPLATES, CopierTemplates
-from edgeferry.errors import UsageError
+from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports_projects import Carried
 from edgeferry.workflows.begin_project import begin_project, example_part
 
@@ -206,6 +206,20 @@ def test_an_edit_of_the_same_line_stands_beside_the_templates_and_is_named(
     assert told.conflicts == ("edgeferry.toml",)
     text = (project / "edgeferry.toml").read_text()
     assert text.index("<<<<<<<") < text.index('"mine"') < text.index('"edge-shop"') < text.index(">>>>>>>")
+
+
+def test_a_file_in_the_way_that_git_does_not_know_is_named_and_nothing_is_changed(
+    begun: Path, later: CopierTemplates, tmp_path: Path
+) -> None:
+    shutil.copytree(begun, tmp_path / "repository")
+    project = tmp_path / "repository" / "shop"
+    (project / PUMP / "NOTES.md").write_text("mine\n")
+    before = (project / "edgeferry.toml").read_text()
+    with pytest.raises(RefusedError, match=r"NOTES\.md: already exists") as refused:
+        later.carry(project)
+    assert "nothing was changed" in refused.value.fix
+    assert (project / PUMP / "NOTES.md").read_text() == "mine\n"
+    assert (project / "edgeferry.toml").read_text() == before
 
 
 def test_a_project_that_is_not_committed_is_not_touched(

@@ -47,6 +47,7 @@ def facts(**more: Any) -> DeviceFacts:
         "runtime_status": "running",
         "runtime_reason": "",
         "verdict": None,
+        "since": "2025-12-31T23:59:59.5000000Z",
         "asked": (Asked(REQUEST, verdict("long ago"), CASES),),
         "heard": {"taxi": verdict("now")},
     }
@@ -56,12 +57,29 @@ def facts(**more: Any) -> DeviceFacts:
 STALE = replace(verdict("now"), digest="sha256:" + "d" * 64)
 SILENT = unjudged(replace(REQUEST, nonce="now"), "Inconclusive", "taxi does not answer", AT)
 
+BEFORE = (Asked(REQUEST, verdict("long ago", "wrong_predictions"), CASES),)
+LATER = "2026-01-01T00:00:00.001+00:00"
+
 
 @pytest.mark.parametrize(
     ("told", "state", "words", "at_the_deadline"),
     [
         pytest.param({}, State.SUCCEEDED, "1 model passed since it runs", State.SUCCEEDED, id="sound"),
         pytest.param({"asked": ()}, State.SUCCEEDED, "no models", State.SUCCEEDED, id="no models"),
+        pytest.param(
+            {"asked": (), "models": ("taxi",)},
+            State.PENDING,
+            "taxi: no companion was seen",
+            State.TIMED_OUT,
+            id="models, and no companion that is to ask them",
+        ),
+        pytest.param(
+            {"models": ("bus", "taxi")},
+            State.PENDING,
+            "bus: no companion was seen",
+            State.TIMED_OUT,
+            id="a model that no companion is to ask",
+        ),
         pytest.param(
             {"heard": {}}, State.PENDING, "not asked since", State.TIMED_OUT, id="only passed before"
         ),
@@ -77,7 +95,35 @@ SILENT = unjudged(replace(REQUEST, nonce="now"), "Inconclusive", "taxi does not 
             State.FAILED,
             "taxi: smoke test failed",
             State.FAILED,
-            id="the companion has found a fault, though it passed when it was asked",
+            id="the companion has found a fault since, though it passed when it was asked",
+        ),
+        pytest.param(
+            {"asked": BEFORE, "since": LATER},
+            State.SUCCEEDED,
+            "passed since",
+            State.SUCCEEDED,
+            id="mended since",
+        ),
+        pytest.param(
+            {"asked": BEFORE, "since": LATER, "heard": {}},
+            State.PENDING,
+            "not asked since",
+            State.TIMED_OUT,
+            id="a fault that was found before, and not asked about since",
+        ),
+        pytest.param(
+            {"asked": BEFORE, "since": ""},
+            State.SUCCEEDED,
+            "passed since",
+            State.SUCCEEDED,
+            id="since unknown",
+        ),
+        pytest.param(
+            {"since": LATER, "heard": {"taxi": verdict("now", "http_500")}},
+            State.FAILED,
+            "taxi: smoke test failed",
+            State.FAILED,
+            id="fails when asked, whatever the clock says",
         ),
         pytest.param(
             {"heard": {"taxi": verdict("another")}},

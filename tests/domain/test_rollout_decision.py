@@ -443,6 +443,36 @@ def test_the_last_wave_names_nobody_who_has_proven_it() -> None:
     assert [dict(each.proven) for each in state.judged] == [{"d1": "1"}, {}]
 
 
+def test_each_wave_names_only_who_has_proven_it_anew() -> None:
+    world = World(a_plan(1, 1, 1, 1), replace(QUIET, approve_waves=True))
+    for wave in (2, 3, 4):
+        world.run()
+        world.approved.add(wave)
+        if wave == 2:
+            world.replace("d1")
+            world.reached_at["d1"] = world.now_s - 2
+    state = world.run()
+    assert [dict(each.proven) for each in state.judged] == [
+        {"d1": "1"},
+        {"d1": "2", "d2": "1"},
+        {"d3": "1"},
+        {},
+    ]
+
+
+def test_a_machine_of_an_early_wave_that_was_replaced_holds_a_late_one() -> None:
+    world = World(a_plan(1, 1, 1), replace(QUIET, approve_waves=True))
+    world.run()
+    world.approved.add(2)
+    world.run()
+    world.replace("d1")
+    world.outcome_of = says(State.PENDING, "d1")
+    world.approved.add(3)
+    world.run(most_s=5)
+    assert world.started() == [1, 2]
+    assert world.state.judged[-1].reason.startswith("replaced since: d1")
+
+
 def test_a_promotion_is_no_approval_of_the_next_wave() -> None:
     world = World(a_plan(1, 1), replace(QUIET, approve_waves=True))
     world.run()

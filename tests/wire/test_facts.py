@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from edgeferry.domain.rollout_evidence import DeviceEvidence
+from edgeferry.domain.smoke import DIGEST_VARIABLE
 from edgeferry.wire.facts import parse_evidence, parse_facts
 
 IMAGE = "r:5443/taxi/nyc_taxi@sha256:aa"
@@ -50,12 +51,26 @@ def test_an_agent_is_read_where_system_modules_are_told() -> None:
     desired["systemModules"]["edgeAgent"] = {"settings": {"image": "r/agent:2"}, "configuration": {"id": "B"}}
     desired["$metadata"]["systemModules"] = {"edgeAgent": {"$lastUpdatedVersion": 6}}
     own = {"settings": {"image": "r/agent:1", "imageHash": "sha256:dd"}, "runtimeStatus": "running"}
+    own["lastStartTimeUtc"] = "2026-01-01T00:00:00Z"
     reported["systemModules"] = {"edgeAgent": own}
     reported["layers"] = {"B": {"outcome": "RolledBack", "reason": "no hands"}}
     facts = parse_facts("d", "agent", twin, None)
     assert (facts.desired_image, facts.brought_by) == ("r/agent:2", 6)
     assert (facts.image, facts.image_hash, facts.runtime_status) == ("r/agent:1", "sha256:dd", "running")
     assert (facts.layer_outcome, facts.layer_reason) == ("RolledBack", "no hands")
+    assert facts.since == "2026-01-01T00:00:00Z"
+
+
+def test_models_are_known_by_what_they_serve_whether_or_not_a_companion_was_seen() -> None:
+    twin = agent_twin()
+    twin["properties"]["desired"]["modules"] |= {
+        "nyc_taxi": {"settings": {"image": IMAGE}, "env": {DIGEST_VARIABLE: {"value": "sha256:aa"}}},
+        "gateway": {"settings": {"image": "r/gateway:1"}, "env": {"LEVEL": {"value": "1"}}},
+        "odd": None,
+    }
+    facts = parse_facts("d", "agent", twin, None)
+    assert (facts.models, facts.asked) == (("nyc_taxi",), ())
+    assert parse_facts("d", "nyc_taxi", twin, None).models == ()
 
 
 def test_without_metadata_the_whole_desired_version_counts() -> None:

@@ -35,6 +35,7 @@ from edgeferry.ports import Services
 from edgeferry.workflows.package import Packed, package
 from edgeferry.workflows.train import train
 from tests.engines import find_engine
+from tests.hollows import open_services
 from tests.hubs import RunningHub, free_address
 from tests.registries import RegistryServer
 
@@ -139,6 +140,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     running = RunningHub(tmp_path_factory.mktemp("hub"), free_address(), 8443, 8883).start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def services(hub: RunningHub, tmp_path: Path) -> Iterator[Services]:
+    """A controller's, with a ledger of its own."""
+    opened = open_services(hub.state, tmp_path, print)
+    yield opened
+    opened.hub.close()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

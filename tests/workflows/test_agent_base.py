@@ -103,13 +103,39 @@ def test_only_what_was_approved_is_placed() -> None:
     existing = [render_base(FLEET), theirs("gates", "*")]
     bare = replace(LAYER, nonce="")
     approved = hash_content(render_agent_base(existing[1], bare, IMAGE, FLEET))
-    base, above = copy_approved(LAYER, IMAGE, FLEET, existing, approved)
+    base, above = copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)
     assert (base["id"], above.priority) == ("gates", 6)
     edited = deepcopy(existing)
     desired = edited[1]["content"]["modulesContent"]["$edgeAgent"]["properties.desired"]
     desired["modules"]["gateway"]["settings"]["image"] = "r/gateway:2"
     with pytest.raises(RefusedError, match="has changed since it was approved"):
-        copy_approved(LAYER, IMAGE, FLEET, edited, approved)
+        copy_approved(LAYER, IMAGE, FLEET, edited, approved, DEVICES)
+
+
+def test_nothing_is_placed_where_another_base_decides_devices_since_it_was_approved() -> None:
+    existing = [render_base(FLEET)]
+    bare = replace(LAYER, nonce="")
+    approved = hash_content(render_agent_base(existing[0], bare, IMAGE, FLEET))
+    assert copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)[0]["id"] == "edgeferry-base"
+    newer = [*existing, theirs("gates", "tags.n = 'b'")]
+    with pytest.raises(RefusedError, match="gates decides devices now"):
+        copy_approved(LAYER, IMAGE, FLEET, newer, approved, DEVICES)
+    elsewhere = [*existing, theirs("gates", "tags.n = 'c'")]
+    assert copy_approved(LAYER, IMAGE, FLEET, elsewhere, approved, DEVICES)[1].priority == 1
+
+
+def test_the_copy_stands_above_the_bases_of_its_devices_and_no_others() -> None:
+    existing = [render_base(FLEET), before(1, 3, "tags.n = 'c'"), before(2, 5, "tags.n = 'c'")]
+    assert copy_base(LAYER, FLEET, existing, DEVICES)[1].priority == 1
+    approved = hash_content(render_agent_base(existing[0], replace(LAYER, nonce=""), IMAGE, FLEET))
+    assert copy_approved(LAYER, IMAGE, FLEET, existing, approved, DEVICES)[1].priority == 1
+
+
+def test_a_deployment_that_is_no_base_under_the_name_of_ours_is_named() -> None:
+    taken = {**layered("gateway", 10), "id": "edgeferry-base"}
+    with pytest.raises(UsageError, match="edgeferry-base at the hub is no base") as refused:
+        copy_base(LAYER, FLEET, [taken], DEVICES)
+    assert "edgeferry deployments delete edgeferry-base" in refused.value.fix
 
 
 def layered(name: str, priority: int, labels: dict[str, str] | None = None) -> Any:
@@ -189,6 +215,33 @@ def test_a_base_of_somebody_elses_is_copied_and_that_is_said() -> None:
     found = plan([render_base(FLEET), theirs("gates", "*")])
     assert found.obstacles == ()
     assert [one.used for one in found.quotas if one.name == "modules of a device"] == [3]  # theirs is kept
-    assert plan([render_base(FLEET)], {"lastDesiredStatus": {}}).obstacles == ()  # never heard of
     (told,) = [one for one in found.conflicts if str(one.kind) == "foreign-base"]
     assert "gates is not edgeferry's: it is copied" in told.problem
+
+
+UNKNOWN = {"settings": {"image": "", "imageHash": ""}, "runtimeStatus": "running"}
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        pytest.param({"lastDesiredStatus": {}}, id="never heard of"),
+        pytest.param({"systemModules": {"edgeAgent": UNKNOWN}}, id="that does not know its image yet"),
+        pytest.param({"lastDesiredStatus": {"code": 500}}, id="whose engine did not answer yet"),
+        pytest.param(
+            {"lastDesiredStatus": {"code": 417}, "systemModules": {"edgeAgent": UNKNOWN}},
+            id="to which nothing was deployed, and that does not know its image yet",
+        ),
+    ],
+)
+def test_an_agent_is_no_program_before_that_is_sure(reported: Any) -> None:
+    assert plan([render_base(FLEET)], reported).obstacles == ()
+
+
+def test_a_layer_that_sets_the_agent_itself_is_in_the_way_and_a_module_of_that_name_is_not() -> None:
+    own = layered("sets-agent", 10)
+    paths = own["content"]["modulesContent"]["$edgeAgent"]
+    paths["properties.desired.systemModules.edgeAgent.env.LEVEL"] = {"value": "debug"}
+    (conflict,) = plan([render_base(FLEET), own]).obstacles
+    assert (str(conflict.kind), conflict.deployments) == ("module", ("sets-agent",))
+    assert plan([render_base(FLEET), layered("agent", 10)]).obstacles == ()

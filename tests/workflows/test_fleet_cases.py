@@ -67,13 +67,6 @@ CASES = (
 
 
 @pytest.fixture
-def services(hub: RunningHub, tmp_path: Path) -> Iterator[Services]:
-    opened = open_services(hub.state, tmp_path, print)
-    yield opened
-    opened.hub.close()
-
-
-@pytest.fixture
 def live(hub: RunningHub) -> Iterator[Callable[..., Hollows]]:
     """Starts hollow devices, which are gone afterwards."""
     all_: list[Hollows] = []

@@ -48,3 +48,16 @@ def test_a_lease_is_given_back_although_the_hub_was_silent_for_a_while(
         assert not Lease(services, "taxi", LENGTH_S).hold()
     assert Lease(services, "taxi", LENGTH_S).hold()
     services.hub.close()  # type: ignore[attr-defined]
+
+
+def test_a_lease_is_held_for_what_takes_longer_than_half_of_it(hub: RunningHub, tmp_path: Path) -> None:
+    services = open_services(hub.state, tmp_path, print)
+    now_s = time.time()
+    services.now = lambda: now_s  # type: ignore[misc]
+    with leased(services, "long", LENGTH_S) as lease:
+        assert lease.hold()
+        now_s += 1
+        assert lease.hold(LENGTH_S)
+        now_s += LENGTH_S - 0.5
+        assert not Lease(services, "long", LENGTH_S).hold()
+    services.hub.close()  # type: ignore[attr-defined]

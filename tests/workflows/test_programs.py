@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from edgeferry.adapters.stage import EngineStage
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import EdgeRuntime
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.gate_evidence import find_shutting
+from edgeferry.domain.gate_evidence import Weight, find_shutting
 from edgeferry.domain.gate_policy import GatePolicy, parse_metric_rules
 from edgeferry.domain.image import Image
 from edgeferry.domain.model import DEVICE_AGENT
@@ -23,7 +24,7 @@ from edgeferry.engine import Engine
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services, show_nobody
 from edgeferry.workflows.evidence import weigh_evidence
-from edgeferry.workflows.layers import render_all
+from edgeferry.workflows.layers import find_image, next_layer, render_all
 from edgeferry.workflows.programs import carry_program, release_agent
 from tests.hollows import ListedLedger
 
@@ -109,3 +110,24 @@ def test_iot_edges_agent_is_released_once_by_its_digest() -> None:
 def test_an_agents_image_that_is_not_released(fleet: Fleet, image: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         release_agent(listed(), fleet, image, "ann")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"model": "taxi", "cases_sha256": ""}, id="a model's"),
+        pytest.param({"image": PINNED.replace("aaaa", "bbbb")}, id="of another digest"),
+        pytest.param({"image": PINNED.partition("@")[0]}, id="a tag"),
+    ],
+)
+def test_an_image_elsewhere_is_taken_for_an_agents_by_its_digest_only(changed: dict[str, str]) -> None:
+    place = listed()
+    released, _ = release_agent(place, IOT_EDGE, PINNED, "ann")
+    entry = replace(released, body={**released.body, **changed})
+    place.registry.has = lambda name, digest: False
+    place.registry.attached = lambda name, digest, kind: []
+    facts = weigh_evidence(place, entry, GatePolicy(), condition="*", environment="")
+    worth = {one.kind: str(one.weight) for one in facts if one.kind in ("image", "verification")}
+    assert worth == {"image": str(Weight.FAILED), "verification": str(Weight.NOT_AVAILABLE)}
+    layer = next_layer(place, entry, "*", IOT_EDGE, [])
+    assert find_image(place, entry, layer) == f"r/{entry.body['model']}@{DIGEST}"

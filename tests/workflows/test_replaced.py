@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,20 +14,13 @@ from edgeferry.workflows.approve import approve, make_wave_offer
 from edgeferry.workflows.rollouts import find_rollout
 from edgeferry.workflows.sight import Sight
 from edgeferry.workflows.watch import wanted_of
-from tests.hollows import CONDITION, GATE, Hollows, layers_of, open_services, release, roll, rules, say_yes
+from tests.hollows import CONDITION, GATE, Hollows, layers_of, release, roll, rules, say_yes
 from tests.hubs import RunningHub
 
 NAMES = ["first", "second"]
 TAGS = {name: {"rollout_bucket": 5000 * number} for number, name in enumerate(NAMES)}
 OWN = {"edgeferry": True, "models": {"taxi": True}}
 PACE = Pace(pull_s=0.1, ask_s=0.1, report_s=0.5)
-
-
-@pytest.fixture
-def services(hub: RunningHub, tmp_path: Path) -> Iterator[Services]:
-    opened = open_services(hub.state, tmp_path, print)
-    yield opened
-    opened.hub.close()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

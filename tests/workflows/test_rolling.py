@@ -42,7 +42,6 @@ from tests.hollows import (
     GATE,
     Hollows,
     layers_of,
-    open_services,
     release,
     roll,
     rules,
@@ -54,13 +53,6 @@ PATIENCE_S = 60
 WAVES = "1; 50 %; 100 %"
 NAMES = [f"sound-{number}" for number in range(4)]
 BUCKETS = {name: {"rollout_bucket": 2500 * number} for number, name in enumerate(NAMES)}
-
-
-@pytest.fixture
-def services(hub: RunningHub, tmp_path: Path) -> Iterator[Services]:
-    opened = open_services(hub.state, tmp_path, print)
-    yield opened
-    opened.hub.close()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

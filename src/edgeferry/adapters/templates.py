@@ -100,7 +100,7 @@ class CopierTemplates:
             marked = [name for name in names if (clone / name).is_file() and _is_marked(clone / name)]
             patch = git.ask("diff", "--binary", "--full-index", "--no-renames", before, "HEAD")
             if patch:
-                _git(top).ask("apply", "--whitespace=nowarn", stdin=patch)
+                _apply(_git(top), patch)
             return Carried(tuple(updated), newest, _below(top, project, names), _below(top, project, marked))
 
     def _versions(self) -> list[str]:
@@ -178,6 +178,17 @@ def _find_clean_repository(project: Path) -> Path:
             fix=f"cd {project} && git add -A && git commit, or git stash",
         )
     return top
+
+
+def _apply(git: Git, patch: bytes) -> None:
+    """The patch is in the working folder, or nothing of it: RefusedError then."""
+    done = git.run("apply", "--whitespace=nowarn", stdin=patch)
+    if done.returncode:
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())
+        raise RefusedError(
+            f"the update does not fit the project's files: {said}",
+            fix="nothing was changed; mend what git names, then try again",
+        )
 
 
 def _below(top: Path, project: Path, names: Sequence[str]) -> tuple[str, ...]:

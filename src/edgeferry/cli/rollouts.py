@@ -129,8 +129,8 @@ def rollback(
     timeout: TimeoutOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take the newest release of a model or the companion off its devices: what it replaced serves again,
-    and each must prove it.
+    """Take the newest release of a model, the companion or the agent off its devices: what it replaced serves
+    again, and each must prove it.
     A rollout under way is ordered back.
 
     E.g. edgeferry rollback nyc_taxi --reason 'fares too low'"""

@@ -162,6 +162,7 @@ class Agent:
             seen_version=self._desired.seen_version,
         )
         self._reporting = Reporting(self._link, now_text())
+        self._reporting.take_own("", self._self_update.own, gave_up=False)
         self._local_status = LocalStatus(store, now_text)
 
     def run(self) -> None:

@@ -38,7 +38,8 @@ class Reporting:
 
     def take_own(self, words: str, image: tuple[str, str] | None, *, gave_up: bool) -> None:
         """What is to be told of the agent itself: the words, reference and engine's id of the image that it
-        runs in (None: in none), and whether it `gave_up` the one that is desired."""
+        runs in (None: in none; empty while that is not known), and whether it `gave_up` the one that is
+        desired."""
         self._own_words, self._own_image, self._gave_up = words, image, gave_up
 
     def system_states(self, manifest: DeviceManifest | None) -> dict[str, ModuleState]:

@@ -110,6 +110,7 @@ def tell_facts(
         runtime_status=state.runtime_status if state else "unknown",
         runtime_reason=state.description if state else "",
         verdict=hollow.verdicts.get(module),
+        since=state.started_at if state else "",
         layer_outcome=layer.outcome if layer else "",
         layer_reason=layer.reason if layer else "",
         companion=nonce_of(hollow) if is_heard else "",

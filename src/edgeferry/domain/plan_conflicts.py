@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from edgeferry.domain.claims import Claims, find_clashes
-from edgeferry.domain.layering import AGENT, Deployment, is_base, rank
+from edgeferry.domain.layering import AGENT, Deployment, is_base, locate, rank
 from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.domain.plan_groups import Group, Merged
 from edgeferry.domain.portability import find_remarks
@@ -88,8 +88,8 @@ class Subject:
     image: str
     layer: Deployment
     kin: frozenset[str]
-    """The ids of the module's own layers in this environment, this one among them; of a companion those of
-    the models that it is to ask, too."""
+    """The ids of the module's own layers in this environment, this one among them; of a companion or the
+    agent those of the models that it is judged by, too."""
     bases: frozenset[str]
     """The ids of our bases."""
 
@@ -359,16 +359,17 @@ def _layer_conflicts(subject: Subject, group: Group, touching: frozenset[str]) -
 
 def _touches(deployment: Deployment, model: str) -> bool:
     """Whether it sets the module's entry, something below it, or the module's own twin."""
-    if model in deployment.modules:
+    kind, name = locate(model)
+    if name in deployment.modules:
         return True
     for module, path, value in deployment.settings:
         if module != AGENT:
             continue
-        if path[:2] == ("modules", model):
+        if path[:2] == (kind, name):
             return True
-        inner = value.get("modules") if not path and isinstance(value, Mapping) else None
-        whole = value if path == ("modules",) else inner
-        if isinstance(whole, Mapping) and model in whole:
+        inner = value.get(kind) if not path and isinstance(value, Mapping) else None
+        whole = value if path == (kind,) else inner
+        if isinstance(whole, Mapping) and name in whole:
             return True
     return False
 

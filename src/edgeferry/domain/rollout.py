@@ -9,8 +9,10 @@ an agent's, one of every model that was asked once this very agent ran.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from edgeferry.domain.model import COMPANION, DEVICE_AGENT, RESERVED
@@ -84,6 +86,9 @@ class DeviceFacts:
     runtime_status: str
     runtime_reason: str
     verdict: Verdict | None
+    since: str = ""
+    """When the module was started by its device's clock, by which its companion's verdicts are dated too: ISO
+    8601; "" where nothing says."""
     layer_outcome: str = ""
     """What the agent says of the deployment that brought the module; "" where it says nothing of any (Azure
     IoT Edge)."""
@@ -91,7 +96,10 @@ class DeviceFacts:
     companion: str = ""
     """The nonce of the rollout that brought the companion, by its own word."""
     asked: tuple[Asked, ...] = ()
-    """All models of the device, where it is the companion or the agent that is looked at."""
+    """All models of the device that its companion is to ask, where it is the companion or the agent that is
+    looked at."""
+    models: tuple[str, ...] = ()
+    """All that its agent is to run then, whether or not a companion was seen."""
     heard: Mapping[str, Verdict] = field(default_factory=dict)
     """By model what the companion answered when it was asked afresh, with the nonce of this rollout, once the
     agent was the one that is wanted."""
@@ -178,6 +186,8 @@ def _judge_program(wanted: Wanted, facts: DeviceFacts, say: _Say) -> Outcome:
     if is_companion and facts.companion != wanted.nonce:
         return say(State.PENDING, "the companion of this rollout has not answered")
     found = [(one.request.model, *_weigh_asked(wanted, facts, one)) for one in facts.asked]
+    unseen = sorted(set(facts.models) - {model for model, *_ in found})
+    found += [(model, "Inconclusive", "no companion was seen that is to ask it") for model in unseen]
     for worth, state in (("Failed", State.FAILED), ("Inconclusive", State.PENDING)):
         for model, is_worth, reason in found:
             if is_worth == worth:
@@ -195,10 +205,10 @@ def _weigh_asked(wanted: Wanted, facts: DeviceFacts, asked: Asked) -> tuple[str,
 
 
 def _weigh_since(wanted: Wanted, facts: DeviceFacts, asked: Asked) -> tuple[str, str]:
-    """The same of an agent: what the model answered since it runs; a verdict that has failed counts however
-    old it is."""
+    """The same of an agent: what the model answered since it runs; a verdict that has failed since then
+    counts whoever asked for it."""
     request, said = asked.request, asked.verdict
-    if said is not None:
+    if said is not None and _moment_s(said.at) >= _moment_s(facts.since):
         question = Question(request.digest, request.cases_sha256, request.nonce, asked.cases)
         state, reason = weigh(said, question)
         if state == "Failed":
@@ -208,6 +218,16 @@ def _weigh_since(wanted: Wanted, facts: DeviceFacts, asked: Asked) -> tuple[str,
         return "Inconclusive", "it was not asked since this agent runs"
     state, reason = weigh(heard, Question(request.digest, request.cases_sha256, wanted.nonce, asked.cases))
     return state, reason if state == "Passed" else f"smoke test {state.lower()}: {reason}"
+
+
+def _moment_s(text: str) -> float:
+    """Unix seconds of an ISO 8601 text, UTC unless it says; not a number, which no other is at or after,
+    where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _weigh_through(wanted: Wanted, asked: Asked) -> tuple[str, str]:

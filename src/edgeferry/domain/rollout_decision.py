@@ -116,18 +116,27 @@ def _go_on(state: RolloutState, plan: RolloutPlan, policy: RolloutPolicy, look: 
         return JudgeWave(doubt) if doubt else _start_next(state, plan, policy, look, now_s)
     action = _watch(state, policy, look, now_s, verdict)
     if isinstance(action, JudgeWave) and action.verdict.state == "pass" and wave is not plan.waves[-1]:
-        return JudgeWave(replace(action.verdict, proven=_find_proven(look)))
+        return JudgeWave(replace(action.verdict, proven=_find_proven(state, look)))
     return action
 
 
-def _find_proven(look: Look) -> dict[str, str]:
-    """The devices that have proven the release, with their generations as far as these are known."""
-    reached = find_reached(look)
+def _find_proven(state: RolloutState, look: Look) -> dict[str, str]:
+    """The devices that have proven the release, with their generations as far as these are known; without
+    those that the ledger names so already."""
+    reached, known = find_reached(look), _recall_proven(state)
     return {
         device: generation
         for device, generation in look.generations.items()
-        if generation and device in reached and reached[device].state is State.SUCCEEDED
+        if generation
+        and generation != known.get(device)
+        and device in reached
+        and reached[device].state is State.SUCCEEDED
     }
+
+
+def _recall_proven(state: RolloutState) -> dict[str, str]:
+    """The same as all waves that have passed tell it, the last word on each."""
+    return {device: each for verdict in state.judged for device, each in verdict.proven.items()}
 
 
 def _doubt(
@@ -135,7 +144,7 @@ def _doubt(
 ) -> WaveVerdict | None:
     """Why the wave that has passed has not, where devices were replaced since: what was deleted and created
     anew under its name has yet to prove the release. None where enough others have."""
-    proven = state.verdict.proven if state.verdict else {}
+    proven = _recall_proven(state)
     reached = find_reached(look)
     replaced = {
         device

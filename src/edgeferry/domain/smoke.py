@@ -166,6 +166,8 @@ class Evidence:
     answers: tuple[Answer, ...]
 
 
+DIGEST_VARIABLE = "EDGEFERRY_DIGEST"
+"""The environment variable that tells a model's server which digest it is of."""
 NONCE_VARIABLE = "EDGEFERRY_NONCE"
 """The environment variable that tells a companion which rollout brought it: what another container of it
 says does not have that."""

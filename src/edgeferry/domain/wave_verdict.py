@@ -44,7 +44,7 @@ class WaveVerdict:
     """Those that have not proven the release: state and reason."""
     proven: Mapping[str, str] = field(default_factory=dict)
     """Those that have, with their generations: what tells each from one that had its name before. Only of a
-    wave that has passed, and is followed by another."""
+    wave that has passed, and is followed by another; without those that an earlier one named."""
 
 
 def judge_wave(

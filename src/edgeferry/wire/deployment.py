@@ -21,7 +21,7 @@ from edgeferry.domain.layering import AGENT, is_base, list_entries, locate
 from edgeferry.domain.manifest import ModuleSpec
 from edgeferry.domain.model import COMPANION, DEVICE_AGENT, RESERVED
 from edgeferry.domain.notation import render_path, render_text
-from edgeferry.domain.smoke import NONCE_VARIABLE, SmokeRequest
+from edgeferry.domain.smoke import DIGEST_VARIABLE, NONCE_VARIABLE, SmokeRequest
 from edgeferry.errors import UsageError
 from edgeferry.wire.canonical import render_canonical
 from edgeferry.wire.capture import CAPTURES_FOLDER
@@ -132,7 +132,7 @@ def render_model_layer(layer: ModelLayer, image: str, version: str, fleet: Fleet
         name=layer.model,
         image=image,
         create_options=options,
-        env={"EDGEFERRY_DIGEST": layer.digest},
+        env={DIGEST_VARIABLE: layer.digest},
         startup_order=10,
     )
     smoke = SmokeRequest(

@@ -5,7 +5,7 @@ Formats: IoT Hub module twin (2021-04-12), `$edgeAgent` reported properties sche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeferry.domain.fields import members
@@ -13,7 +13,7 @@ from edgeferry.domain.layering import locate
 from edgeferry.domain.model import COMPANION, RESERVED
 from edgeferry.domain.rollout import Asked, DeviceFacts
 from edgeferry.domain.rollout_evidence import DeviceEvidence
-from edgeferry.domain.smoke import SmokeRequest, Verdict
+from edgeferry.domain.smoke import DIGEST_VARIABLE, SmokeRequest, Verdict
 from edgeferry.errors import UsageError
 from edgeferry.wire.evidence_report import parse_evidence_report
 from edgeferry.wire.verdict import parse_smoke_request, parse_verdict, share_room
@@ -49,13 +49,22 @@ def parse_facts(
         runtime_status=str(running.get("runtimeStatus", "unknown")),
         runtime_reason=str(running.get("statusDescription", "")),
         verdict=parse_reported_verdict(companion, module),
+        since=str(running.get("lastStartTimeUtc") or ""),
         layer_outcome=str(stands.get("outcome", "")),
         layer_reason=str(stands.get("reason", "")),
         companion=str(
             members(members(members(companion).get("properties")).get("reported")).get(COMPANION, "")
         ),
         asked=_parse_asked(companion) if module in RESERVED else (),
+        models=tuple(_find_models(members(desired.get("modules")))) if module in RESERVED else (),
     )
+
+
+def _find_models(modules: Mapping[str, Any]) -> Iterator[str]:
+    """Those of an agent's desired modules that are told which digest they serve: no other is a model's."""
+    for name, entry in modules.items():
+        if DIGEST_VARIABLE in members(members(entry).get("env")):
+            yield name
 
 
 def _parse_asked(companion: Mapping[str, Any] | None) -> tuple[Asked, ...]:

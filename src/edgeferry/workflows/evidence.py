@@ -14,7 +14,7 @@ from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import parse_layers
 from edgeferry.wire.evidence import VERIFICATION_TYPE, parse_verification
-from edgeferry.workflows.release import find_entry
+from edgeferry.workflows.release import find_elsewhere, find_entry
 
 
 def weigh_evidence(
@@ -62,7 +62,7 @@ def find_live(services: Services, release: Entry, condition: str, environment: s
 
 def _weigh_image(services: Services, release: Entry) -> EvidenceFact:
     """Whether the registry holds what was released, under the tag that it was pushed with."""
-    if elsewhere := release.body.get("image"):
+    if elsewhere := find_elsewhere(release):
         detail = f"{elsewhere}: not ours, and named by its digest: the engine runs no other"
         return EvidenceFact("image", Weight.HELD, detail)
     model, digest = str(release.body["model"]), str(release.body["digest"])
@@ -83,7 +83,7 @@ def _weigh_verification(services: Services, release: Entry) -> EvidenceFact:
     def say(weight: Weight, detail: str) -> EvidenceFact:
         return EvidenceFact("verification", weight, detail)
 
-    if release.body.get("image"):
+    if find_elsewhere(release):
         return say(Weight.HELD, "it is IoT Edge's own program: the first wave tries it")
     model, digest = str(release.body["model"]), str(release.body["digest"])
     bodies = services.registry.attached(model, digest, VERIFICATION_TYPE)

@@ -24,6 +24,7 @@ from edgeferry.wire.deployment import (
 from edgeferry.wire.pull_login import next_pull_layer, placeholder_login, render_pull_layer
 from edgeferry.workflows.agent_base import copy_base
 from edgeferry.workflows.pull_login import pull_layers
+from edgeferry.workflows.release import find_elsewhere
 
 
 def render_all(
@@ -137,5 +138,5 @@ def render_layer(
 
 
 def find_image(services: Services, release: Entry, layer: ModelLayer) -> str:
-    """The image that the layer brings: in our registry, unless the release says where else."""
-    return str(release.body.get("image") or services.registry.reference(layer.model, layer.digest))
+    """The image that the layer brings: in our registry, unless the agent's release says where else."""
+    return find_elsewhere(release) or services.registry.reference(layer.model, layer.digest)

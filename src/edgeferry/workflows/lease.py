@@ -28,11 +28,11 @@ class Lease:
         """Whether the hub remembers that it is ours."""
         self._told = False
 
-    def hold(self) -> bool:
-        """Whether it is ours for a while yet. A hub that cannot tell stands in nobody's way, which is said
-        once."""
+    def hold(self, for_s: float | None = None) -> bool:
+        """Whether it is ours for so many seconds yet, of its length at most; half of that unless told. A hub
+        that cannot tell stands in nobody's way, which is said once."""
         now = self._services.now()
-        if now < self._until_s - self._length_s / 2:
+        if now < self._until_s - min(self._length_s / 2 if for_s is None else for_s, self._length_s):
             return True
         until = now + self._length_s
         try:

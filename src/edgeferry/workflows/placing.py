@@ -80,7 +80,12 @@ def place_layer(
         placed = replace(layer, target_condition=condition, priority=next_priority(existing))
         if layer.model == DEVICE_AGENT:
             image = find_image(services, release, layer)
-            base, placed = copy_approved(placed, image, fleet, existing, content_sha256)
+            whole, devices = (
+                replace(layer, priority=placed.priority),
+                services.hub.devices(layer.target_condition),
+            )
+            base, above = copy_approved(whole, image, fleet, existing, content_sha256, devices)
+            placed = replace(above, target_condition=condition)
         if not _create(services, render_layer(services, release, placed, fleet, base)):
             return "overtaken"
         if over():

@@ -37,6 +37,7 @@ from edgeferry.domain.plan_groups import (
     sort_devices,
 )
 from edgeferry.domain.release import Entry
+from edgeferry.domain.rollout import DeviceFacts
 from edgeferry.domain.rollout_plan import RolloutPlan
 from edgeferry.domain.rollout_policy import RolloutPolicy, parse_policy
 from edgeferry.domain.twin import SECTION_BYTES, TAGS_BYTES, size_of
@@ -68,6 +69,8 @@ _LATEST = "9999-12-31T23:59:59Z"
 _QUERY = "SELECT deviceId FROM devices WHERE capabilities.iotEdge = true AND ()"
 """What a hub asks around a target condition; the whole counts against its limit."""
 _QUERY_CHARACTERS = 8192
+_UNDEPLOYED = 417
+"""What an agent reports that has no desired properties yet."""
 
 Blobs = Callable[[str], Mapping[str, int] | None]
 
@@ -233,10 +236,16 @@ def _is_kin(one: ModelLayer, ours: ModelLayer) -> bool:
 
 
 def _find_fixed(services: Services, condition: Condition, documents: Sequence[Json]) -> Sequence[str]:
-    """The targeted devices whose agent reports something, and no image that it was made of."""
+    """The targeted devices whose agent is surely a program: it reports an image, and not what that was made
+    of; or nothing was deployed to it yet, when a container reports its own all the same."""
     targeted = [str(one["deviceId"]) for one in documents if matches(condition, one)]
     reports = Reports(services, DEVICE_AGENT).read(targeted)
-    return [device for device, report in reports if report.facts.status_code and not report.facts.image_hash]
+    return [device for device, report in reports if _is_program(report.facts)]
+
+
+def _is_program(facts: DeviceFacts) -> bool:
+    without_any = facts.status_code == _UNDEPLOYED and facts.runtime_status == "unknown"
+    return not facts.image_hash and (bool(facts.image and facts.status_code) or without_any)
 
 
 def _parse(document: Json, created_at: str) -> Deployment:

@@ -8,12 +8,20 @@ from typing import Any
 
 from edgeferry.domain.fields import nearest
 from edgeferry.domain.image import Image
-from edgeferry.domain.model import COMPANION, ModelVersion
+from edgeferry.domain.model import COMPANION, DEVICE_AGENT, ModelVersion
 from edgeferry.domain.release import Entry, release_name
 from edgeferry.domain.verification import Verification
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.evidence import render_verification
+
+
+def find_elsewhere(release: Entry) -> str:
+    """Where an agent's image is that is not in our registry, named by the digest that was released; "" for
+    all that are to be there."""
+    image = str(release.body.get("image") or "")
+    is_pinned = image.endswith(f"@{release.body['digest']}")
+    return image if is_pinned and release.body["model"] == DEVICE_AGENT else ""
 
 
 def release(

@@ -1,5 +1,5 @@
-"""Rollback: the newest layer of a model or the companion goes, and what it replaced serves again, because a
-person said so."""
+"""Rollback: the newest layer of a model, the companion or the agent goes, and what it replaced serves again,
+because a person said so."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class _Drive:
         self._wait_s = wait_s
         self._patient = patient
         wanted = wanted_of(running.release, running.layer)
-        self._sight = Sight(services, wanted, running.layer, on_change)
+        self._sight = Sight(services, wanted, running.layer, on_change, lease.hold)
         self._began_s = self._answered_s = services.now()
         self._read()
         self._rests_until_s = -math.inf

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from edgeferry.domain.rollout import DeviceFacts, Outcome, State, Wanted, judge_device
 from edgeferry.domain.rollout_decision import Look
 from edgeferry.domain.rollout_evidence import DeviceEvidence
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer, holds_layer
-from edgeferry.workflows.reasking import Reasking
+from edgeferry.workflows.reasking import Hold, Reasking
 from edgeferry.workflows.reports import Reports
 from edgeferry.workflows.watch import end_outcome, is_news
 
@@ -22,14 +22,20 @@ class Sight:
     """Looks at a rollout's devices, and remembers what they said last."""
 
     def __init__(
-        self, services: Services, wanted: Wanted, layer: ModelLayer, on_change: Callable[[Outcome], None]
+        self,
+        services: Services,
+        wanted: Wanted,
+        layer: ModelLayer,
+        on_change: Callable[[Outcome], None],
+        hold: Hold = lambda for_s: True,
     ) -> None:
+        """`hold`: whether one may go on for so many seconds."""
         self._services = services
         self._wanted = wanted
         self._layer = layer
         self._on_change = on_change
         self._reports = Reports(services, wanted.module)
-        self._reasking = Reasking(services, wanted)
+        self._reasking = Reasking(services, wanted, hold)
         self._facts: dict[str, DeviceFacts] = {}
         self._evidence: dict[str, DeviceEvidence] = {}
         self._aim: tuple[str | None, Mapping[str, str]] = (None, {})
@@ -68,23 +74,14 @@ class Sight:
 
     def _look(self, exposed: Collection[str], others: Collection[str], late: bool, again: bool) -> Look:
         self._wanted = self._reports.cases.complete(self._wanted)
-        self._reasking.begin_look()
         condition, targeted = self._aim
         meant = {*exposed, *targeted}
         open_ = {device for device in meant if again or self._state(device) is State.PENDING}
-        for device in sorted(open_ & self._fresh.keys()):
-            self._tell(device, self._fresh[device])
         wanted = (open_ | set(others)) - self._fresh.keys()
         if not self.is_few(len(wanted)):
             wanted = meant | set(others)  # pages hold them all
-        for device, report in self._reports.read(wanted):
-            self._fresh[device] = report.facts
-            if report.evidence is None:  # what was told once may be of a machine that is gone
-                self._evidence.pop(device, None)
-            else:
-                self._evidence[device] = report.evidence
-            if device in open_:
-                self._tell(device, report.facts)
+        for facts in self._reasking.complete(self._read(open_, wanted)):
+            self._tell(facts)
         outcomes = {
             device: end_outcome(self._wanted, device, self.told, self._facts)
             if late
@@ -114,10 +111,23 @@ class Sight:
         self._facts.pop(device, None)
         self._evidence.pop(device, None)
         self._fresh.pop(device, None)
+        self._reasking.forget(device)
 
-    def _tell(self, device: str, facts: DeviceFacts) -> None:
-        facts = self._reasking.add(facts)
-        outcome = judge_device(self._wanted, facts)
+    def _read(self, open_: Collection[str], wanted: Collection[str]) -> Iterator[DeviceFacts]:
+        """What the `open_` devices tell; the `wanted` ones are read anew."""
+        for device in sorted(self._fresh.keys() & open_):
+            yield self._fresh[device]
+        for device, report in self._reports.read(wanted):
+            self._fresh[device] = report.facts
+            if report.evidence is None:  # what was told once may be of a machine that is gone
+                self._evidence.pop(device, None)
+            else:
+                self._evidence[device] = report.evidence
+            if device in open_:
+                yield report.facts
+
+    def _tell(self, facts: DeviceFacts) -> None:
+        device, outcome = facts.device, judge_device(self._wanted, facts)
         if is_news(self.told.get(device), outcome):
             self._on_change(outcome)
         self._facts[device] = facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeferry.domain.release import Entry
@@ -54,24 +54,27 @@ def watch(
     facts: dict[str, DeviceFacts] = {}
     deleted: list[str] = []
     open_ = set(targeted)
+
+    def read() -> Iterator[DeviceFacts]:
+        for device, report in reports.read(open_):
+            if not report.is_known and reports.is_deleted(device):
+                services.say(f"{device} was deleted meanwhile")
+                deleted.append(device)
+                open_.discard(device)
+            else:
+                yield report.facts
+
     while open_:
         late = services.now() >= deadline
         wanted = reports.cases.complete(wanted)
-        reasking.begin_look()
         try:
-            for device, report in reports.read(open_):
-                if not report.is_known and reports.is_deleted(device):
-                    services.say(f"{device} was deleted meanwhile")
-                    deleted.append(device)
-                    open_.discard(device)
-                    continue
-                facts[device] = reasking.add(report.facts)
-                outcome = judge_device(wanted, facts[device])
-                if is_news(told.get(device), outcome):
+            for each in reasking.complete(read()):
+                facts[each.device], outcome = each, judge_device(wanted, each)
+                if is_news(told.get(each.device), outcome):
                     on_change(outcome)
-                told[device] = outcome
+                told[each.device] = outcome
                 if outcome.state is not State.PENDING:
-                    open_.discard(device)
+                    open_.discard(each.device)
         except HubError as error:
             if not error.retryable or services.now() >= deadline:
                 raise
@@ -86,15 +89,16 @@ def watch(
 def await_gone(
     services: Services, devices: Sequence[str], module: str, timeout_s: float, digest: str = ""
 ) -> None:
-    """No device reports the module any more, in the image of that digest where one is given, nor has to when
-    it was deleted; RefusedError when one still does after `timeout_s`."""
+    """No device reports the module any more, nor has to when it was deleted; RefusedError when one still does
+    after `timeout_s`. Where a digest is given: it does not report the module in that image, or has taken up
+    that another one is wanted, as it may choose the same by itself."""
     reports = Reports(services, module)
     deadline = services.now() + timeout_s
     open_ = set(devices)
     while True:
         late = services.now() >= deadline
         for device, report in reports.read(open_):
-            if not report.facts.image or not report.facts.image.endswith(digest):
+            if _is_gone(report.facts, digest):
                 open_.discard(device)
         if not open_:
             return
@@ -106,6 +110,13 @@ def await_gone(
             )
         usual_s = POLL_S if reports.is_few(len(open_)) else SLOW_S
         services.sleep(reports.pause_s(usual_s, deadline - services.now()))
+
+
+def _is_gone(facts: DeviceFacts, digest: str) -> bool:
+    if not facts.image or not facts.image.endswith(digest):
+        return True
+    is_other = bool(digest and facts.desired_image) and not facts.desired_image.endswith(digest)
+    return is_other and facts.reported_version >= facts.brought_by
 
 
 def render_deleted(watched: Watched) -> str:
