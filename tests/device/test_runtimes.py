@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import pickle
+from collections import Counter
 from dataclasses import replace
 
 import httpx
@@ -17,7 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edgeferry.domain.model import Column, Tolerance
+from edgeferry.domain.sketch import NOT_A_NUMBER, bin_of, number_of_text
 from edgeferry.wire.cases import render_cases
+from edgeferry.wire.evidence_report import parse_metrics
 from edgeferry.wire.serving import ModelCard, parse_score_response, render_model_card
 from tests.device.conftest import COLUMNS, answers, case_set, end, start_server, wait_until
 
@@ -106,11 +109,21 @@ def test_classes_that_are_texts_are_answered_as_such(tmp_path, serving):
     card = replace(CARD, runtime="library", artifact="model/model.pkl", answers="string")
     write_files(tmp_path, card, {"model/model.pkl": pickle.dumps(forest)})
     client = serving(start_server(tmp_path))
-    body = client.post("/score", json={"data": ROWS.tolist()}).content
-    assert parse_score_response(body) == tuple(forest.predict(ROWS).tolist())
-    metrics = client.get("/metrics").text
-    assert "edgeferry_evidence_requests_total 1\n" in metrics
-    assert "edgeferry_evidence_outputs_total{" not in metrics
+    body = client.post("/score", json={"data": ROWS[:16].tolist()}).content
+    assert parse_score_response(body) == tuple(forest.predict(ROWS[:16]).tolist())
+    assert client.post("/score", json={"data": [[1e300, 0.0]]}).status_code == 400
+    found = parse_metrics(client.get("/metrics").text, "now")
+    counts = Counter(bin_of(number_of_text(label)) for label in forest.predict(ROWS[:16]))
+    assert len(counts) == 2
+    assert (found.requests, found.outputs) == (2, {**counts, NOT_A_NUMBER: 1})
+
+
+def test_a_script_may_answer_texts_and_they_are_counted_as_a_models_own(tmp_path, serving):
+    script = 'def init(): pass\n\n\ndef run(raw): return {"result": ["cheap", "\\ud800", "cheap"]}\n'
+    client = serving(serve_script(tmp_path, script))
+    assert client.post("/score", json={"data": []}).status_code == 200
+    found = parse_metrics(client.get("/metrics").text, "now").outputs
+    assert found == Counter(bin_of(number_of_text(label)) for label in ("cheap", "\ud800", "cheap"))
 
 
 def test_the_librarys_server_refuses_what_the_graphs_refuses(tmp_path, serving):

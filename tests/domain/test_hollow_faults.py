@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from edgeferry.domain.hollow import manner
+from edgeferry.domain.hollow_device import Hollow, Pace
 from edgeferry.domain.hollow_faults import KINDS, Fault, choose_faults, parse_faults
-from edgeferry.domain.hollow_traffic import OUTPUTS, STRAY, Manner, Traffic, serve, stray_for
-from edgeferry.domain.sketch import band, outside
+from edgeferry.domain.hollow_traffic import (
+    OUTPUTS,
+    STRAY,
+    STRAY_TEXT,
+    TEXTS,
+    Manner,
+    Traffic,
+    serve,
+    stray_for,
+)
+from edgeferry.domain.manifest import ModuleSpec
+from edgeferry.domain.sketch import TEXT_BINS, band, outside
 from edgeferry.errors import UsageError
 
 
@@ -79,6 +91,21 @@ def test_a_sound_version_leaves_its_band_as_seldom_as_said_and_a_bad_one_as_ofte
     assert 0.045 < bad.outputs[STRAY] / 50_000 < 0.056
     assert share < 0.025
     assert STRAY not in OUTPUTS.bins
+
+
+def test_a_hollow_model_may_answer_texts() -> None:
+    good = serve(Traffic(), 2, 5000, Manner(texts=True)).outputs
+    bad = serve(Traffic(), 3, 5000, Manner(texts=True, stray=0.2)).outputs
+    assert good.keys() == bad.keys() == set(TEXTS.bins)
+    assert good.keys() <= set(TEXT_BINS)
+    assert 0.08 < good[STRAY_TEXT] / 5000 < 0.12
+    assert 0.24 < bad[STRAY_TEXT] / 5000 < 0.32
+
+
+def test_a_version_answers_texts_where_a_fault_says_so() -> None:
+    hollow = Hollow("d1", 1, 0.0, (Fault("answers_texts", module="taxi", digest="sha256:4b"),), Pace())
+    specs = [ModuleSpec("taxi", f"registry.local/taxi@sha256:{digest}") for digest in ("4b", "9c")]
+    assert [manner(hollow, spec, 1.0).texts for spec in specs] == [True, False]
 
 
 def test_requests_are_counted_once_however_they_are_cut() -> None:

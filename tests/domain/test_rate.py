@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.domain.rate import least_rate, most_rate
+from edgeferry.domain.rate import EVEN, SMALL, Mixture, least_rate, most_rate
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,10 @@ def test_more_of_the_same_and_less_certainty_bring_the_bounds_closer(
     assert least_rate(hits, trials, alpha) <= least_rate(hits, trials, 10 * alpha) + 1e-9
 
 
-@pytest.mark.parametrize("rate", [0.002, 0.02, 0.3])
-def test_a_bound_is_wrong_at_any_of_many_looks_no_more_often_than_allowed(rate: float) -> None:
+@pytest.mark.parametrize(("rate", "mixture"), [(0.002, SMALL), (0.02, SMALL), (0.3, SMALL), (0.6, EVEN)])
+def test_a_bound_is_wrong_at_any_of_many_looks_no_more_often_than_allowed(
+    rate: float, mixture: Mixture
+) -> None:
     """200 sequences of 2,000 trials, looked at after every 20th: with alpha 0.05, ten may be wrong on
     average; 22 are by chance in less than one of a thousand."""
     dice = random.Random(8)
@@ -47,7 +49,7 @@ def test_a_bound_is_wrong_at_any_of_many_looks_no_more_often_than_allowed(rate: 
         hits = 0
         for trials in range(20, 2001, 20):
             hits += sum(dice.random() < rate for _ in range(20))
-            if least_rate(hits, trials, 0.05) > rate:
+            if least_rate(hits, trials, 0.05, mixture) > rate:
                 wrong += 1
                 break
     assert wrong < 22

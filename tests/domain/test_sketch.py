@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from edgeferry.domain.sketch import (
     INFINITE,
     NOT_A_NUMBER,
+    TEXT_BINS,
     band,
     bin_of,
     cut,
     edge_of,
     gather,
     join_words,
+    number_of_text,
     outside,
     shrink,
 )
@@ -94,6 +96,15 @@ def test_a_band_is_the_smallest_that_holds_its_share(histogram: dict[int, int], 
         (sum(n for each, n in histogram.items() if each > high), histogram[high]),
     ):
         assert rest <= spare < rest + with_edge or rest + with_edge == sum(histogram.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [("", 0), ("cheap", 1), ("fair", 10), ("free", 5), ("grün", 5), ("\ud800", 2)],
+)
+def test_a_text_has_the_same_bin_everywhere(text: str, group: int) -> None:
+    assert number_of_text(text) == -(2.0 ** (1001 + group))
+    assert bin_of(number_of_text(text)) == TEXT_BINS[group]
 
 
 def test_outside_counts_what_leaves_the_band_and_nan() -> None:

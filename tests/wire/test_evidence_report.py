@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.domain.sketch import MOST_BINS, NOT_A_NUMBER
+from edgeferry.domain.sketch import MOST_BINS, NOT_A_NUMBER, TEXT_BINS
 from edgeferry.errors import UsageError
 from edgeferry.wire.evidence_report import (
     TWIN_BYTES,
@@ -56,6 +56,14 @@ def test_the_evidence_of_many_models_fits_the_twin(models: int) -> None:
     if read.outputs:
         assert sum(read.outputs.values()) == sum(WIDE.outputs.values())
     assert (read.requests, read.errors) == (WIDE.requests, WIDE.errors)
+
+
+def test_of_texts_none_is_joined_with_another() -> None:
+    """However many models leave a histogram no more room than it needs."""
+    outputs = dict.fromkeys((*TEXT_BINS, NOT_A_NUMBER), 5)
+    read = parse_evidence_report("taxi", render_evidence(replace(WIDE, outputs=outputs), 21))
+    assert len(read.latency) < MOST_BINS
+    assert read.outputs == outputs
 
 
 def wrong(**values: Any) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def manner(hollow: Hollow, spec: ModuleSpec, now_s: float) -> Manner:
     if find_fault(hollow, "http_500", spec, now_s):
         return Manner(errors=1.0)
     errors, stray = find_fault(hollow, "errors", spec, now_s), find_fault(hollow, "leaves_band", spec, now_s)
-    return Manner(errors.rate if errors else 0.0, stray.rate if stray else 0.0)
+    texts = find_fault(hollow, "answers_texts", spec, now_s) is not None
+    return Manner(errors.rate if errors else 0.0, stray.rate if stray else 0.0, texts)
 
 
 def traffic_key(hollow: Hollow, spec: ModuleSpec) -> int:

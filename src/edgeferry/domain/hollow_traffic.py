@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from edgeferry.domain.chance import draw_bits
-from edgeferry.domain.sketch import bin_of
+from edgeferry.domain.sketch import bin_of, number_of_text
 
 _GRAIN = 2.0**-53
 
@@ -54,6 +54,15 @@ STRAY = bin_of(1200.0)
 """Where an answer lies that leaves every sound model's band."""
 
 
+TEXTS = Shape(
+    tuple(bin_of(number_of_text(label)) for label in ("cheap", "fair", "free")),
+    (0.6, 0.9, 1.0),
+)
+"""What a sound model answers that names classes: `cheap`, `fair`, and one time in ten `free`."""
+STRAY_TEXT = TEXTS.bins[2]
+"""What one that is not sound answers more often."""
+
+
 @dataclass(frozen=True)
 class Manner:
     """How a version answers here."""
@@ -62,6 +71,8 @@ class Manner:
     """Share of requests answered with an error."""
     stray: float = 0.0
     """Share of answers that are of no sound model."""
+    texts: bool = False
+    """Whether it answers texts."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,8 @@ def answer(share: float, manner: Manner) -> int | None:
         return None
     share = (share - manner.errors) / (1 - manner.errors)
     if share < manner.stray:
-        return STRAY
-    return OUTPUTS.pick((share - manner.stray) / (1 - manner.stray))
+        return STRAY_TEXT if manner.texts else STRAY
+    return (TEXTS if manner.texts else OUTPUTS).pick((share - manner.stray) / (1 - manner.stray))
 
 
 def stray_for(leaving: float, beside: float = 0.02) -> float:

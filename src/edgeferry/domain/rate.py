@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import math
 
-_A, _B = 1.0, 10.0
-"""The mixture: rates that matter here are small."""
+Mixture = tuple[float, float]
+SMALL: Mixture = (1.0, 10.0)
+"""The Beta distribution to mix by where rates that matter are small."""
+EVEN: Mixture = (1.0, 1.0)
+"""Where none is likelier than another."""
 _HALVINGS = 40
-_WHOLE = math.lgamma(_A) + math.lgamma(_B) - math.lgamma(_A + _B)
 
 
-def least_rate(hits: float, trials: float, alpha: float) -> float:
+def least_rate(hits: float, trials: float, alpha: float, mixture: Mixture = SMALL) -> float:
     """What the true rate of hits is at least; wrong, ever, with probability `alpha` at most."""
-    return _find_bound(hits, trials, alpha, 0.0) if trials > 0 and hits > 0 else 0.0
+    return _find_bound(hits, trials, alpha, mixture, 0.0) if trials > 0 and hits > 0 else 0.0
 
 
-def most_rate(hits: float, trials: float, alpha: float) -> float:
+def most_rate(hits: float, trials: float, alpha: float, mixture: Mixture = SMALL) -> float:
     """What the true rate of hits is at most; wrong, ever, with probability `alpha` at most."""
-    return _find_bound(hits, trials, alpha, 1.0) if trials > 0 and hits < trials else 1.0
+    return _find_bound(hits, trials, alpha, mixture, 1.0) if trials > 0 and hits < trials else 1.0
 
 
-def _find_bound(hits: float, trials: float, alpha: float, beyond: float) -> float:
+def _find_bound(hits: float, trials: float, alpha: float, mixture: Mixture, beyond: float) -> float:
     """The rate between `beyond` (0 or 1) and the one seen, at which the evidence against it is 1/alpha."""
-    mixture = (
-        math.lgamma(hits + _A)
-        + math.lgamma(trials - hits + _B)
-        - math.lgamma(trials + _A + _B)
-        - _WHOLE
+    a, b = mixture
+    mixed = (
+        math.lgamma(hits + a)
+        + math.lgamma(trials - hits + b)
+        - math.lgamma(trials + a + b)
+        - (math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b))
         + math.log(alpha)
     )
     near, far = hits / trials, beyond
@@ -41,7 +44,7 @@ def _find_bound(hits: float, trials: float, alpha: float, beyond: float) -> floa
         if middle in (0.0, 1.0):
             break
         likelihood = hits * math.log(middle) + (trials - hits) * math.log1p(-middle)
-        if mixture >= likelihood:
+        if mixed >= likelihood:
             far = middle
         else:
             near = middle

@@ -5,6 +5,9 @@ compared, per stratum and in all: outputs outside the band that held the central
 answers that took more than twice as long as its slowest hundredth, and errors. Looking often makes nobody
 surer than they may be (`domain/rate.py`).
 
+Of a version that answers texts, each group of texts (`domain/sketch.py`) takes the place of the first: its
+share of the answers.
+
 One device proves nothing of a stratum: the worst exposed ones, as many as the policy lets fail and one at
 least, make no release fail. And where the predecessor's own devices differ more than chance lets them, the
 many requests of one device count for less.
@@ -13,32 +16,35 @@ many requests of one device count for less.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from edgeferry.domain.rate import least_rate, most_rate
+from edgeferry.domain.evidence_pool import Tally, Weighed, add, find_likeness, find_rate, inflate, pool
+from edgeferry.domain.rate import EVEN, SMALL, least_rate, most_rate
 from edgeferry.domain.rollout_policy import Guard, Limit
-from edgeferry.domain.sketch import band, gather, outside
+from edgeferry.domain.sketch import NOT_A_NUMBER, TEXT_BINS, band, gather, outside
 
 Judgement = Literal["pass", "fail", "inconclusive"]
-Measure = Literal["outputs", "latency", "errors"]
+Kind = Literal["numbers", "texts"]
+Measure = str
 
 MEASURES: tuple[Measure, ...] = ("outputs", "latency", "errors")
+_NO_TEXT = "no text"
+_TEXT_BIN: Mapping[Measure, int] = {f"text {group}": each for group, each in enumerate(TEXT_BINS)}
+TEXT_MEASURES: tuple[Measure, ...] = (*_TEXT_BIN, _NO_TEXT)
+"""In place of `outputs`, where the predecessor answers texts."""
+_TEXTS = frozenset(TEXT_BINS)
 _SAY: Mapping[Measure, str] = {
     "outputs": "outputs outside the predecessor's band",
     "latency": "answers slower than twice the predecessor's slowest hundredth",
     "errors": "errors",
+    **{measure: f"answers of the texts' group {group}" for group, measure in enumerate(_TEXT_BIN)},
+    _NO_TEXT: "answers that are no text",
 }
 _TWICE = 8
 """Bins to a power of two (`domain.sketch`)."""
 _LEAST = 1000
 """So many of the predecessor's requests make a band, or its share of today."""
-_LEAST_HITS = 10
-_LEAST_DEVICES = 5
-"""Fewer devices, or requests that were hit, do not tell how much devices differ."""
-_WITHOUT_A_TWENTIETH = 0.72
-"""The mean of a square of normal numbers that is left without its greatest twentieth."""
 _GOOD_ENOUGH = 3
 """Times the margin."""
 _PASS_ALPHA = 0.05
@@ -55,15 +61,7 @@ class DeviceEvidence:
     latency: Mapping[int, int]
     """Milliseconds by bin (`domain.sketch`)."""
     outputs: Mapping[int, int]
-    """Numbers in answers by bin."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many of how many requests; no whole numbers where an answer holds several numbers."""
-
-    hits: float = 0.0
-    trials: float = 0.0
+    """Numbers and texts in answers by bin."""
 
 
 Tallies = Mapping[Measure, Tally]
@@ -81,6 +79,8 @@ class Baseline:
     slow: int | None = None
     """Answers in bins above this one are slow."""
     tallies: Tallies = field(default_factory=dict)
+    texts: bool = False
+    """Whether it has answered enough, and with texts."""
 
 
 @dataclass(frozen=True)
@@ -105,29 +105,24 @@ class EvidenceVerdict:
 
 
 @dataclass(frozen=True)
-class _Weighed:
-    """One stratum's part in a comparison of one measure."""
+class _Compared:
+    """One stratum, by each measure that counts there."""
 
-    exposed: tuple[Tally, ...]
-    control: Tally | None
-    """None: nothing to compare with."""
-    likeness: float
-    """Of the requests of one device, beyond those of any two: 0 where devices are alike."""
+    measures: Mapping[Measure, Weighed]
+    doubt: str
+    """Why its answers cannot be compared; "" where they can, or need not be."""
 
 
 def take_baseline(predecessor: Sequence[DeviceEvidence]) -> Baseline:
     """What one stratum's devices counted of the predecessor."""
-    rough = Baseline(
-        len(predecessor),
-        _find_band(gather(each.outputs for each in predecessor)),
-        _find_slow(gather(each.latency for each in predecessor)),
-    )
-    return Baseline(rough.devices, rough.band, rough.slow, tally(predecessor, rough))
+    rough = _complete(Baseline(len(predecessor)), predecessor)
+    return replace(rough, tallies=tally(predecessor, rough))
 
 
 def tally(evidence: Sequence[DeviceEvidence], baseline: Baseline) -> Tallies:
     """What was hit, of each measure, on all these devices together."""
-    return {measure: _add(_tally(each, measure, baseline) for each in evidence) for measure in MEASURES}
+    measures = (*MEASURES, *(TEXT_MEASURES if baseline.texts else ()))
+    return {measure: add(_tally(each, measure, baseline) for each in evidence) for measure in measures}
 
 
 def judge_comparisons(
@@ -135,11 +130,7 @@ def judge_comparisons(
 ) -> tuple[Mapping[str, EvidenceVerdict], EvidenceVerdict]:
     """The verdict on each stratum with exposed devices, and on all of them together, each weighing as much as
     it is exposed. `spare`: how many devices may fail anyway."""
-    weighed = {
-        name: {measure: _weigh(each, measure) for measure in MEASURES}
-        for name, each in strata.items()
-        if each.exposed
-    }
+    weighed = {name: _compare(each, guard) for name, each in strata.items() if each.exposed}
     tests = len(MEASURES) * (len(weighed) + 1 if len(weighed) > 1 else 1)
     alpha = (1 - guard.confidence) / 2 / tests
 
@@ -157,34 +148,67 @@ def judge_comparisons(
 
 
 def _judge(
-    strata: Sequence[Mapping[Measure, _Weighed]], requests: int, guard: Guard, spare: Limit, alpha: float
+    strata: Sequence[_Compared], requests: int, guard: Guard, spare: Limit, alpha: float
 ) -> EvidenceVerdict:
     """The worst of the measures."""
-    verdicts = [_judge_measure(measure, strata, guard, spare, alpha) for measure in MEASURES]
+    verdicts: list[tuple[Judgement, str]] = [("inconclusive", each.doubt) for each in strata if each.doubt]
+    if any(_NO_TEXT in each.measures for each in strata):
+        verdicts.append(_judge_texts(strata, guard, spare, alpha))
+    verdicts += [_judge_measure(measure, strata, guard, spare, alpha) for measure in MEASURES]
     state: Judgement
     for state in ("fail", "inconclusive", "pass"):
         if reasons := [reason for word, reason in verdicts if word == state and reason]:
-            return EvidenceVerdict(state, "; ".join(reasons), requests)
+            return EvidenceVerdict(state, "; ".join(dict.fromkeys(reasons)), requests)
     raise AssertionError("errors are always judged")
 
 
+def _judge_texts(
+    strata: Sequence[_Compared], guard: Guard, spare: Limit, alpha: float
+) -> tuple[Judgement, str]:
+    """The worst of the groups of texts, and of those that are as bad the one that has grown most. That no
+    share grows is enough: they add up to one."""
+    alpha /= len(TEXT_MEASURES)
+    grown = sorted(TEXT_MEASURES, key=lambda measure: -_find_growth(_choose(strata, measure)))
+    verdicts = [_judge_measure(measure, strata, guard, spare, alpha) for measure in grown]
+    state: Judgement
+    for state in ("fail", "inconclusive"):
+        for verdict in verdicts:
+            if verdict[0] == state:
+                return verdict
+    return verdicts[0]
+
+
+def _find_growth(compared: Sequence[Weighed]) -> float:
+    """By how much its share is more than the control's."""
+    seen, control = pool(compared, 0)
+    return find_rate(seen) - find_rate(control)
+
+
+def _choose(strata: Sequence[_Compared], measure: Measure) -> list[Weighed]:
+    """The strata where there is something to compare with."""
+    weighed = [each.measures[measure] for each in strata if measure in each.measures]
+    return [each for each in weighed if each.control is not None]
+
+
 def _judge_measure(
-    measure: Measure, strata: Sequence[Mapping[Measure, _Weighed]], guard: Guard, spare: Limit, alpha: float
+    measure: Measure, strata: Sequence[_Compared], guard: Guard, spare: Limit, alpha: float
 ) -> tuple[Judgement, str]:
     """The verdict and the reason; "" where there is nothing to compare with."""
-    compared = [each[measure] for each in strata if each[measure].control is not None]
+    compared = _choose(strata, measure)
     if not compared:
         return "pass", ""
     devices = sum(len(each.exposed) for each in compared)
     allowed = spare.allowed(devices)
-    worse, control = _pool(compared, max(allowed, 1))
-    limit = most_rate(control.hits, control.trials, alpha) + guard.margin if control.trials else guard.margin
-    least = least_rate(worse.hits, worse.trials, alpha)
+    worse, control = pool(compared, max(allowed, 1))
+    mixture = EVEN if measure in TEXT_MEASURES else SMALL
+    most = most_rate(control.hits, control.trials, alpha, mixture) if control.trials else 0.0
+    limit = most + guard.margin
+    least = least_rate(worse.hits, worse.trials, alpha, mixture)
     if least > limit:
         return "fail", f"{_SAY[measure]}: {_share(worse)}, at least {least:.1%}{_say_before(control)}"
     verdict: tuple[Judgement, str] = ("inconclusive", "")
     for left_out in dict.fromkeys((0, min(allowed, devices - 1))):
-        verdict = _accept(measure, *_pool(compared, left_out), guard)
+        verdict = _accept(measure, *pool(compared, left_out), guard)
         if verdict[0] == "pass":
             break
     return verdict
@@ -199,7 +223,8 @@ def _accept(measure: Measure, seen: Tally, control: Tally, guard: Guard) -> tupl
         few = f"{seen.trials:.0f} requests tell too little, {guard.requests} are needed"
         return "inconclusive", f"{_SAY[measure]}: {few}"
     limit = (control.hits / control.trials if control.trials else 0.0) + _GOOD_ENOUGH * guard.margin
-    most = most_rate(seen.hits, seen.trials, _PASS_ALPHA)
+    mixture = EVEN if measure in TEXT_MEASURES else SMALL
+    most = most_rate(seen.hits, seen.trials, _PASS_ALPHA, mixture)
     said = f"{_SAY[measure]}: {_share(seen)}, at most {most:.1%}{_say_before(control)}"
     return ("pass", said) if most < limit else ("inconclusive", f"{said}: {limit:.1%} would be too many")
 
@@ -212,66 +237,64 @@ def _share(tally: Tally) -> str:
     return f"{tally.hits / tally.trials if tally.trials else 0:.1%} of {tally.trials:.0f}"
 
 
-def _pool(strata: Sequence[_Weighed], left_out: int) -> tuple[Tally, Tally]:
-    """The exposed without their worst `left_out` devices, and a control of the same mix of strata; as many
-    trials each as they are worth."""
-    rows = []
-    for place, each in enumerate(strata):
-        rate = _rate(each.control)
-        rows += [(one.hits - rate * one.trials, one, place) for one in each.exposed]
-    rows.sort(key=lambda row: -row[0])
-    kept = rows[left_out:]
-    trials = [0.0] * len(strata)
-    hits = [0.0] * len(strata)
-    counts = [0] * len(strata)
-    for _, one, place in kept:
-        trials[place] += one.trials
-        hits[place] += one.hits
-        counts[place] += 1
-    whole = sum(trials)
-    if not whole:
-        return Tally(), _add(each.control or Tally() for each in strata)
-    shares = [each / whole for each in trials]
-    worth = sum(
-        share * _inflation(each.likeness, trials[place] / counts[place])
-        for place, (each, share) in enumerate(zip(strata, shares, strict=True))
-        if counts[place]
-    )
-    rate = 0.0
-    variance = 0.0
-    for each, share in zip(strata, shares, strict=True):
-        rate += share * _rate(each.control)
-        if each.control is not None and each.control.trials and share:
-            variance += share * share / each.control.trials
-    control = Tally(rate / variance, 1 / variance) if variance else Tally()
-    return Tally(sum(hits) / worth, whole / worth), control
+def _compare(stratum: Comparison, guard: Guard) -> _Compared:
+    baseline = _complete(stratum.baseline, stratum.control)
+    told = gather(each.outputs for each in stratum.exposed)
+    doubt = _find_doubt(stratum, baseline, told, guard)
+    measures = MEASURES[1:] if doubt else MEASURES
+    if not doubt and (baseline.texts or (baseline.band is None and _find_kind(told) == "texts")):
+        measures = (*TEXT_MEASURES, *MEASURES[1:])
+    return _Compared({measure: _weigh(stratum, measure, baseline) for measure in measures}, doubt)
 
 
-def _inflation(likeness: float, trials: float) -> float:
-    """How many requests of one device tell as much as one would by chance alone."""
-    return 1 + max(trials - 1, 0) * likeness
+def _complete(baseline: Baseline, predecessor: Sequence[DeviceEvidence]) -> Baseline:
+    """With what was not known yet, as far as these devices tell it."""
+    if baseline.band is None and not baseline.texts:
+        outputs = gather(each.outputs for each in predecessor)
+        if sum(outputs.values()) >= _LEAST:
+            kind = _find_kind(outputs)
+            within = band(_without_texts(outputs)) if kind == "numbers" else None
+            baseline = replace(baseline, band=within, texts=kind == "texts")
+    if baseline.slow is None:
+        slow = _find_slow(gather(each.latency for each in predecessor))
+        baseline = replace(baseline, slow=slow)
+    return baseline
 
 
-def _rate(tally: Tally | None) -> float:
-    return tally.hits / tally.trials if tally is not None and tally.trials else 0.0
+def _find_kind(outputs: Mapping[int, int]) -> Kind | None:
+    """What most answers are, those aside that are no finite number; None where there is none."""
+    texts = sum(outputs.get(each, 0) for each in TEXT_BINS)
+    numbers = sum(outputs.values()) - texts - outputs.get(NOT_A_NUMBER, 0)
+    if texts > numbers:
+        return "texts"
+    return "numbers" if numbers else None
 
 
-def _weigh(stratum: Comparison, measure: Measure) -> _Weighed:
-    baseline = stratum.baseline
-    if measure == "outputs" and baseline.band is None:
-        found = _find_band(gather(each.outputs for each in stratum.control))
-        baseline = Baseline(baseline.devices, found, baseline.slow)
-    elif measure == "latency" and baseline.slow is None:
-        slow = _find_slow(gather(each.latency for each in stratum.control))
-        baseline = Baseline(baseline.devices, baseline.band, slow)
+def _find_doubt(stratum: Comparison, baseline: Baseline, told: Mapping[int, int], guard: Guard) -> str:
+    """Why these answers cannot be compared with the predecessor's, however many there will be; "" where they
+    can, or where there is no predecessor to compare with."""
+    kind = _find_kind(told)
+    before: Kind | None = "texts" if baseline.texts else "numbers" if baseline.band is not None else None
+    if before and kind and kind != before:
+        return f"answers are of another kind: {kind}, its predecessor's are {before}"
+    answered = sum(each.requests - each.errors for each in stratum.exposed) - told.get(NOT_A_NUMBER, 0)
+    if before and kind is None and answered >= guard.requests:
+        return f"answers are of another kind: {answered} are no {before}, which its predecessor's are"
+    is_there = bool(stratum.control) or stratum.baseline.devices > 0
+    if kind == "texts" and before is None and is_there and _is_mute(stratum, "outputs"):
+        return "answers are of another kind: texts, and of its predecessor's none is known"
+    return ""
+
+
+def _weigh(stratum: Comparison, measure: Measure, baseline: Baseline) -> Weighed:
     exposed = tuple(_tally(each, measure, baseline) for each in stratum.exposed)
     control = [_tally(each, measure, baseline) for each in stratum.control]
-    likeness = _find_likeness(control)
+    likeness = find_likeness(control)
     chosen = _choose_control(stratum, measure, control, baseline)
     if chosen is not None and chosen.trials and control:
-        worth = _inflation(likeness, chosen.trials / len(control))
+        worth = inflate(likeness, chosen.trials / len(control))
         chosen = Tally(chosen.hits / worth, chosen.trials / worth)
-    return _Weighed(exposed, chosen, likeness)
+    return Weighed(exposed, chosen, likeness)
 
 
 def _choose_control(
@@ -280,9 +303,9 @@ def _choose_control(
     """What the predecessor did since the wave was started, beside the exposed; else in all its time on the
     devices that still run it; else before the first wave."""
     lacking = {"outputs": baseline.band is None, "latency": baseline.slow is None, "errors": False}
-    if lacking[measure]:
+    if lacking.get(measure, not baseline.texts):
         return None if _is_mute(stratum, measure) else _TOO_LITTLE
-    whole = _add(control)
+    whole = add(control)
     since = stratum.since.get(measure, Tally())
     now = Tally(whole.hits - since.hits, whole.trials - since.trials)
     if since.trials and now.trials >= _LEAST and 0 <= now.hits <= now.trials:
@@ -294,38 +317,17 @@ def _choose_control(
 
 
 def _is_mute(stratum: Comparison, measure: Measure) -> bool:
-    """Whether there is no predecessor, or one that has answered much without such numbers."""
+    """Whether there is no predecessor, or one that has answered much without anything of the kind. What it
+    refused is no answer."""
     asked = sum(each.requests for each in stratum.control)
     before = stratum.baseline.tallies.get("errors", Tally()).trials
     if not stratum.control and not stratum.baseline.devices:
         return True
-    numbers = sum(
-        sum((each.outputs if measure == "outputs" else each.latency).values()) for each in stratum.control
-    )
-    return max(asked, before) >= _LEAST and not numbers
-
-
-def _find_likeness(devices: Sequence[Tally]) -> float:
-    """How alike the requests of one device are, beyond chance: the intraclass correlation by Pearson's
-    statistic, 0 where it is within what chance does to it. The twentieth of the devices that is the most
-    unusual is left out: a few that are not well do not tell how the others differ."""
-    seen = [each for each in devices if each.trials > 0]
-    if len(seen) < _LEAST_DEVICES:
-        return 0.0
-    usual = median(each.hits / each.trials for each in seen)
-    seen.sort(key=lambda each: abs(each.hits - each.trials * usual) / each.trials**0.5)
-    left_out = -(-len(seen) // 20) if len(seen) >= 2 * _LEAST_DEVICES else 0
-    kept = seen[: len(seen) - left_out]
-    whole = _add(kept)
-    if min(whole.hits, whole.trials - whole.hits) < _LEAST_HITS:
-        return 0.0
-    rate = whole.hits / whole.trials
-    freedom = len(kept) - 1
-    parts = ((each.hits - each.trials * rate) ** 2 / (each.trials * rate * (1 - rate)) for each in kept)
-    spread = sum(parts) / freedom / (_WITHOUT_A_TWENTIETH if left_out else 1)
-    mean = whole.trials / len(kept)
-    chance = 1 + 2 * (2 / freedom) ** 0.5
-    return min(1.0, (spread - 1) / (mean - 1)) if spread > chance and mean > 1 else 0.0
+    if measure == "latency":
+        told = any(sum(each.latency.values()) for each in stratum.control)
+    else:
+        told = _find_kind(gather(each.outputs for each in stratum.control)) is not None
+    return max(asked, before) >= _LEAST and not told
 
 
 def _tally(evidence: DeviceEvidence, measure: Measure, baseline: Baseline) -> Tally:
@@ -336,25 +338,26 @@ def _tally(evidence: DeviceEvidence, measure: Measure, baseline: Baseline) -> Ta
             return Tally()
         hits = sum(count for each, count in evidence.latency.items() if each > baseline.slow)
         return Tally(hits, sum(evidence.latency.values()))
-    if baseline.band is None:
+    if measure == "outputs" and baseline.band is None:
         return Tally()
     numbers = sum(evidence.outputs.values())
     # the numbers of one answer are no independent witnesses
     worth = min(1.0, evidence.requests / numbers) if numbers else 0.0
-    return Tally(worth * outside(evidence.outputs, baseline.band), worth * numbers)
+    if measure == "outputs" and baseline.band is not None:
+        hits = outside(_without_texts(evidence.outputs), baseline.band)
+    elif measure == _NO_TEXT:
+        hits = numbers - sum(evidence.outputs.get(each, 0) for each in TEXT_BINS)
+    else:
+        hits = evidence.outputs.get(_TEXT_BIN[measure], 0)
+    return Tally(worth * hits, worth * numbers)
 
 
-def _find_band(outputs: Mapping[int, int]) -> tuple[int, int] | None:
-    return band(outputs) if sum(outputs.values()) >= _LEAST else None
+def _without_texts(outputs: Mapping[int, int]) -> Mapping[int, int]:
+    """With texts, which are in no band of numbers, as NaN."""
+    if _TEXTS.isdisjoint(outputs):
+        return outputs
+    return gather({NOT_A_NUMBER if each in _TEXTS else each: count} for each, count in outputs.items())
 
 
 def _find_slow(latency: Mapping[int, int]) -> int | None:
     return band(latency)[1] + _TWICE if sum(latency.values()) >= _LEAST else None
-
-
-def _add(tallies: Iterable[Tally]) -> Tally:
-    hits = trials = 0.0
-    for each in tallies:
-        hits += each.hits
-        trials += each.trials
-    return Tally(hits, trials)

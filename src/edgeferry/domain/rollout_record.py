@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.domain.evidence_pool import Tally
 from edgeferry.domain.fields import members
 from edgeferry.domain.rollout import Outcome, State
 from edgeferry.domain.rollout_action import Soak, StartWave
-from edgeferry.domain.rollout_evidence import MEASURES, Baseline, Judgement, Tallies, Tally
+from edgeferry.domain.rollout_evidence import MEASURES, TEXT_MEASURES, Baseline, Judgement, Tallies
 from edgeferry.domain.wave_verdict import StratumVerdict, WaveVerdict
 
 _JUDGEMENTS: Mapping[str, Judgement] = {"pass": "pass", "fail": "fail", "inconclusive": "inconclusive"}
@@ -42,6 +43,7 @@ def render_started(action: StartWave) -> dict[str, Any]:
                 "band": list(each.band) if each.band else None,
                 "slow": each.slow,
                 "tallies": _render_tallies(each.tallies),
+                **({"texts": True} if each.texts else {}),
             }
             for name, each in action.baseline.items()
         }
@@ -123,6 +125,7 @@ def parse_baseline(body: Mapping[str, Any]) -> Mapping[str, Baseline]:
             _parse_band(members(each).get("band")),
             _parse_bin(members(each).get("slow")),
             _parse_tallies(members(each).get("tallies")),
+            members(each).get("texts") is True,
         )
         for name, each in members(body.get("baseline")).items()
     }
@@ -151,7 +154,9 @@ def _render_tallies(tallies: Tallies) -> dict[str, list[float]]:
 
 def _parse_tallies(said: object) -> Tallies:
     pairs = members(said)
-    return {measure: Tally(*_pair(pairs[measure])) for measure in MEASURES if measure in pairs}
+    return {
+        measure: Tally(*_pair(pairs[measure])) for measure in (*MEASURES, *TEXT_MEASURES) if measure in pairs
+    }
 
 
 def _pair(said: object) -> tuple[float, float]:

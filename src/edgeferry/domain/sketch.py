@@ -2,6 +2,8 @@
 
 A bin is the first fifteen bits of a double (IEEE 754) under its sign: exponent and three bits of the
 fraction, so each power of two has eight bins, about 9 % wide. Bins rise with the numbers in them. Pure.
+
+A text has one of eleven bins that no model's numbers fall in: those of -2**1001, -2**1002, … -2**1011.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+import zlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -30,6 +33,18 @@ _BITS = struct.Struct(">Q")
 def bin_of(value: float) -> int:
     """The bin that holds a number: 0 for zero, negative for negative ones."""
     return _bin_of_code(_BITS.unpack(_DOUBLE.pack(value))[0] >> _DROPPED_BITS)
+
+
+_TEXT_NUMBERS = tuple(-(2.0 ** (1001 + group)) for group in range(11))
+TEXT_BINS = tuple(-(1023 + 1001 + group << 3) for group in range(11))
+"""The bin of each group of texts. With NaN's they are no more than the least that a device reports
+(`wire.evidence_report`), so that none is ever joined with another."""
+
+
+def number_of_text(text: str) -> float:
+    """The number that a text is counted as: of its group, the CRC-32 (RFC 1952) of its UTF-8 modulo 11, so
+    that all devices count it alike."""
+    return _TEXT_NUMBERS[zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(_TEXT_NUMBERS)]
 
 
 def cut(numbers: Iterable[float]) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeferry.device.modules.rows import make_reader
 from edgeferry.domain.column import TEXT
+from edgeferry.domain.sketch import number_of_text
 from edgeferry.errors import UsageError
 from edgeferry.wire.serving import (
     BYTES_TYPES,
@@ -33,10 +34,11 @@ MODEL_FOLDER = "model"
 Read = Callable[[bytes], Any]
 """What the model is asked, from a request's body; UsageError for bad input."""
 Score = Callable[[Any], tuple[bytes, Sequence[float]]]
-"""The body to send, and the numbers in it."""
+"""The body to send, and the numbers in it; of a text the number that it is counted as."""
 Answer = tuple[int, Any, bytes, Sequence[float]]
 """Status, what was asked (None when the body did not say), the body to send, and the numbers that the model
-answered: not always finite ones, and none where it did not answer with any."""
+answered, or that its texts are counted as: not always finite ones, and none where it did not answer with
+any."""
 _MOST_WORDS = 200
 """Characters of a model's own complaint that a caller gets; the log has all of it."""
 
@@ -153,12 +155,14 @@ def _render(answers: Sequence[float]) -> tuple[bytes, Sequence[float]]:
 
 
 def _render_texts(answers: Sequence[str]) -> tuple[bytes, Sequence[float]]:
-    return render_score_response(answers), ()
+    return render_score_response(answers), list(map(number_of_text, answers))
 
 
 def _find_numbers(said: bytes) -> tuple[bytes, Sequence[float]]:
-    """With the numbers that a script's answer holds, none when it is of another kind."""
-    return said, [value for value in parse_score_response(said) or () if not isinstance(value, str)]
+    """With the numbers that a script's answer holds, or its texts are counted as; none when it is of another
+    kind."""
+    values = parse_score_response(said) or ()
+    return said, [number_of_text(value) if isinstance(value, str) else value for value in values]
 
 
 def _read(path: Path) -> bytes:
