@@ -249,3 +249,17 @@ def test_a_pull_whose_engine_ends_meanwhile_has_failed(engine, stuck, tmp_path):
             Engine(f"unix://{url}").pull(reference, on_progress=told.append)
         assert caught.value.retryable
         assert told, "it had begun"
+
+
+@engine_test
+def test_an_engine_that_went_away_leaves_no_socket_open(engine, tmp_path):
+    url = tmp_path / "engine.sock"
+    with Door(url, Path(engine.url.removeprefix("unix://"))) as door:
+        asked = Engine(f"unix://{url}")
+        assert asked.containers({"nobody": "has this"}) == []
+        door.shut()
+        for _ in range(2):
+            with pytest.raises(EngineError, match="no engine answers"):
+                asked.containers({"nobody": "has this"})
+        asked.close()
+    gc.collect()  # a socket left open is an error of this test

@@ -89,8 +89,8 @@ class EngineConnection:
     # the border: docker-py's exceptions end here
 
     def _connected(self) -> docker.APIClient:
+        _must_listen(self.url, self._timeout_s)
         if self._client is None:
-            _must_listen(self.url)
             self._client = docker.APIClient(base_url=self.url, version="auto", timeout=self._timeout_s)
         return self._client
 
@@ -123,12 +123,13 @@ class EngineConnection:
             raise
 
 
-def _must_listen(url: str) -> None:
-    """Somebody listens at a url of this machine; DockerException when nobody does. docker-py would leave the
-    socket open that it tried."""
+def _must_listen(url: str, timeout_s: float) -> None:
+    """Somebody listens at a url of this machine; DockerException when nobody does. docker-py would leave each
+    socket open that it tried in vain."""
     if not url.startswith("unix://"):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+        tried.settimeout(timeout_s)
         try:
             tried.connect(url.removeprefix("unix://"))
         except OSError as error:
