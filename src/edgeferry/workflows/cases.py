@@ -52,7 +52,7 @@ class Cases:
         try:
             cases, why = _read_cases(self._services, *key)
         except (OutsideError, UsageError) as error:
-            cases, why = None, _say_unread(key[0], error)
+            cases, why = None, explain_unread(key[0], error)
         if cases is not None:
             self._found[key] = cases
             return cases
@@ -68,13 +68,13 @@ def fetch_cases(services: Services, model: str, digest: str, cases_sha256: str) 
     try:
         return load_cases(services, model, digest, cases_sha256)
     except (OutsideError, UsageError) as error:
-        say_unread(services, model, error)
+        services.say(explain_unread(model, error))
         return None
 
 
-def say_unread(services: Services, model: str, error: EdgeferryError) -> None:
-    """Says why the cases were not read."""
-    services.say(_say_unread(model, error))
+def explain_unread(model: str, error: EdgeferryError) -> str:
+    """Why the cases were not read, and what that means."""
+    return f"the smoke cases of {model} were not read: {error.problem}; {_WORD}"
 
 
 def load_cases(services: Services, model: str, digest: str, cases_sha256: str) -> CaseSet | None:
@@ -94,7 +94,3 @@ def _read_cases(services: Services, model: str, digest: str, cases_sha256: str) 
             except UsageError as error:
                 return None, f"the smoke cases of {model} cannot be read: {error.problem}; {_WORD}"
     return None, f"no smoke cases of {model} are attached to its image; {_WORD}"
-
-
-def _say_unread(model: str, error: EdgeferryError) -> str:
-    return f"the smoke cases of {model} were not read: {error.problem}; {_WORD}"

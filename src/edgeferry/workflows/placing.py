@@ -77,15 +77,14 @@ def place_layer(
         return "overtaken"
     if found is None:
         existing, base = services.hub.configurations(), None
-        placed = replace(layer, target_condition=condition, priority=next_priority(existing))
+        placed = replace(layer, priority=next_priority(existing))
         if layer.model == DEVICE_AGENT:
-            image = find_image(services, release, layer)
-            whole, devices = (
-                replace(layer, priority=placed.priority),
+            image, devices = (
+                find_image(services, release, layer),
                 services.hub.devices(layer.target_condition),
             )
-            base, above = copy_approved(whole, image, fleet, existing, content_sha256, devices)
-            placed = replace(above, target_condition=condition)
+            base, placed = copy_approved(placed, image, fleet, existing, content_sha256, devices)
+        placed = replace(placed, target_condition=condition)
         if not _create(services, render_layer(services, release, placed, fleet, base)):
             return "overtaken"
         if over():

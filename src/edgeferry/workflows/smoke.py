@@ -12,7 +12,7 @@ from edgeferry.errors import EdgeferryError, HubError, OutsideError, UsageError
 from edgeferry.ports import Services
 from edgeferry.wire.deployment import ModelLayer
 from edgeferry.wire.verdict import METHOD_EVIDENCE_BYTES, parse_verdicts
-from edgeferry.workflows.cases import load_cases, say_unread
+from edgeferry.workflows.cases import explain_unread, load_cases
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def smoke_each(
     try:
         cases = load_cases(services, layer.model, layer.digest, layer.cases_sha256)
     except (OutsideError, UsageError) as error:
-        say_unread(services, layer.model, error)
+        services.say(explain_unread(layer.model, error))
         cases, unread = None, error
     results = []
     with services.work(f"ask {layer.model}", len(devices), "devices") as advance:
