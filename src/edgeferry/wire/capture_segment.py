@@ -147,8 +147,8 @@ def join_entries(lines: Sequence[bytes]) -> bytes:
 
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
     """The group of `count` lines, ready to be written."""
-    text = b'%b"%d %d %d ' % (lines, count, first, at_us)
-    return b'%b%08x"\n' % (text, zlib.crc32(text))
+    text = lines + b'"%d %d %d ' % (count, first, at_us)
+    return text + b'%08x"\n' % zlib.crc32(text)
 
 
 def parse_trailer(line: bytes) -> Trailer | None:

@@ -54,6 +54,11 @@ ANYBODY = Asked("", USER)
 """Who says nothing of himself."""
 
 
+Kept = tuple[Asked, bytes, Any, bytes, int, float]
+"""Of one inference: who asked, the body as it was posted, what was read from it and scored, the answer, its
+status, and how many milliseconds it took."""
+
+
 class Captures:
     """The store of one model server in `folder`; None, or a policy that is off, keeps nothing and counts
     nothing."""
@@ -69,60 +74,48 @@ class Captures:
         self._redacted = find_redacted(policy, self._columns)
         self._numbers = not takes_bytes(card)  # whose uploads may look like anything
         self._ranges = [(column.low, column.high) for column in card.columns]
-        self._kept: list[tuple[Asked, bytes, Any, bytes, int, float]] = []
         self._refused = self._left_out = 0
         self._writer: Writer | None = None
         if self.folder is not None:
             shared = Shared(card.model, card.version, digest, self._columns, "", 0)
             self._writer = Writer(self.folder, shared, bounds, acks=policy.durability == ACK)
 
-    def keep(
-        self, asked: Asked, body: bytes, question: Any, output: bytes, status: int, latency_ms: float
-    ) -> None:
-        """One more record of this tick. `question`: what was read from the body and scored."""
-        if self.folder is not None:
-            self._kept.append((asked, body, question, output, status, latency_ms))
-
-    def write(self, sent: Sent) -> None:
-        """What was kept in this tick is written, or waits, or is dropped; `sent` is called once its answers
-        may go out."""
-        writer, kept = self._writer, self._kept
-        if writer is None or not kept:
+    def write(self, kept: Sequence[Kept], sent: Sent) -> None:
+        """The records of one tick are written, or wait, or are dropped; `sent` is called once its answers may
+        go out."""
+        writer = self._writer
+        if writer is None or self.folder is None:
             sent()
             return
-        self._kept = []
-        samples, redacted, hides, numbers = self._samples, self._redacted, self._hides, self._numbers
         lines: list[bytes] = []
-        room, largest = self._segment_bytes, self._largest
+        room = self._segment_bytes
         for asked, body, question, output, status, latency_ms in kept:
             try:
-                if samples and not self._is_wanted(question, status):
+                if self._samples and not self._is_wanted(question, status):
                     self._left_out += 1
                     continue
-                if redacted:
+                if self._redacted:
                     inputs = self._hide(question)
                 elif (
-                    numbers
-                    and type(question) is list
+                    type(question) is list
+                    and self._numbers
                     and body.startswith(_BEGIN)
                     and body[-1:] == b"}"
                     and body.count(b'"') == 2
-                ):
-                    inputs = body[
-                        len(_BEGIN) : -1
-                    ]  # as posted; all else in a body that was read well is numbers
+                ):  # as posted; all else in a body that was read well is numbers
+                    inputs = body[len(_BEGIN) : -1].strip()
                 else:
                     inputs = _render_inputs(question)
-                if hides and hides_output(self._policy, status >= 500):
+                if self._hides and hides_output(self._policy, status >= 500):
                     output = b"null"
                 if asked is ANYBODY and status == 200:
-                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, inputs.strip(), output)
+                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, inputs, output)
                 else:
                     line = render_entry(
                         latency_ms * 1000 + 0.5, inputs, output, asked.id, asked.purpose, status
                     )
                 size = len(line)
-                if size > largest:
+                if size > self._largest:
                     raise ValueError(f"a record of {size} bytes is too large for this store")
             except _UNKEPT as error:
                 writer.drop(1)
@@ -192,7 +185,6 @@ class Captures:
     def close(self) -> None:
         """All records are on the disk, and nothing is kept any more. What hangs is left to itself."""
         if self._writer and self.folder:
-            self.write(nothing)
             self.folder = None
             self._writer.close()
 
@@ -231,7 +223,7 @@ def _render_inputs(question: Any) -> bytes:
     if question.isascii():
         try:
             _decode_raw(question)
-            return question
+            return question.strip()
         except (msgspec.MsgspecError, RecursionError):
             pass  # json takes NaN as well
     text = question.decode("utf-8", "replace")
@@ -239,4 +231,4 @@ def _render_inputs(question: Any) -> bytes:
         json.loads(text)
     except (ValueError, RecursionError):
         return json.dumps(text).encode()
-    return text.encode()
+    return text.encode().strip()

@@ -39,7 +39,7 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
-TIDY_S = 0.25
+TIDY_S = 1.0
 """How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
@@ -87,13 +87,24 @@ class Writer:
             self.drop(records)
             sent()
             return
-        quick = self.store.is_local and not (self._slow_writes or self._queue)
-        if quick and self._lock.acquire(False):
+        store = self.store
+        if store.is_local and not (self._slow_writes or self._queue) and self._lock.acquire(False):
             try:
-                is_done = self._append(lines, records, at_us, began)
-                if self._acks and is_done and not (self._slow or self._problem):
-                    self._await(Waiting(Entries(lines, records, at_us), sent, began), self._unsynced)
-                    sent = nothing
+                is_done = store.append(lines, records, at_us, began)
+                if is_done:
+                    self._slow_writes = store.write_s > SLOW_S
+                    self.written += records
+                    if self._problem:
+                        self._be_well()
+                    if self._is_clean:  # asking an event costs more
+                        self._is_clean = False
+                        self._dirty.set()
+                    if self._acks and not self._slow:
+                        self._await(Waiting(Entries(lines, records, at_us), sent, began), self._unsynced)
+                        sent = nothing
+            except OSError as error:
+                self._fail(error, records)
+                is_done = True
             finally:
                 self._lock.release()
             if is_done:
@@ -152,24 +163,6 @@ class Writer:
         self._answers.close()
 
     # on the loop
-
-    def _append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
-        """Whether the group is written, or dropped as the disk refuses it; else it has to wait. Only with the
-        lock."""
-        try:
-            if not self.store.append(lines, records, at_us, now):
-                return False
-        except OSError as error:
-            self._fail(error, records)
-            return True
-        self._slow_writes = self.store.write_s > SLOW_S
-        self.written += records
-        if self._problem:
-            self._be_well()
-        if self._is_clean:  # asking an event costs more
-            self._is_clean = False
-            self._dirty.set()
-        return True
 
     def _defer(self, entries: Entries, sent: Sent) -> None:
         """The thread writes it; its answers wait, unless the disk is slow."""
@@ -237,8 +230,8 @@ class Writer:
 
     def _work(self) -> None:
         while not self._closing:
-            if self._dirty.wait(IDLE_S):
-                self._urgent.wait(max(self._synced_at + SYNC_S - time.monotonic(), 0))
+            self._urgent.wait(max(self._synced_at + SYNC_S - time.monotonic(), 0))
+            self._dirty.wait(IDLE_S)  # by now it nearly always is
             self._urgent.clear()
             if self._closing:
                 return

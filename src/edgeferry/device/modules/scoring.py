@@ -12,7 +12,7 @@ import traceback
 from functools import partial
 from typing import Any
 
-from edgeferry.device.modules.capture import ANYBODY, Asked, Captures
+from edgeferry.device.modules.capture import ANYBODY, Asked, Captures, Kept
 from edgeferry.device.modules.http_request import Request
 from edgeferry.device.modules.loading import Answer, Read, Served, answer_body, choose_reader
 from edgeferry.device.modules.metrics import Latencies, Tally
@@ -49,7 +49,8 @@ class Scoring:
         self._loop = asyncio.get_running_loop()
         self._group: list[tuple[Request, int, bytes]] = []
         """Answers of this round of the loop: written together they wake a client once."""
-        self._is_kept = False
+        self._kept: list[Kept] = []
+        """What captures get of it."""
 
     def is_stuck(self) -> bool:
         """Whether the model has been at one request for longer than any deadline."""
@@ -155,8 +156,7 @@ class Scoring:
         if status == 400:
             captures.refuse()
         elif captures.folder is not None:
-            captures.keep(asked, request.body, question, said, status, latency_ms)
-            self._is_kept = True
+            self._kept.append((asked, request.body, question, said, status, latency_ms))
         self._group.append((request, status, said))
         if len(self._group) == 1:
             self._loop.call_soon(self._write)
@@ -165,12 +165,12 @@ class Scoring:
         """What this round of the loop kept is written, then its answers go out."""
         assert self.captures is not None
         group, self._group = self._group, []
-        is_kept, self._is_kept = self._is_kept, False
-        if not is_kept:
+        if not self._kept:
             _send(group)
             return
+        kept, self._kept = self._kept, []
         try:
-            self.captures.write(partial(_send, group))
+            self.captures.write(kept, partial(_send, group))
         except Exception as error:  # noqa: BLE001 - captures never keep a model from answering
             sys.stderr.write("".join(traceback.format_exception(error)))
             _send(group)

@@ -97,16 +97,24 @@ class Segments:
         file = self._file
         if file is None:
             return False
-        is_calm = now <= self._calm_until and file.size_bytes + len(lines) <= self._calm_bytes
-        if not is_calm and self._must_rotate(file, len(lines), now):
+        if now > self._calm_until or file.size_bytes + len(lines) > self._calm_bytes or not self._is_held:
+            return self._append_with_care(file, lines, records, at_us, now)
+        text = render_group(lines, records, self.last + 1, at_us - self._began_us)
+        try:
+            file.write(text)
+        except OSError:
+            self._part_with(file)
+            raise
+        self.write_s = time.monotonic() - now
+        self.size_bytes += len(text)
+        self.last += records
+        return True
+
+    def _append_with_care(
+        self, file: OpenSegment, lines: bytes, records: int, at_us: int, now: float
+    ) -> bool:
+        if self._must_rotate(file, len(lines), now) or not (self._is_held or self._take_over()):
             return False
-        if not self._is_held and not self._take_over():
-            return False
-        if is_calm:
-            self._write(
-                file, render_group(lines, records, self.last + 1, at_us - self._began_us), records, now
-            )
-            return True
         try:
             text = self._render(Entries(lines, records, at_us), self.last + 1)
             self._write(file, text, records, time.monotonic())
@@ -242,12 +250,15 @@ class Segments:
         try:
             file.write(text)
         except OSError:
-            if file.is_torn:
-                self._leave(file)  # it is cut off when the store is opened again
+            self._part_with(file)
             raise
         self.write_s = time.monotonic() - began
         self.size_bytes += len(text)
         self.last += records
+
+    def _part_with(self, file: OpenSegment) -> None:
+        if file.is_torn:
+            self._leave(file)  # it is cut off when the store is opened again
 
     def _shorten(self, file: OpenSegment) -> None:
         """No more is in it than was written."""
