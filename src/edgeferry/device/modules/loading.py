@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgeferry.device.modules.rows import make_reader
 from edgeferry.domain.column import TEXT
 from edgeferry.domain.sketch import number_of_text
@@ -39,6 +41,7 @@ Answer = tuple[int, Any, bytes, Sequence[float]]
 """Status, what was asked (None when the body did not say), the body to send, and the numbers that the model
 answered, or that its texts are counted as: not always finite ones, and none where it did not answer with
 any."""
+_decode_numbers = msgspec.json.Decoder(list[float]).decode
 _MOST_WORDS = 200
 """Characters of a model's own complaint that a caller gets; the log has all of it."""
 
@@ -137,7 +140,7 @@ def _load_runtime(card: ModelCard, folder: Path) -> tuple[Read, Score]:
             from edgeferry.device.modules.runtime_score import check_text, load_script
 
             run = load_script(artifact, folder / MODEL_FOLDER, card.model, card.version)
-            return check_text, lambda body: _find_numbers(run(body))
+            return check_text, lambda body: find_numbers(run(body))
         case _:
             raise UsageError(
                 f"this server has no runtime {card.runtime!r}",
@@ -158,9 +161,13 @@ def _render_texts(answers: Sequence[str]) -> tuple[bytes, Sequence[float]]:
     return render_score_response(answers), list(map(number_of_text, answers))
 
 
-def _find_numbers(said: bytes) -> tuple[bytes, Sequence[float]]:
+def find_numbers(said: bytes) -> tuple[bytes, Sequence[float]]:
     """With the numbers that a script's answer holds, or its texts are counted as; none when it is of another
     kind."""
+    try:
+        return said, _decode_numbers(said)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
     values = parse_score_response(said) or ()
     return said, [number_of_text(value) if isinstance(value, str) else value for value in values]
 
