@@ -45,8 +45,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
 USUAL_ENTRY = b"[0,%d,%b,%b]\n"
-"""Of latency (µs), inputs and output: what `render_entry` makes of a user's record that has no id and status
-200."""
+"""Of latency (µs), inputs with nothing around them, and output: what `render_entry` makes of a user's record
+that has no id and status 200."""
 _DECODER = json.JSONDecoder()
 
 

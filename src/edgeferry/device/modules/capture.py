@@ -81,10 +81,12 @@ class Captures:
             self._writer = Writer(self.folder, shared, bounds, acks=policy.durability == ACK)
 
     def write(self, kept: Sequence[Kept], sent: Sent) -> None:
-        """The records of one tick are written, or wait, or are dropped; `sent` is called once its answers may
-        go out."""
+        """The records of one tick are written, or wait, or are dropped, as all are once the store is closed;
+        `sent` is called when its answers may go out."""
         writer = self._writer
         if writer is None or self.folder is None:
+            if writer is not None:
+                writer.drop(len(kept))
             sent()
             return
         lines: list[bytes] = []

@@ -39,7 +39,7 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
-TIDY_S = 1.0
+TIDY_S = 0.25
 """How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
@@ -91,6 +91,10 @@ class Writer:
         if store.is_local and not (self._slow_writes or self._queue) and self._lock.acquire(False):
             try:
                 is_done = store.append(lines, records, at_us, began)
+            except OSError as error:
+                self._fail(error, records)
+                is_done = True
+            else:
                 if is_done:
                     self._slow_writes = store.write_s > SLOW_S
                     self.written += records
@@ -102,9 +106,6 @@ class Writer:
                     if self._acks and not self._slow:
                         self._await(Waiting(Entries(lines, records, at_us), sent, began), self._unsynced)
                         sent = nothing
-            except OSError as error:
-                self._fail(error, records)
-                is_done = True
             finally:
                 self._lock.release()
             if is_done:
@@ -266,6 +267,8 @@ class Writer:
             if tidies:
                 self._tidied_at = time.monotonic()
             done = self._drain(tidies=tidies) if self._queue or syncs else []
+            if self._queue:  # the thread comes again, whoever cleared it
+                self._dirty.set()
             self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)
             last = self.store.last
             if not syncs:
