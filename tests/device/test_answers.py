@@ -25,12 +25,14 @@ def expect(said):
 
 @given(VALUES | st.lists(st.floats() | st.integers()) | st.lists(st.text()))
 @example([1e308, -0.0, 2**63, 10**30])
+@example([10**308])
+@example([2 * 10**308])
 @example({"result": [1, 2.5]})
 @example([True])
 @example(["1", "2.5"])
 def test_what_is_read_quickly_is_what_the_exact_reader_says(value):
     said = json.dumps(value).encode()
-    assert find_numbers(said) == (said, expect(said))
+    assert list(map(repr, find_numbers(said)[1])) == list(map(repr, expect(said)))
 
 
 @pytest.mark.parametrize(

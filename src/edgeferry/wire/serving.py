@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -40,6 +41,7 @@ BYTES_TYPES = ("application/octet-stream", "image/", "audio/", "video/")
 """How content types begin whose body is a value, of a model whose only column is one of bytes; any other body
 is JSON."""
 
+_LARGEST = int(sys.float_info.max)
 _ROWS = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
@@ -253,7 +255,7 @@ def _is_number(value: Any) -> bool:
     """A JSON number that fits a finite double."""
     if type(value) is float:
         return math.isfinite(value)
-    return type(value) is int and abs(value) < 10**308
+    return type(value) is int and abs(value) <= _LARGEST
 
 
 class _Object(dict[str, Any]):

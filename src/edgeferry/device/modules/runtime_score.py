@@ -66,10 +66,13 @@ def _render(answer: Any) -> bytes:
         except ValueError:
             return json.dumps(answer).encode()
         return answer.encode()
-    return json.dumps(answer, default=_plain, allow_nan=False).encode()
+    return _encode(answer).encode()
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"run() returned a {type(value).__name__}, which is no JSON")
+
+
+_encode = json.JSONEncoder(default=_plain, allow_nan=False).encode
