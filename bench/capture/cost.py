@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,9 @@ VARIANTS = ("off", "group", "ack")
 BARS = {"score.py": 5.0, "onnx": 20.0}
 """Percent of processor time a request that captures may add."""
 TURN_S = 0.1
-"""Much shorter than a machine's moods, and long enough that a disk is told of it as often as in one go."""
+"""Much shorter than a machine's moods. The disk is told of each turn once or twice, of a load in one go once
+in so long: of the percents that captures cost, up to one is this."""
+PATIENCE_S = 60.0
 QUIET_S = 0.5
 TRIES = 5
 """How often a slice is run until wrk reports a request: on a busy machine it may get none in its time."""
@@ -58,6 +60,18 @@ class Spent:
         return self.busy_s / self.requests * 1e6
 
 
+@dataclass(frozen=True)
+class Round:
+    """Of one runtime and number of connections, by how captures are kept."""
+
+    slices: Mapping[str, Slice]
+    turns: Mapping[str, Mapping[str, Spent]]
+    """Each with a server without captures beside it."""
+    whole: Spent
+    """All that the server with captures did until it was idle: it compresses segments when they are full,
+    which few rounds see the end of."""
+
+
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
     """What wrk says of so many seconds; a slice without a request is told, and run again."""
     for _ in range(TRIES):
@@ -78,33 +92,54 @@ def take_turns(
     dice: random.Random,
     core: int = -1,
 ) -> dict[str, Spent]:
-    """What servers spend that are asked by turns, for so many seconds each: what asks one is stopped while it
-    is another one's turn."""
-    before = {name: server.busy_s() for name, server in servers.items()}
-    all_s = seconds * len(servers)
-    asking = {name: _ask(server, bodies, connections, all_s, core) for name, server in servers.items()}
-    try:
-        for each in asking.values():
+    """What servers spend that are asked by turns, for so many seconds each; turns without a request are told,
+    and run again."""
+    for _ in range(TRIES):
+        before = {name: server.busy_s() for name, server in servers.items()}
+        asked = _ask_by_turns(servers, bodies, connections, seconds * len(servers), dice, core)
+        if all(asked.values()):
+            return {
+                name: Spent(asked[name], server.busy_s() - before[name]) for name, server in servers.items()
+            }
+        print("    turns without a request: they are run again", flush=True)
+    raise RuntimeError(
+        f"{TRIES} times turns of {seconds} s without a request: the machine is too busy to measure on"
+    )
+
+
+def _ask_by_turns(
+    servers: Mapping[str, Server],
+    bodies: Path,
+    connections: int,
+    seconds: int,
+    dice: random.Random,
+    core: int,
+) -> dict[str, int]:
+    """Requests of each. What asks one server is stopped while it is another one's turn."""
+    gives_up = time.monotonic() + seconds + PATIENCE_S
+    with ExitStack() as stack:
+        asking = {}
+        for name, server in servers.items():
+            each = asking[name] = stack.enter_context(_ask(server, bodies, connections, seconds, core))
+            stack.callback(each.kill)
             each.send_signal(signal.SIGSTOP)
-        ends = time.monotonic() + all_s
-        while time.monotonic() < ends:
-            for name in dice.sample(list(asking), len(asking)):
+        while left := [name for name, each in asking.items() if each.poll() is None]:
+            if time.monotonic() > gives_up:
+                raise RuntimeError(f"wrk has not ended {PATIENCE_S:g} s after its time")
+            for name in dice.sample(left, len(left)):
                 asking[name].send_signal(signal.SIGCONT)
                 time.sleep(TURN_S)
                 asking[name].send_signal(signal.SIGSTOP)
-    finally:
-        for each in asking.values():
-            each.send_signal(signal.SIGCONT)
-    requests = {name: int(_read(each)["requests"]) for name, each in asking.items()}
-    return {name: Spent(requests[name], server.busy_s() - before[name]) for name, server in servers.items()}
+        return {name: int(_read(each)["requests"]) for name, each in asking.items()}
 
 
-def settle(server: Server) -> None:
-    """The server has finished what it does beside its answers."""
-    before = -1.0
-    while server.busy_s() - before > QUIET_S / 100:
-        before = server.busy_s()
-        time.sleep(QUIET_S)
+def settle(servers: Iterable[Server]) -> None:
+    """They have finished what they do beside their answers, or a minute is over."""
+    for server in servers:
+        before, gives_up = -1.0, time.monotonic() + PATIENCE_S
+        while server.busy_s() - before > QUIET_S / 100 and time.monotonic() < gives_up:
+            before = server.busy_s()
+            time.sleep(QUIET_S)
 
 
 def _ask(server: Server, bodies: Path, connections: int, seconds: int, core: int) -> subprocess.Popen[str]:
@@ -146,10 +181,7 @@ def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> No
         for variant in VARIANTS
     }
     dice = random.Random(1)
-    slices: dict[tuple[str, int, str], list[Slice]] = defaultdict(list)
-    turns: dict[tuple[str, int, str], list[tuple[Spent, Spent]]] = defaultdict(list)
-    """Of a server without captures, and of the one beside it with them."""
-    whole: dict[tuple[str, str], list[Spent]] = defaultdict(list)
+    found: dict[tuple[str, int], list[Round]] = defaultdict(list)
     for path in [path for _ in range(rounds) for path in dice.sample(list(writers), len(writers))]:
         with ExitStack() as stack:
             servers = {}
@@ -158,32 +190,37 @@ def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> No
                     serving(models[path, variant], wanted[path, variant])
                 )
                 load(server, bodies, 16, 1, client_core)
-            began = {variant: server.busy_s() for variant, server in servers.items()}
-            asked = dict.fromkeys(VARIANTS, 0)
             for connections in dice.sample(CONNECTIONS, len(CONNECTIONS)):
-                for variant in dice.sample(VARIANTS, len(VARIANTS)):
-                    done = load(servers[variant], bodies, connections, seconds, client_core)
-                    slices[path, connections, variant].append(done)
-                    asked[variant] += done.requests
-                for variant in VARIANTS[1:]:
-                    pair = {each: servers[each] for each in ("off", variant)}
-                    spent = take_turns(pair, bodies, connections, seconds, dice, client_core)
-                    turns[path, connections, variant].append((spent["off"], spent[variant]))
-                    for each in pair:
-                        asked[each] += spent[each].requests
-            for variant, server in servers.items():
-                settle(server)
-                whole[path, variant].append(Spent(asked[variant], server.busy_s() - began[variant]))
+                found[path, connections].append(
+                    _measure_round(servers, bodies, connections, seconds, dice, client_core)
+                )
     for path in writers:
         for connections in CONNECTIONS:
-            _tell(
-                report,
-                path,
-                connections,
-                {variant: slices[path, connections, variant] for variant in VARIANTS},
-                {variant: turns[path, connections, variant] for variant in VARIANTS[1:]},
-            )
-        _tell_all(report, path, whole[path, "off"], whole[path, "group"])
+            _tell(report, path, connections, found[path, connections])
+
+
+def _measure_round(
+    servers: Mapping[str, Server],
+    bodies: Path,
+    connections: int,
+    seconds: int,
+    dice: random.Random,
+    core: int,
+) -> Round:
+    settle(servers.values())
+    began = servers["group"].busy_s()
+    slices = {
+        variant: load(servers[variant], bodies, connections, seconds, core)
+        for variant in dice.sample(VARIANTS, len(VARIANTS))
+    }
+    settle(servers.values())
+    turns = {}
+    for variant in VARIANTS[1:]:
+        pair = {each: servers[each] for each in ("off", variant)}
+        turns[variant] = take_turns(pair, bodies, connections, seconds, dice, core)
+    settle(servers.values())
+    requests = slices["group"].requests + turns["group"]["group"].requests
+    return Round(slices, turns, Spent(requests, servers["group"].busy_s() - began))
 
 
 def _want(store: Path, variant: str, core: int) -> Wanted:
@@ -193,36 +230,25 @@ def _want(store: Path, variant: str, core: int) -> Wanted:
     return Wanted(core=core, captures=store, durability="" if variant == "group" else variant)
 
 
-def _tell(
-    report: Report,
-    path: str,
-    connections: int,
-    slices: Mapping[str, Sequence[Slice]],
-    turns: Mapping[str, Sequence[tuple[Spent, Spent]]],
-) -> None:
+def _tell(report: Report, path: str, connections: int, rounds: Sequence[Round]) -> None:
     what = f"{path}, {connections} connection{'s' * (connections > 1)}"
-    for name, values, unit in (
-        ("processor", [off.each_us for pairs in turns.values() for off, _ in pairs], "us"),
-        ("requests a second", [each.per_s for each in slices["off"]], "1/s"),
-    ):
-        report.add(f"{what}: {name}, captures off", statistics.median(values), unit)
-    for variant, pairs in turns.items():
+    bare_us = [each.turns[variant]["off"].each_us for each in rounds for variant in VARIANTS[1:]]
+    report.add(f"{what}: processor, captures off", statistics.median(bare_us), "us")
+    per_s = statistics.median(each.slices["off"].per_s for each in rounds)
+    report.add(f"{what}: requests a second, captures off", per_s, "1/s")
+    for variant in VARIANTS[1:]:
         mode = "captures on" if variant == "group" else "durability ack"
         bar = 1 + BARS[path] / 100 if variant == "group" else None
-        ratios = [on.each_us / off.each_us for off, on in pairs]
+        pairs = [each.turns[variant] for each in rounds]
+        ratios = [pair[variant].each_us / pair["off"].each_us for pair in pairs]
         _add(report, f"{what}: processor, {mode}", ratios, bar)
         for name, field in (("requests a second", "per_s"), ("p50", "p50_us"), ("p99", "p99_us")):
-            beside = zip(slices[variant], slices["off"], strict=True)
-            ratios = [getattr(mine, field) / getattr(bare, field) for mine, bare in beside]
+            ratios = [
+                getattr(each.slices[variant], field) / getattr(each.slices["off"], field) for each in rounds
+            ]
             _add(report, f"{what}: {name}, {mode}", ratios)
-
-
-def _tell_all(report: Report, path: str, off: Sequence[Spent], on: Sequence[Spent]) -> None:
-    """All that the servers did: segments that are full are compressed in few of the rounds, or between."""
-    bare, mine = (
-        sum(each.busy_s for each in side) / sum(each.requests for each in side) for side in (off, on)
-    )
-    report.add(f"{path}: processor, captures on, segments compressed", mine / bare, "x")
+    all_us = sum(each.whole.busy_s for each in rounds) / sum(each.whole.requests for each in rounds) * 1e6
+    report.add(f"{what}: processor, captures on and compressed", all_us / statistics.mean(bare_us), "x")
 
 
 def _add(report: Report, what: str, ratios: Sequence[float], goal: float | None = None) -> None:

@@ -1,7 +1,9 @@
-"""A slice of load in which nothing was answered is run again, told, and never counted."""
+"""Loads of the bench of captures: without an answer they are run again; turns are taken one at a time."""
 
 import random
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,32 @@ def test_a_machine_on_which_no_slice_gets_a_request_is_no_place_to_measure(wrk: 
         cost.load(wrk(0), tmp_path, 1, 1)
 
 
-def test_each_server_counts_its_own_turns(wrk: Wrk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrk(50)
-    busy = {1: iter((1.0, 1.5)), 2: iter((7.0, 8.0))}
+@pytest.fixture
+def turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wrk that lives for a while of its own time, notes it, and reports its port as requests; the notes."""
+    notes = tmp_path / "notes"
+    program = tmp_path / "wrk"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys, time\nport = sys.argv[-1].split(':')[2].split('/')[0]\n"
+        f"for _ in range(40):\n    with open({str(notes)!r}, 'a') as file: file.write(port + '\\n')\n"
+        "    time.sleep(0.005)\n"
+        """print('{"requests":%s,"us":1,"p50":1,"p99":2,"errors":0}' % port)\n"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(cost, "TURN_S", 0.04)
+    return notes
+
+
+def test_turns_are_taken_one_at_a_time_and_each_server_counts_its_own(
+    turns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = {11: iter((1.0, 1.5)), 22: iter((7.0, 8.0))}
     monkeypatch.setattr(Server, "busy_s", lambda self: next(busy[self.port]))
-    servers = {name: Server(None, port, 0) for name, port in (("off", 1), ("group", 2))}  # type: ignore[arg-type]
-    spent = cost.take_turns(servers, tmp_path, 1, 0, random.Random(1))
-    assert {name: each.each_us for name, each in spent.items()} == {"off": 10_000.0, "group": 20_000.0}
+    servers = {name: Server(None, port, 0) for name, port in (("off", 11), ("group", 22))}  # type: ignore[arg-type]
+    spent = cost.take_turns(servers, tmp_path, 1, 1, random.Random(1))
+    assert spent == {"off": cost.Spent(11, 0.5), "group": cost.Spent(22, 1.0)}
+    noted = turns.read_text().split()
+    changes = sum(before != after for before, after in pairwise(noted))
+    assert len(noted) == 80
+    assert 3 <= changes <= 30
