@@ -15,15 +15,17 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench.capture.models import train, write_graph, write_script
 from bench.capture.serving import ROOT, Server, Wanted, serving
 from bench.report import Report
 
+Found = TypeVar("Found")
 CONNECTIONS = (1, 16)
 VARIANTS = ("off", "group", "ack")
 BARS = {"score.py": 5.0, "onnx": 20.0}
@@ -74,14 +76,13 @@ class Round:
 
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
     """What wrk says of so many seconds; a slice without a request is told, and run again."""
-    for _ in range(TRIES):
+
+    def once() -> Slice | None:
         said = _read(_ask(server, bodies, connections, seconds, core))
-        if requests := said["requests"]:
-            return Slice(int(requests), requests / said["us"] * 1e6, said["p50"], said["p99"])
-        print("    a slice without a request: it is run again", flush=True)
-    raise RuntimeError(
-        f"{TRIES} slices of {seconds} s without a request: the machine is too busy to measure on"
-    )
+        requests = int(said["requests"])
+        return Slice(requests, requests / said["us"] * 1e6, said["p50"], said["p99"]) if requests else None
+
+    return _until_asked(f"a slice of {seconds} s", once)
 
 
 def take_turns(
@@ -94,17 +95,22 @@ def take_turns(
 ) -> dict[str, Spent]:
     """What servers spend that are asked by turns, for so many seconds each; turns without a request are told,
     and run again."""
-    for _ in range(TRIES):
+
+    def once() -> dict[str, Spent] | None:
         before = {name: server.busy_s() for name, server in servers.items()}
         asked = _ask_by_turns(servers, bodies, connections, seconds * len(servers), dice, core)
-        if all(asked.values()):
-            return {
-                name: Spent(asked[name], server.busy_s() - before[name]) for name, server in servers.items()
-            }
-        print("    turns without a request: they are run again", flush=True)
-    raise RuntimeError(
-        f"{TRIES} times turns of {seconds} s without a request: the machine is too busy to measure on"
-    )
+        spent = {name: Spent(asked[name], server.busy_s() - before[name]) for name, server in servers.items()}
+        return spent if all(asked.values()) else None
+
+    return _until_asked(f"turns of {seconds} s", once)
+
+
+def _until_asked(what: str, once: Callable[[], Found | None]) -> Found:
+    for _ in range(TRIES):
+        if (found := once()) is not None:
+            return found
+        print(f"    {what} without a request: it is run again", flush=True)
+    raise RuntimeError(f"{TRIES} times {what} without a request: the machine is too busy to measure on")
 
 
 def _ask_by_turns(

@@ -99,15 +99,7 @@ class Segments:
             return False
         if now > self._calm_until or file.size_bytes + len(lines) > self._calm_bytes or not self._is_held:
             return self._append_with_care(file, lines, records, at_us, now)
-        text = render_group(lines, records, self.last + 1, at_us - self._began_us)
-        try:
-            file.write(text)
-        except OSError:
-            self._part_with(file)
-            raise
-        self.write_s = time.monotonic() - now
-        self.size_bytes += len(text)
-        self.last += records
+        self._write(file, render_group(lines, records, self.last + 1, at_us - self._began_us), records, now)
         return True
 
     def _append_with_care(
@@ -250,15 +242,12 @@ class Segments:
         try:
             file.write(text)
         except OSError:
-            self._part_with(file)
+            if file.is_torn:
+                self._leave(file)  # it is cut off when the store is opened again
             raise
         self.write_s = time.monotonic() - began
         self.size_bytes += len(text)
         self.last += records
-
-    def _part_with(self, file: OpenSegment) -> None:
-        if file.is_torn:
-            self._leave(file)  # it is cut off when the store is opened again
 
     def _shorten(self, file: OpenSegment) -> None:
         """No more is in it than was written."""
