@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import docker
 import requests
 from docker import errors as docker_errors
+from docker.transport import unixconn
 
 from edgeferry.engine_causes import explain, problem_of
 from edgeferry.engine_stream import BROKEN, Stream, ended_by
@@ -17,6 +18,22 @@ from edgeferry.errors import EngineError
 
 T = TypeVar("T")
 START_IT = "start Docker, or correct the engine's address"
+
+
+class _Connection(unixconn.UnixHTTPConnection):
+    def connect(self) -> None:
+        tried = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            tried.settimeout(self.timeout)
+            tried.connect(self.unix_socket)
+        except OSError:
+            tried.close()
+            raise
+        self.sock = tried
+
+
+# docker-py 7.2 leaves a socket open that it tried in vain, and lets nobody choose another connection.
+unixconn.UnixHTTPConnection = _Connection  # type: ignore[misc]
 
 
 class EngineConnection:
@@ -89,7 +106,6 @@ class EngineConnection:
     # the border: docker-py's exceptions end here
 
     def _connected(self) -> docker.APIClient:
-        _must_listen(self.url, self._timeout_s)
         if self._client is None:
             self._client = docker.APIClient(base_url=self.url, version="auto", timeout=self._timeout_s)
         return self._client
@@ -121,16 +137,3 @@ class EngineConnection:
             if isinstance(error.__cause__, docker_errors.NotFound):
                 return None
             raise
-
-
-def _must_listen(url: str, timeout_s: float) -> None:
-    """Somebody listens at a url of this machine; DockerException when nobody does. docker-py would leave each
-    socket open that it tried in vain."""
-    if not url.startswith("unix://"):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
-        tried.settimeout(timeout_s)
-        try:
-            tried.connect(url.removeprefix("unix://"))
-        except OSError as error:
-            raise docker_errors.DockerException(str(error)) from error
