@@ -12,8 +12,7 @@ import pytest
 from edgeferry.device.modules import segment_closing, segment_files, segment_reading
 from edgeferry.device.modules.segment_closing import compress_closed
 from edgeferry.device.modules.segment_reading import read_lines
-from edgeferry.domain.capture import Record
-from edgeferry.wire.capture import PACKED, PLAIN, Line, parse_record, render_record, render_segment_name
+from edgeferry.wire.capture import PACKED, PLAIN, Line, parse_record, render_segment_name
 from edgeferry.wire.capture_segment import Shared, render_entry, render_group, render_shared
 from tests.device.disks import run_killed_everywhere
 from tests.device.test_capture import ROOMY, fetch, inputs_of, keep, opened  # noqa: F401
@@ -37,15 +36,6 @@ def write_segment(folder, first, count, group=3):
     (folder / render_segment_name(first)).write_bytes(text)
 
 
-def write_old_segment(folder, first, count):
-    """The same in format 1."""
-    text = b""
-    for number in range(first, first + count):
-        made = ("user", f"a1-{number}", "1970-01-01T00:00:00.000000Z", "taxi", "3", "sha256:aa", 200, 0.09)
-        text += render_record(Record(number, *made, f"[[{number}]]", "[1.5]"))
-    (folder / render_segment_name(first)).write_bytes(text)
-
-
 def read(folder, after=0):
     """(inputs, damaged) of what is behind `after`."""
     numbers, damaged = [], 0
@@ -58,9 +48,8 @@ def read(folder, after=0):
     return numbers, damaged
 
 
-@pytest.mark.parametrize("write", [write_segment, write_old_segment])
-def test_a_compressed_segment_reads_like_its_lines_from_every_place(tmp_path, write):
-    write(tmp_path, 1, 400)
+def test_a_compressed_segment_reads_like_its_lines_from_every_place(tmp_path):
+    write_segment(tmp_path, 1, 400)
     write_segment(tmp_path, 401, 10)
     lines = (tmp_path / render_segment_name(1)).read_bytes()
     as_lines = list(read_lines(tmp_path, 0))
@@ -193,12 +182,17 @@ def act(folder):
         }
 
 
-def test_a_server_goes_on_behind_segments_of_an_older_one(tmp_path, opened):  # noqa: F811
-    write_old_segment(tmp_path, 1, 5)
+@pytest.mark.parametrize("good", [0, 300, 2700])
+def test_behind_groups_that_nobody_can_read_no_sequence_is_given_twice(tmp_path, opened, good):  # noqa: F811
+    write_segment(tmp_path, 1, 3000)
+    path = tmp_path / render_segment_name(1)
+    text = path.read_bytes()
+    assert len(text) > 2 * segment_files.NEAR_BYTES
+    cut = text.index(b"[[%d]]" % (good + 1))
+    path.write_bytes(text[:cut] + text[cut:].replace(b"[1.5]", b"[1.6]"))
     captures = opened(tmp_path, ROOMY)
-    keep(captures, 6)
-    assert inputs_of(fetch(captures)) == [1, 2, 3, 4, 5, 6]
-    assert [record.sequence for record in fetch(captures)] == [1, 2, 3, 4, 5, 6]
+    keep(captures, 7)
+    assert [record.sequence for record in fetch(captures)] == [*range(1, good + 1), 3001]
 
 
 def test_a_server_goes_on_behind_a_closed_segment_whose_follower_was_lost(tmp_path, opened):  # noqa: F811

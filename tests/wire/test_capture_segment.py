@@ -23,10 +23,10 @@ from edgeferry.wire.capture_segment import (
 from tests.wire.test_capture import json_texts
 
 SHARED = Shared("taxi", "3", "sha256:aa", ("distance", "hour"), "a1", 1_795_838_400_000_000)
-FIRST = b"[0,410,[[1.5, 2.0]],[12.5]]\n"
-SECOND = b'[0,411,"mine","smoke",500,[[1]],{"error":1}]\n'
+FIRST = b"[0,410,12,[[1.5, 2.0]],[12.5]]\n"
+SECOND = b'[0,411,"mine","smoke",500,5,[[1]],{"error":1}]\n'
 TOLD = b'"2 17 1000 '
-GROUP = FIRST + SECOND + TOLD + b'%08x"\n' % zlib.crc32(FIRST + SECOND + TOLD)
+GROUP = FIRST + SECOND + TOLD + b'%08x"\n' % zlib.adler32(FIRST + SECOND + TOLD)
 
 entries = st.lists(
     st.builds(
@@ -56,7 +56,7 @@ def records_of(text, shared=SHARED):
 
 
 def test_a_group_is_the_lines_of_its_records_and_one_that_ends_it():
-    assert render_entry(410, b" [[1.5, 2.0]] ", b"[12.5]") == FIRST
+    assert render_entry(410, b"[[1.5, 2.0]]", b"[12.5]") == FIRST
     assert render_entry(411, b"[[1]]", b'{"error":1}', "mine", "smoke", 500) == SECOND
     assert group_of([FIRST, SECOND]) == GROUP
     assert all(json.loads(line) is not None for line in GROUP.splitlines())
@@ -83,10 +83,10 @@ def test_a_group_of_another_version_says_so_itself():
     "line",
     [
         pytest.param(b"nonsense\n", id="no list"),
-        pytest.param(b"[5,410,[[1],[12.5]]\n", id="inputs without an end"),
-        pytest.param(b"[5,410,[[1]]]\n", id="no output"),
-        pytest.param(b'[5,410,"\xff",[12.5]]\n', id="not UTF-8"),
-        pytest.param(b"[5,410," + b"[" * 100_000 + b"]\n", id="nested without end"),
+        pytest.param(b"[5,410,6,[[1]],[12.5]]\n", id="inputs that end elsewhere"),
+        pytest.param(b"[5,410,5,[[1]]]\n", id="no output"),
+        pytest.param(b"[5,410,99,[[1]],[12.5]]\n", id="inputs without an end"),
+        pytest.param(b'[5,410,3,"\xff",[12.5]]\n', id="not UTF-8"),
     ],
 )
 def test_a_line_that_is_no_record_costs_no_other_of_its_group(line):

@@ -1,4 +1,4 @@
-"""A record of captures: a line of JSON, as it comes home and stands in stores of format 1. Format: ours.
+"""A record of captures: a line of JSON, as it comes home. Format: ours.
 
 Its members stand in this order, and `crc32` (zlib's, of everything before `,"crc32"`) tells a torn or damaged
 line from a good one:
@@ -6,9 +6,9 @@ line from a good one:
     {"sequence":17,"purpose":"user","id":"…","at":"…","model":"…","version":"…","digest":"…","status":200,
      "latency_ms":0.41,"inputs":[[1.5,2.0]],"output":[12.5],"crc32":"89abcdef"}
 
-A device keeps records in files named by the sequence of their first record: segments, of these very lines in
-format 1, more tightly in format 2 (`wire.capture_segment`). Both are handed out as these lines, in pages
-(`wire.capture_page`). `output` is the very text the client got (line ends outside of texts become spaces).
+A device keeps records more tightly (`wire.capture_segment`), in files named by the sequence of their first
+record, and hands them out as these lines, in pages (`wire.capture_page`). `output` is the very text the
+client got (line ends outside of texts become spaces).
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ PLAIN, PACKED, PART = "", ".gz", ".gz.part"
 """Kinds of a segment's file: lines; compressed (`wire.capture_block`); being compressed, and good for nothing
 yet. Where lines and compressed ones are both there, they hold the same."""
 
-_HEAD = re.compile(rb'\{"sequence":(\d{1,19}),"purpose":"([a-z]+)",')
 _CRC = b',"crc32":"'
 _INPUTS = ',"inputs":'
 _OUTPUT = ',"output":'
@@ -77,16 +76,6 @@ def parse_record(line: bytes) -> Record:
         return Record(inputs=text[cut + len(_INPUTS) : end], output=output, **said)
     except (TypeError, RecursionError) as error:
         raise ValueError(f"this is no record: {error}") from error
-
-
-def parse_line(line: bytes) -> Line | None:
-    """Sequence and purpose of a line; None when it is torn, damaged or something else."""
-    head = _HEAD.match(line)
-    try:
-        unseal(line)
-    except ValueError:
-        return None
-    return Line(int(head[1]), head[2].decode(), line) if head else None
 
 
 def render_segment_name(first: int, kind: str = PLAIN) -> str:

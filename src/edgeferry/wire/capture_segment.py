@@ -1,22 +1,23 @@
-"""A segment of captures, the file in which a device keeps them. Format: ours, 2.
+"""A segment of captures, the file in which a device keeps them. Format: ours, 3.
 
-A segment is lines, each a JSON value. The first one says what its records share; records follow in groups,
-each group written at once and ended by a text:
+A segment is lines. The first one says what its records share; records follow in groups, each group written
+at once and ended by a text:
 
-    {"format":2,"model":"…","version":"…","digest":"…","columns":[…],"token":"…","at_us":…,"crc32":"89abcdef"}
-    [DT,LATENCY,INPUTS,OUTPUT]
-    [DT,LATENCY,"ID","PURPOSE",STATUS,INPUTS,OUTPUT]
-    "LINES FIRST AT CRC32"
+    {"format":3,"model":"…","version":"…","digest":"…","columns":[…],"token":"…","at_us":…,"crc32":"89abcdef"}
+    [DT,LATENCY,SIZE,INPUTS,OUTPUT]
+    [DT,LATENCY,"ID","PURPOSE",STATUS,SIZE,INPUTS,OUTPUT]
+    "LINES FIRST AT ADLER32"
 
 `at_us` is when the segment began (µs since 1970, UTC), AT when the group's first record was answered (µs
 since `at_us`), DT µs since the record before it in the group, 0 for the first; both are negative when the
-clock was set back. LATENCY is in µs. FIRST is the sequence of the group's first record, LINES how many lines
-it has, CRC32 zlib's of these lines and of the text up to it. A record without an id has `TOKEN-SEQUENCE`; one
-without a purpose is a `user`'s and has status 200. A group of another version than the first line's begins
-with a first line of its own, which holds for that group alone.
+clock was set back. LATENCY is in µs. INPUTS are SIZE bytes: a JSON text or, as a script may be asked what one
+likes, any other; nobody looks which while it is written. FIRST is the sequence of the group's first record,
+LINES how many lines it has, ADLER32 that of RFC 1950, of these lines and of the text up to it: it needs no
+tables, which a model pushes out of the processor's cache between two requests. A record without an id has
+`TOKEN-SEQUENCE`; one without a purpose is a `user`'s and has status 200. A group of another version than the
+first line's begins with a first line of its own, which holds for that group alone.
 
 A group that is torn or damaged matches no checksum: it is passed over and counted, its neighbours are unhurt.
-Segments that begin with no such line are of format 1 (`wire.capture`), a checksum a line.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import NamedTuple
 from edgeferry.domain.capture import USER, Record
 from edgeferry.wire.capture import seal, unseal
 
-FORMAT = 2
+FORMAT = 3
 
 _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
 _END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
@@ -40,14 +41,15 @@ _END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
 _NOW = b"[0,"
 _NEXT = b"\n[0,"
 """How a record's line begins before groups are merged; and the one behind another."""
-_ENTRY = re.compile(rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?')
+_ENTRY = re.compile(
+    rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?(\d{1,12}),'
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
-USUAL_ENTRY = b"[0,%d,%b,%b]\n"
-"""Of latency (µs), inputs with nothing around them, and output: what `render_entry` makes of a user's record
-that has no id and status 200."""
-_DECODER = json.JSONDecoder()
+USUAL_ENTRY = b"[0,%d,%d,%b,%b]\n"
+"""Of latency (µs), the inputs' length, inputs and output: what `render_entry` makes of a user's record that
+has no id and status 200."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,6 @@ def parse_shared(line: bytes) -> Shared | None:
         return None
 
 
-def begins_segment(line: bytes) -> bool:
-    """Whether a segment with that first line, good or damaged, is of this format."""
-    return not line.startswith(b'{"sequence":')
-
-
 def render_entry(
     latency_us: float,
     inputs: bytes,
@@ -128,13 +125,12 @@ def render_entry(
     purpose: str = USER,
     status: int = 200,
 ) -> bytes:
-    """A record's line, without its place in time, for `join_entries`. `inputs` and `output` must be JSON
-    texts, `asked_id` as `wire.capture.parse_request_id` gives it."""
-    inputs = inputs.strip()
+    """A record's line, without its place in time, for `join_entries`. `output` must be a JSON text, and
+    `inputs` too unless they have no line ends; `asked_id` as `wire.capture.parse_request_id` gives it."""
     if not asked_id and purpose == USER and status == 200:
-        return USUAL_ENTRY % (latency_us, inputs, output)
+        return USUAL_ENTRY % (latency_us, len(inputs), inputs, output)
     asked = asked_id.encode("ascii"), purpose.encode("ascii")
-    return b'[0,%d,"%b","%b",%d,%b,%b]\n' % (latency_us, *asked, status, inputs, output)
+    return b'[0,%d,"%b","%b",%d,%d,%b,%b]\n' % (latency_us, *asked, status, len(inputs), inputs, output)
 
 
 def join_entries(lines: Sequence[bytes]) -> bytes:
@@ -148,7 +144,7 @@ def join_entries(lines: Sequence[bytes]) -> bytes:
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
     """The group of `count` lines, ready to be written."""
     text = lines + b'"%d %d %d ' % (count, first, at_us)
-    return text + b'%08x"\n' % zlib.crc32(text)
+    return text + b'%08x"\n' % zlib.adler32(text)
 
 
 def parse_trailer(line: bytes) -> Trailer | None:
@@ -171,7 +167,7 @@ def parse_groups(lines: Iterable[bytes], *, ended: bool = True) -> Iterator[Grou
         count = int(found[1])
         body = waiting[len(waiting) - count :] if count <= len(waiting) else []
         told = line[: found.start(4)]
-        if not body or int(found[4], 16) != zlib.crc32(told, zlib.crc32(b"".join(body))):
+        if not body or int(found[4], 16) != zlib.adler32(told, zlib.adler32(b"".join(body))):
             yield max(len(waiting), 1)
         else:
             if len(waiting) > count:
@@ -198,7 +194,7 @@ def merge_groups(text: bytes) -> tuple[bytes, int, int]:
             began = before = at_us
         if (
             sequence != behind
-            or int(said[3], 16) != zlib.crc32(text[place : found.start(4)])
+            or int(said[3], 16) != zlib.adler32(text[place : found.start(4)])
             or lines.count(b"\n") != count
             or not lines.startswith(_NOW)
             or lines.count(_NEXT) != count - 1
@@ -229,12 +225,8 @@ def parse_entries(group: Group, shared: Shared) -> Iterator[Record | None]:
         at_us += int(found[1])
         try:
             at = _EPOCH + timedelta(microseconds=at_us)
-            text = entry[found.end() :].decode()
-            _, end = _DECODER.raw_decode(text)
-        except (ValueError, OverflowError, RecursionError):
-            yield None
-            continue
-        if text[end : end + 1] != "," or not text.endswith("]\n"):
+            inputs, output = _cut(entry[found.end() :], int(found[6]))
+        except (ValueError, OverflowError):
             yield None
             continue
         yield Record(
@@ -247,6 +239,19 @@ def parse_entries(group: Group, shared: Shared) -> Iterator[Record | None]:
             digest=shared.digest,
             status=int(found[5] or 200),
             latency_ms=int(found[2]) / 1000,
-            inputs=text[:end],
-            output=text[end + 1 : -2],
+            inputs=inputs,
+            output=output,
         )
+
+
+def _cut(text: bytes, size: int) -> tuple[str, str]:
+    """Inputs and output, both JSON texts; ValueError when there is no such thing."""
+    if text[size : size + 1] != b"," or not text.endswith(b"]\n"):
+        raise ValueError("the inputs do not end there")
+    inputs = text[:size].decode()
+    try:
+        json.loads(inputs)
+        inputs = inputs.strip()
+    except (ValueError, RecursionError):
+        inputs = json.dumps(inputs)
+    return inputs, text[size + 1 : -2].decode()

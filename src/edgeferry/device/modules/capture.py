@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgeferry.device.modules.capture_answers import Sent, nothing
 from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
@@ -38,8 +36,6 @@ from edgeferry.wire.serving import ModelCard, render_rows, takes_bytes
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 _BEGIN = b'{"data":'
-_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
-"""Looks whether it is JSON, and makes nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class Captures:
                 if self._hides and hides_output(self._policy, status >= 500):
                     output = b"null"
                 if asked is ANYBODY and status == 200:
-                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, inputs, output)
+                    line = USUAL_ENTRY % (latency_ms * 1000 + 0.5, len(inputs), inputs, output)
                 else:
                     line = render_entry(
                         latency_ms * 1000 + 0.5, inputs, output, asked.id, asked.purpose, status
@@ -219,18 +215,15 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 
 
 def _render_inputs(question: Any) -> bytes:
-    """What was scored, as JSON: the rows; or what a script was given, as a text where it is not JSON."""
+    """What was scored, as JSON: the rows; or what a script was given, as it is where that is one line of
+    ASCII, else as a text where it is not JSON."""
     if not isinstance(question, bytes):
         return render_rows(question)
-    if question.isascii():
-        try:
-            _decode_raw(question)
-            return question.strip()
-        except (msgspec.MsgspecError, RecursionError):
-            pass  # json takes NaN as well
+    if question.isascii() and b"\n" not in question and b"\r" not in question:
+        return question
     text = question.decode("utf-8", "replace")
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return json.dumps(text).encode()
-    return text.encode().strip()
+    return text.encode()

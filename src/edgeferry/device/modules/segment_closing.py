@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from edgeferry.device.modules.segment_files import find_files
-from edgeferry.wire.capture import PACKED, PART, PLAIN, parse_line, render_segment_name
+from edgeferry.wire.capture import PACKED, PART, PLAIN, render_segment_name
 from edgeferry.wire.capture_block import pack, pack_group
 from edgeferry.wire.capture_segment import (
     Group,
-    begins_segment,
     merge_groups,
     parse_groups,
     parse_trailer,
@@ -89,11 +88,7 @@ def _sync_names(folder: Path) -> None:
 
 
 def _read_blocks(file: IO[bytes], first: int) -> Iterator[bytes]:
-    head = file.readline()
-    if not begins_segment(head):
-        yield from _pack_lines(head, file, first)
-        return
-    yield pack(head, first)
+    yield pack(file.readline(), first)
     sequence = first
     while text := _read_groups(file):
         member, sequence = _pack_groups(text, sequence)
@@ -125,17 +120,3 @@ def _pack_groups(text: bytes, sequence: int) -> tuple[bytes, int]:
     if groups:
         return pack(text, sequence), groups[-1].first + len(groups[-1].entries)
     return pack(text, sequence), sequence + len(items)
-
-
-def _pack_lines(head: bytes, lines: Iterator[bytes], first: int) -> Iterator[bytes]:
-    """The blocks of a segment of format 1."""
-    block, size, sequence = [head], len(head), first
-    for line in lines:
-        if size >= BLOCK_BYTES:
-            yield pack(b"".join(block), sequence)
-            good = next((found for found in map(parse_line, reversed(block)) if found), None)
-            sequence = good.sequence + 1 if good else sequence + len(block)
-            block, size = [], 0
-        block.append(line)
-        size += len(line)
-    yield pack(b"".join(block), sequence)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgeferry.wire.capture import PACKED, PLAIN, parse_line, parse_segment_name, render_segment_name
+from edgeferry.wire.capture import PACKED, PLAIN, parse_segment_name, render_segment_name
 from edgeferry.wire.capture_block import HEAD_BYTES, MAGIC, Head, parse_head
 from edgeferry.wire.capture_segment import parse_trailer
 
@@ -26,9 +26,6 @@ _LOCAL = frozenset(
 
 MAPPED = frozenset(("ext4",))
 """Where a file may be written through memory (`segment_writing`)."""
-
-Probe = Callable[[IO[bytes]], int]
-"""Reads on to the next place where a record may begin; its sequence, or 0 when there is no such place."""
 
 
 @dataclass(frozen=True)
@@ -118,38 +115,30 @@ def open_segment(folder: Path, first: int) -> tuple[IO[bytes], str] | None:
     return None
 
 
-def probe_lines(file: IO[bytes]) -> int:
-    """Probe of format 1: every good line is followed by a place."""
-    for text in file:
-        line = parse_line(text)
-        if line:
-            return line.sequence + 1
-    return 0
-
-
-def probe_groups(file: IO[bytes]) -> int:
-    """Probe of format 2: every group is. Its sequence is one too large behind a group with a first line."""
-    for text in file:
-        trailer = parse_trailer(text) if text.startswith(b'"') else None
-        if trailer:
-            return trailer.first + trailer.lines
-    return 0
-
-
-def find_place(file: IO[bytes], size_bytes: int, after: int, probe: Probe) -> int:
+def find_place(file: IO[bytes], size_bytes: int, after: int) -> int:
     """Where to read on: a place at most some NEAR_BYTES before the first record behind `after`."""
     low, high = 0, size_bytes
     while high - low > NEAR_BYTES:
         middle = (low + high) // 2
         file.seek(middle)
         file.readline()
-        sequence = probe(file)
+        sequence = _next_group(file)
         place = file.tell()
         if place >= high or not 0 < sequence <= after + 1:
             high = middle
         else:
             low = place
     return low
+
+
+def _next_group(file: IO[bytes]) -> int:
+    """Reads on to the end of a group. The sequence of the one behind it (one too large behind a group with a
+    first line of its own), or 0 when no group ends."""
+    for text in file:
+        trailer = parse_trailer(text) if text.startswith(b'"') else None
+        if trailer:
+            return trailer.first + trailer.lines
+    return 0
 
 
 def read_heads(file: IO[bytes]) -> Iterator[tuple[int, Head]]:

@@ -1,4 +1,4 @@
-"""Reading a capture store: its records behind a sequence, from segments of either format, compressed or not.
+"""Reading a capture store: its records behind a sequence, from segments that are compressed or not.
 
 One group or compressed block is in memory at a time.
 """
@@ -16,19 +16,16 @@ from edgeferry.device.modules.segment_files import (
     find_files,
     find_place,
     open_segment,
-    probe_groups,
-    probe_lines,
     read_heads,
     read_until,
 )
 from edgeferry.domain.capture import choose_segments
-from edgeferry.wire.capture import PACKED, Line, parse_line, render_record
+from edgeferry.wire.capture import PACKED, Line, render_record
 from edgeferry.wire.capture_block import unpack
 from edgeferry.wire.capture_segment import (
     UNKNOWN,
     Group,
     Shared,
-    begins_segment,
     parse_entries,
     parse_groups,
     parse_shared,
@@ -46,9 +43,7 @@ class End:
     last: int
     """The last sequence that was given to a record of it."""
     shared: Shared | None
-    """None: it is of format 1, or its first line is damaged or missing."""
-    takes_groups: bool
-    """Whether it is of format 2."""
+    """None: its first line is damaged or missing, or of another format."""
     is_torn: bool
     """Whether something stands behind its last group, other than zeros."""
 
@@ -97,30 +92,27 @@ def read_end(file: IO[bytes], first: int) -> End:
     file.seek(0)
     head = file.readline()
     if not head.endswith(b"\n"):
-        return End(0, first - 1, None, takes_groups=True, is_torn=size > 0)
-    if not begins_segment(head):
-        file.seek(find_place(file, size, 2**63, probe_lines))
-        last = first - 1
-        for text in file:
-            line = parse_line(text)
-            last = line.sequence if line else last + 1
-        return End(size, last, None, takes_groups=False, is_torn=False)
-    start = find_place(file, size, 2**63, probe_groups) or len(head)
+        return End(0, first - 1, None, is_torn=size > 0)
+    start = find_place(file, size, 2**63) or len(head)
     file.seek(start)
-    ended, last = start, first - 1
+    ended, last, told = start, first - 1, 0
 
     def each() -> Iterator[bytes]:
-        nonlocal ended
+        nonlocal ended, told
         place = start
         for line in read_until(file, size):
             place += len(line)
-            if line.startswith(b'"') and parse_trailer(line):
-                ended = place
+            trailer = parse_trailer(line) if line.startswith(b'"') else None
+            if trailer:
+                ended, told = place, min(trailer.first + trailer.lines - 1, first + size)
             yield line
 
     for item in parse_groups(each(), ended=False):
-        last = last + item if isinstance(item, int) else item.first + len(item.entries) - 1
-    return End(ended, last, parse_shared(head), takes_groups=True, is_torn=ended < size)
+        if isinstance(item, int):  # no sequence is given twice, whatever is damaged
+            last = max(last + item, told)
+        else:
+            last = item.first + len(item.entries) - 1
+    return End(ended, last, parse_shared(head), is_torn=ended < size)
 
 
 def read_last(folder: Path, files: Files) -> int:
@@ -142,14 +134,12 @@ def read_last(folder: Path, files: Files) -> int:
     groups = [group for group in parse_groups(lines) if isinstance(group, Group)]
     if groups:
         return groups[-1].first + len(groups[-1].entries) - 1
-    good = [line for line in map(parse_line, lines) if line]
-    return good[-1].sequence if good else head.first - 1 if len(heads) == 1 else last
+    return head.first - 1 if len(heads) == 1 else last
 
 
 @dataclass(frozen=True)
 class _Piece:
-    shared: Shared | None
-    """None: format 1."""
+    shared: Shared
     lines: Iterable[bytes]
 
 
@@ -157,19 +147,14 @@ def _read_plain(file: IO[bytes], after: int) -> Iterator[_Piece]:
     size = find_end(file)
     file.seek(0)
     head = file.readline()
-    if not begins_segment(head):
-        file.seek(find_place(file, size, after, probe_lines))
-        yield _Piece(None, read_until(file, size))
-        return
-    file.seek(find_place(file, size, after, probe_groups) or len(head))
+    file.seek(find_place(file, size, after) or len(head))
     yield _Piece(parse_shared(head) or UNKNOWN, read_until(file, size))
 
 
 def _unpack(file: IO[bytes], after: int, follower: int) -> Iterator[_Piece | int]:
     heads = list(read_heads(file))
     begins = [number for number, (_, head) in enumerate(heads) if head.first <= after + 1]
-    shared: Shared | None = UNKNOWN
-    ended = 0
+    shared, ended = UNKNOWN, 0
     for number, (place, head) in enumerate(heads):
         lost, ended = place > ended, place + head.length
         if 0 < number < (begins[-1] if begins else 0):
@@ -183,21 +168,13 @@ def _unpack(file: IO[bytes], after: int, follower: int) -> Iterator[_Piece | int
             next_first = heads[number + 1][1].first if number + 1 < len(heads) else follower
             yield max(next_first - max(head.first, after + 1), 1)
             continue
-        if number == 0 and begins_segment(lines[0]):
+        if number == 0:
             shared = parse_shared(lines[0]) or UNKNOWN
             continue
-        if number == 0:
-            shared = None
         yield _Piece(shared, lines)
 
 
 def _render(piece: _Piece, after: int, purpose: str, texts: bool, *, ended: bool) -> Iterator[Line | int]:
-    if piece.shared is None:
-        for text in piece.lines:
-            if not ended and not text.endswith(b"\n"):
-                return  # it is being written
-            yield parse_line(text) or 1
-        return
     for group in parse_groups(piece.lines, ended=ended):
         if isinstance(group, int):
             yield group

@@ -278,7 +278,7 @@ class Segments:
             end = read_end(reading, newest.first)
             is_closed = not os.fstat(reading.fileno()).st_mode & stat.S_IWUSR
         self.last = max(end.last, newest.first - 1)
-        if is_closed or not end.takes_groups:
+        if is_closed:
             self._rotate(0)
             return
         path = self.folder / render_segment_name(newest.first)
