@@ -69,9 +69,9 @@ class Round:
     slices: Mapping[str, Slice]
     turns: Mapping[str, Mapping[str, Spent]]
     """Each with a server without captures beside it."""
-    whole: Spent
-    """All that the server with captures did until it was idle: it compresses segments when they are full,
-    which few rounds see the end of."""
+    whole: Mapping[str, Spent]
+    """All that the servers without captures and with them did until they were idle: segments are compressed
+    when they are full, which few rounds see."""
 
 
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
@@ -214,7 +214,7 @@ def _measure_round(
     core: int,
 ) -> Round:
     settle(servers.values())
-    began = servers["group"].busy_s()
+    began = {variant: server.busy_s() for variant, server in servers.items()}
     slices = {
         variant: load(servers[variant], bodies, connections, seconds, core)
         for variant in dice.sample(VARIANTS, len(VARIANTS))
@@ -225,8 +225,15 @@ def _measure_round(
         pair = {each: servers[each] for each in ("off", variant)}
         turns[variant] = take_turns(pair, bodies, connections, seconds, dice, core)
     settle(servers.values())
-    requests = slices["group"].requests + turns["group"]["group"].requests
-    return Round(slices, turns, Spent(requests, servers["group"].busy_s() - began))
+    whole = {
+        variant: Spent(
+            slices[variant].requests
+            + sum(pair[variant].requests for pair in turns.values() if variant in pair),
+            server.busy_s() - began[variant],
+        )
+        for variant, server in servers.items()
+    }
+    return Round(slices, turns, whole)
 
 
 def _want(store: Path, variant: str, core: int) -> Wanted:
@@ -253,8 +260,12 @@ def _tell(report: Report, path: str, connections: int, rounds: Sequence[Round]) 
                 getattr(each.slices[variant], field) / getattr(each.slices["off"], field) for each in rounds
             ]
             _add(report, f"{what}: {name}, {mode}", ratios)
-    all_us = sum(each.whole.busy_s for each in rounds) / sum(each.whole.requests for each in rounds) * 1e6
-    report.add(f"{what}: processor, captures on and compressed", all_us / statistics.mean(bare_us), "x")
+    without, with_ = (_sum_up([each.whole[variant] for each in rounds]) for variant in VARIANTS[:2])
+    report.add(f"{what}: processor, captures on and compressed", with_.each_us / without.each_us, "x")
+
+
+def _sum_up(spent: Sequence[Spent]) -> Spent:
+    return Spent(sum(each.requests for each in spent), sum(each.busy_s for each in spent))
 
 
 def _add(report: Report, what: str, ratios: Sequence[float], goal: float | None = None) -> None:
