@@ -70,8 +70,8 @@ class Round:
     turns: Mapping[str, Mapping[str, Spent]]
     """Each with a server without captures beside it."""
     whole: Mapping[str, Spent]
-    """All that the servers without captures and with them did until they were idle: segments are compressed
-    when they are full, which few rounds see."""
+    """All that the servers `off` and `group` did until they were idle: segments are compressed when they are
+    full, which few rounds see."""
 
 
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
@@ -214,25 +214,22 @@ def _measure_round(
     core: int,
 ) -> Round:
     settle(servers.values())
-    began = {variant: server.busy_s() for variant, server in servers.items()}
+    began = {variant: servers[variant].busy_s() for variant in ("off", "group")}
     slices = {
         variant: load(servers[variant], bodies, connections, seconds, core)
         for variant in dice.sample(VARIANTS, len(VARIANTS))
     }
-    settle(servers.values())
-    turns = {}
+    turns, whole = {}, {}
     for variant in VARIANTS[1:]:
+        settle(servers.values())
         pair = {each: servers[each] for each in ("off", variant)}
         turns[variant] = take_turns(pair, bodies, connections, seconds, dice, core)
+        if variant == "group":
+            settle(pair.values())
+            for each, server in pair.items():
+                requests = slices[each].requests + turns[variant][each].requests
+                whole[each] = Spent(requests, server.busy_s() - began[each])
     settle(servers.values())
-    whole = {
-        variant: Spent(
-            slices[variant].requests
-            + sum(pair[variant].requests for pair in turns.values() if variant in pair),
-            server.busy_s() - began[variant],
-        )
-        for variant, server in servers.items()
-    }
     return Round(slices, turns, whole)
 
 
@@ -260,8 +257,8 @@ def _tell(report: Report, path: str, connections: int, rounds: Sequence[Round]) 
                 getattr(each.slices[variant], field) / getattr(each.slices["off"], field) for each in rounds
             ]
             _add(report, f"{what}: {name}, {mode}", ratios)
-    without, with_ = (_sum_up([each.whole[variant] for each in rounds]) for variant in VARIANTS[:2])
-    report.add(f"{what}: processor, captures on and compressed", with_.each_us / without.each_us, "x")
+    off, on = (_sum_up([each.whole[variant] for each in rounds]) for variant in ("off", "group"))
+    report.add(f"{what}: processor, captures on and compressed", on.each_us / off.each_us, "x")
 
 
 def _sum_up(spent: Sequence[Spent]) -> Spent:

@@ -22,7 +22,7 @@ from edgeferry.domain.capture_policy import CapturePolicy
 from edgeferry.domain.model import Column, Tolerance
 from edgeferry.wire.capture import parse_record
 from edgeferry.wire.capture_page import PAGE_LENGTH, PageRequest
-from edgeferry.wire.capture_segment import Shared
+from edgeferry.wire.capture_segment import Shared, render_entry
 from edgeferry.wire.serving import ModelCard, parse_bytes_request
 from tests.device.conftest import wait_until
 from tests.device.disks import fill, tiny_disk
@@ -118,6 +118,12 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
         pytest.param(b'{"a": [1, NaN]}', '{"a": [1, NaN]}', id="what only Python takes for JSON as it came"),
         pytest.param(b'{"a": 01}', '"{\\"a\\": 01}"', id="nearly JSON as a text"),
         pytest.param(b"[1] 2", '"[1] 2"', id="JSON and more as a text"),
+        pytest.param(b"", '""', id="nothing"),
+        pytest.param(b"\0", '"\\u0000"', id="a byte that ends stores"),
+        pytest.param('{"a": "\xe9"}'.encode(), '{"a": "\xe9"}', id="letters beyond ASCII"),
+        pytest.param(b"[" * 1500, '"' + "[" * 1500 + '"', id="nested without end"),
+        pytest.param(b"[\n" * 1100, '"' + "[\\n" * 1100 + '"', id="nested without end, line by line"),
+        pytest.param(b'{"a":\r [1, NaN]}', '{"a":  [1, NaN]}', id="what only Python takes, on one line"),
     ],
 )
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):
@@ -396,7 +402,7 @@ def test_what_was_written_before_the_store_went_away_is_still_put_on_the_disk(tm
     folder.mkdir()
     store = segments.Segments(folder, SHARED, choose_bounds(ROOMY))
     with store.alone():
-        store.write([segments.Entries(b"[0,90,[[1]],[1.5]]\n", 1, 0)])
+        store.write([segments.Entries(render_entry(90, b"[[1]]", b"[1.5]"), 1, 0)])
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError), store.alone():
         pass
@@ -417,7 +423,7 @@ def test_a_client_that_is_gone_is_no_disk_that_fails_and_holds_nobody_up(tmp_pat
         raise OSError("the client is gone")
 
     with pytest.raises(OSError, match="the client is gone"):
-        writer.write(b"[0,90,[[1]],[1.5]]\n", 1, sent)
+        writer.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, sent)
     assert not syncing.is_alive()
     assert (writer.written, writer.dropped, writer.state()) == (1, 0, ("ok", ""))
     writer.close()

@@ -12,8 +12,17 @@ import pytest
 from edgeferry.device.modules import segment_closing, segment_files, segment_reading
 from edgeferry.device.modules.segment_closing import compress_closed
 from edgeferry.device.modules.segment_reading import read_lines
-from edgeferry.wire.capture import PACKED, PLAIN, Line, parse_record, render_segment_name
+from edgeferry.wire.capture import (
+    PACKED,
+    PLAIN,
+    Line,
+    parse_record,
+    render_segment_name,
+    seal,
+    unseal,
+)
 from edgeferry.wire.capture_segment import Shared, render_entry, render_group, render_shared
+from tests.device.conftest import wait_until
 from tests.device.disks import run_killed_everywhere
 from tests.device.test_capture import ROOMY, fetch, inputs_of, keep, opened  # noqa: F401
 
@@ -193,6 +202,27 @@ def test_behind_groups_that_nobody_can_read_no_sequence_is_given_twice(tmp_path,
     captures = opened(tmp_path, ROOMY)
     keep(captures, 7)
     assert [record.sequence for record in fetch(captures)] == [*range(1, good + 1), 3001]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["with groups", "with none"])
+def test_a_segment_of_another_format_stays_as_it_is_and_its_sequences_are_its_own(
+    tmp_path,
+    opened,  # noqa: F811
+    ends,
+):
+    write_segment(tmp_path, 1, 300)
+    path = tmp_path / render_segment_name(1)
+    head, *lines = path.read_bytes().splitlines(keepends=True)
+    other = seal(unseal(head).replace(b'"format":3', b'"format":9'))
+    kept = [line.replace(b",[1.5]", b",[2.5]") for line in lines if ends or line[:1] != b'"']
+    path.write_bytes(b"".join([other, *kept]))
+    text = path.read_bytes()
+    captures = opened(tmp_path, ROOMY)
+    keep(captures, 7)
+    assert [record.sequence for record in fetch(captures)] == [301]
+    packed = tmp_path / render_segment_name(1, PACKED)
+    wait_until(packed.exists)
+    assert gzip.decompress(packed.read_bytes()) == text
 
 
 def test_a_server_goes_on_behind_a_closed_segment_whose_follower_was_lost(tmp_path, opened):  # noqa: F811

@@ -74,7 +74,7 @@ def test_records_in_memory_are_read_at_once_and_nothing_stands_behind_them_once_
     ("torn", "count"),
     [
         pytest.param(b"", 0, id="whole groups"),
-        pytest.param(b'[0,90,[[9]],[1.5]]\n"1 ', 1, id="and a torn one"),
+        pytest.param(b'[0,90,5,[[9]],[1.5]]\n"1 ', 1, id="and a torn one"),
     ],
 )
 def test_zeros_that_a_killed_server_left_are_no_torn_group(folder, torn, count, tmp_path):

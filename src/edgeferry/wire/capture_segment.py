@@ -11,11 +11,11 @@ at once and ended by a text:
 `at_us` is when the segment began (µs since 1970, UTC), AT when the group's first record was answered (µs
 since `at_us`), DT µs since the record before it in the group, 0 for the first; both are negative when the
 clock was set back. LATENCY is in µs. INPUTS are SIZE bytes: a JSON text or, as a script may be asked what one
-likes, any other; nobody looks which while it is written. FIRST is the sequence of the group's first record,
-LINES how many lines it has, ADLER32 that of RFC 1950, of these lines and of the text up to it: it needs no
-tables, which a model pushes out of the processor's cache between two requests. A record without an id has
-`TOKEN-SEQUENCE`; one without a purpose is a `user`'s and has status 200. A group of another version than the
-first line's begins with a first line of its own, which holds for that group alone.
+likes, any other line; nobody looks which while it is written. FIRST is the sequence of the group's first
+record, LINES how many lines it has, ADLER32 that of RFC 1950, of these lines and of the text up to it: it
+needs no tables, which a model pushes out of the processor's cache meanwhile. A record without an id
+has `TOKEN-SEQUENCE`; one without a purpose is a `user`'s and has status 200. A group of another version than
+the first line's begins with a first line of its own, which holds for that group alone.
 
 A group that is torn or damaged matches no checksum: it is passed over and counted, its neighbours are unhurt.
 """
@@ -126,7 +126,7 @@ def render_entry(
     status: int = 200,
 ) -> bytes:
     """A record's line, without its place in time, for `join_entries`. `output` must be a JSON text, and
-    `inputs` too unless they have no line ends; `asked_id` as `wire.capture.parse_request_id` gives it."""
+    `inputs` one too or a line, in UTF-8; `asked_id` as `wire.capture.parse_request_id` gives it."""
     if not asked_id and purpose == USER and status == 200:
         return USUAL_ENTRY % (latency_us, len(inputs), inputs, output)
     asked = asked_id.encode("ascii"), purpose.encode("ascii")
@@ -245,13 +245,12 @@ def parse_entries(group: Group, shared: Shared) -> Iterator[Record | None]:
 
 
 def _cut(text: bytes, size: int) -> tuple[str, str]:
-    """Inputs and output, both JSON texts; ValueError when there is no such thing."""
+    """Inputs, as a JSON text, and output; ValueError when there is no such thing."""
     if text[size : size + 1] != b"," or not text.endswith(b"]\n"):
         raise ValueError("the inputs do not end there")
     inputs = text[:size].decode()
     try:
         json.loads(inputs)
-        inputs = inputs.strip()
     except (ValueError, RecursionError):
         inputs = json.dumps(inputs)
     return inputs, text[size + 1 : -2].decode()

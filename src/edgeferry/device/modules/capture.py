@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgeferry.device.modules.capture_answers import Sent, nothing
 from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
@@ -36,6 +38,8 @@ from edgeferry.wire.serving import ModelCard, render_rows, takes_bytes
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 _BEGIN = b'{"data":'
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+"""Looks whether it is JSON, and makes nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -215,15 +219,15 @@ def _is_out(row: Sequence[Any], ranges: Sequence[tuple[float | None, float | Non
 
 
 def _render_inputs(question: Any) -> bytes:
-    """What was scored, as JSON: the rows; or what a script was given, as it is where that is one line of
-    ASCII, else as a text where it is not JSON."""
+    """What was scored, as JSON: the rows; or what a script was given, as it is if that is one line, else as a
+    text where it is not JSON."""
     if not isinstance(question, bytes):
         return render_rows(question)
-    if question.isascii() and b"\n" not in question and b"\r" not in question:
-        return question
-    text = question.decode("utf-8", "replace")
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return json.dumps(text).encode()
-    return text.encode()
+    text = question if question.isascii() else question.decode("utf-8", "replace").encode()
+    if b"\n" not in text and b"\r" not in text:
+        return text
+    for look in (_decode_raw, json.loads):  # quick, but without NaN; and what Python takes for JSON
+        with contextlib.suppress(ValueError, RecursionError):
+            look(text)
+            return text
+    return json.dumps(text.decode()).encode()

@@ -17,12 +17,7 @@ from typing import IO
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.wire.capture import PACKED, PART, PLAIN, render_segment_name
 from edgeferry.wire.capture_block import pack, pack_group
-from edgeferry.wire.capture_segment import (
-    Group,
-    merge_groups,
-    parse_groups,
-    parse_trailer,
-)
+from edgeferry.wire.capture_segment import Group, merge_groups, parse_groups, parse_trailer
 
 BLOCK_BYTES = 256 * 1024
 """Of lines: as much is read again for any record in it."""
@@ -119,4 +114,4 @@ def _pack_groups(text: bytes, sequence: int) -> tuple[bytes, int]:
     groups = [item for item in items if isinstance(item, Group)]
     if groups:
         return pack(text, sequence), groups[-1].first + len(groups[-1].entries)
-    return pack(text, sequence), sequence + len(items)
+    return pack(text, sequence), sequence + sum(item for item in items if isinstance(item, int))

@@ -104,15 +104,16 @@ def read_end(file: IO[bytes], first: int) -> End:
             place += len(line)
             trailer = parse_trailer(line) if line.startswith(b'"') else None
             if trailer:
-                ended, told = place, min(trailer.first + trailer.lines - 1, first + size)
+                ended, told = place, min(trailer.first + trailer.lines - 1, first + size)  # a byte each
             yield line
 
-    for item in parse_groups(each(), ended=False):
-        if isinstance(item, int):  # no sequence is given twice, whatever is damaged
+    shared = parse_shared(head)
+    for item in parse_groups(each(), ended=shared is None):
+        if isinstance(item, int):  # its sequences are given to no others
             last = max(last + item, told)
         else:
             last = item.first + len(item.entries) - 1
-    return End(ended, last, parse_shared(head), is_torn=ended < size)
+    return End(ended, last, shared, is_torn=ended < size)
 
 
 def read_last(folder: Path, files: Files) -> int:

@@ -278,7 +278,7 @@ class Segments:
             end = read_end(reading, newest.first)
             is_closed = not os.fstat(reading.fileno()).st_mode & stat.S_IWUSR
         self.last = max(end.last, newest.first - 1)
-        if is_closed:
+        if is_closed or (end.size_bytes and end.shared is None):
             self._rotate(0)
             return
         path = self.folder / render_segment_name(newest.first)
@@ -288,7 +288,7 @@ class Segments:
                 os.ftruncate(file, end.size_bytes)
                 self.torn += end.is_torn
             size, shared = end.size_bytes, end.shared
-            if not size:
+            if shared is None:
                 shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
                 size = os.write(file, render_shared(shared))
         except OSError:
@@ -351,11 +351,11 @@ class Segments:
             raise
         return self._take(file, first, len(text), shared)
 
-    def _take(self, file: int, first: int, size: int, shared: Shared | None) -> OpenSegment:
+    def _take(self, file: int, first: int, size: int, shared: Shared) -> OpenSegment:
         opened = self._file = OpenSegment(file, size)
         self._first = first
-        self._foreign = shared is None or not shared.is_same(self._shared)
-        self._began_us = shared.at_us if shared else 0
+        self._foreign = not shared.is_same(self._shared)
+        self._began_us = shared.at_us
         self._opened_at = time.monotonic()
         needs_care = self._foreign or self._bounds.segment_records
         self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
