@@ -35,8 +35,8 @@ from edgeferry.wire.capture import seal, unseal
 
 FORMAT = 3
 
-_TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
-_END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{8})"\n')
+_TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{1,8})"\n')
+_END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{1,8})"\n')
 """A trailer, and the end of the line before it."""
 _NOW = b"[0,"
 _NEXT = b"\n[0,"
@@ -45,6 +45,7 @@ _ENTRY = re.compile(
     rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?(\d{1,12}),'
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CR = 13
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
 USUAL_ENTRY = b"[0,%d,%d,%b,%b]\n"
@@ -118,7 +119,7 @@ def parse_shared(line: bytes) -> Shared | None:
 
 
 def render_entry(
-    latency_us: float,
+    latency_us: int,
     inputs: bytes,
     output: bytes,
     asked_id: str = "",
@@ -136,15 +137,17 @@ def render_entry(
 def join_entries(lines: Sequence[bytes]) -> bytes:
     """The lines of one group."""
     text = lines[0] if len(lines) == 1 else b"".join(lines)
-    if text.count(b"\n") == len(lines) and b"\r" not in text:
+    if (
+        text.count(b"\n") == len(lines) and _CR not in text
+    ):  # bytes in bytes would raise an error, and clear it
         return text
     return b"".join([line[:-1].translate(_LINE_ENDS) + b"\n" for line in lines])
 
 
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
     """The group of `count` lines, ready to be written."""
-    text = lines + b'"%d %d %d ' % (count, first, at_us)
-    return text + b'%08x"\n' % zlib.adler32(text)
+    text = b'%b"%d %d %d ' % (lines, count, first, at_us)
+    return b'%b%x"\n' % (text, zlib.adler32(text))
 
 
 def parse_trailer(line: bytes) -> Trailer | None:

@@ -39,7 +39,7 @@ BUSY_S = 0.1
 """How long readers wait for another server that holds the store."""
 AGAIN_S = 1.0
 """A store that failed is tried again this often."""
-TIDY_S = 0.25
+TIDY_S = 1.0
 """How often the thread looks for what is too old, at least while records come."""
 IDLE_S = 60.0
 """How often a store without news is looked after."""
@@ -266,7 +266,7 @@ class Writer:
                 self._is_clean = True
             if tidies:
                 self._tidied_at = time.monotonic()
-            done = self._drain(tidies=tidies) if self._queue or syncs else []
+            done = self._drain(tidies=tidies) if self._queue or tidies or self._busy else []
             if self._queue:  # the thread comes again, whoever cleared it
                 self._dirty.set()
             self._slow_writes = self._slow_writes and not (done and self.store.write_s <= SLOW_S)

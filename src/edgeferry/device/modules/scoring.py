@@ -58,7 +58,7 @@ class Scoring:
 
     def take(self, request: Request) -> None:
         """The request is answered, now or later."""
-        began = time.perf_counter()
+        began = time.perf_counter_ns()
         served = self.served
         if served is None or self.captures is None:
             problem = self.problem or "the model is still being loaded"
@@ -86,16 +86,14 @@ class Scoring:
             _refuse_image(served, request)
         elif served.quick and len(request.body) <= LARGE_BODY_BYTES:
             answer = answer_body(served, read, request.body)
-            if time.perf_counter() - began > deadline_s:
+            if time.perf_counter_ns() - began > deadline_s * 1e9:
                 self._refuse_late(request, deadline_s)
             else:
                 self._reply(request, began, answer)
         else:
             self._hand_over(request, began, served, read, deadline_s)
 
-    def _hand_over(
-        self, request: Request, began: float, served: Served, read: Read, deadline_s: float
-    ) -> None:
+    def _hand_over(self, request: Request, began: int, served: Served, read: Read, deadline_s: float) -> None:
         timer: asyncio.TimerHandle | None = None
 
         def work() -> Answer | None:
@@ -141,11 +139,12 @@ class Scoring:
             self.tally.fail()
         request.refuse(status, problem, fix, _AGAIN if status == 503 else b"")
 
-    def _reply(self, request: Request, began: float, answer: Answer) -> None:
+    def _reply(self, request: Request, began: int, answer: Answer) -> None:
         status, question, said, numbers = answer
         captures = self.captures
         assert captures is not None
-        latency_ms = (time.perf_counter() - began) * 1000
+        latency_us = (time.perf_counter_ns() - began) // 1000
+        latency_ms = latency_us / 1000
         self.latencies.add(latency_ms)
         asked = _read_asked(request)
         if asked.purpose != SMOKE:
@@ -156,7 +155,7 @@ class Scoring:
         if status == 400:
             captures.refuse()
         elif captures.folder is not None:
-            self._kept.append((asked, request.body, question, said, status, latency_ms))
+            self._kept.append((asked, request.body, question, said, status, latency_us))
         self._group.append((request, status, said))
         if len(self._group) == 1:
             self._loop.call_soon(self._write)
