@@ -18,6 +18,8 @@ from tests.device.crowds import Answers, Audit, Captured, Crowd
 
 CAP_BYTES = 1024 * 1024
 """So small that segments are closed, packed and expire in many of the lives."""
+MOST_LIFE_S = 2.0
+"""Behind a life's first answer; segments are written through memory when a server is about a second old."""
 _AHEAD = "answers go ahead of their records: "
 
 
@@ -46,7 +48,7 @@ def measure_kills(scratch: Path, report: Report, kills: int, durability: str) ->
         )
         while not crowd.answers.good:
             time.sleep(0.001)
-        time.sleep(dice.uniform(0.0, 0.5))
+        time.sleep(dice.uniform(0.0, MOST_LIFE_S))
         server.kill()
         lives[f"k{life}"] = said = crowd.wait()
         answered += len(said.good)

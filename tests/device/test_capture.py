@@ -412,6 +412,24 @@ def test_what_was_written_before_the_store_went_away_is_still_put_on_the_disk(tm
     store.close()
 
 
+def test_another_server_gets_in_whenever_records_are_put_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture_writer, "TIDY_S", 60.0)
+    writer = capture_writer.Writer(tmp_path, SHARED, choose_bounds(ROOMY), acks=False)
+    other = segments.Segments(tmp_path, SHARED, choose_bounds(ROOMY))
+
+    def gets_in():
+        with contextlib.suppress(segments.StoreBusyError), other.alone():
+            return True
+        writer.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, nothing)
+        return False
+
+    writer.sync()
+    writer.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, nothing)
+    wait_until(gets_in)
+    other.close()
+    writer.close()
+
+
 def test_a_client_that_is_gone_is_no_disk_that_fails_and_holds_nobody_up(tmp_path):
     writer = capture_writer.Writer(tmp_path, SHARED, choose_bounds(ROOMY), acks=False)
     writer.sync()

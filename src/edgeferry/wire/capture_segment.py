@@ -45,7 +45,8 @@ _ENTRY = re.compile(
     rb'\[(-?\d{1,19}),(\d{1,19}),(?:"([A-Za-z0-9_.:-]{0,64})","([a-z]+)",(\d{3}),)?(\d{1,12}),'
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CR = 13
+LF, CR = b"\n\r"
+"""As numbers: to look for bytes in bytes, Python first raises an error, and clears it."""
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
 USUAL_ENTRY = b"[0,%d,%d,%b,%b]\n"
@@ -137,9 +138,7 @@ def render_entry(
 def join_entries(lines: Sequence[bytes]) -> bytes:
     """The lines of one group."""
     text = lines[0] if len(lines) == 1 else b"".join(lines)
-    if (
-        text.count(b"\n") == len(lines) and _CR not in text
-    ):  # bytes in bytes would raise an error, and clear it
+    if text.count(b"\n") == len(lines) and CR not in text:
         return text
     return b"".join([line[:-1].translate(_LINE_ENDS) + b"\n" for line in lines])
 

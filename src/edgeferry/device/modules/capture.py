@@ -32,7 +32,7 @@ from edgeferry.domain.capture_policy import (
     redact_body,
     redact_rows,
 )
-from edgeferry.wire.capture_segment import USUAL_ENTRY, Shared, join_entries, render_entry
+from edgeferry.wire.capture_segment import CR, LF, USUAL_ENTRY, Shared, join_entries, render_entry
 from edgeferry.wire.serving import ModelCard, render_rows, takes_bytes
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -223,7 +223,7 @@ def _render_inputs(question: Any) -> bytes:
     if not isinstance(question, bytes):
         return render_rows(question)
     text = question if question.isascii() else question.decode("utf-8", "replace").encode()
-    if 10 not in text and 13 not in text:  # no line ends
+    if LF not in text and CR not in text:
         return text
     for look in (_decode_raw, json.loads):  # quick, but without NaN; and what Python takes for JSON
         with contextlib.suppress(ValueError, RecursionError):

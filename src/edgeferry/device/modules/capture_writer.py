@@ -276,6 +276,7 @@ class Writer:
                 return last
             unsynced, self._unsynced = self._unsynced, []
             files = self.store.take_unsynced()
+            self.store.let_go()
         began = time.monotonic()
         if not self._acks:
             self._answers.announce(done)
