@@ -99,6 +99,7 @@ class _Agent:
             shutil.rmtree(self.place, ignore_errors=True)
             for name in ("s", "a", "temp"):
                 (self.place / name).mkdir(parents=True)
+            self.machine.prepare(self.place / "edgeferry")
         good, waiting = True, start
         for step in _steps(self.job):
             title = _title(step)
@@ -209,7 +210,6 @@ class _Agent:
         target = Path(inputs["path"])
         if target.name != "images":
             raise UnknownError(f"a cache of {target}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(self.machine.layers or Path())
 
     def _publish_artifact(self, inputs: Mapping[str, str]) -> None:

@@ -72,13 +72,16 @@ def factory(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     shutil.copytree(ROOT / "examples" / "taxi", project, ignore=ignore)
     git = repositories.make_repository(repository)
     assert pytestconfig.cache is not None
-    layers = pytestconfig.cache.mkdir("images")
-    machine = Machine(home / "machine", repository, token=platform_stub.TOKEN, layers=layers)
+    caches = {
+        "layers": pytestconfig.cache.mkdir("images"),
+        "environments": pytestconfig.cache.mkdir("step-environments"),
+    }
+    machine = Machine(home / "machine", repository, token=platform_stub.TOKEN, **caches)
     machine.defaults["Build.Repository.Uri"] = str(home / "nowhere.git")
     platform = Platform(home / "platform")
     machine.environment["SSL_CERT_FILE"] = platform.ca_file
     github = GitHub(home / "github")
-    at_github = Repository(home / "github-machine", repository, token=github_stub.TOKEN, layers=layers)
+    at_github = Repository(home / "github-machine", repository, token=github_stub.TOKEN, **caches)
     at_github.environment["SSL_CERT_FILE"] = github.ca_file
     built = Factory(home, machine, at_github)
     try:

@@ -130,10 +130,9 @@ class _Runner:
         shutil.rmtree(self.place, ignore_errors=True)
         self.sources.mkdir(parents=True)
         self.temp.mkdir()
+        self.repository.prepare(self.temp / "edgeferry")
         if self.repository.layers:
-            images = self.temp / "edgeferry" / "images"
-            images.parent.mkdir()
-            images.symlink_to(self.repository.layers)
+            (self.temp / "edgeferry" / "images").symlink_to(self.repository.layers)
 
     def expand(self, text: str) -> str:
         """Expressions filled in; an output that no step has given is empty, as at GitHub."""

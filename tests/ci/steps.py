@@ -117,8 +117,16 @@ class Host:
     layers: Path | None = None
     """Image layers, the only ones there are. Runs find them in their place, not a copy of them, and what they
     add is kept at once."""
+    environments: Path | None = None
+    """Environments of pipelines' steps, which take long to make: found in their place too."""
     _whole: dict[str, Run] = field(default_factory=dict)
     """The last run from the beginning of each pipeline, by its file."""
+
+    def prepare(self, state: Path) -> None:
+        """The new state folder has the environments of steps."""
+        state.mkdir(parents=True)
+        if self.environments:
+            (state / "environments").symlink_to(self.environments)
 
     def read(self, file: str) -> dict[str, Any]:
         """The pipeline in the repository's file."""

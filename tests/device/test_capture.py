@@ -9,8 +9,10 @@ import os
 import shutil
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -570,6 +572,48 @@ def test_answers_that_wait_for_the_disk_go_out_once_it_has_their_records(tmp_pat
     assert order[1] > 0
 
 
+def test_answers_wait_for_the_disk_again_once_it_takes_no_longer_than_they_would(
+    tmp_path, opened, monkeypatch
+):
+    monkeypatch.setattr(capture_writer, "ACK_S", 0.1)
+    captures = opened(tmp_path, replace(ROOMY, durability="ack"))
+    captures.sync()
+    stalls = [0.5]
+    monkeypatch.setattr(os, "fdatasync", lambda file: time.sleep(stalls.pop() if stalls else 0.02))
+
+    async def run():
+        done = asyncio.Event()
+        captures.write([(USER, b"", [[1]], b"[1]", 200, 500)], done.set)
+        await asyncio.wait_for(done.wait(), 10)
+        return captures.said()
+
+    said = asyncio.run(run())
+    assert (said["state"], said["reason"]) == ("slow", "the disk takes longer than 100 ms")
+    wait_until(lambda: captures.said()["state"] == "ok")
+
+
+def test_a_store_that_is_closed_stays_so(tmp_path, opened):
+    captures = opened(tmp_path)
+    keep(captures, 1)
+    writer = captures._writer
+    captures.close()
+    assert writer.sync() == 1
+    assert writer.store._file is None
+
+
+def test_a_sync_that_finds_no_file_left_to_open_is_made_up_for(tmp_path, opened, monkeypatch):
+    captures = opened(tmp_path)
+    keep(captures, 1)
+    wait_until(lambda: captures.sync() and not captures._writer._dirty.is_set())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(OSError, match="Too many open files"):
+            captures.sync()
+    synced = Mock()
+    monkeypatch.setattr(os, "fdatasync", synced)
+    wait_until(lambda: synced.called)
+
+
 def test_a_store_that_stops_when_full_keeps_what_it_has(tmp_path, opened):
     captures = opened(tmp_path, replace(SMALL, max_records=16, when_full="stop"))
     for number in range(1, 31):
@@ -602,6 +646,20 @@ def test_old_segments_go_by_a_clock_that_nobody_sets(tmp_path, opened, monkeypat
     now[0] += 50
     keep(captures, 3)
     assert inputs_of(fetch(captures)) == [2, 3]
+
+
+def test_a_segment_is_as_old_as_its_last_record(tmp_path, opened, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(segments.time, "monotonic", lambda: now[0])
+    captures = opened(tmp_path, replace(ROOMY, max_age_s=80))
+    for number, passed_s in ((1, 0), (2, 9), (3, 76)):
+        now[0] += passed_s
+        keep(captures, number)
+        captures.sync()
+    assert inputs_of(fetch(captures)) == [1, 2, 3]
+    now[0] += 10
+    keep(captures, 4)
+    assert inputs_of(fetch(captures)) == [3, 4]
 
 
 def test_of_a_sample_failures_and_what_training_never_saw_are_kept(tmp_path, opened):

@@ -106,6 +106,23 @@ def test_a_server_stores_nothing_where_another_one_has_cut_the_file_off(folder):
         store.close()
 
 
+def test_a_server_stores_nothing_where_another_one_wrote_and_took_as_much_room(folder):
+    old = mapped(folder, 1)
+    old.let_go()
+    new = Segments(folder, SHARED, BOUNDS)
+    with new.alone():
+        new.write([entry(2)])
+        new.tidy()
+    assert new._file.is_mapped
+    assert size_of(folder) == BOUNDS.segment_bytes
+    assert not old.append(*entry(3), time.monotonic())
+    with old.alone():
+        old.write([entry(3)])
+    assert read(folder) == [(1, 1), (2, 2), (3, 3)]
+    for store in (old, new):
+        store.close()
+
+
 def test_a_disk_that_does_not_take_what_is_in_memory_is_asked_for_each_write(folder):
     store = mapped(folder, 1)
     store.doubt()

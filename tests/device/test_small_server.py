@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import threading
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -34,6 +36,24 @@ def test_it_answers_so_many_at_once_and_asks_the_next_one_to_come_back(server):
         }
         assert refused.headers["Retry-After"] == "1"
     assert wait_until(lambda: ask(server).status_code == 200)
+
+
+def test_a_machine_without_another_thread_costs_no_place_for_good(server, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        for _ in range(2 * MOST_AT_ONCE):
+            with pytest.raises(httpx.HTTPError):
+                ask(server)
+    assert ask(server).status_code == 200
+    assert "can't start new thread" in capfd.readouterr().err
+
+
+def test_to_start_asks_nobody_for_this_machines_name(monkeypatch):
+    monkeypatch.setattr(socket, "getfqdn", Mock(side_effect=AssertionError("asked for a name")))
+    started = serve_small(lambda target: (200, b"1"), "127.0.0.1", 0, "small")
+    assert ask(started).status_code == 200
+    started.shutdown()
+    started.server_close()
 
 
 def test_an_asker_that_breaks_off_takes_no_place_and_says_nothing(server, capfd):

@@ -30,7 +30,7 @@ from edgeferry.settings import Settings
 from edgeferry.settings_table import KNOWN
 from edgeferry.wire.deployment import SCORE_PORT
 from edgeferry.wiring import open_hub
-from edgeferry.workflows.captures import count_captures
+from edgeferry.workflows.captures import fetch_counts
 from edgeferry.workflows.enrol import enrol_device
 from edgeferry.workflows.journey import Journey, show_journey
 from edgeferry.workflows.package import load_held_out
@@ -194,9 +194,9 @@ def _use(services: Services, device: str, model: str) -> tuple[int, int]:
     if version is None or port is None:
         return 0, 0
     rows = load_held_out(services, definition, version).rows[:_REQUESTS]
-    before = count_captures(services, device, model)
+    before = fetch_counts(services, device, model).user
     answers = send_rows(f"http://127.0.0.1:{port}", rows, clients=4)
-    return len(answers), count_captures(services, device, model) - before
+    return len(answers), fetch_counts(services, device, model).user - before
 
 
 def _journey_tables(journey: Journey, stages: Sequence[Stage], total_s: float) -> list[Any]:

@@ -97,7 +97,6 @@ class Trailer(NamedTuple):
 
     lines: int
     first: int
-    at_us: int
 
 
 def render_shared(shared: Shared) -> bytes:
@@ -152,7 +151,7 @@ def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
 def parse_trailer(line: bytes) -> Trailer | None:
     """What ends a group; None for any other line."""
     found = _TRAILER.fullmatch(line)
-    return Trailer(int(found[1]), int(found[2]), int(found[3])) if found else None
+    return Trailer(int(found[1]), int(found[2])) if found else None
 
 
 def parse_groups(lines: Iterable[bytes], *, ended: bool = True) -> Iterator[Group | int]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgeferry.domain.capture import SMOKE, USER, Counts, Cursor, Record
+from edgeferry.domain.capture import Counts, Cursor, Record
 from edgeferry.domain.model import COMPANION
 from edgeferry.errors import HubError, OutsideError, RefusedError, UsageError
 from edgeferry.ports import Json, Services
@@ -67,8 +67,6 @@ class Captured:
     records: tuple[Record, ...]
     damaged: int
     """Lines that did not match their checksum, there or on arrival."""
-    next: str
-    """The place to read on from, later."""
 
 
 def fetch_captures(
@@ -86,7 +84,7 @@ def collect(batches: Iterator[Batch]) -> Captured:
     for batch in batches:
         records += batch.records
         damaged += batch.damaged
-    return Captured(batch.device, tuple(records), damaged, batch.next)
+    return Captured(batch.device, tuple(records), damaged)
 
 
 def stream_captures(services: Services, device: str, model: str, wanted: Wanted) -> Iterator[Batch]:
@@ -148,12 +146,6 @@ def _find_columns(page: Page, sequence: int) -> tuple[str, ...]:
 def fetch_counts(services: Services, device: str, model: str) -> Counts:
     """How many records of the model the device holds, and what became of others; errors as above."""
     return parse_counts(_ask(services, device, "countCaptures", {"model": model}))
-
-
-def count_captures(services: Services, device: str, model: str, purpose: str = USER) -> int:
-    """How many records of the model with that purpose the device holds."""
-    counts = fetch_counts(services, device, model)
-    return {USER: counts.user, SMOKE: counts.smoke}[purpose]
 
 
 _UNANSWERED = (502, 503, 504)

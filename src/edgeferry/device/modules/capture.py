@@ -1,10 +1,10 @@
 """Captures of a model server: what was asked and answered is written before the answer goes out.
 
-All that was answered in one tick of the event loop is one group, written with one `write`, so that nothing
-that was answered is lost when the process is killed, unless the disk is slow. What is kept of an inference is
+All that was answered in one tick of the event loop is one group, written at once, so that nothing that was
+answered is lost when the process is killed, unless the disk is slow. What is kept of an inference is
 the policy's to say; how it is written, and what happens when it cannot be, `capture_writer`'s.
 
-All of `Captures` but `sync` and `counts` is for the event loop's thread.
+All of `Captures` but `folder`, `sync` and `counts` is for the event loop's thread.
 """
 
 from __future__ import annotations

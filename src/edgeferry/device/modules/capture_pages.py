@@ -62,7 +62,7 @@ def read_page(captures: Captures, request: PageRequest) -> Page:
             columns.see(line)
             skip = cursor.skip
             piece = line.text.decode()[skip:]
-            whole = len(json.dumps(piece))
+            whole = len(json.dumps(piece[: PAGE_LENGTH + 1]))  # a longer one fits no page
             if length + whole > PAGE_LENGTH:
                 if not kept:
                     part = _fit(piece, PAGE_LENGTH - length)

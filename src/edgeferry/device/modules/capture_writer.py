@@ -47,7 +47,6 @@ CLOSE_S = 5.0
 SWITCH_S = 0.0005
 """How long the thread that compresses may keep the loop waiting for the interpreter."""
 BUFFER_BYTES = 8_000_000
-_SLOW = f"the disk takes longer than {SLOW_S * 1000:.0f} ms"
 _AHEAD = "answers go ahead of their records"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -60,7 +59,8 @@ class Writer:
         self.written = self.dropped = 0
         self.queued_bytes = 0
         self._acks = acks
-        self._answers = Answers(ACK_S if acks else SLOW_S, self._be_late)
+        self._patience_s = ACK_S if acks else SLOW_S
+        self._answers = Answers(self._patience_s, self._be_late)
         self._lock = threading.Lock()
         """Of the store. The loop never waits for it."""
         self._mutex = threading.Lock()
@@ -128,12 +128,14 @@ class Writer:
         """How the store does: `ok`, `slow`, `failing` or `full`; and why."""
         if self._problem:
             return "full" if self._full else "failing", self._problem
-        if self._busy or self._slow or self._slow_writes:
+        if self._busy or self._slow:
             return "slow", self._slowness()
         return "ok", ""
 
     def _slowness(self) -> str:
-        return "another server holds the store" if self._busy else _SLOW
+        if self._busy:
+            return "another server holds the store"
+        return f"the disk takes longer than {self._patience_s * 1000:.0f} ms"
 
     def sync(self) -> int:
         """The last sequence that is on the disk now; for any thread."""
@@ -204,7 +206,7 @@ class Writer:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            self._drain(tidies=False)
+            self._answers.announce(self._drain(tidies=False))
         finally:
             self._lock.release()
         return not self._queue and self.store.write_s <= SLOW_S
@@ -261,6 +263,8 @@ class Writer:
         when its answer goes out would be lost with the process.
         """
         with self._lock:
+            if self._closing:
+                return self.store.last
             if syncs:
                 self._dirty.clear()
                 self._is_clean = True
@@ -274,9 +278,14 @@ class Writer:
             if not syncs:
                 self._answers.announce(done)
                 return last
-            unsynced, self._unsynced = self._unsynced, []
-            files = self.store.take_unsynced()
             self.store.let_go()
+            try:
+                files = self.store.take_unsynced()
+            except OSError:
+                self._answers.announce(done)
+                self._dirty.set()
+                raise
+            unsynced, self._unsynced = self._unsynced, []
         began = time.monotonic()
         if not self._acks:
             self._answers.announce(done)
@@ -292,7 +301,7 @@ class Writer:
         self._answers.announce([*unsynced, *done])
         self._synced_at = time.monotonic()
         took = max(self._synced_at - began, self.store.write_s) if self._acks else self.store.write_s
-        if self._slow and not (self._busy or self._queue or took > SLOW_S):
+        if self._slow and not (self._busy or self._queue or took > self._patience_s):
             self._slow = False
             self.tell(_AHEAD, "")
         if self.store.closed and not self._compressing.is_alive():

@@ -1,6 +1,6 @@
 """`POST /score`: quick models answer on the loop; others, and large bodies, in the worker's thread.
 
-The answers of one round of the loop go out together, behind the one write that captured them.
+The answers of one round of the loop go out together, once they are captured.
 """
 
 from __future__ import annotations

@@ -80,10 +80,14 @@ class OpenSegment:
         self.size_bytes = end
 
     def has_changed(self) -> bool:
-        """Whether it is longer or shorter than it was left, or closed by another server, or gone."""
+        """Whether another server wrote to it, closed it or cut it off, or it is gone."""
         said = os.fstat(self.file)
         expected = self._mapped_bytes or self.size_bytes
-        return said.st_size != expected or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0
+        if said.st_size != expected or not said.st_mode & stat.S_IWUSR or said.st_nlink == 0:
+            return True
+        # another one may have cut its zeros off, and taken as much room for itself
+        behind = self.size_bytes
+        return self._memory is not None and behind < expected and self._memory[behind] != 0
 
     def _cut(self) -> None:
         try:

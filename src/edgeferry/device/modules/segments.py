@@ -89,7 +89,8 @@ class Segments:
         self._calm_bytes, self._calm_until = 0, 0.0
         """Up to there no bound need be looked at, and no other server let in."""
         self._ages: dict[int, float] = {}
-        """When each segment was last written to, on the monotonic clock."""
+        """When each segment was last written to, as far as it is known, on the monotonic clock."""
+        self._wrote_at = 0.0
 
     def append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
@@ -246,6 +247,7 @@ class Segments:
                 self._leave(file)  # it is cut off when the store is opened again
             raise
         self.write_s = time.monotonic() - began
+        self._wrote_at = began
         self.size_bytes += len(text)
         self.last += records
 
@@ -290,7 +292,7 @@ class Segments:
             size, shared = end.size_bytes, end.shared
             if shared is None:
                 shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
-                size = os.write(file, render_shared(shared))
+                size = _begin(file, shared)
         except OSError:
             os.close(file)
             raise
@@ -302,6 +304,7 @@ class Segments:
         """A new segment is open, and the oldest ones are gone so that it may grow."""
         if self._file is not None:
             self._shorten(self._file)
+            self._ages[self._first] = self._wrote_at
         closed = self._expire(group_bytes, math.inf)
         if not has_room(closed, self.last, group_bytes, self._bounds):
             raise StoreFullError("the store is full, and the policy says to stop")
@@ -328,7 +331,7 @@ class Segments:
         return [each for each in closed if each.first in self._ages]
 
     def _look(self, files: list[Files]) -> list[Segment]:
-        """The same as segments. Each grows old by this server's own clock from when it saw it first."""
+        """The same as segments. Each grows old by this server's own clock, since the last record known."""
         now = time.monotonic()
         self.size_bytes = sum(each.size_bytes for each in files)
         for each in files:
@@ -338,25 +341,23 @@ class Segments:
     def _create(self, first: int) -> OpenSegment:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         shared = replace(self._shared, token=secrets.token_hex(4), at_us=time.time_ns() // 1000)
-        text = render_shared(shared)
         path = self.folder / render_segment_name(first)
         file = os.open(path, flags, 0o600)
         try:
-            if os.write(file, text) != len(text):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            size = _begin(file, shared)
             self._unsynced.append(os.dup(self._door))
         except OSError:
             os.close(file)
             os.unlink(path)
             raise
-        return self._take(file, first, len(text), shared)
+        return self._take(file, first, size, shared)
 
     def _take(self, file: int, first: int, size: int, shared: Shared) -> OpenSegment:
         opened = self._file = OpenSegment(file, size)
         self._first = first
         self._foreign = not shared.is_same(self._shared)
         self._began_us = shared.at_us
-        self._opened_at = time.monotonic()
+        self._opened_at = self._wrote_at = self._ages[first] = time.monotonic()
         needs_care = self._foreign or self._bounds.segment_records
         self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
         self._calm_down(self._opened_at)
@@ -371,6 +372,14 @@ class Segments:
     def _map(self, file: OpenSegment) -> None:
         if not self._foreign:
             file.map(self._bounds.segment_bytes)
+
+
+def _begin(file: int, shared: Shared) -> int:
+    """How many bytes a segment has that says no more than what its records share."""
+    text = render_shared(shared)
+    if os.write(file, text) != len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return len(text)
 
 
 def sync_all(files: list[int]) -> None:

@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 from edgeferry.wire.serving import render_refusal
 
 MOST_AT_ONCE = 8
 ASKER_S = 30
-"""How long a connection may take to ask, and to take its answer."""
+"""How long an asker may be silent, or leave its answer untaken."""
 _REFUSE_S = 1.0
 
 Answer = Callable[[str], tuple[int, bytes]]
@@ -50,9 +51,18 @@ class _Server(ThreadingHTTPServer):
         super().__init__(*arguments)
         self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
 
+    def server_bind(self) -> None:
+        """As in HTTPServer, which asks DNS for this machine's name."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except RuntimeError:  # no more threads
+                self._room.release()
+                raise
             return
         self._refuse(request)
         self.shutdown_request(request)
