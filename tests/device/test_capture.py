@@ -611,7 +611,7 @@ def test_a_sync_that_finds_no_file_left_to_open_is_made_up_for(tmp_path, opened,
             captures.sync()
     synced = Mock()
     monkeypatch.setattr(os, "fdatasync", synced)
-    wait_until(lambda: synced.called)
+    wait_until(lambda: synced.called, 20)
 
 
 def test_a_store_that_stops_when_full_keeps_what_it_has(tmp_path, opened):
