@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
 
+from edgeferry.cli import captures
 from edgeferry.cli.capture_forms import Destination, Form, open_destination, open_writer
+from edgeferry.cli.console import Output, Terminal
 from edgeferry.domain.capture import Record
-from edgeferry.errors import UsageError
-from edgeferry.workflows.captures import Batch, Fetched
+from edgeferry.errors import OutsideError, UsageError
+from edgeferry.ports import Services
+from edgeferry.workflows.captures import Batch, Fetched, Wanted
 
 
 def batch(first: int, count: int, device: str = "device-1") -> Batch:
@@ -132,3 +136,25 @@ def test_memory_holds_a_row_group_and_no_more() -> None:
     writer.end()
     assert most < 40_000_000
     assert pq.ParquetFile(io.BytesIO(file.getvalue())).num_row_groups == 3
+
+
+def test_a_device_that_stops_amid_its_records_keeps_none_back_and_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def streamed(services: Any, name: str, model: str, wanted: Wanted) -> Iterator[Batch]:
+        yield batch(1, 2, name)
+        if name == "device-1":
+            raise OutsideError("device-1 does not answer", fix="look at it")
+        yield batch(3, 1, name)
+
+    monkeypatch.setattr(captures, "stream_captures", streamed)
+    names, file, services = ["device-1", "device-2"], tmp_path / "all.csv", cast(Services, None)
+    terminal = Terminal(Output.TABLE)
+    (problem,) = captures._give_out(services, names, "taxi", Wanted(), Form.CSV, file, terminal)
+    assert (problem.exit_code, problem.problem) == (3, "device-1 does not answer")
+    assert problem.fix == "look at it; then go on with --device device-1 --after 2"
+    with file.open(newline="") as lines:
+        kept = [(row["device"], row["sequence"], row["row"]) for row in csv.DictReader(lines)]
+    wanted = [("device-1", 2), ("device-2", 3)]
+    assert kept == [(name, str(n), r) for name, most in wanted for n in range(1, most + 1) for r in "12"]
+    assert f"5 records in {file}" in capsys.readouterr().err
