@@ -38,6 +38,8 @@ FORMAT = 3
 _TRAILER = re.compile(rb'"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{1,8})"\n')
 _END = re.compile(rb'\n"(\d{1,9}) (\d{1,19}) (-?\d{1,19}) ([0-9a-f]{1,8})"\n')
 """A trailer, and the end of the line before it."""
+MOST_TRAILER_BYTES = len('"') + 9 + len(" ") + 19 + len(" ") + 20 + len(" ") + 8 + len('"\n')
+"""What `render_group` adds to its lines, at most."""
 _NOW = b"[0,"
 _NEXT = b"\n[0,"
 """How a record's line begins before groups are merged; and the one behind another."""

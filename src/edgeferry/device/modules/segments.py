@@ -33,7 +33,7 @@ from edgeferry.device.modules.segment_reading import read_end, read_last
 from edgeferry.device.modules.segment_writing import OpenSegment
 from edgeferry.domain.capture import Bounds, Segment, choose_expired, has_room, must_rotate
 from edgeferry.wire.capture import PLAIN, render_segment_name
-from edgeferry.wire.capture_segment import Shared, render_group, render_shared
+from edgeferry.wire.capture_segment import MOST_TRAILER_BYTES, Shared, render_group, render_shared
 
 FOREIGN_BYTES = 64 * 1024
 """A segment of another version that is as large is closed; in a smaller one each group says what it is."""
@@ -181,7 +181,7 @@ class Segments:
             texts: list[bytes] = []
             size, records = file.size_bytes, 0
             for entries in waiting:
-                if texts and size + len(entries.lines) > self._bounds.segment_bytes:
+                if texts and size + len(entries.lines) + MOST_TRAILER_BYTES > self._bounds.segment_bytes:
                     break
                 texts.append(self._render(entries, self.last + 1 + records))
                 size, records = size + len(texts[-1]), records + entries.records
@@ -227,10 +227,11 @@ class Segments:
         self._unsynced = []
         self._is_held = False
 
-    def _must_rotate(self, file: OpenSegment, group_bytes: int, now: float) -> bool:
+    def _must_rotate(self, file: OpenSegment, lines_bytes: int, now: float) -> bool:
         records, age_s = self.last + 1 - self._first, now - self._opened_at
         if self._foreign and records and file.size_bytes > FOREIGN_BYTES:
             return True
+        group_bytes = lines_bytes + MOST_TRAILER_BYTES
         return must_rotate(file.size_bytes, records, age_s, group_bytes, self._bounds)
 
     def _render(self, entries: Entries, first: int) -> bytes:
@@ -359,7 +360,7 @@ class Segments:
         self._began_us = shared.at_us
         self._opened_at = self._wrote_at = self._ages[first] = time.monotonic()
         needs_care = self._foreign or self._bounds.segment_records
-        self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes
+        self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes - MOST_TRAILER_BYTES
         self._calm_down(self._opened_at)
         if self._maps:
             self._map(opened)

@@ -52,7 +52,7 @@ class _Server(ThreadingHTTPServer):
         self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def server_bind(self) -> None:
-        """As in HTTPServer, which asks DNS for this machine's name."""
+        """As HTTPServer's, without asking DNS for this machine's name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
