@@ -34,7 +34,7 @@ _LISTED = 50
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="A model's road")(affected)
+    app.command()(affected)
 
 
 def affected(

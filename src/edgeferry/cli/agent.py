@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeferry.cli import agent_look
+from edgeferry.cli import agent_enrol, agent_look
 from edgeferry.cli.agent_service import (
     SYSTEMD,
     UNITS,
@@ -47,7 +47,8 @@ agent = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     agent_look.register(agent)
-    app.add_typer(agent, name="agent", rich_help_panel="This machine")
+    agent_enrol.register(agent)
+    app.add_typer(agent, name="agent")
 
 
 @agent.command()

@@ -27,7 +27,7 @@ audit = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    app.add_typer(audit, name="audit", rich_help_panel="The fleet")
+    app.add_typer(audit, name="audit")
 
 
 @audit.command()

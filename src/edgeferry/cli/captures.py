@@ -48,7 +48,7 @@ class Purpose(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="The fleet")(captures)
+    app.command()(captures)
 
 
 def captures(

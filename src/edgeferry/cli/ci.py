@@ -24,7 +24,7 @@ ci = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    app.add_typer(ci, name="ci", rich_help_panel="Automation")
+    app.add_typer(ci, name="ci")
 
 
 FolderOption = Annotated[

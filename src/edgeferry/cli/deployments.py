@@ -39,7 +39,7 @@ deployments = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     deploy.register(deployments)
-    app.add_typer(deployments, name="deployments", rich_help_panel="The fleet")
+    app.add_typer(deployments, name="deployments")
 
 
 @deployments.command()

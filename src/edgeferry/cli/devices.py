@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
     credentials.register(devices)
     why.register(devices)
     messages.register(devices)
-    app.add_typer(devices, name="devices", rich_help_panel="The fleet")
+    app.add_typer(devices, name="devices")
 
 
 @devices.command("create")

@@ -31,7 +31,7 @@ _UP = "edgeferry up, for servers on this machine; or choose an environment with 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="This machine")(doctor)
+    app.command()(doctor)
 
 
 def doctor(

@@ -24,7 +24,7 @@ from edgeferry.workflows.survey import survey as survey_devices
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     for command in (status, logs):
-        app.command(rich_help_panel="The fleet")(command)
+        app.command()(command)
 
 
 def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:

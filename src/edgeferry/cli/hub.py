@@ -69,7 +69,7 @@ StateOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    app.add_typer(hub, name="hub", rich_help_panel="This machine")
+    app.add_typer(hub, name="hub")
 
 
 @hub.command()

@@ -19,7 +19,7 @@ from edgeferry.workflows.import_accelerator import import_accelerator as carry_o
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command("import-accelerator", rich_help_panel="Automation")(import_accelerator)
+    app.command("import-accelerator")(import_accelerator)
 
 
 def import_accelerator(

@@ -31,7 +31,7 @@ FolderArgument = Annotated[Path | None, typer.Argument(help="The new project's f
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="A model's road")(init)
+    app.command()(init)
 
 
 def init(

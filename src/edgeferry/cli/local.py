@@ -50,8 +50,8 @@ config = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     for command in (up, down, demo):
-        app.command(rich_help_panel="This machine")(command)
-    app.add_typer(config, name="config", rich_help_panel="This machine")
+        app.command()(command)
+    app.add_typer(config, name="config")
 
 
 def up(context: typer.Context, devices: DevicesOption = 2, output: OutputOption = Output.TABLE) -> None:

@@ -12,39 +12,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgeferry import __version__
-from edgeferry.cli import (
-    affected,
-    agent,
-    agent_enrol,
-    audit,
-    captures,
-    ci,
-    deployments,
-    devices,
-    doctor,
-    fleet,
-    hub,
-    import_accelerator,
-    init,
-    local,
-    models,
-    plan,
-    registry,
-    releases,
-    rollouts,
-    runs,
-    ship,
-    sim,
-    smoke,
-    validate,
-)
-from edgeferry.cli.console import Output, Terminal
-from edgeferry.cli.next_step import say_next
-from edgeferry.cli.pages import finish_help
+from edgeferry.cli.commands import LateGroup
 from edgeferry.errors import EdgeferryError, UsageError
 
 app = typer.Typer(
     name="edgeferry",
+    cls=LateGroup,
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -54,32 +27,6 @@ app = typer.Typer(
     "anywhere, what to type next.\n\n"
     "Exit codes: 0 fine, 1 the answer is no, 2 wrong usage, 3 the outside world failed, 70 a bug of ours.",
 )
-init.register(app)
-ship.register(app)
-models.register(app)
-rollouts.register(app)
-plan.register(app)
-releases.register(app)
-validate.register(app)
-affected.register(app)
-fleet.register(app)
-smoke.register(app)
-devices.register(app)
-agent.register(app)
-agent_enrol.register(agent.agent)
-runs.register(app)
-captures.register(app)
-deployments.register(app)
-audit.register(app)
-registry.register(app)
-local.register(app)
-doctor.register(app)
-hub.register(app)
-ci.register(app)
-import_accelerator.register(app)
-sim.register(app)
-finish_help(app)
-
 
 _INTERRUPTED = 130
 """The exit code that typer gives on Ctrl-C."""
@@ -109,6 +56,8 @@ def root(
     the settings of the environment named by --env. Both may stand anywhere on the line."""
     context.obj = {"project": project, "environment": env}
     if context.invoked_subcommand is None:
+        from edgeferry.cli.next_step import say_next
+
         say_next(context)
 
 
@@ -152,7 +101,7 @@ def main() -> None:
             _fail(_read_usage(error))
         traceback.print_exc()
         bug = EdgeferryError("this is a bug of edgeferry", fix="report it with the lines above")
-        Terminal(Output.TABLE).failure(bug)
+        _tell(bug)
         sys.exit(bug.exit_code)
 
 
@@ -163,8 +112,14 @@ def _fail(error: EdgeferryError) -> NoReturn:
         for flag in ("--output", "-o")
         for pair in zip(sys.argv, sys.argv[1:], strict=False)
     )
-    Terminal(Output.JSON if wants_json else Output.TABLE).failure(error)
+    _tell(error, as_json=wants_json)
     sys.exit(error.exit_code)
+
+
+def _tell(error: EdgeferryError, *, as_json: bool = False) -> None:
+    from edgeferry.cli.console import Output, Terminal
+
+    Terminal(Output.JSON if as_json else Output.TABLE).failure(error)
 
 
 def _read_usage(error: Any) -> UsageError:

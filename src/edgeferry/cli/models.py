@@ -51,7 +51,7 @@ VersionOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     for command in (train, package, verify, push):
-        app.command(rich_help_panel="A model's road")(command)
+        app.command()(command)
 
 
 def train(

@@ -36,7 +36,7 @@ _SHOWN_CHANGES = 10
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="A model's road")(plan)
+    app.command()(plan)
 
 
 def plan(

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
     tokens.command("regenerate")(regenerate)
     tokens.command("delete")(delete)
     registry.add_typer(tokens, name="tokens")
-    app.add_typer(registry, name="registry", rich_help_panel="The fleet")
+    app.add_typer(registry, name="registry")
 
 
 def create(

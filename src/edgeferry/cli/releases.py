@@ -57,8 +57,8 @@ class Platform(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     for command in (release, approve):
-        app.command(rich_help_panel="A model's road")(command)
-    app.add_typer(releases, name="releases", rich_help_panel="A model's road")
+        app.command()(command)
+    app.add_typer(releases, name="releases")
 
 
 def release(

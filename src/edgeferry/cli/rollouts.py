@@ -78,8 +78,8 @@ rollouts = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    app.command(rich_help_panel="A model's road")(rollout)
-    app.command(rich_help_panel="A model's road")(rollback)
+    app.command()(rollout)
+    app.command()(rollback)
     rollouts.command("list")(list_rollouts)
     rollouts.command("show")(show)
     rollouts.command("watch")(watch)
@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
     rollouts.command("abort")(abort)
     rollouts.command("revert")(revert)
     rollouts.command("promote")(promote)
-    app.add_typer(rollouts, name="rollouts", rich_help_panel="A model's road")
+    app.add_typer(rollouts, name="rollouts")
 
 
 def rollout(

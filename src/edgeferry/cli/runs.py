@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
         ("cancel", cancel),
     ):
         runs.command(name)(command)
-    app.add_typer(runs, name="runs", rich_help_panel="A model's road")
+    app.add_typer(runs, name="runs")
 
 
 def list_runs(context: typer.Context, output: OutputOption = Output.TABLE) -> None:

@@ -39,7 +39,7 @@ _AT_ONCE = 4
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="A model's road")(ship)
+    app.command()(ship)
 
 
 def ship(

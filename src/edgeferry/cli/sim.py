@@ -24,7 +24,7 @@ _TOLD = 20
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="This machine")(sim)
+    app.command()(sim)
 
 
 def sim(

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     )
     for command in (run, show, make):
         smoke.command()(command)
-    app.add_typer(smoke, name="smoke", rich_help_panel="The fleet")
+    app.add_typer(smoke, name="smoke")
 
 
 def run(

@@ -17,7 +17,7 @@ from edgeferry.workflows.validate import validate as validate_models
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(rich_help_panel="A model's road")(validate)
+    app.command()(validate)
 
 
 def validate(
