@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeferry.adapters.documents import load_document
 from edgeferry.device.hollow import Clock, HollowFleet
 from edgeferry.device.hollow_session import HubPlace
 from edgeferry.device.link import MQTT_PORT
@@ -27,6 +26,8 @@ from edgeferry.workflows.hollows import fetch_keys
 def read_sim_faults(file: Path) -> tuple[Fault, ...]:
     """What is to go wrong on hollow devices, from a YAML file; DefinitionError or UsageError naming the
     place."""
+    from edgeferry.adapters.documents import load_document
+
     document = load_document(file, refuse_found)
     return parse_faults(document.content if document else None, str(file))
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edgeferry.adapters.entra import EntraLogin
-from edgeferry.adapters.hub_login import EntraHubLogin, HubLogin, SharedKeyLogin
 from edgeferry.adapters.secrets import VaultSecrets
-from edgeferry.adapters.signer import PemSigner
-from edgeferry.adapters.vault_signer import VaultSigner
 from edgeferry.domain.manifest import RegistryLogin
 from edgeferry.errors import UsageError
 from edgeferry.ports import Signer
 from edgeferry.settings import Settings
 from edgeferry.settings_table import KEY_REFERENCE
 from edgeferry.wire.connection import azure_hub_name
+
+if TYPE_CHECKING:
+    from edgeferry.adapters.hub_login import HubLogin
 
 
 class Values:
@@ -59,6 +60,8 @@ class Values:
 def hub_login(values: Values) -> HubLogin:
     """By connection string where there is one, else Microsoft Entra at `hub.host`. UsageError when the two
     name different hubs, or Entra's token would go to a hub that is not Azure's."""
+    from edgeferry.adapters.hub_login import EntraHubLogin, SharedKeyLogin
+
     host = values.get("hub.host")
     if host and not values.get("hub.connection_string"):
         if not azure_hub_name(host):
@@ -87,5 +90,9 @@ def make_signer(values: Values) -> Signer:
     """The key that the setting gives, or the address of which it gives."""
     name = "ledger.signing_key"
     if values.settings[name].startswith(KEY_REFERENCE):
+        from edgeferry.adapters.vault_signer import VaultSigner
+
         return VaultSigner(values.entra, values.settings[name], values.settings["vault.name"])
+    from edgeferry.adapters.signer import PemSigner
+
     return PemSigner(lambda: values.get(name), name, "set it to the text of one, PEM")

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from edgeferry import __version__
 from edgeferry.cli.console import Output, Terminal, counted, finish
-from edgeferry.cli.project import OutputOption, load, read_fleet, read_gate
+from edgeferry.cli.project import OutputOption, load, read_fleet
+from edgeferry.cli.rules import read_gate
 from edgeferry.domain.diagnosis import Diagnosis, Grade, diagnose, is_healthy
 from edgeferry.domain.image import name_architecture
 from edgeferry.domain.machine import Needs

@@ -19,7 +19,6 @@ from edgeferry.domain.enrolment import CLASS_TAG, PLATFORM_TAG
 from edgeferry.domain.tags import parse_tags
 from edgeferry.errors import UsageError
 from edgeferry.ports import Json, Services
-from edgeferry.sandbox import local as sandbox
 from edgeferry.sandbox.private import write_private_text
 from edgeferry.settings import UP_SOURCE, Settings
 from edgeferry.wire.connection import azure_hub_name, device_connection
@@ -155,6 +154,8 @@ def _asked(tags: list[str] | None, platform: Platform | None) -> Json:
 
 def _surroundings(settings: Settings, services: Services, gateway: str, terminal: Terminal) -> Surroundings:
     """What surrounds a device of the hub that the settings name."""
+    from edgeferry.sandbox import local as sandbox
+
     host = services.hub.host
     started = sandbox.load_sandbox(settings.state)
     ours = settings.values["hub.connection_string"].source == UP_SOURCE

@@ -11,16 +11,8 @@ import typer
 
 from edgeferry.cli.console import Output, Terminal, finish, render_table, short
 from edgeferry.cli.facts import shipment_facts
-from edgeferry.cli.project import (
-    InputOption,
-    OutputOption,
-    load,
-    opened,
-    parse_pairs,
-    read_fleet,
-    read_rules,
-    showing,
-)
+from edgeferry.cli.project import InputOption, OutputOption, load, opened, parse_pairs, read_fleet, showing
+from edgeferry.cli.rules import read_rules
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.sandbox import local as sandbox

@@ -17,8 +17,8 @@ from edgeferry.cli.project import (
     choose_condition,
     opened,
     read_fleet,
-    read_rollout,
 )
+from edgeferry.cli.rules import read_rollout
 from edgeferry.domain.explanation import Explanation, explain
 from edgeferry.domain.layering import AGENT, Deployment
 from edgeferry.domain.plan_groups import DeviceChange, Group

@@ -14,15 +14,11 @@ from edgeferry.cli.progress import PROGRESS
 from edgeferry.domain.device_class import DEVICE_CLASSES
 from edgeferry.domain.edge_runtime import OUR_AGENT, EdgeRuntime
 from edgeferry.domain.fleet import Fleet
-from edgeferry.domain.gate_policy import GatePolicy, parse_gate_policy
 from edgeferry.domain.model import RESERVED
-from edgeferry.domain.rollout_policy import POLICY_SETTINGS, parse_policy
 from edgeferry.errors import UsageError
 from edgeferry.ports import Services
 from edgeferry.settings import Settings, load_settings
-from edgeferry.settings_table import KNOWN
 from edgeferry.wiring import open_folder, open_services
-from edgeferry.workflows.begin import Rules
 
 _ABOUT = ("model", "release", "rollout", "module", "device")
 """Parameters that say what a command is about."""
@@ -120,24 +116,6 @@ def read_fleet(settings: Settings) -> Fleet:
         runtime=EdgeRuntime("iotedge") if settings["device.runtime"] == "iotedge" else OUR_AGENT,
         limits=DEVICE_CLASSES[settings["device.class"]],
     )
-
-
-def read_gate(settings: Settings) -> GatePolicy:
-    """What the environment's gate asks for; UsageError names the setting that cannot be read."""
-    return parse_gate_policy({name: settings[name] for name in KNOWN if name.startswith("gate.")})
-
-
-def read_rules(settings: Settings) -> Rules:
-    """What the environment demands of a rollout and its approval; UsageError names the setting that cannot
-    be read."""
-    texts = {name: settings[name] for name in POLICY_SETTINGS}
-    parse_policy(texts)
-    return Rules(texts, read_gate(settings))
-
-
-def read_rollout(settings: Settings) -> dict[str, str]:
-    """What a plan holds of the settings `rollout.…`."""
-    return read_rules(settings).planned
 
 
 def choose_condition(settings: Settings, services: Services, model: str, flag: str) -> str:

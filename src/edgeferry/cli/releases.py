@@ -21,9 +21,8 @@ from edgeferry.cli.project import (
     choose_condition,
     opened,
     read_fleet,
-    read_gate,
-    read_rollout,
 )
+from edgeferry.cli.rules import read_gate, read_rollout
 from edgeferry.domain.approval import AZURE_DEVOPS, GITHUB, find_people, render_origin
 from edgeferry.domain.model import COMPANION, DEVICE_AGENT
 from edgeferry.domain.release import Entry

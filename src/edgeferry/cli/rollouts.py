@@ -16,10 +16,9 @@ from edgeferry.cli.project import (
     choose_condition,
     opened,
     read_fleet,
-    read_gate,
-    read_rules,
 )
 from edgeferry.cli.report import JunitOption, outcome_case, write_report
+from edgeferry.cli.rules import read_gate, read_rules
 from edgeferry.cli.watching import (
     record_facts,
     record_table,

@@ -21,9 +21,9 @@ from edgeferry.cli.project import (
     opened,
     parse_pairs,
     read_fleet,
-    read_rules,
 )
 from edgeferry.cli.rollouts import TimeoutOption
+from edgeferry.cli.rules import read_rules
 from edgeferry.domain.several import render_word
 from edgeferry.errors import RefusedError, UsageError
 from edgeferry.ports import Services
