@@ -11,20 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from edgeferry.domain.affected import Changes
-from edgeferry.domain.anchor import AnchorState
-from edgeferry.domain.approval import Record
-from edgeferry.domain.image import Image
-from edgeferry.domain.ledger_chain import LedgerCheck
-from edgeferry.domain.machine import ContainerReach, EngineFacts, MachineFacts
-from edgeferry.domain.manifest import RegistryLogin
-from edgeferry.domain.message import MessagePage
-from edgeferry.domain.release import Entry
-from edgeferry.domain.several import Ended
-from edgeferry.ports_models import Builder, Converter, Images, Place, Project, Runner, Runs, Stage, Tracking
-from edgeferry.wire.capture_table import Cell
+if TYPE_CHECKING:
+    from edgeferry.domain.affected import Changes
+    from edgeferry.domain.anchor import AnchorState
+    from edgeferry.domain.approval import Record
+    from edgeferry.domain.image import Image
+    from edgeferry.domain.ledger_chain import LedgerCheck
+    from edgeferry.domain.machine import ContainerReach, EngineFacts, MachineFacts
+    from edgeferry.domain.manifest import RegistryLogin
+    from edgeferry.domain.message import MessagePage
+    from edgeferry.domain.release import Entry
+    from edgeferry.domain.several import Ended
+    from edgeferry.ports_models import (
+        Builder,
+        Converter,
+        Images,
+        Place,
+        Project,
+        Runner,
+        Runs,
+        Stage,
+        Tracking,
+    )
+    from edgeferry.wire.capture_table import Cell
 
 Json = dict[str, Any]
 

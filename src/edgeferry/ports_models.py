@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from edgeferry.domain.device_class import DeviceClass
-from edgeferry.domain.finding import Finding
-from edgeferry.domain.heldout import HeldOut, Row
 from edgeferry.domain.image import ONNX, Image, Serving
-from edgeferry.domain.model import ModelDefinition, ModelVersion
-from edgeferry.domain.pipeline import Pipeline
-from edgeferry.domain.reading import ModelReading
-from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
+
+if TYPE_CHECKING:
+    from edgeferry.domain.device_class import DeviceClass
+    from edgeferry.domain.finding import Finding
+    from edgeferry.domain.heldout import HeldOut, Row
+    from edgeferry.domain.model import ModelDefinition, ModelVersion
+    from edgeferry.domain.pipeline import Pipeline
+    from edgeferry.domain.reading import ModelReading
+    from edgeferry.domain.run import Capabilities, Preview, RunRecord, RunState
 
 
 @dataclass(frozen=True)

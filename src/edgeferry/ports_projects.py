@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from edgeferry.domain.finding import At, Finding
+if TYPE_CHECKING:
+    from edgeferry.domain.finding import At, Finding
 
 
 @dataclass(frozen=True)

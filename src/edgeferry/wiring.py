@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from edgeferry.domain.approval import GITHUB
-from edgeferry.domain.given import GivenModel
 from edgeferry.errors import UsageError
 from edgeferry.ports import (
     Anchor,
@@ -39,7 +38,6 @@ from edgeferry.settings import Settings
 from edgeferry.settings_table import environment_name
 from edgeferry.surroundings import default_engine_host, read_github_run, read_pipeline_run
 from edgeferry.wire.acr import is_azure
-from edgeferry.wire.capture_table import Table
 from edgeferry.wire.connection import azure_hub_name
 from edgeferry.wiring_logins import Values, hub_login, make_signer, pull_login
 
@@ -49,7 +47,9 @@ if TYPE_CHECKING:
     from edgeferry.adapters.machine import HubFromContainers
     from edgeferry.adapters.runner import LocalRunner
     from edgeferry.adapters.tracking import MlflowTracking
+    from edgeferry.domain.given import GivenModel
     from edgeferry.engine import Engine
+    from edgeferry.wire.capture_table import Table
 
 _UP = "edgeferry up, which starts one or says what is missing; or correct engine.url"
 """What to do where no container engine answers and nobody chose one."""
