@@ -17,7 +17,7 @@ from pathlib import Path
 from edgeferry.__main__ import main
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["edgeferry.cli.main", "tests.typed"])
+_FORKS.set_forkserver_preload(["tests.commands", "tests.typed"])
 _STREAMS = {"in": os.O_RDONLY, "out": os.O_WRONLY | os.O_CREAT, "err": os.O_WRONLY | os.O_CREAT}
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
-from edgeferry.cli.main import app, lift_root_options
+from edgeferry.cli.main import lift_root_options
 from edgeferry.cli.pages import PAGES, find_page
+from tests.commands import ROOT
 
-ROOT: Any = typer.main.get_command(app)
 DOCS = Path(__file__).parents[2] / "docs"
 
 

@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from edgeferry.cli.main import app
 from edgeferry.domain.finding import RULES
 from edgeferry.settings_table import SETTINGS
 from tests.adapters.test_azure_agreement import NOTICED
+from tests.commands import ROOT as COMMANDS
 from tests.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +19,8 @@ PROSE = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROO
 
 
 def commands() -> list[str]:
-    root = typer.main.get_command(app)
     found = []
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name, command in COMMANDS.commands.items():
         below = getattr(command, "commands", None)
         found += [f"{name} {inner}" for inner in below] if below else [name]
     return found
@@ -35,14 +33,16 @@ def test_every_command_is_in_the_docs(command: str) -> None:
 
 def test_every_option_in_the_docs_exists() -> None:
     """Of commands as they are printed, in lines of code and between backticks."""
-    root = typer.main.get_command(app)
-    anywhere = {option for each in root.params for option in each.opts} | {"--help", "--install-completion"}
+    anywhere = {option for each in COMMANDS.params for option in each.opts} | {
+        "--help",
+        "--install-completion",
+    }
     seen, wrong = 0, []
     for line in re.findall(
         r"^edgeferry .+$|(?<=`)edgeferry [^`]+(?=`)|(?<=\$\()edgeferry [^)]+(?=\))", PROSE, re.M
     ):
         words = line.partition(" #")[0].split()[1:]
-        known, command = set(anywhere), root
+        known, command = set(anywhere), COMMANDS
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
             known |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
