@@ -1,7 +1,7 @@
 """A command as a user types it, in a process of its own that has read the program in already.
 
-Reading it in takes a second of processor time, and the tests type hundreds of commands. So their processes
-are forked from one that has done so. How a fresh interpreter starts is shown by the tests that run
+Reading all of it in takes a second of processor time, and the tests type hundreds of commands. So their
+processes are forked from one that has done so. How a fresh interpreter starts is shown by the tests that run
 `python -m edgeferry`."""
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeferry.cli.commands import LISTED
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 DEVELOPMENT = "dev"
@@ -27,6 +29,14 @@ def extra_modules() -> set[str]:
     names = {re.split(r"[\[<>=~ ]", line)[0].lower() for line in lines} - {"edgeferry"}
     found = importlib.metadata.packages_distributions().items()
     return {module for module, of in found if names & {name.lower() for name in of}}
+
+
+def late_modules() -> list[str]:
+    """What is imported once a command is chosen: the commands' modules and what the wiring makes. Each
+    of them says by itself which extra it lacks, so it must be there to say it."""
+    wiring = "".join(path.read_text("utf-8") for path in (ROOT / "src" / "edgeferry").glob("wiring*.py"))
+    made = set(re.findall(r"^ +from (edgeferry\.\S+) import", wiring, re.MULTILINE))
+    return sorted(made | {f"edgeferry.cli.{each.module}" for each in LISTED})
 
 
 BLOCKED = """
@@ -50,6 +60,9 @@ sys.meta_path.insert(0, Absent())
         pytest.param(
             "sys.argv = ['edgeferry', 'agent', '--help']; from edgeferry.cli.main import main; main()",
             id="its commands",
+        ),
+        pytest.param(
+            f"import importlib; [importlib.import_module(name) for name in {late_modules()}]", id="all else"
         ),
     ],
 )
