@@ -6,17 +6,13 @@ import importlib
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow.sklearn
 import pandas as pd
-from mlflow.models import infer_signature
 from sklearn.base import RegressorMixin
 from sklearn.model_selection import train_test_split
 
-from regression import prediction_of
+from regression import OWN_TYPES, prediction_of
 
 LIBRARIES = ("scikit-learn", "numpy", "pandas", "skops")
-OWN_TYPES = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
-"""Loaded from a saved model without a question; MLflow trusts all other types of scikit-learn by itself."""
 
 
 def make_estimator(path: str, parameters: str = "") -> RegressorMixin:
@@ -50,6 +46,14 @@ def fit(estimator: RegressorMixin, learn: pd.DataFrame, target: str) -> Regresso
 
 
 def main() -> None:
+    # Here, so that the tests of the functions above need neither; skops first, whose import searches every
+    # module that is loaded: seconds after MLflow's two thousand.
+    import skops.io  # noqa: F401
+
+    # isort: split
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--target", required=True)

@@ -4,9 +4,7 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow.sklearn
 import pandas as pd
-from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -32,6 +30,14 @@ def fit(learn: pd.DataFrame) -> Pipeline:
 
 
 def main() -> None:
+    # Here, so that the tests of the functions above need neither; skops first, whose import searches every
+    # module that is loaded: seconds after MLflow's two thousand.
+    import skops.io  # noqa: F401
+
+    # isort: split
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--test-share", type=float, required=True)
