@@ -5,7 +5,6 @@ The environment stays in pytest's cache, so only the first session on a machine 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -18,18 +17,19 @@ import uv
 
 from edgeferry.adapters import converter
 from edgeferry.adapters.converter import SklearnConverter
+from edgeferry.adapters.project import ProjectFolder
+from edgeferry.adapters.step_environments import StepEnvironments
 from edgeferry.domain.heldout import HeldOut
 from edgeferry.errors import RefusedError
 from edgeferry.surroundings import child_environment
 from tests.graphs import rounded_graph
-
-PACKAGES = ("scikit-learn==1.9.1", "numpy==2.4.6", "pandas==3.1.1", "mlflow-skinny==3.15.0", "onnx==1.23.2")
 
 # One process trains and converts all: importing scikit-learn and mlflow is what takes time.
 TRAINER = """
 import importlib.util, json, sys
 from pathlib import Path
 import numpy as np
+import skops.io
 import mlflow.sklearn
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
@@ -55,8 +55,11 @@ for name, expression in expressions.items():
     elif "named" in name:
         y = np.where(y > y.mean(), "dear", "cheap")
     model = eval(expression).fit(x[:700], y[:700])
-    if name in ("linear", "unknown model", "boosted trees", "scaled trees"):
+    if name in ("linear", "unknown model"):
         mlflow.sklearn.save_model(model, folder / "model", serialization_format="cloudpickle")
+    if name in ("boosted trees", "scaled trees"):
+        types = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+        mlflow.sklearn.save_model(model, folder / "model", skops_trusted_types=types)
     rows = x[700:]
     (folder / "rows.json").write_text(json.dumps(rows.tolist()))
     for trees in getattr(model, "_predictors", []):  # and rows at, just above and just below each split
@@ -100,18 +103,13 @@ REFUSED = {
 
 @pytest.fixture(scope="session")
 def python(pytestconfig: pytest.Config) -> Path:
-    """An interpreter with the libraries of a registering step."""
+    """The interpreter of the example's registering step."""
     assert pytestconfig.cache is not None
-    name = hashlib.sha256(repr(PACKAGES).encode()).hexdigest()[:12]
-    folder = pytestconfig.cache.mkdir("converter") / name
-    if not (folder / "complete").exists():
-        for arguments in (
-            ["venv", "--clear", str(folder)],
-            ["pip", "install", "--python", str(folder), *PACKAGES],
-        ):
-            subprocess.run([uv.find_uv_bin(), "--quiet", *arguments], check=True)
-        (folder / "complete").touch()
-    return folder / "bin" / "python"
+    project = ProjectFolder(Path(__file__).parents[2] / "examples" / "taxi")
+    step = project.load_pipeline(project.load_model("nyc_taxi")).registering_step
+    assert step is not None
+    environments = StepEnvironments(pytestconfig.cache.mkdir("step-environments"), uv.find_uv_bin(), print)
+    return environments.settle(step.component.environment)[0]
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +122,15 @@ def trained(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
     assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture
+def watched(python: Path, tmp_path: Path) -> Path:
+    """The interpreter, which notes in `imported` beside it what it imports."""
+    path = tmp_path / "watched"
+    path.write_text(f"#!/bin/sh\nexec '{python}' -X importtime \"$@\" 2>'{tmp_path}/imported'\n")
+    path.chmod(0o755)
+    return path
 
 
 def answers(graph: bytes, rows: Any) -> Any:
@@ -187,6 +194,13 @@ def test_edge_rows_lie_on_both_sides_of_splits_with_the_librarys_answers(
     steps = np.abs(np.diff(np.reshape(edges.predictions, (-1, 3)))).max(axis=1)
     assert np.count_nonzero(steps > 1e-6) >= least_crossings
     assert converted == SklearnConverter().to_onnx(trained / name / "model", python, rows)
+
+
+def test_a_model_in_a_file_of_skops_is_converted_without_mlflow(trained: Path, watched: Path) -> None:
+    SklearnConverter().to_onnx(trained / "scaled trees" / "model", watched, [(1.0, -74.0, 3.0)])
+    imported = watched.with_name("imported").read_text()
+    assert "skops.io" in imported
+    assert "mlflow" not in imported
 
 
 def test_a_graph_in_floats_is_right_on_ordinary_rows_and_caught_by_edge_rows(

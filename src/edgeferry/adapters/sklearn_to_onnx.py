@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow.sklearn
 import numpy as np
 import onnx
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 OPSETS = (("", 21), ("ai.onnx.ml", 5))
@@ -267,10 +267,37 @@ def reach(nodes: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
         waiting += [(int(node["right"]), here[~left]), (int(node["left"]), here[left])]
 
 
+def read_mlmodel(folder: str) -> Any:
+    """What MLflow wrote about the model; {} where it wrote nothing."""
+    file = Path(folder, "MLmodel")
+    return (yaml.safe_load(file.read_text("utf-8")) if file.is_file() else None) or {}
+
+
+def load(folder: str) -> Any:
+    """The model, as MLflow loads it; ConversionError when it is none of scikit-learn's.
+
+    A file of skops is read without MLflow, whose import takes longer than all else that is done here.
+    """
+    saved = (read_mlmodel(folder).get("flavors") or {}).get("sklearn") or {}
+    if saved.get("serialization_format") == "skops" and not saved.get("code"):
+        from skops import io
+
+        return io.load(Path(folder, saved["pickled_model"]), trusted=saved.get("skops_trusted_types"))
+    import mlflow.sklearn
+
+    try:
+        return mlflow.sklearn.load_model(folder)
+    except mlflow.exceptions.MlflowException as error:
+        raise ConversionError(
+            f"it is no model of MLflow's scikit-learn flavor: {error}",
+            "save it with mlflow.sklearn.save_model",
+        ) from error
+
+
 def find_whole(folder: str, width: int) -> list[bool]:
     """Which features the signature says are whole numbers; none without a signature of columns."""
-    schema = mlflow.models.Model.load(folder).get_input_schema()
-    kinds = [getattr(kind, "name", "") for kind in schema.input_types()] if schema else []
+    signature = read_mlmodel(folder).get("signature") or {}
+    kinds = [column["type"] for column in json.loads(signature.get("inputs") or "[]")]
     return [kind in ("integer", "long", "boolean") for kind in kinds] or [False] * width
 
 
@@ -287,13 +314,7 @@ def ask(model: Any, rows: Any) -> Any:
 def main(folder: str, scratch: str) -> int:
     """Writes graph and edge rows and returns 0, or says why not and returns 1."""
     try:
-        try:
-            model = mlflow.sklearn.load_model(folder)
-        except mlflow.exceptions.MlflowException as error:
-            raise ConversionError(
-                f"it is no model of MLflow's scikit-learn flavor: {error}",
-                "save it with mlflow.sklearn.save_model",
-            ) from error
+        model = load(folder)
         Path(scratch, "model.onnx").write_bytes(convert(model))
     except ConversionError as error:
         sys.stdout.write(json.dumps({"reason": str(error), "fix": error.fix}) + "\n")
