@@ -104,7 +104,7 @@ class Captures:
                     continue
                 inputs = None  # unless as posted
                 if type(question) is bytes:
-                    if question.isascii() and LF not in question and CR not in question:
+                    if question.isascii():
                         inputs = question
                 elif (
                     type(question) is list
@@ -124,7 +124,7 @@ class Captures:
                     break
                 if self._redacted:
                     inputs = self._hide(question)
-                elif inputs is None:
+                elif inputs is None or (inputs is question and (LF in inputs or CR in inputs)):
                     inputs = _render_inputs(question)
                 if self._hides and hides_output(self._policy, status >= 500):
                     output = b"null"

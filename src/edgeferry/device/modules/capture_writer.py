@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, time_ns
 
 from edgeferry.device.modules.capture_answers import Answers, Sent, Waiting, nothing
 from edgeferry.device.modules.segment_closing import compress_closed
@@ -87,13 +88,13 @@ class Writer:
         if store.quick is None or not self._lock.acquire(False):
             return False
         try:
-            file, now = store.quick, time.monotonic()
+            file, now = store.quick, monotonic()
             if file is None or now > store.calm_until:
                 return False
-            if not file.append(latency_us, inputs, output, time.time_ns() // 1000, now):
+            if not file.append(latency_us, inputs, output, time_ns() // 1000, now):
                 return False
             self.written += 1
-            if time.monotonic() > now + SLOW_S:
+            if monotonic() > now + SLOW_S:
                 self._slow_writes, store.quick = True, None
             if self._is_clean:  # asking an event costs more
                 self._is_clean = False
