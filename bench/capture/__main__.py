@@ -32,7 +32,9 @@ def main() -> int:
     parser.add_argument(
         "--faults", choices=tuple(FAULTS), nargs="*", default=[], help="of disks (default: all)"
     )
-    parser.add_argument("--durability", choices=MODES, nargs="*", default=MODES, help="of kills and disks")
+    parser.add_argument(
+        "--durability", choices=MODES, nargs="*", default=MODES, help="of cost, kills and disks"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/capture/out"), help="for the JSON")
     given = parser.parse_args()
     find_python()
@@ -44,7 +46,7 @@ def main() -> int:
         for part in given.only:
             began = time.monotonic()
             if part == "cost":
-                measure_cost(scratch, report, given.rounds, given.seconds)
+                measure_cost(scratch, report, given.rounds, given.seconds, given.durability)
             elif part == "sizes":
                 measure_sizes(scratch, report)
             elif part == "bounds":

@@ -1,8 +1,8 @@
-"""What a request costs with captures on and off: the same server, in slices, in shuffled order.
+"""What a request costs with captures on and off: one server, which switches them.
 
-Requests a second and latencies are of slices of a second. Processor time is of slices that servers share in
-short turns: a machine whose speed changes from second to second changes it for all of them. In each round the
-servers are new ones: where a process lies in memory makes it faster or slower by some percent.
+Requests a second and latencies are of slices of a second. Processor time is of short turns of one load: a
+machine whose speed changes from second to second changes it for both. In each round the servers are new ones:
+where a process lies in memory makes captures cost more or less.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from bench.capture import switched
 from bench.capture.models import train, write_graph, write_script
 from bench.capture.serving import ROOT, Server, Wanted, serving
 from bench.report import Report
+from edgeferry.device.modules.segment_closing import compress_closed
+from edgeferry.wire.capture import render_segment_name
 
 Found = TypeVar("Found")
 CONNECTIONS = (1, 16)
-VARIANTS = ("off", "group", "ack")
 BARS = {"score.py": 5.0, "onnx": 20.0}
 """Percent of processor time a request that captures may add."""
-TURN_S = 0.1
-"""Much shorter than a machine's moods. The disk is told of each turn once or twice, of a load in one go once
-in so long: of the percents that captures cost, up to one is this."""
+TURN_S = 0.25
+"""Much shorter than a machine's moods, and longer than the 0.1 s after which the disk is told: of what it is
+told once more because captures are switched off, the percents that they cost contain 0.1 at most."""
 PATIENCE_S = 60.0
 QUIET_S = 0.5
 TRIES = 5
@@ -56,6 +57,12 @@ class Spent:
     requests: int
     busy_s: float
 
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.requests + other.requests, self.busy_s + other.busy_s)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.requests - other.requests, self.busy_s - other.busy_s)
+
     @property
     def each_us(self) -> float:
         """Processor time of a request."""
@@ -64,14 +71,18 @@ class Spent:
 
 @dataclass(frozen=True)
 class Round:
-    """Of one runtime and number of connections, by how captures are kept."""
+    """Of one runtime, number of connections and durability: captures off, and on."""
 
-    slices: Mapping[str, Slice]
-    turns: Mapping[str, Mapping[str, Spent]]
-    """Each with a server without captures beside it."""
-    whole: Mapping[str, Spent]
-    """All that the servers `off` and `group` did until they were idle: segments are compressed when they are
-    full, which few rounds see."""
+    slices: Mapping[bool, Slice]
+    turns: Mapping[bool, Spent]
+    compressed_us: float
+    """Processor time of compressing a record; segments are compressed when they are full, which no round
+    sees."""
+
+    def ratio(self, field: str) -> float:
+        """On by off, of the slices."""
+        on, off = (float(getattr(self.slices[is_on], field)) for is_on in (True, False))
+        return on / off
 
 
 def load(server: Server, bodies: Path, connections: int, seconds: int, core: int = -1) -> Slice:
@@ -85,22 +96,55 @@ def load(server: Server, bodies: Path, connections: int, seconds: int, core: int
     return _until_asked(f"a slice of {seconds} s", once)
 
 
-def take_turns(
-    servers: Mapping[str, Server],
-    bodies: Path,
-    connections: int,
-    seconds: int,
-    dice: random.Random,
-    core: int = -1,
-) -> dict[str, Spent]:
-    """What servers spend that are asked by turns, for so many seconds each; turns without a request are told,
-    and run again."""
+class Switch:
+    """Of a server that runs `bench.capture.switched`."""
 
-    def once() -> dict[str, Spent] | None:
-        before = {name: server.busy_s() for name, server in servers.items()}
-        asked = _ask_by_turns(servers, bodies, connections, seconds * len(servers), dice, core)
-        spent = {name: Spent(asked[name], server.busy_s() - before[name]) for name, server in servers.items()}
-        return spent if all(asked.values()) else None
+    def __init__(self, server: Server, marks: Path) -> None:
+        self._server = server
+        self._marks = marks
+
+    def flip(self) -> tuple[bool, Spent]:
+        """Captures are on if they were off, and the other way; whether they are on now, and what the server
+        did until then. RuntimeError when it does not."""
+        before = len(self._lines())
+        os.kill(self._server.process.pid, signal.SIGUSR1)
+        gives_up = time.monotonic() + PATIENCE_S
+        while len(lines := self._lines()) == before:
+            if time.monotonic() > gives_up:
+                raise RuntimeError(f"the server has not switched within {PATIENCE_S:g} s")
+            time.sleep(0.001)
+        is_on, busy_ns, answered = map(int, lines[-1].split())
+        return bool(is_on), Spent(answered, busy_ns / 1e9)
+
+    def _lines(self) -> list[str]:
+        """The whole ones."""
+        text = self._marks.read_text() if self._marks.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
+
+
+def take_turns(
+    server: Server, switch: Switch, bodies: Path, connections: int, seconds: int, core: int = -1
+) -> dict[bool, Spent]:
+    """What a request takes with captures off and on, by turns, for so many seconds each; turns without a
+    request are told, and run again. They are on afterwards, if they were before."""
+
+    def once() -> dict[bool, Spent] | None:
+        spent = {False: Spent(0, 0.0), True: Spent(0, 0.0)}
+        with _ask(server, bodies, connections, 2 * seconds + 60, core) as asking:
+            try:
+                time.sleep(TURN_S)
+                is_on, before = switch.flip()
+                for _ in range(2 * round(seconds / TURN_S)):
+                    time.sleep(TURN_S)
+                    follows, now = switch.flip()
+                    spent[is_on] += now - before
+                    is_on, before = follows, now
+                switch.flip()
+                asking.send_signal(signal.SIGINT)
+                _read(asking)
+            finally:
+                asking.kill()
+        return spent if all(each.requests for each in spent.values()) else None
 
     return _until_asked(f"turns of {seconds} s", once)
 
@@ -111,32 +155,6 @@ def _until_asked(what: str, once: Callable[[], Found | None]) -> Found:
             return found
         print(f"    {what} without a request: it is run again", flush=True)
     raise RuntimeError(f"{TRIES} times {what} without a request: the machine is too busy to measure on")
-
-
-def _ask_by_turns(
-    servers: Mapping[str, Server],
-    bodies: Path,
-    connections: int,
-    seconds: int,
-    dice: random.Random,
-    core: int,
-) -> dict[str, int]:
-    """Requests of each. What asks one server is stopped while it is another one's turn."""
-    gives_up = time.monotonic() + seconds + PATIENCE_S
-    with ExitStack() as stack:
-        asking = {}
-        for name, server in servers.items():
-            each = asking[name] = stack.enter_context(_ask(server, bodies, connections, seconds, core))
-            stack.callback(each.kill)
-            each.send_signal(signal.SIGSTOP)
-        while left := [name for name, each in asking.items() if each.poll() is None]:
-            if time.monotonic() > gives_up:
-                raise RuntimeError(f"wrk has not ended {PATIENCE_S:g} s after its time")
-            for name in dice.sample(left, len(left)):
-                asking[name].send_signal(signal.SIGCONT)
-                time.sleep(TURN_S)
-                asking[name].send_signal(signal.SIGSTOP)
-        return {name: int(_read(each)["requests"]) for name, each in asking.items()}
 
 
 def settle(servers: Iterable[Server]) -> None:
@@ -168,7 +186,9 @@ def _read(asking: subprocess.Popen[str]) -> dict[str, float]:
     return said
 
 
-def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> None:
+def measure_cost(
+    scratch: Path, report: Report, rounds: int, seconds: int, durabilities: Sequence[str]
+) -> None:
     """Processor time a request, requests a second and latency; medians of the ratios of a round."""
     trained = train("nyc_taxi")
     bodies = scratch / "bodies"
@@ -176,93 +196,82 @@ def measure_cost(scratch: Path, report: Report, rounds: int, seconds: int) -> No
     cores = os.cpu_count() or 1
     server_core, client_core = (0, cores - 1) if cores > 1 else (-1, -1)
     writers = {"score.py": write_script, "onnx": write_graph}
-    wanted = {
-        (path, variant): _want(scratch / f"captures-{path}-{variant}", variant, server_core)
-        for path in writers
-        for variant in VARIANTS
-    }
-    models = {
-        (path, variant): write(trained, scratch / f"model-{path}-{variant}")
-        for path, write in writers.items()
-        for variant in VARIANTS
-    }
+    models = {path: write(trained, scratch / f"model-{path}") for path, write in writers.items()}
     dice = random.Random(1)
-    found: dict[tuple[str, int], list[Round]] = defaultdict(list)
-    for path in [path for _ in range(rounds) for path in dice.sample(list(writers), len(writers))]:
-        with ExitStack() as stack:
-            servers = {}
-            for variant in VARIANTS:
-                server = servers[variant] = stack.enter_context(
-                    serving(models[path, variant], wanted[path, variant])
-                )
-                load(server, bodies, 16, 1, client_core)
-            for connections in dice.sample(CONNECTIONS, len(CONNECTIONS)):
-                found[path, connections].append(
-                    _measure_round(servers, bodies, connections, seconds, dice, client_core)
-                )
+    found: dict[tuple[str, int, str], list[Round]] = defaultdict(list)
+    kinds = [(path, most, kept) for path in writers for most in CONNECTIONS for kept in durabilities]
+    for number, kind in enumerate([kind for _ in range(rounds) for kind in dice.sample(kinds, len(kinds))]):
+        path, connections, durability = kind
+        store = scratch / f"captures-{number}"
+        wanted = Wanted(
+            captures=store,
+            durability="" if durability == "group" else durability,
+            core=server_core,
+            env=((switched.MARKS, str(scratch / f"marks-{number}")),),
+            program=switched.__name__,
+        )
+        found[kind].append(
+            _measure_round(models[path], wanted, bodies, connections, seconds, dice, client_core)
+        )
     for path in writers:
         for connections in CONNECTIONS:
-            _tell(report, path, connections, found[path, connections])
+            _tell(report, path, connections, {kept: found[path, connections, kept] for kept in durabilities})
 
 
 def _measure_round(
-    servers: Mapping[str, Server],
+    model: Path,
+    wanted: Wanted,
     bodies: Path,
     connections: int,
     seconds: int,
     dice: random.Random,
     core: int,
 ) -> Round:
-    settle(servers.values())
-    began = {variant: servers[variant].busy_s() for variant in ("off", "group")}
-    slices = {
-        variant: load(servers[variant], bodies, connections, seconds, core)
-        for variant in dice.sample(VARIANTS, len(VARIANTS))
-    }
-    turns, whole = {}, {}
-    for variant in VARIANTS[1:]:
-        settle(servers.values())
-        pair = {each: servers[each] for each in ("off", variant)}
-        turns[variant] = take_turns(pair, bodies, connections, seconds, dice, core)
-        if variant == "group":
-            settle(pair.values())
-            for each, server in pair.items():
-                requests = slices[each].requests + turns[variant][each].requests
-                whole[each] = Spent(requests, server.busy_s() - began[each])
-    settle(servers.values())
-    return Round(slices, turns, whole)
+    assert wanted.captures is not None
+    wanted.captures.mkdir()
+    slices: dict[bool, Slice] = {}
+    with serving(model, wanted) as server:
+        switch = Switch(server, Path(dict(wanted.env)[switched.MARKS]))
+        load(server, bodies, 16, 1, core)
+        for _ in range(2):
+            is_on, _ = switch.flip()
+            load(server, bodies, 16, 1, core)
+            settle([server])
+            slices[is_on] = load(server, bodies, connections, seconds, core)
+        settle([server])
+        turns = take_turns(server, switch, bodies, connections, seconds, core)
+    return Round(slices, turns, _compress(wanted.captures))
 
 
-def _want(store: Path, variant: str, core: int) -> Wanted:
-    if variant == "off":
-        return Wanted(core=core)
-    store.mkdir()
-    return Wanted(core=core, captures=store, durability="" if variant == "group" else variant)
+def _compress(store: Path) -> float:
+    """Processor microseconds that compressing a record takes."""
+    (store / render_segment_name(10**9)).touch()  # the newest segment stays as it is
+    first = [each for each in store.iterdir() if each.stat().st_size]
+    records = sum(each.read_bytes().count(b"\n[") for each in first)
+    began = time.process_time()
+    compress_closed(store, lambda: False)
+    return (time.process_time() - began) / records * 1e6
 
 
-def _tell(report: Report, path: str, connections: int, rounds: Sequence[Round]) -> None:
+def _tell(report: Report, path: str, connections: int, found: Mapping[str, Sequence[Round]]) -> None:
     what = f"{path}, {connections} connection{'s' * (connections > 1)}"
-    bare_us = [each.turns[variant]["off"].each_us for each in rounds for variant in VARIANTS[1:]]
-    report.add(f"{what}: processor, captures off", statistics.median(bare_us), "us")
-    per_s = statistics.median(each.slices["off"].per_s for each in rounds)
+    every = [each for rounds in found.values() for each in rounds]
+    bare_us = statistics.median(each.turns[False].each_us for each in every)
+    report.add(f"{what}: processor, captures off", bare_us, "us")
+    per_s = statistics.median(each.slices[False].per_s for each in every)
     report.add(f"{what}: requests a second, captures off", per_s, "1/s")
-    for variant in VARIANTS[1:]:
-        mode = "captures on" if variant == "group" else "durability ack"
-        bar = 1 + BARS[path] / 100 if variant == "group" else None
-        pairs = [each.turns[variant] for each in rounds]
-        ratios = [pair[variant].each_us / pair["off"].each_us for pair in pairs]
+    for durability, rounds in found.items():
+        mode = "captures on" if durability == "group" else "durability ack"
+        bar = 1 + BARS[path] / 100 if durability == "group" else None
+        ratios = [each.turns[True].each_us / each.turns[False].each_us for each in rounds]
         _add(report, f"{what}: processor, {mode}", ratios, bar)
         for name, field in (("requests a second", "per_s"), ("p50", "p50_us"), ("p99", "p99_us")):
+            _add(report, f"{what}: {name}, {mode}", [each.ratio(field) for each in rounds])
+        if durability == "group":
             ratios = [
-                getattr(each.slices[variant], field) / getattr(each.slices["off"], field) for each in rounds
+                ratio + each.compressed_us / bare_us for ratio, each in zip(ratios, rounds, strict=True)
             ]
-            _add(report, f"{what}: {name}, {mode}", ratios)
-    off, on = (_sum_up([each.whole[variant] for each in rounds]) for variant in ("off", "group"))
-    report.add(f"{what}: processor, captures on and compressed", on.each_us / off.each_us, "x")
-
-
-def _sum_up(spent: Sequence[Spent]) -> Spent:
-    return Spent(sum(each.requests for each in spent), sum(each.busy_s for each in spent))
+            _add(report, f"{what}: processor, captures on and compressed", ratios)
 
 
 def _add(report: Report, what: str, ratios: Sequence[float], goal: float | None = None) -> None:

@@ -31,6 +31,7 @@ class Wanted:
     core: int = -1
     """The one processor it may use; any, when below 0."""
     env: tuple[tuple[str, str], ...] = ()
+    program: str = "edgeferry.device.modules.server"
     log: Path = Path(os.devnull)
     """Where its stderr goes."""
 
@@ -93,7 +94,7 @@ def start(model: Path, wanted: Wanted = Wanted(), *, wait: bool = True) -> Serve
     """The server of the model in that folder; it answers, unless nobody waits."""
     _write_policy(model, wanted)
     port, pages = free_port(), free_port()
-    program = [str(find_python()), "-m", "edgeferry.device.modules.server", "--host", "127.0.0.1"]
+    program = [str(find_python()), "-m", wanted.program, "--host", "127.0.0.1"]
     if wanted.core >= 0:
         program = ["taskset", "--cpu-list", str(wanted.core), *program]
     with wanted.log.open("wb") as log:
@@ -101,7 +102,7 @@ def start(model: Path, wanted: Wanted = Wanted(), *, wait: bool = True) -> Serve
             [*program, "--port", str(port), "--captures-port", str(pages)],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(ROOT / "src"),
+                "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
                 "PYTHONUNBUFFERED": "1",
                 "ORT_DISABLE_TELEMETRY": "1",
                 "EDGEFERRY_MODEL_DIR": str(model),

@@ -66,8 +66,12 @@ def said(captures):
     return told["written"], told["dropped"], told["state"]
 
 
+def ignore(answered):
+    """Nobody waits for an answer."""
+
+
 def keep(captures, number, asked=USER):
-    captures.write([(asked, b"", [[number]], json.dumps([number]).encode(), 200, 500)], nothing)
+    captures.write([(None, asked, b"", [[number]], json.dumps([number]).encode(), 200, 500)], ignore)
 
 
 def fetch(captures, cursor=Cursor(), limit=1000, purpose=""):
@@ -97,8 +101,18 @@ def inputs_of(records):
 def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened):
     captures = opened(tmp_path)
     captures.write(
-        [(Asked("mine", "smoke"), b'{"data": [[1, 2.50]]}', [[1.0, 2.5]], b'{"result": 1e0}', 500, 1235)],
-        nothing,
+        [
+            (
+                None,
+                Asked("mine", "smoke"),
+                b'{"data": [[1, 2.50]]}',
+                [[1.0, 2.5]],
+                b'{"result": 1e0}',
+                500,
+                1235,
+            )
+        ],
+        ignore,
     )
     keep(captures, 2)
     first, second = fetch(captures)
@@ -130,7 +144,7 @@ def test_each_record_says_what_was_asked_and_answered_in_order(tmp_path, opened)
 )
 def test_what_a_script_was_given_is_kept_as_it_came(tmp_path, opened, body, kept):
     captures = opened(tmp_path)
-    captures.write([(USER, body, body, b"[1]", 200, 500)], nothing)
+    captures.write([(None, USER, body, body, b"[1]", 200, 500)], ignore)
     assert [record.inputs for record in fetch(captures)] == [kept]
 
 
@@ -145,14 +159,14 @@ def test_a_missing_value_is_kept_as_null_like_it_is_asked(tmp_path, opened, reda
     captures = opened(tmp_path, replace(ROOMY, redact=redact))
     rows = [[1.0, math.nan], [2.0, 3.0]]
     captures.write(
-        [(USER, b'{"data": [{"distance": 1, "hour": null}, [2, 3]]}', rows, b"[1,2]", 200, 500)], nothing
+        [(None, USER, b'{"data": [{"distance": 1, "hour": null}, [2, 3]]}', rows, b"[1,2]", 200, 500)], ignore
     )
     assert [record.inputs for record in fetch(captures)] == [kept]
 
 
 def test_named_columns_are_kept_as_rows(tmp_path, opened):
     captures = opened(tmp_path)
-    captures.write([(USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 500)], nothing)
+    captures.write([(None, USER, b'{"data": [{"b": 2, "a": 1}]}', [[1.0, 2.0]], b"[1]", 200, 500)], ignore)
     assert [record.inputs for record in fetch(captures)] == ["[[1.0,2.0]]"]
 
 
@@ -160,7 +174,7 @@ def test_an_upload_that_looks_like_rows_is_kept_as_the_bytes_it_is(tmp_path, ope
     card = replace(CARD, runtime="pyfunc", columns=(Column("picture", "binary"),))
     captures = opened(tmp_path, card=card)
     body = b'{"data":not rows}'
-    captures.write([(USER, body, parse_bytes_request(body), b"[1]", 200, 500)], nothing)
+    captures.write([(None, USER, body, parse_bytes_request(body), b"[1]", 200, 500)], ignore)
     (record,) = fetch(captures)
     assert base64.b64decode(json.loads(record.inputs)[0][0]) == body
 
@@ -179,7 +193,7 @@ def test_what_comes_after_the_end_is_answered_and_counted(tmp_path, opened):
     keep(captures, 1)
     captures.close()
     sent = []
-    captures.write([(USER, b"", [[2]], b"[2]", 200, 500)] * 2, lambda: sent.append(True))
+    captures.write([(None, USER, b"", [[2]], b"[2]", 200, 500)] * 2, lambda _: sent.append(True))
     assert sent == [True]
     assert (captures.said()["written"], captures.said()["dropped"]) == (1, 2)
 
@@ -474,7 +488,8 @@ def answer(captures, *numbers):
         sent = []
         for number in numbers:
             captures.write(
-                [(USER, b"", [[number]], b"[1]", 200, 500)], lambda number=number: sent.append(number)
+                [(None, USER, b"", [[number]], b"[1]", 200, 500)],
+                lambda _, number=number: sent.append(number),
             )
             at_once.append(len(sent))
         await asyncio.sleep(3 * capture_writer.SLOW_S)
@@ -526,8 +541,8 @@ def test_a_thread_that_gets_no_time_is_no_slow_disk_and_no_answer_is_ahead_of_it
         for number in range(1, 4):  # each needs another segment, which is the thread's to begin
             done = asyncio.Event()
             captures.write(
-                [(USER, b"", [["x" * 900]], json.dumps([number]).encode(), 200, 500)],
-                lambda done=done: (written.append(captures.said()["written"]), done.set()),
+                [(None, USER, b"", [["x" * 900]], json.dumps([number]).encode(), 200, 500)],
+                lambda _, done=done: (written.append(captures.said()["written"]), done.set()),
             )
             await asyncio.wait_for(done.wait(), 20)
 
@@ -561,7 +576,7 @@ def test_answers_that_wait_for_the_disk_go_out_once_it_has_their_records(tmp_pat
     async def run():
         done = asyncio.Event()
         captures.write(
-            [(USER, b"", [[1]], b"[1]", 200, 500)], lambda: (order.append(len(synced)), done.set())
+            [(None, USER, b"", [[1]], b"[1]", 200, 500)], lambda _: (order.append(len(synced)), done.set())
         )
         order.append("asked")
         await asyncio.wait_for(done.wait(), 10)
@@ -583,7 +598,7 @@ def test_answers_wait_for_the_disk_again_once_it_takes_no_longer_than_they_would
 
     async def run():
         done = asyncio.Event()
-        captures.write([(USER, b"", [[1]], b"[1]", 200, 500)], done.set)
+        captures.write([(None, USER, b"", [[1]], b"[1]", 200, 500)], lambda _: done.set())
         await asyncio.wait_for(done.wait(), 10)
         return captures.said()
 
@@ -666,7 +681,7 @@ def test_of_a_sample_failures_and_what_training_never_saw_are_kept(tmp_path, ope
     card = replace(CARD, columns=(Column("distance", "double", low=1.0, high=5.0),))
     captures = opened(tmp_path, replace(ROOMY, rate=0.0), card)
     for number, status in ((3, 200), (0.5, 200), (5.5, 200), (4, 500), (5, 200)):
-        captures.write([(USER, b"", [[number]], b"[1]", status, 500)], nothing)
+        captures.write([(None, USER, b"", [[number]], b"[1]", status, 500)], ignore)
     assert inputs_of(fetch(captures)) == [0.5, 5.5, 4]
     assert captures.metrics()["edgeferry_captures_left_out_total"] == 2
 
@@ -681,7 +696,7 @@ def test_of_a_sample_failures_and_what_training_never_saw_are_kept(tmp_path, ope
 )
 def test_what_is_redacted_is_never_written(tmp_path, opened, body, question, kept):
     captures = opened(tmp_path, replace(ROOMY, redact=("hour", "output")))
-    captures.write([(USER, body, question, b"[77]", 200, 500)], nothing)
+    captures.write([(None, USER, body, question, b"[77]", 200, 500)], ignore)
     (record,) = fetch(captures)
     assert (record.inputs, record.output) == (kept, "null")
     assert b"77" not in next(tmp_path.iterdir()).read_bytes().splitlines()[1]

@@ -1,18 +1,23 @@
 """The open segment, written through memory where that is safe; what a kill and another server find of it."""
 
+import os
 import shutil
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
-from edgeferry.device.modules import segment_writing, segments
+from edgeferry.device.modules import capture_writer, segment_writing, segments
+from edgeferry.device.modules.capture_answers import nothing
+from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import MAPPED, find_file_system
 from edgeferry.device.modules.segment_reading import read_lines
 from edgeferry.device.modules.segments import Entries, Segments
 from edgeferry.domain.capture import choose_bounds
 from edgeferry.wire.capture import Line, parse_record, render_segment_name
-from edgeferry.wire.capture_segment import render_entry
+from edgeferry.wire.capture_segment import render_entry, render_group
+from tests.device.conftest import wait_until
 from tests.device.disks import run_killed_everywhere
 from tests.device.test_capture import ROOMY, SHARED
 
@@ -68,6 +73,126 @@ def test_records_in_memory_are_read_at_once_and_nothing_stands_behind_them_once_
     store.close()
     assert (folder / render_segment_name(1)).read_bytes().endswith(b'"\n')
     assert read(folder) == [(1, 7), (2, 8)]
+
+
+@pytest.mark.parametrize("at_us", [0, 123, -5], ids=["then", "later", "with the clock set back"])
+@pytest.mark.parametrize("size", [1, 5000])
+def test_a_record_that_is_appended_alone_is_written_like_any_group(folder, size, at_us):
+    store = mapped(folder, 1)
+    file = store.quick
+    began, inputs = file.size_bytes, b"[[%b]]" % (b"1" * size)
+    assert file.append(90, inputs, b"[1.5]", file.began_us + at_us, time.monotonic())
+    assert store.last == 2
+    data = (folder / render_segment_name(1)).read_bytes()
+    assert data[began : file.size_bytes] == render_group(render_entry(90, inputs, b"[1.5]"), 1, 2, at_us)
+    assert not data[file.size_bytes :].strip(b"\0")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        pytest.param(b"[[1]\n]", b"[1.5]", id="two lines"),
+        pytest.param(b"[[1]]", b"[1.5\r]", id="two lines elsewhere"),
+        pytest.param(b"[[%b]]" % (b"1" * 4096), b"[1.5]", id="no room"),
+    ],
+)
+def test_what_is_no_line_or_finds_no_room_is_not_appended(folder, inputs, output):
+    store = mapped(folder, 1, bounds=replace(BOUNDS, segment_bytes=4096))
+    size = store.quick.size_bytes
+    assert not store.quick.append(90, inputs, output, 0, time.monotonic())
+    assert (store.quick.size_bytes, store.last) == (size, 1)
+    store.close()
+    assert read(folder) == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "act"),
+    [
+        pytest.param(BOUNDS, Segments.let_go, id="another server may write"),
+        pytest.param(BOUNDS, Segments._note_company, id="another server writes"),
+        pytest.param(BOUNDS, Segments.doubt, id="the disk did not take it"),
+        pytest.param(replace(BOUNDS, segment_records=100), lambda store: None, id="records are counted"),
+    ],
+)
+def test_nothing_is_appended_where_more_is_to_be_looked_at(folder, bounds, act):
+    store = mapped(folder, 1, bounds=bounds)
+    assert (store.quick is not None) == (bounds is BOUNDS)
+    act(store)
+    if act is Segments._note_company:
+        append(store, 2)
+    assert store.quick is None
+    store.close()
+
+
+@pytest.fixture
+def writer(folder):
+    """It appends records, the first of which is there."""
+    made = []
+
+    def make(bounds=BOUNDS, *, acks=False):
+        writer = Writer(folder, SHARED, bounds, acks=acks)
+        made.append(writer)
+        writer.sync()
+        writer.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, nothing)
+        return writer
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_records_that_are_appended_are_counted_and_on_the_disk_as_soon_as_others(folder, writer, monkeypatch):
+    synced = threading.Event()
+    made = writer()
+    wait_until(lambda: made._is_clean)
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.set())
+    made.write(render_entry(90, b"[[2]]", b"[1.5]"), 1, nothing)
+    assert synced.wait(5)
+    wait_until(lambda: made._is_clean)
+    synced.clear()
+    made.write(render_entry(90, b"[[3]]", b"[1.5]"), 1, nothing)
+    assert made.append(90, b"[[4]]", b"[1.5]")
+    assert synced.wait(5)
+    assert (made.written, made.store.last) == (4, 4)
+    assert read(folder) == [(number, number) for number in range(1, 5)]
+
+
+def test_no_record_overtakes_those_that_wait(folder, writer):
+    made = writer()
+    assert made.append(90, b"[[2]]", b"[1.5]")
+    with made._lock:
+        assert not made.append(90, b"[[3]]", b"[1.5]")
+        made.write(render_entry(90, b"[[3]]", b"[1.5]"), 1, nothing)
+    if not made.append(90, b"[[4]]", b"[1.5]"):
+        made.write(render_entry(90, b"[[4]]", b"[1.5]"), 1, nothing)
+    made.sync()
+    assert read(folder) == [(number, number) for number in range(1, 5)]
+
+
+def test_nothing_is_appended_when_answers_wait_for_the_disk(writer):
+    assert not writer(acks=True).append(90, b"[[2]]", b"[1.5]")
+
+
+def test_a_segment_that_is_too_old_takes_no_more(writer, monkeypatch):
+    made = writer(replace(BOUNDS, segment_s=3600.0))
+    assert made.append(90, b"[[2]]", b"[1.5]")
+    monkeypatch.setattr(made.store, "calm_until", time.monotonic() - 1)
+    assert not made.append(90, b"[[3]]", b"[1.5]")
+
+
+def test_memory_that_is_slow_is_left_to_the_thread_until_it_no_longer_is(folder, writer, monkeypatch):
+    made = writer()
+    with monkeypatch.context() as patch:
+        patch.setattr(capture_writer, "SLOW_S", -1.0)
+        assert made.append(90, b"[[2]]", b"[1.5]")
+    assert not made.append(90, b"[[3]]", b"[1.5]")
+    made.write(render_entry(90, b"[[3]]", b"[1.5]"), 1, nothing)
+    assert made.queued_bytes
+    made.sync()
+    made.write(render_entry(90, b"[[4]]", b"[1.5]"), 1, nothing)
+    assert made.append(90, b"[[5]]", b"[1.5]")
+    assert read(folder) == [(number, number) for number in range(1, 6)]
 
 
 @pytest.mark.parametrize(

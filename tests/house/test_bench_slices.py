@@ -1,9 +1,9 @@
-"""Loads of the bench of captures: without an answer they are run again; turns are taken one at a time."""
+"""Loads of the bench of captures: without an answer they are run again; turns are told apart."""
 
-import random
+import subprocess
 import sys
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,32 +45,76 @@ def test_a_machine_on_which_no_slice_gets_a_request_is_no_place_to_measure(wrk: 
         cost.load(wrk(0), tmp_path, 1, 1)
 
 
+_SERVER = """
+import signal, sys, time
+is_on, busy_ns, answered = True, 0, 0
+def switch(*_):
+    global is_on, busy_ns, answered
+    busy_ns += 3_000_000 if is_on else 2_000_000
+    answered += int(sys.argv[2])
+    is_on = not is_on
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{int(is_on)} {busy_ns} {answered}\\n")
+signal.signal(signal.SIGUSR1, switch)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+_WRK = """
+import signal, sys, time
+def end(*_):
+    print('{"requests":9,"us":1,"p50":1,"p99":2,"errors":0}')
+    sys.exit()
+signal.signal(signal.SIGINT, end)
+while True:
+    time.sleep(1)
+"""
+
+
 @pytest.fixture
-def turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wrk that lives for a while of its own time, notes it, and reports its port as requests; the notes."""
-    notes = tmp_path / "notes"
+def switched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Server]]:
+    """A server that answers so many requests in each turn, in 2 ms of processor time, 3 with captures; and a
+    wrk that asks until it is told to end."""
     program = tmp_path / "wrk"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys, time\nport = sys.argv[-1].split(':')[2].split('/')[0]\n"
-        f"for _ in range(40):\n    with open({str(notes)!r}, 'a') as file: file.write(port + '\\n')\n"
-        "    time.sleep(0.005)\n"
-        """print('{"requests":%s,"us":1,"p50":1,"p99":2,"errors":0}' % port)\n"""
-    )
+    program.write_text(f"#!{sys.executable}\n{_WRK}")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(cost, "TURN_S", 0.04)
-    return notes
+    monkeypatch.setattr(cost, "TURN_S", 0.1)
+    with ExitStack() as stack:
+
+        def use(answers: int) -> Server:
+            words = [sys.executable, "-c", _SERVER, str(tmp_path / "marks"), str(answers)]
+            process = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            return Server(process, 1, 1)
+
+        yield use
 
 
-def test_turns_are_taken_one_at_a_time_and_each_server_counts_its_own(
-    turns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_turns_of_captures_off_and_on_are_told_apart(
+    switched: Callable[[int], Server], tmp_path: Path
 ) -> None:
-    busy = {11: iter((1.0, 1.5)), 22: iter((7.0, 8.0))}
-    monkeypatch.setattr(Server, "busy_s", lambda self: next(busy[self.port]))
-    servers = {name: Server(None, port, 0) for name, port in (("off", 11), ("group", 22))}  # type: ignore[arg-type]
-    spent = cost.take_turns(servers, tmp_path, 1, 1, random.Random(1))
-    assert spent == {"off": cost.Spent(11, 0.5), "group": cost.Spent(22, 1.0)}
-    noted = turns.read_text().split()
-    changes = sum(before != after for before, after in pairwise(noted))
-    assert len(noted) == 80
-    assert 3 <= changes <= 30
+    server = switched(10)
+    spent = cost.take_turns(server, cost.Switch(server, tmp_path / "marks"), tmp_path, 1, 1)
+    assert {is_on: each.requests for is_on, each in spent.items()} == {False: 100, True: 100}
+    assert {is_on: round(each.each_us) for is_on, each in spent.items()} == {False: 200, True: 300}
+    assert (tmp_path / "marks").read_text().splitlines()[-1].startswith("1 ")
+
+
+def test_turns_without_an_answer_are_run_again_and_then_given_up(
+    switched: Callable[[int], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "TRIES", 2)
+    server = switched(0)
+    with pytest.raises(RuntimeError, match="2 times turns of 1 s without a request"):
+        cost.take_turns(server, cost.Switch(server, tmp_path / "marks"), tmp_path, 1, 1)
+
+
+def test_a_server_that_does_not_switch_is_told(
+    switched: Callable[[int], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "PATIENCE_S", 0.05)
+    with pytest.raises(RuntimeError, match="has not switched within"):
+        cost.Switch(switched(1), tmp_path / "others").flip()

@@ -51,9 +51,12 @@ LF, CR = b"\n\r"
 """As numbers: to look for bytes in bytes, Python first raises an error, and clears it."""
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 """In JSON they can only stand between values."""
-USUAL_ENTRY = b"[0,%d,%d,%b,%b]\n"
-"""Of latency (µs), the inputs' length, inputs and output: what `render_entry` makes of a user's record that
-has no id and status 200."""
+_SHORT = b"[0,%d,%d,%b,%b]\n"
+SHORT_GROUP = _SHORT + b'"1 %d %d '
+"""A group of one user's record without an id and with status 200, up to its checksum: of latency (µs), the
+inputs' length, inputs, output, sequence and time, as `render_entry` and `render_group` make it."""
+CHECKED = b'%b%x"\n'
+"""Of a group up to its checksum, and that."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def render_entry(
     """A record's line, without its place in time, for `join_entries`. `output` must be a JSON text, and
     `inputs` one too or a line, in UTF-8; `asked_id` as `wire.capture.parse_request_id` gives it."""
     if not asked_id and purpose == USER and status == 200:
-        return USUAL_ENTRY % (latency_us, len(inputs), inputs, output)
+        return _SHORT % (latency_us, len(inputs), inputs, output)
     asked = asked_id.encode("ascii"), purpose.encode("ascii")
     return b'[0,%d,"%b","%b",%d,%d,%b,%b]\n' % (latency_us, *asked, status, len(inputs), inputs, output)
 
@@ -147,7 +150,7 @@ def join_entries(lines: Sequence[bytes]) -> bytes:
 def render_group(lines: bytes, count: int, first: int, at_us: int) -> bytes:
     """The group of `count` lines, ready to be written."""
     text = b'%b"%d %d %d ' % (lines, count, first, at_us)
-    return b'%b%x"\n' % (text, zlib.adler32(text))
+    return CHECKED % (text, zlib.adler32(text))
 
 
 def parse_trailer(line: bytes) -> Trailer | None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgeferry.device.modules.capture_answers import Sent, nothing
+from edgeferry.device.modules.capture_answers import nothing
 from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import find_files
 from edgeferry.domain.capture import USER, Counts, choose_bounds, choose_largest
@@ -32,7 +33,7 @@ from edgeferry.domain.capture_policy import (
     redact_body,
     redact_rows,
 )
-from edgeferry.wire.capture_segment import CR, LF, USUAL_ENTRY, Shared, join_entries, render_entry
+from edgeferry.wire.capture_segment import CR, LF, Shared, join_entries, render_entry
 from edgeferry.wire.serving import ModelCard, render_rows, takes_bytes
 
 _UNKEPT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -55,9 +56,10 @@ ANYBODY = Asked("", USER)
 """Who says nothing of himself."""
 
 
-Kept = tuple[Asked, bytes, Any, bytes, int, int]
-"""Of one inference: who asked, the body as it was posted, what was read from it and scored, the answer, its
-status, and how many microseconds it took."""
+Answered = tuple[Any, Asked, bytes, Any, bytes, int, int]
+"""What waits for the answer, who asked, the body as it was posted, what was read from it and scored, the
+answer, its status, and how many microseconds it took. One with status 400 is no inference."""
+Send = Callable[[Sequence[Answered]], None]
 
 
 class Captures:
@@ -81,40 +83,52 @@ class Captures:
             shared = Shared(card.model, card.version, digest, self._columns, "", 0)
             self._writer = Writer(self.folder, shared, bounds, acks=policy.durability == ACK)
 
-    def write(self, kept: Sequence[Kept], sent: Sent) -> None:
+    def write(self, answered: Sequence[Answered], send: Send) -> None:
         """The records of one tick are written, or wait, or are dropped, as all are once the store is closed;
-        `sent` is called when its answers may go out."""
+        `send` gets what was answered when it may go out."""
         writer = self._writer
         if writer is None or self.folder is None:
             if writer is not None:
-                writer.drop(len(kept))
-            sent()
+                writer.drop(sum(each[-2] != 400 for each in answered))
+            send(answered)
             return
+        is_plain = len(answered) == 1 and not self._hides
         lines: list[bytes] = []
         room = self._segment_bytes
-        for asked, body, question, output, status, latency_us in kept:
+        for _, asked, body, question, output, status, latency_us in answered:
+            if status == 400:
+                continue
             try:
                 if self._samples and not self._is_wanted(question, status):
                     self._left_out += 1
                     continue
-                if self._redacted:
-                    inputs = self._hide(question)
+                inputs = None  # unless as posted
+                if type(question) is bytes:
+                    if question.isascii():
+                        inputs = question
                 elif (
                     type(question) is list
                     and self._numbers
                     and body.rfind(b'"') == _LAST_QUOTE
                     and body.startswith(_BEGIN)
                     and body.endswith(b"}")
-                ):  # as posted; all else in a body that was read well is numbers
+                ):  # all else in a body that was read well is numbers
                     inputs = body[len(_BEGIN) : -1]
-                else:
+                if (
+                    is_plain
+                    and asked is ANYBODY
+                    and status == 200
+                    and inputs is not None
+                    and writer.append(latency_us, inputs, output)
+                ):
+                    break
+                if self._redacted:
+                    inputs = self._hide(question)
+                elif inputs is None or (inputs is question and (LF in inputs or CR in inputs)):
                     inputs = _render_inputs(question)
                 if self._hides and hides_output(self._policy, status >= 500):
                     output = b"null"
-                if asked is ANYBODY and status == 200:
-                    line = USUAL_ENTRY % (latency_us, len(inputs), inputs, output)
-                else:
-                    line = render_entry(latency_us, inputs, output, asked.id, asked.purpose, status)
+                line = render_entry(latency_us, inputs, output, asked.id, asked.purpose, status)
                 size = len(line)
                 if size > self._largest:
                     raise ValueError(f"a record of {size} bytes is too large for this store")
@@ -128,9 +142,9 @@ class Captures:
             lines.append(line)
             room -= size
         if lines:
-            writer.write(join_entries(lines), len(lines), sent)
+            writer.write(join_entries(lines), len(lines), partial(send, answered))
         else:
-            sent()
+            send(answered)
 
     def refuse(self) -> None:
         """One more request that was refused: counted, not stored."""

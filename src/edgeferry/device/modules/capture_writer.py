@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, time_ns
 
 from edgeferry.device.modules.capture_answers import Answers, Sent, Waiting, nothing
 from edgeferry.device.modules.segment_closing import compress_closed
@@ -80,6 +81,28 @@ class Writer:
         self._compressing = threading.Thread()
         threading.Thread(target=self._work, name="captures", daemon=True).start()
 
+    def append(self, latency_us: int, inputs: bytes, output: bytes) -> bool:
+        """A user's record that says no more than this is written; False, and nothing done, when that takes
+        more than a write into memory, see `write`."""
+        store = self.store
+        if store.quick is None or not self._lock.acquire(False):
+            return False
+        try:
+            file, now = store.quick, monotonic()
+            if file is None or now > store.calm_until:
+                return False
+            if not file.append(latency_us, inputs, output, time_ns() // 1000, now):
+                return False
+            self.written += 1
+            if monotonic() > now + SLOW_S:
+                self._slow_writes, store.quick = True, None
+            if self._is_clean:  # asking an event costs more
+                self._is_clean = False
+                self._dirty.set()
+        finally:
+            self._lock.release()
+        return True
+
     def write(self, lines: bytes, records: int, sent: Sent) -> None:
         """The group is written, or waits, or is dropped; `sent` is called once its answers may go out."""
         began, at_us = time.monotonic(), time.time_ns() // 1000
@@ -97,6 +120,8 @@ class Writer:
             else:
                 if is_done:
                     self._slow_writes = store.write_s > SLOW_S
+                    if self._slow_writes or self._acks:
+                        store.quick = None
                     self.written += records
                     if self._problem:
                         self._be_well()
@@ -169,6 +194,7 @@ class Writer:
 
     def _defer(self, entries: Entries, sent: Sent) -> None:
         """The thread writes it; its answers wait, unless the disk is slow."""
+        self.store.quick = None
         size = len(entries.lines)
         if self.queued_bytes and self.queued_bytes + size > BUFFER_BYTES:
             self.drop(entries.records)

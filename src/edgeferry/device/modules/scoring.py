@@ -9,10 +9,10 @@ import asyncio
 import sys
 import time
 import traceback
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from edgeferry.device.modules.capture import ANYBODY, Asked, Captures, Kept
+from edgeferry.device.modules.capture import ANYBODY, Answered, Asked, Captures
 from edgeferry.device.modules.http_request import Request
 from edgeferry.device.modules.loading import Answer, Read, Served, answer_body, choose_reader
 from edgeferry.device.modules.metrics import Latencies, Tally
@@ -47,10 +47,8 @@ class Scoring:
         self.deadline_s = deadline_s
         self._worker = worker
         self._loop = asyncio.get_running_loop()
-        self._group: list[tuple[Request, int, bytes]] = []
+        self._group: list[Answered] = []
         """Answers of this round of the loop: written together they wake a client once."""
-        self._kept: list[Kept] = []
-        """What captures get of it."""
 
     def is_stuck(self) -> bool:
         """Whether the model has been at one request for longer than any deadline."""
@@ -154,29 +152,27 @@ class Scoring:
                 self.tally.add(latency_ms, numbers)
         if status == 400:
             captures.refuse()
-        elif captures.folder is not None:
-            self._kept.append((asked, request.body, question, said, status, latency_us))
-        self._group.append((request, status, said))
+        self._group.append((request, asked, request.body, question, said, status, latency_us))
         if len(self._group) == 1:
             self._loop.call_soon(self._write)
 
     def _write(self) -> None:
-        """What this round of the loop kept is written, then its answers go out."""
-        assert self.captures is not None
+        """What this round of the loop answered is written, then it goes out."""
+        captures = self.captures
+        assert captures is not None
         group, self._group = self._group, []
-        if not self._kept:
+        if captures.folder is None:
             _send(group)
             return
-        kept, self._kept = self._kept, []
         try:
-            self.captures.write(kept, partial(_send, group))
+            captures.write(group, _send)
         except Exception as error:  # noqa: BLE001 - captures never keep a model from answering
             sys.stderr.write("".join(traceback.format_exception(error)))
             _send(group)
 
 
-def _send(group: list[tuple[Request, int, bytes]]) -> None:
-    for request, status, said in group:
+def _send(group: Sequence[Answered]) -> None:
+    for request, _, _, _, said, status, _ in group:
         request.answer(status, said)
 
 

@@ -17,6 +17,10 @@ import errno
 import mmap
 import os
 import stat
+import time
+from zlib import adler32
+
+from edgeferry.wire.capture_segment import CHECKED, CR, LF, SHORT_GROUP
 
 _ROOM = 8
 """A segment may take this part of what is free on the disk before anything is written to it."""
@@ -25,9 +29,15 @@ _ROOM = 8
 class OpenSegment:
     """A segment's file, open at its end, which is `size_bytes` from its beginning."""
 
-    def __init__(self, file: int, size_bytes: int) -> None:
+    def __init__(self, file: int, size_bytes: int, last: int, began_us: int) -> None:
         self.file = file
         self.size_bytes = size_bytes
+        self.last = last
+        """The sequence of its last record, or the one before its first."""
+        self.began_us = began_us
+        """Its records' times count from there: µs since 1970."""
+        self.opened_at = self.wrote_at = time.monotonic()
+        """Opened, and last written to."""
         self.is_torn = False
         """Something stands behind the end that could not be cut off."""
         self._may_map = True
@@ -66,8 +76,29 @@ class OpenSegment:
             self._memory.close()
             self._memory, self._mapped_bytes = None, 0
 
-    def write(self, text: bytes) -> None:
-        """OSError, and nothing is written, when it cannot be."""
+    def append(self, latency_us: int, inputs: bytes, output: bytes, at_us: int, now: float) -> bool:
+        """A user's record that says no more than this is written through memory, a group of its own; False,
+        and nothing done, when it is no line or there is no room. `now`: monotonic.
+
+        All in one place: of what a model pushed out of the processor's caches, each call brings back more.
+        """
+        memory = self._memory
+        if memory is None or LF in inputs or LF in output or CR in inputs or CR in output:
+            return False
+        text = SHORT_GROUP % (latency_us, len(inputs), inputs, output, self.last + 1, at_us - self.began_us)
+        text = CHECKED % (text, adler32(text))
+        size = self.size_bytes
+        end = size + len(text)
+        if end > self._mapped_bytes:
+            return False
+        memory[size:end] = text
+        self.size_bytes = end
+        self.last += 1
+        self.wrote_at = now
+        return True
+
+    def write(self, text: bytes, records: int, now: float) -> None:
+        """So many records, as text; OSError, and nothing is written, when it cannot be. `now`: monotonic."""
         size = self.size_bytes
         end = size + len(text)
         if end <= self._mapped_bytes and self._memory is not None:
@@ -78,6 +109,8 @@ class OpenSegment:
                 self._cut()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size_bytes = end
+        self.last += records
+        self.wrote_at = now
 
     def has_changed(self) -> bool:
         """Whether another server wrote to it, closed it or cut it off, or it is gone."""

@@ -65,8 +65,11 @@ class Segments:
 
     def __init__(self, folder: Path, shared: Shared, bounds: Bounds) -> None:
         self.folder = folder
-        self.last = 0
-        """The last sequence given, as far as this server knows."""
+        self.quick: OpenSegment | None = None
+        """The open segment as long as a record can be appended to it and no more be looked at: it is held,
+        written through memory, and its length is the only bound that is near before `calm_until`."""
+        self.calm_until = 0.0
+        """On the monotonic clock."""
         self.size_bytes = 0
         """Of the whole store, when it was last looked at."""
         self.write_s = 0.0
@@ -81,36 +84,32 @@ class Segments:
         self._bounds = bounds
         self._door = -1
         self._file: OpenSegment | None = None
-        self._first = self._began_us = 0
+        self._first = self._last = 0
         self._unsynced: list[int] = []
         """Files that were left, and folders with new names: none is on the disk for sure."""
         self._is_held = self._foreign = self._can_map = self._maps = False
-        self._opened_at = self._shared_until = 0.0
-        self._calm_bytes, self._calm_until = 0, 0.0
-        """Up to there no bound need be looked at, and no other server let in."""
+        self._shared_until = 0.0
         self._ages: dict[int, float] = {}
         """When each segment was last written to, as far as it is known, on the monotonic clock."""
-        self._wrote_at = 0.0
+
+    @property
+    def last(self) -> int:
+        """The last sequence given, as far as this server knows."""
+        return self._last if self._file is None else self._file.last
 
     def append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it
         cannot be written. `now`: monotonic."""
         file = self._file
-        if file is None:
+        if file is None or self._must_rotate(file, len(lines), now):
             return False
-        if now > self._calm_until or file.size_bytes + len(lines) > self._calm_bytes or not self._is_held:
-            return self._append_with_care(file, lines, records, at_us, now)
-        self._write(file, render_group(lines, records, self.last + 1, at_us - self._began_us), records, now)
-        return True
-
-    def _append_with_care(
-        self, file: OpenSegment, lines: bytes, records: int, at_us: int, now: float
-    ) -> bool:
-        if self._must_rotate(file, len(lines), now) or not (self._is_held or self._take_over()):
+        if not (self._is_held or self._take_over()):
             return False
         try:
-            text = self._render(Entries(lines, records, at_us), self.last + 1)
+            text = self._render(file, Entries(lines, records, at_us), file.last + 1)
             self._write(file, text, records, time.monotonic())
+            if file.is_mapped and not self._bounds.segment_records:
+                self.quick, self.calm_until = file, file.opened_at + self._bounds.segment_s
         finally:
             if now < self._shared_until:
                 self.let_go()
@@ -118,7 +117,7 @@ class Segments:
 
     def let_go(self) -> None:
         """Another server may write."""
-        self._is_held = False
+        self._is_held, self.quick = False, None
         if self._door >= 0:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._door, fcntl.LOCK_UN)
@@ -140,7 +139,6 @@ class Segments:
 
     def _note_company(self) -> None:
         self._shared_until = time.monotonic() + COMPANY_S
-        self._calm_until = 0.0
         self._maps = False
 
     @contextlib.contextmanager
@@ -183,7 +181,7 @@ class Segments:
             for entries in waiting:
                 if texts and size + len(entries.lines) + MOST_TRAILER_BYTES > self._bounds.segment_bytes:
                     break
-                texts.append(self._render(entries, self.last + 1 + records))
+                texts.append(self._render(file, entries, file.last + 1 + records))
                 size, records = size + len(texts[-1]), records + entries.records
             self._write(file, b"".join(texts), records, time.monotonic())
             del waiting[: len(texts)]
@@ -196,8 +194,7 @@ class Segments:
             self._rotate(0)
             return
         self._expire(0, self._first)
-        self._calm_down(now)
-        if self._can_map and now > max(self._shared_until, self._opened_at + SETTLED_S):
+        if self._can_map and now > max(self._shared_until, file.opened_at + SETTLED_S):
             self._maps = True
             self._map(file)
 
@@ -228,32 +225,30 @@ class Segments:
         self._is_held = False
 
     def _must_rotate(self, file: OpenSegment, lines_bytes: int, now: float) -> bool:
-        records, age_s = self.last + 1 - self._first, now - self._opened_at
+        records, age_s = file.last + 1 - self._first, now - file.opened_at
         if self._foreign and records and file.size_bytes > FOREIGN_BYTES:
             return True
         group_bytes = lines_bytes + MOST_TRAILER_BYTES
         return must_rotate(file.size_bytes, records, age_s, group_bytes, self._bounds)
 
-    def _render(self, entries: Entries, first: int) -> bytes:
+    def _render(self, file: OpenSegment, entries: Entries, first: int) -> bytes:
         if not self._foreign:
-            return render_group(entries.lines, entries.records, first, entries.at_us - self._began_us)
+            return render_group(entries.lines, entries.records, first, entries.at_us - file.began_us)
         own = render_shared(replace(self._shared, at_us=entries.at_us))
         return render_group(own + entries.lines, entries.records + 1, first, 0)
 
     def _write(self, file: OpenSegment, text: bytes, records: int, began: float) -> None:
         try:
-            file.write(text)
+            file.write(text, records, began)
         except OSError:
             if file.is_torn:
                 self._leave(file)  # it is cut off when the store is opened again
             raise
         self.write_s = time.monotonic() - began
-        self._wrote_at = began
-        self.size_bytes += len(text)
-        self.last += records
 
     def _shorten(self, file: OpenSegment) -> None:
         """No more is in it than was written."""
+        self.quick = None
         try:
             file.unmap()
         except OSError:
@@ -262,7 +257,7 @@ class Segments:
     def _leave(self, file: OpenSegment) -> None:
         file.release()
         self._unsynced.append(file.file)
-        self._file = None
+        self._last, self._file = file.last, None
 
     def _open(self) -> None:
         """The newest segment is open at its end, or a new one is; a torn end is cut off."""
@@ -274,13 +269,13 @@ class Segments:
         newest = whole[-1]
         opened = open_segment(self.folder, newest.first) if newest.kinds == {PLAIN} else None
         if opened is None:
-            self.last = max(read_last(self.folder, newest), newest.first - 1)
+            self._last = max(read_last(self.folder, newest), newest.first - 1)
             self._rotate(0)
             return
         with opened[0] as reading:
             end = read_end(reading, newest.first)
             is_closed = not os.fstat(reading.fileno()).st_mode & stat.S_IWUSR
-        self.last = max(end.last, newest.first - 1)
+        self._last = max(end.last, newest.first - 1)
         if is_closed or (end.size_bytes and end.shared is None):
             self._rotate(0)
             return
@@ -304,8 +299,8 @@ class Segments:
     def _rotate(self, group_bytes: int) -> OpenSegment:
         """A new segment is open, and the oldest ones are gone so that it may grow."""
         if self._file is not None:
+            self._ages[self._first] = self._file.wrote_at
             self._shorten(self._file)
-            self._ages[self._first] = self._wrote_at
         closed = self._expire(group_bytes, math.inf)
         if not has_room(closed, self.last, group_bytes, self._bounds):
             raise StoreFullError("the store is full, and the policy says to stop")
@@ -354,21 +349,13 @@ class Segments:
         return self._take(file, first, size, shared)
 
     def _take(self, file: int, first: int, size: int, shared: Shared) -> OpenSegment:
-        opened = self._file = OpenSegment(file, size)
-        self._first = first
+        opened = OpenSegment(file, size, self.last, shared.at_us)
+        self._file, self._first = opened, first
         self._foreign = not shared.is_same(self._shared)
-        self._began_us = shared.at_us
-        self._opened_at = self._wrote_at = self._ages[first] = time.monotonic()
-        needs_care = self._foreign or self._bounds.segment_records
-        self._calm_bytes = 0 if needs_care else self._bounds.segment_bytes - MOST_TRAILER_BYTES
-        self._calm_down(self._opened_at)
+        self._ages[first] = opened.opened_at
         if self._maps:
             self._map(opened)
         return opened
-
-    def _calm_down(self, now: float) -> None:
-        if now > self._shared_until:
-            self._calm_until = self._opened_at + self._bounds.segment_s
 
     def _map(self, file: OpenSegment) -> None:
         if not self._foreign:
