@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeferry.__main__ import main
+from tests.commands import late_modules
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.commands", "tests.typed"])
+_FORKS.set_forkserver_preload(["tests.commands", "tests.typed", *late_modules()])
 _STREAMS = {"in": os.O_RDONLY, "out": os.O_WRONLY | os.O_CREAT, "err": os.O_WRONLY | os.O_CREAT}
 
 

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +32,8 @@ CONNECTIONS = (1, 16)
 BARS = {"score.py": 5.0, "onnx": 20.0}
 """Percent of processor time a request that captures may add."""
 TURN_S = 0.25
-"""Much shorter than a machine's moods, and longer than the 0.1 s after which the disk is told: of what it is
-told once more because captures are switched off, the percents that they cost contain 0.1 at most."""
+"""Much shorter than a machine's moods. A turn's last records are put on the disk in the next one, without
+captures: of the percents that they cost, 0.1 at most is missing."""
 PATIENCE_S = 60.0
 QUIET_S = 0.5
 TRIES = 5
@@ -102,10 +102,16 @@ class Switch:
     def __init__(self, server: Server, marks: Path) -> None:
         self._server = server
         self._marks = marks
+        self.is_on = True
 
-    def flip(self) -> tuple[bool, Spent]:
-        """Captures are on if they were off, and the other way; whether they are on now, and what the server
-        did until then. RuntimeError when it does not."""
+    def turn(self, is_on: bool) -> None:
+        """Captures are on, or off, from now on."""
+        if is_on != self.is_on:
+            self.flip()
+
+    def flip(self) -> Spent:
+        """Captures are on if they were off, and the other way; what the server did until then. RuntimeError
+        when it does not switch."""
         before = len(self._lines())
         os.kill(self._server.process.pid, signal.SIGUSR1)
         gives_up = time.monotonic() + PATIENCE_S
@@ -114,7 +120,8 @@ class Switch:
                 raise RuntimeError(f"the server has not switched within {PATIENCE_S:g} s")
             time.sleep(0.001)
         is_on, busy_ns, answered = map(int, lines[-1].split())
-        return bool(is_on), Spent(answered, busy_ns / 1e9)
+        self.is_on = bool(is_on)
+        return Spent(answered, busy_ns / 1e9)
 
     def _lines(self) -> list[str]:
         """The whole ones."""
@@ -133,12 +140,12 @@ def take_turns(
         with _ask(server, bodies, connections, 2 * seconds + 60, core) as asking:
             try:
                 time.sleep(TURN_S)
-                is_on, before = switch.flip()
+                before = switch.flip()
                 for _ in range(2 * round(seconds / TURN_S)):
                     time.sleep(TURN_S)
-                    follows, now = switch.flip()
-                    spent[is_on] += now - before
-                    is_on, before = follows, now
+                    was_on, now = switch.is_on, switch.flip()
+                    spent[was_on] += now - before
+                    before = now
                 switch.flip()
                 asking.send_signal(signal.SIGINT)
                 _read(asking)
@@ -157,13 +164,12 @@ def _until_asked(what: str, once: Callable[[], Found | None]) -> Found:
     raise RuntimeError(f"{TRIES} times {what} without a request: the machine is too busy to measure on")
 
 
-def settle(servers: Iterable[Server]) -> None:
-    """They have finished what they do beside their answers, or a minute is over."""
-    for server in servers:
-        before, gives_up = -1.0, time.monotonic() + PATIENCE_S
-        while server.busy_s() - before > QUIET_S / 100 and time.monotonic() < gives_up:
-            before = server.busy_s()
-            time.sleep(QUIET_S)
+def settle(server: Server) -> None:
+    """It has finished what it does beside its answers, or a minute is over."""
+    before, gives_up = -1.0, time.monotonic() + PATIENCE_S
+    while server.busy_s() - before > QUIET_S / 100 and time.monotonic() < gives_up:
+        before = server.busy_s()
+        time.sleep(QUIET_S)
 
 
 def _ask(server: Server, bodies: Path, connections: int, seconds: int, core: int) -> subprocess.Popen[str]:
@@ -233,12 +239,13 @@ def _measure_round(
     with serving(model, wanted) as server:
         switch = Switch(server, Path(dict(wanted.env)[switched.MARKS]))
         load(server, bodies, 16, 1, core)
-        for _ in range(2):
-            is_on, _ = switch.flip()
+        for is_on in dice.sample((False, True), 2):
+            switch.turn(is_on)
             load(server, bodies, 16, 1, core)
-            settle([server])
+            settle(server)
             slices[is_on] = load(server, bodies, connections, seconds, core)
-        settle([server])
+        switch.turn(True)
+        settle(server)
         turns = take_turns(server, switch, bodies, connections, seconds, core)
     return Round(slices, turns, _compress(wanted.captures))
 
@@ -246,8 +253,8 @@ def _measure_round(
 def _compress(store: Path) -> float:
     """Processor microseconds that compressing a record takes."""
     (store / render_segment_name(10**9)).touch()  # the newest segment stays as it is
-    first = [each for each in store.iterdir() if each.stat().st_size]
-    records = sum(each.read_bytes().count(b"\n[") for each in first)
+    (segment,) = [each for each in store.iterdir() if each.stat().st_size]  # else one was closed in a round
+    records = segment.read_bytes().count(b"\n[")
     began = time.process_time()
     compress_closed(store, lambda: False)
     return (time.process_time() - began) / records * 1e6

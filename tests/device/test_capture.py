@@ -18,6 +18,7 @@ import pytest
 
 from edgeferry.device.modules import capture_writer, segments
 from edgeferry.device.modules.capture import ANYBODY, Asked, Captures
+from edgeferry.device.modules.capture_answers import nothing
 from edgeferry.device.modules.capture_pages import count, read_page
 from edgeferry.domain.capture import Cursor, choose_bounds
 from edgeferry.domain.capture_policy import CapturePolicy
@@ -53,10 +54,6 @@ def opened():
             return captures
 
         yield open_
-
-
-def nothing():
-    """Nobody waits for an answer."""
 
 
 def said(captures):

@@ -169,6 +169,23 @@ def test_a_damaged_block_hides_no_other(tmp_path, within):
     assert damaged == len(lost)
 
 
+def test_a_segment_that_is_compressed_while_the_folder_is_read_is_not_passed_over(tmp_path, monkeypatch):
+    write_segment(tmp_path, 1, 40)
+    write_segment(tmp_path, 41, 2)
+    read_folder = os.scandir
+
+    def list_then_compress(folder):
+        with read_folder(folder) as entries:
+            listed = list(entries)
+        monkeypatch.setattr(os, "scandir", read_folder)
+        compress_closed(tmp_path, lambda: False)
+        assert not (tmp_path / render_segment_name(1)).exists()
+        return contextlib.nullcontext(listed)
+
+    monkeypatch.setattr(os, "scandir", list_then_compress)
+    assert read(tmp_path) == (list(range(1, 43)), 0)
+
+
 def test_compression_that_is_killed_anywhere_loses_and_doubles_nothing(tmp_path):
     program = """
 from edgeferry.device.modules.segment_closing import compress_closed

@@ -2,24 +2,25 @@
 
 import os
 import shutil
-import threading
 import time
 from dataclasses import replace
 
 import pytest
 
 from edgeferry.device.modules import capture_writer, segment_writing, segments
+from edgeferry.device.modules.capture import ANYBODY, Asked, Captures
 from edgeferry.device.modules.capture_answers import nothing
 from edgeferry.device.modules.capture_writer import Writer
 from edgeferry.device.modules.segment_files import MAPPED, find_file_system
 from edgeferry.device.modules.segment_reading import read_lines
+from edgeferry.device.modules.segment_writing import OpenSegment
 from edgeferry.device.modules.segments import Entries, Segments
 from edgeferry.domain.capture import choose_bounds
 from edgeferry.wire.capture import Line, parse_record, render_segment_name
 from edgeferry.wire.capture_segment import render_entry, render_group
 from tests.device.conftest import wait_until
 from tests.device.disks import run_killed_everywhere
-from tests.device.test_capture import ROOMY, SHARED
+from tests.device.test_capture import CARD, ROOMY, SHARED
 
 BOUNDS = choose_bounds(ROOMY)
 
@@ -126,12 +127,13 @@ def test_nothing_is_appended_where_more_is_to_be_looked_at(folder, bounds, act):
 
 
 @pytest.fixture
-def writer(folder):
-    """It appends records, the first of which is there."""
+def writer(folder, monkeypatch):
+    """It appends records, the first of which is there; no thread looks after the store, only `sync` does."""
+    monkeypatch.setattr(Writer, "_work", lambda self: None)
     made = []
 
-    def make(bounds=BOUNDS, *, acks=False):
-        writer = Writer(folder, SHARED, bounds, acks=acks)
+    def make(*, acks=False):
+        writer = Writer(folder, SHARED, BOUNDS, acks=acks)
         made.append(writer)
         writer.sync()
         writer.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, nothing)
@@ -142,20 +144,22 @@ def writer(folder):
         each.close()
 
 
-def test_records_that_are_appended_are_counted_and_on_the_disk_as_soon_as_others(folder, writer, monkeypatch):
-    synced = threading.Event()
-    made = writer()
-    wait_until(lambda: made._is_clean)
-    monkeypatch.setattr(os, "fdatasync", lambda file: synced.set())
-    made.write(render_entry(90, b"[[2]]", b"[1.5]"), 1, nothing)
-    assert synced.wait(5)
-    wait_until(lambda: made._is_clean)
-    synced.clear()
-    made.write(render_entry(90, b"[[3]]", b"[1.5]"), 1, nothing)
-    assert made.append(90, b"[[4]]", b"[1.5]")
-    assert synced.wait(5)
-    assert (made.written, made.store.last) == (4, 4)
-    assert read(folder) == [(number, number) for number in range(1, 5)]
+def test_records_that_are_appended_are_on_the_disk_as_soon_as_others(folder, monkeypatch):
+    synced = []
+    made = Writer(folder, SHARED, BOUNDS, acks=False)
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(made.store.last))
+
+    def is_appended():
+        made.write(render_entry(90, b"[[1]]", b"[1.5]"), 1, nothing)
+        return made.append(90, b"[[1]]", b"[1.5]")
+
+    try:
+        assert wait_until(is_appended)
+        last = made.store.last
+        assert wait_until(lambda: synced and synced[-1] >= last)
+        assert made.written == last == len(read(folder))
+    finally:
+        made.close()
 
 
 def test_no_record_overtakes_those_that_wait(folder, writer):
@@ -164,8 +168,8 @@ def test_no_record_overtakes_those_that_wait(folder, writer):
     with made._lock:
         assert not made.append(90, b"[[3]]", b"[1.5]")
         made.write(render_entry(90, b"[[3]]", b"[1.5]"), 1, nothing)
-    if not made.append(90, b"[[4]]", b"[1.5]"):
-        made.write(render_entry(90, b"[[4]]", b"[1.5]"), 1, nothing)
+    assert not made.append(90, b"[[4]]", b"[1.5]")
+    made.write(render_entry(90, b"[[4]]", b"[1.5]"), 1, nothing)
     made.sync()
     assert read(folder) == [(number, number) for number in range(1, 5)]
 
@@ -175,10 +179,13 @@ def test_nothing_is_appended_when_answers_wait_for_the_disk(writer):
 
 
 def test_a_segment_that_is_too_old_takes_no_more(writer, monkeypatch):
-    made = writer(replace(BOUNDS, segment_s=3600.0))
+    made = writer()
     assert made.append(90, b"[[2]]", b"[1.5]")
-    monkeypatch.setattr(made.store, "calm_until", time.monotonic() - 1)
-    assert not made.append(90, b"[[3]]", b"[1.5]")
+    too_old = made.store.quick.opened_at + BOUNDS.segment_s
+    monkeypatch.setattr(capture_writer, "monotonic", lambda: too_old)
+    assert made.append(90, b"[[3]]", b"[1.5]")
+    monkeypatch.setattr(capture_writer, "monotonic", lambda: too_old + 0.01)
+    assert not made.append(90, b"[[4]]", b"[1.5]")
 
 
 def test_memory_that_is_slow_is_left_to_the_thread_until_it_no_longer_is(folder, writer, monkeypatch):
@@ -193,6 +200,104 @@ def test_memory_that_is_slow_is_left_to_the_thread_until_it_no_longer_is(folder,
     made.write(render_entry(90, b"[[4]]", b"[1.5]"), 1, nothing)
     assert made.append(90, b"[[5]]", b"[1.5]")
     assert read(folder) == [(number, number) for number in range(1, 6)]
+
+
+PLAIN = (None, ANYBODY, b'{"data":[[7,2.50]]}', [[7.0, 2.5]], b"[1]", 200, 500)
+SAID = (1, "user", 200, "[[7,2.50]]", "[1]")
+
+
+def but(**changes):
+    """The plain answer, but for these members."""
+    names = ("waits", "asked", "body", "question", "output", "status", "latency_us")
+    return tuple(changes.get(name, value) for name, value in zip(names, PLAIN, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("policy", "answered", "is_appended", "said"),
+    [
+        pytest.param(ROOMY, [PLAIN], True, [SAID], id="a user's rows"),
+        pytest.param(
+            ROOMY,
+            [but(body=b"7;8", question=b"7;8")],
+            True,
+            [(1, "user", 200, '"7;8"', "[1]")],
+            id="what a script was given",
+        ),
+        pytest.param(
+            ROOMY,
+            [but(asked=Asked("mine", "smoke"))],
+            False,
+            [("mine", "smoke", 200, "[[7,2.50]]", "[1]")],
+            id="the companion's question",
+        ),
+        pytest.param(
+            ROOMY, [but(status=500)], False, [(1, "user", 500, "[[7,2.50]]", "[1]")], id="a failure"
+        ),
+        pytest.param(
+            replace(ROOMY, redact=("hour",)),
+            [PLAIN],
+            False,
+            [(1, "user", 200, "[[7.0,null]]", "[1]")],
+            id="a column is redacted",
+        ),
+        pytest.param(
+            replace(ROOMY, redact=("output",)),
+            [PLAIN],
+            False,
+            [(1, "user", 200, "[[7,2.50]]", "null")],
+            id="the output is redacted",
+        ),
+        pytest.param(ROOMY, [PLAIN, PLAIN], False, [SAID, SAID], id="two at once"),
+        pytest.param(ROOMY, [but(status=400), PLAIN], False, [SAID], id="one beside a refusal"),
+        pytest.param(ROOMY, [but(status=400)], False, [], id="a refusal"),
+        pytest.param(replace(ROOMY, rate=0.0), [PLAIN], False, [], id="left out of a sample"),
+        pytest.param(
+            ROOMY,
+            [but(body=b'{"data":[[7,\n2.50]]}')],
+            False,
+            [(1, "user", 200, "[[7, 2.50]]", "[1]")],
+            id="rows on two lines",
+        ),
+        pytest.param(
+            ROOMY,
+            [but(body=b"7\n8", question=b"7\n8")],
+            False,
+            [(1, "user", 200, '"7\\n8"', "[1]")],
+            id="a script's two lines",
+        ),
+        pytest.param(
+            ROOMY,
+            [but(body=b'{"data":[[7.0,2.5]],"a":1}')],
+            False,
+            [(1, "user", 200, "[[7.0,2.5]]", "[1]")],
+            id="rows beside something else",
+        ),
+    ],
+)
+def test_an_answer_is_kept_the_same_whether_it_is_appended_or_not(
+    folder, monkeypatch, policy, answered, is_appended, said
+):
+    monkeypatch.setattr(Writer, "_work", lambda self: None)
+    captures = Captures(folder, CARD, "sha256:aa", policy)
+    captures.sync()
+    captures._writer.write(render_entry(90, b"[[0]]", b"[0]"), 1, nothing)
+    appended, append, sent = [], OpenSegment.append, []
+
+    def watched(*given):
+        appended.append(append(*given))
+        return appended[-1]
+
+    monkeypatch.setattr(OpenSegment, "append", watched)
+    captures.write(answered, sent.append)
+    assert sent == [answered]
+    assert any(appended) == is_appended
+    captures.sync()
+    records = [parse_record(line.text) for line in read_lines(folder, 1)]
+    own = [1 if each.id.endswith(f"-{each.sequence}") else each.id for each in records]
+    told = [(each.purpose, each.status, each.inputs, each.output) for each in records]
+    assert [(which, *rest) for which, rest in zip(own, told, strict=True)] == said
+    assert captures.said()["written"] == len(said) + 1
+    captures.close()
 
 
 @pytest.mark.parametrize(

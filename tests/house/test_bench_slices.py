@@ -97,10 +97,15 @@ def test_turns_of_captures_off_and_on_are_told_apart(
     switched: Callable[[int], Server], tmp_path: Path
 ) -> None:
     server = switched(10)
-    spent = cost.take_turns(server, cost.Switch(server, tmp_path / "marks"), tmp_path, 1, 1)
+    switch = cost.Switch(server, tmp_path / "marks")
+    spent = cost.take_turns(server, switch, tmp_path, 1, 1)
     assert {is_on: each.requests for is_on, each in spent.items()} == {False: 100, True: 100}
     assert {is_on: round(each.each_us) for is_on, each in spent.items()} == {False: 200, True: 300}
-    assert (tmp_path / "marks").read_text().splitlines()[-1].startswith("1 ")
+    assert switch.is_on
+    switch.turn(True)
+    marks = len((tmp_path / "marks").read_text().splitlines())
+    switch.turn(False)
+    assert len((tmp_path / "marks").read_text().splitlines()) == marks + 1 == 23
 
 
 def test_turns_without_an_answer_are_run_again_and_then_given_up(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.cli.commands import LISTED
+from tests.commands import late_modules
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -29,14 +29,6 @@ def extra_modules() -> set[str]:
     names = {re.split(r"[\[<>=~ ]", line)[0].lower() for line in lines} - {"edgeferry"}
     found = importlib.metadata.packages_distributions().items()
     return {module for module, of in found if names & {name.lower() for name in of}}
-
-
-def late_modules() -> list[str]:
-    """What is imported once a command is chosen: the commands' modules and what the wiring makes. Each
-    of them says by itself which extra it lacks, so it must be there to say it."""
-    wiring = "".join(path.read_text("utf-8") for path in (ROOT / "src" / "edgeferry").glob("wiring*.py"))
-    made = set(re.findall(r"^ +from (edgeferry\.\S+) import", wiring, re.MULTILINE))
-    return sorted(made | {f"edgeferry.cli.{each.module}" for each in LISTED})
 
 
 BLOCKED = """

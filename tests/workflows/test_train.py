@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
 import sys
 import time
 import uuid
@@ -23,7 +22,6 @@ from edgeferry.adapters.runs import RunsFolder
 from edgeferry.adapters.tracking import MlflowTracking
 from edgeferry.errors import DefinitionError, RefusedError
 from edgeferry.ports import Services
-from edgeferry.surroundings import child_environment
 from edgeferry.workflows.train import Trained, train
 
 ROOT = Path(__file__).parents[2]
@@ -69,10 +67,6 @@ class Workshop:
 
     def train(self, **inputs: str) -> Trained:
         return train(self.services, self.services.project.load_model("nyc_taxi"), inputs)
-
-    def outputs(self) -> dict[str, Path]:
-        """What the steps of the one run so far kept, by name."""
-        return {path.name: path for path in self.model.parents[2].glob("state/steps/*/outputs/*")}
 
     def replace(self, name: str, old: str, new: str) -> None:
         path = self.model / name
@@ -120,25 +114,6 @@ def test_the_run_registers_a_version_with_metrics_signature_and_predictions(
         "fareAmount",
     ]
     assert (shop.tracking.download(trained.version, "model") / "MLmodel").is_file()
-
-
-def test_predictions_are_made_without_mlflow(shop: Workshop, trained: Trained, tmp_path: Path) -> None:
-    """Its import would take longer than all else in the step."""
-    project, outputs = shop.services.project, shop.outputs()
-    python = shop.services.runner.python_of(project.load_pipeline(project.load_model("nyc_taxi")))
-    words = ["--model", outputs["model"], "--held-out", outputs["held_out"], "--target", "fareAmount"]
-    done = subprocess.run(
-        [python, "-X", "importtime", "-m", "regression.predict", *words, "--predictions", tmp_path],
-        cwd=shop.model.parents[1] / "shared" / "src",
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "skops.io" in done.stderr
-    assert "mlflow" not in done.stderr
-    made, kept = tmp_path / "predictions.csv", outputs["predictions"] / "predictions.csv"
-    assert made.read_bytes() == kept.read_bytes()
 
 
 def test_training_again_runs_nothing_and_gives_the_same_version(shop: Workshop, trained: Trained) -> None:

@@ -246,8 +246,9 @@ class LateGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names, itself, and the words after it."""
-        if args[0] in _MODULES:
-            self.commands.update(_read_in(_MODULES[args[0]]))
+        name = args[0]
+        if name in _MODULES:
+            self.commands[name] = _read_in(_MODULES[name])[name]
         return super().resolve_command(ctx, args)
 
 

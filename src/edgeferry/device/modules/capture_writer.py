@@ -53,7 +53,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Writer:
-    """The store of one server, and what waits for it. `write` and `close` are for the loop's thread."""
+    """The store of one server, and what waits for it. `append`, `write` and `close` are for the loop's
+    thread."""
 
     def __init__(self, folder: Path, shared: Shared, bounds: Bounds, *, acks: bool) -> None:
         self.store = Segments(folder, shared, bounds)
@@ -96,9 +97,6 @@ class Writer:
             self.written += 1
             if monotonic() > now + SLOW_S:
                 self._slow_writes, store.quick = True, None
-            if self._is_clean:  # asking an event costs more
-                self._is_clean = False
-                self._dirty.set()
         finally:
             self._lock.release()
         return True

@@ -158,14 +158,10 @@ class Scoring:
 
     def _write(self) -> None:
         """What this round of the loop answered is written, then it goes out."""
-        captures = self.captures
-        assert captures is not None
+        assert self.captures is not None
         group, self._group = self._group, []
-        if captures.folder is None:
-            _send(group)
-            return
         try:
-            captures.write(group, _send)
+            self.captures.write(group, _send)
         except Exception as error:  # noqa: BLE001 - captures never keep a model from answering
             sys.stderr.write("".join(traceback.format_exception(error)))
             _send(group)

@@ -46,19 +46,22 @@ class Files:
 
 
 def find_files(folder: Path) -> list[Files]:
-    """The segments in the folder, oldest first; OSError when it cannot be read."""
+    """The segments in the folder, oldest first; OSError when it cannot be read.
+
+    A file that is gone by the time it is looked at may have become another one, as when a segment is
+    compressed: then the folder is read again.
+    """
+    with os.scandir(folder) as listed:
+        entries = [(said, entry) for entry in listed if (said := parse_segment_name(entry.name))]
     found: dict[int, Files] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            said = parse_segment_name(entry.name)
-            if said is None:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                stat = entry.stat()
-                before = found.get(said[0], Files(said[0], frozenset(), 0, 0.0))
-                kinds = before.kinds | {said[1]}
-                at = max(before.written_at, stat.st_mtime)
-                found[said[0]] = Files(said[0], kinds, before.size_bytes + stat.st_size, at)
+    for (first, kind), entry in entries:
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:
+            return find_files(folder)
+        before = found.get(first, Files(first, frozenset(), 0, 0.0))
+        at = max(before.written_at, stat.st_mtime)
+        found[first] = Files(first, before.kinds | {kind}, before.size_bytes + stat.st_size, at)
     return [found[first] for first in sorted(found)]
 
 

@@ -67,7 +67,8 @@ class Segments:
         self.folder = folder
         self.quick: OpenSegment | None = None
         """The open segment as long as a record can be appended to it and no more be looked at: it is held,
-        written through memory, and its length is the only bound that is near before `calm_until`."""
+        written through memory, and has something that is not on the disk yet; its length is the only bound
+        that is near before `calm_until`. The thread that appends groups sets it, and may clear it."""
         self.calm_until = 0.0
         """On the monotonic clock."""
         self.size_bytes = 0
@@ -95,7 +96,8 @@ class Segments:
     @property
     def last(self) -> int:
         """The last sequence given, as far as this server knows."""
-        return self._last if self._file is None else self._file.last
+        file = self._file
+        return self._last if file is None else file.last
 
     def append(self, lines: bytes, records: int, at_us: int, now: float) -> bool:
         """Written; False, and nothing done, when more than a write is needed (see `write`). OSError when it

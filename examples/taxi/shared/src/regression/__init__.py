@@ -3,9 +3,6 @@
 Knows no model's columns: `target` names the column to learn, all others in the features file are inputs.
 """
 
-OWN_TYPES = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
-"""Loaded from a saved model without a question; skops trusts all other types of scikit-learn by itself."""
-
 
 def prediction_of(target: str) -> str:
     """The name of the column that holds predictions of `target`."""

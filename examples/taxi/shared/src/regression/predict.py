@@ -1,14 +1,12 @@
-"""Predict the target of the held-out rows.
-
-The model is loaded as MLflow loads it, but without MLflow, which takes longer to import than all else here.
-"""
+"""Predict the target of the held-out rows."""
 
 import argparse
 from pathlib import Path
 
+import mlflow.sklearn
 import pandas as pd
 
-from regression import OWN_TYPES, prediction_of
+from regression import prediction_of
 
 
 def predict(model, held_out: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -18,15 +16,13 @@ def predict(model, held_out: pd.DataFrame, target: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    from skops import io  # here, so that the tests of the function above need no skops
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--target", required=True)
     parser.add_argument("--predictions", type=Path, required=True)
     arguments = parser.parse_args()
-    model = io.load(arguments.model / "model.skops", trusted=OWN_TYPES)
+    model = mlflow.sklearn.load_model(str(arguments.model))
     predictions = predict(model, pd.read_csv(arguments.held_out / "held_out.csv"), arguments.target)
     predictions.to_csv(arguments.predictions / "predictions.csv", index=False)
     print(f"{len(predictions)} rows predicted")

@@ -1,11 +1,9 @@
-"""Predict the held-out digits.
-
-The model is loaded as MLflow loads it, but without MLflow, which takes longer to import than all else here.
-"""
+"""Predict the held-out digits."""
 
 import argparse
 from pathlib import Path
 
+import mlflow.sklearn
 import pandas as pd
 
 from digits.columns import FEATURES, PREDICTION, TARGET
@@ -19,14 +17,12 @@ def predict(model, held_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    from skops import io  # here, so that the tests of the function above need no skops
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
     arguments = parser.parse_args()
-    model = io.load(arguments.model / "model.skops")
+    model = mlflow.sklearn.load_model(str(arguments.model))
     predictions = predict(model, pd.read_csv(arguments.held_out / "held_out.csv"))
     predictions.to_csv(arguments.predictions / "predictions.csv", index=False)
     print(f"{len(predictions)} digits predicted")
