@@ -25,8 +25,8 @@ MODES = ("group", "ack")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench capture", description=__doc__)
     parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="parts (default: all)")
-    parser.add_argument("--rounds", type=int, default=9, help="of the cost (default %(default)s)")
-    parser.add_argument("--seconds", type=int, default=3, help="of a slice (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="of the cost (default %(default)s)")
+    parser.add_argument("--seconds", type=int, default=1, help="of a slice (default %(default)s)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of endurance (default %(default)s)")
     parser.add_argument("--kills", type=int, default=50, help="in each durability (default %(default)s)")
     parser.add_argument(

@@ -253,8 +253,10 @@ def _measure_round(
 def _compress(store: Path) -> float:
     """Processor microseconds that compressing a record takes."""
     (store / render_segment_name(10**9)).touch()  # the newest segment stays as it is
-    (segment,) = [each for each in store.iterdir() if each.stat().st_size]  # else one was closed in a round
-    records = segment.read_bytes().count(b"\n[")
+    segments = [each for each in store.iterdir() if each.stat().st_size]
+    if len(segments) > 1:
+        raise RuntimeError("a segment was closed and compressed amid the turns: ask for fewer --seconds")
+    records = segments[0].read_bytes().count(b"\n[")
     began = time.process_time()
     compress_closed(store, lambda: False)
     return (time.process_time() - began) / records * 1e6
