@@ -186,6 +186,12 @@ def test_a_segment_that_is_compressed_while_the_folder_is_read_is_not_passed_ove
     assert read(tmp_path) == (list(range(1, 43)), 0)
 
 
+def test_a_link_to_nothing_is_no_segment(tmp_path):
+    write_segment(tmp_path, 1, 2)
+    (tmp_path / render_segment_name(3)).symlink_to("nothing")
+    assert read(tmp_path) == ([1, 2], 0)
+
+
 def test_compression_that_is_killed_anywhere_loses_and_doubles_nothing(tmp_path):
     program = """
 from edgeferry.device.modules.segment_closing import compress_closed

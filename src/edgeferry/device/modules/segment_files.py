@@ -49,7 +49,7 @@ def find_files(folder: Path) -> list[Files]:
     """The segments in the folder, oldest first; OSError when it cannot be read.
 
     A file that is gone by the time it is looked at may have become another one, as when a segment is
-    compressed: then the folder is read again.
+    compressed: then the folder is read again. A link to nothing is nothing.
     """
     with os.scandir(folder) as listed:
         entries = [(said, entry) for entry in listed if (said := parse_segment_name(entry.name))]
@@ -58,6 +58,8 @@ def find_files(folder: Path) -> list[Files]:
         try:
             stat = entry.stat()
         except FileNotFoundError:
+            if entry.is_symlink():
+                continue
             return find_files(folder)
         before = found.get(first, Files(first, frozenset(), 0, 0.0))
         at = max(before.written_at, stat.st_mtime)
