@@ -29,7 +29,6 @@ TRAINER = """
 import importlib.util, json, sys
 from pathlib import Path
 import numpy as np
-import skops.io
 import mlflow.sklearn
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor

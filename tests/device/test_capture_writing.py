@@ -203,7 +203,6 @@ def test_memory_that_is_slow_is_left_to_the_thread_until_it_no_longer_is(folder,
 
 
 PLAIN = (None, ANYBODY, b'{"data":[[7,2.50]]}', [[7.0, 2.5]], b"[1]", 200, 500)
-SAID = (1, "user", 200, "[[7,2.50]]", "[1]")
 
 
 def but(**changes):
@@ -212,64 +211,41 @@ def but(**changes):
     return tuple(changes.get(name, value) for name, value in zip(names, PLAIN, strict=True))
 
 
+def kept(which=1, purpose="user", status=200, inputs="[[7,2.50]]", output="[1]"):
+    """What is read of the plain answer's record, but for these members; `which`: its id, 1 for a server's."""
+    return which, purpose, status, inputs, output
+
+
+TEXT, LINES, ROWS = (
+    but(body=b"7;8", question=b"7;8"),
+    but(body=b"7\n8", question=b"7\n8"),
+    but(body=b'{"data":[[7,\n2.50]]}'),
+)
+COLUMN, OUTPUT = (replace(ROOMY, redact=(what,)) for what in ("hour", "output"))
+
+
 @pytest.mark.parametrize(
     ("policy", "answered", "is_appended", "said"),
     [
-        pytest.param(ROOMY, [PLAIN], True, [SAID], id="a user's rows"),
+        pytest.param(ROOMY, [PLAIN], True, [kept()], id="a user's rows"),
+        pytest.param(ROOMY, [TEXT], True, [kept(inputs='"7;8"')], id="what a script was given"),
         pytest.param(
-            ROOMY,
-            [but(body=b"7;8", question=b"7;8")],
-            True,
-            [(1, "user", 200, '"7;8"', "[1]")],
-            id="what a script was given",
+            ROOMY, [but(asked=Asked("mine", "smoke"))], False, [kept("mine", "smoke")], id="the companion's"
         ),
-        pytest.param(
-            ROOMY,
-            [but(asked=Asked("mine", "smoke"))],
-            False,
-            [("mine", "smoke", 200, "[[7,2.50]]", "[1]")],
-            id="the companion's question",
-        ),
-        pytest.param(
-            ROOMY, [but(status=500)], False, [(1, "user", 500, "[[7,2.50]]", "[1]")], id="a failure"
-        ),
-        pytest.param(
-            replace(ROOMY, redact=("hour",)),
-            [PLAIN],
-            False,
-            [(1, "user", 200, "[[7.0,null]]", "[1]")],
-            id="a column is redacted",
-        ),
-        pytest.param(
-            replace(ROOMY, redact=("output",)),
-            [PLAIN],
-            False,
-            [(1, "user", 200, "[[7,2.50]]", "null")],
-            id="the output is redacted",
-        ),
-        pytest.param(ROOMY, [PLAIN, PLAIN], False, [SAID, SAID], id="two at once"),
-        pytest.param(ROOMY, [but(status=400), PLAIN], False, [SAID], id="one beside a refusal"),
+        pytest.param(ROOMY, [but(status=500)], False, [kept(status=500)], id="a failure"),
+        pytest.param(COLUMN, [PLAIN], False, [kept(inputs="[[7.0,null]]")], id="a column is redacted"),
+        pytest.param(OUTPUT, [PLAIN], False, [kept(output="null")], id="the output is redacted"),
+        pytest.param(ROOMY, [PLAIN, PLAIN], False, [kept(), kept()], id="two at once"),
+        pytest.param(ROOMY, [but(status=400), PLAIN], False, [kept()], id="one beside a refusal"),
         pytest.param(ROOMY, [but(status=400)], False, [], id="a refusal"),
         pytest.param(replace(ROOMY, rate=0.0), [PLAIN], False, [], id="left out of a sample"),
-        pytest.param(
-            ROOMY,
-            [but(body=b'{"data":[[7,\n2.50]]}')],
-            False,
-            [(1, "user", 200, "[[7, 2.50]]", "[1]")],
-            id="rows on two lines",
-        ),
-        pytest.param(
-            ROOMY,
-            [but(body=b"7\n8", question=b"7\n8")],
-            False,
-            [(1, "user", 200, '"7\\n8"', "[1]")],
-            id="a script's two lines",
-        ),
+        pytest.param(ROOMY, [ROWS], False, [kept(inputs="[[7, 2.50]]")], id="rows on two lines"),
+        pytest.param(ROOMY, [LINES], False, [kept(inputs='"7\\n8"')], id="a script's two lines"),
         pytest.param(
             ROOMY,
             [but(body=b'{"data":[[7.0,2.5]],"a":1}')],
             False,
-            [(1, "user", 200, "[[7.0,2.5]]", "[1]")],
+            [kept(inputs="[[7.0,2.5]]")],
             id="rows beside something else",
         ),
     ],

@@ -46,7 +46,7 @@ def test_a_machine_on_which_no_slice_gets_a_request_is_no_place_to_measure(wrk: 
 
 
 _SERVER = """
-import signal, sys, time
+import signal, sys
 is_on, busy_ns, answered = True, 0, 0
 def switch(*_):
     global is_on, busy_ns, answered
@@ -58,16 +58,15 @@ def switch(*_):
 signal.signal(signal.SIGUSR1, switch)
 print("ready", flush=True)
 while True:
-    time.sleep(1)
+    signal.pause()
 """
 _WRK = """
-import signal, sys, time
+import signal, sys
 def end(*_):
     print('{"requests":9,"us":1,"p50":1,"p99":2,"errors":0}')
     sys.exit()
 signal.signal(signal.SIGINT, end)
-while True:
-    time.sleep(1)
+signal.pause()
 """
 
 

@@ -273,12 +273,13 @@ def read_mlmodel(folder: str) -> Any:
     return (yaml.safe_load(file.read_text("utf-8")) if file.is_file() else None) or {}
 
 
-def load(folder: str) -> Any:
-    """The model, as MLflow loads it; ConversionError when it is none of scikit-learn's.
+def load(folder: str, said: Any) -> Any:
+    """The model, as MLflow loads it by what the MLmodel `said`; ConversionError when it is none of
+    scikit-learn's.
 
     A file of skops is read without MLflow, whose import takes longer than all else that is done here.
     """
-    saved = (read_mlmodel(folder).get("flavors") or {}).get("sklearn") or {}
+    saved = (said.get("flavors") or {}).get("sklearn") or {}
     if saved.get("serialization_format") == "skops" and not saved.get("code"):
         from skops import io
 
@@ -294,9 +295,9 @@ def load(folder: str) -> Any:
         ) from error
 
 
-def find_whole(folder: str, width: int) -> list[bool]:
-    """Which features the signature says are whole numbers; none without a signature of columns."""
-    signature = read_mlmodel(folder).get("signature") or {}
+def find_whole(said: Any, width: int) -> list[bool]:
+    """Which features the MLmodel's signature says are whole numbers; none without a signature of columns."""
+    signature = said.get("signature") or {}
     kinds = [column["type"] for column in json.loads(signature.get("inputs") or "[]")]
     return [kind in ("integer", "long", "boolean") for kind in kinds] or [False] * width
 
@@ -313,14 +314,15 @@ def ask(model: Any, rows: Any) -> Any:
 
 def main(folder: str, scratch: str) -> int:
     """Writes graph and edge rows and returns 0, or says why not and returns 1."""
+    about = read_mlmodel(folder)
     try:
-        model = load(folder)
+        model = load(folder, about)
         Path(scratch, "model.onnx").write_bytes(convert(model))
     except ConversionError as error:
         sys.stdout.write(json.dumps({"reason": str(error), "fix": error.fix}) + "\n")
         return 1
     rows = np.array(json.loads(Path(scratch, "rows.json").read_bytes()), dtype=np.float64)
-    edges = make_edges(model, rows, find_whole(folder, rows.shape[1]))
+    edges = make_edges(model, rows, find_whole(about, rows.shape[1]))
     answers = ask(model, edges).tolist() if len(edges) else []
     said = {"rows": edges.tolist(), "answers": answers}
     Path(scratch, "edges.json").write_text(json.dumps(said), "utf-8")

@@ -89,7 +89,7 @@ class Captures:
         writer = self._writer
         if writer is None or self.folder is None:
             if writer is not None:
-                writer.drop(sum(each[-2] != 400 for each in answered))
+                writer.drop(sum(status != 400 for *_, status, _ in answered))
             send(answered)
             return
         is_plain = len(answered) == 1 and not self._hides

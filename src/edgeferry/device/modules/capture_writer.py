@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, time_ns  # by name in `append`, where each look-up counts
 
 from edgeferry.device.modules.capture_answers import Answers, Sent, Waiting, nothing
 from edgeferry.device.modules.segment_closing import compress_closed
